@@ -1,0 +1,536 @@
+//! Durable folders: checkpoints that outlive a crash.
+//!
+//! Each owner writes to a folder of its own, `KEY/FENCE/`, so that one that was thought dead and comes back
+//! late harms nobody. Its successor checks what it left, byte by byte, and links what is whole into its own
+//! folder; files of checkpoints are never written to again.
+//!
+//! A checkpoint is a folder that gets its name when all in it is on the disk. Its `manifest.json` is the
+//! last file of it:
+//!
+//! ```text
+//! {"version": 1, "files": {"NAME": {"digest": "ab12…", "size": 42}, …}, "meta": …}
+//! ```
+
+use crate::files;
+use crate::lease::Purpose;
+use crate::owner::{Fate, Owner};
+use crate::{Acquire, Blob, Digest, Error, Holder, Lease, Result, Store, Watch};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const MANIFEST: &str = "manifest.json";
+const OWNER: &str = "owner";
+const WORKSPACE: &str = "files";
+
+/// Version history of `manifest.json`: 1 is the first.
+const MANIFEST_VERSION: u32 = 1;
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+const NAME_BYTES_MAX: usize = 200;
+
+/// What came of asking for a durable folder.
+#[derive(Debug)]
+pub enum AcquireDurable {
+    /// It is ours.
+    Held(Durable),
+    /// Another one works in it.
+    Busy(Holder),
+}
+
+/// Waits for a durable folder without holding anything; see [`Watch`].
+#[derive(Debug)]
+pub struct WatchDurable {
+    store: Store,
+    key: Digest,
+    watch: Watch,
+}
+
+impl Store {
+    /// Asks for the durable folder of a key once, as [`acquire`](Self::acquire) does for a lease, and checks
+    /// what an earlier owner left in it.
+    pub fn durable(&self, key: &Digest) -> Result<AcquireDurable> {
+        self.watch_durable(key).poll()
+    }
+
+    /// Prepares to wait for the durable folder of a key.
+    pub fn watch_durable(&self, key: &Digest) -> WatchDurable {
+        WatchDurable { store: self.clone(), key: *key, watch: Watch::new(self, key, Purpose::Durable) }
+    }
+
+    /// Lists the checkpoints of a key, oldest name first, for planning: without the lease, and by names and
+    /// sizes only.
+    pub fn peek_durable(&self, key: &Digest) -> Result<Vec<CheckpointRef>> {
+        let mut checkpoints = BTreeMap::new();
+        for (_, fence) in fences(&self.durables_dir().join(key.to_string()))? {
+            for checkpoint in list_checkpoints(&fence)? {
+                if checkpoint.has_sizes() {
+                    checkpoints.insert(checkpoint.name.clone(), checkpoint);
+                }
+            }
+        }
+        Ok(checkpoints.into_values().collect())
+    }
+}
+
+impl WatchDurable {
+    /// Asks for the folder, and takes it if nobody has it or its owner is dead.
+    pub fn poll(&mut self) -> Result<AcquireDurable> {
+        let home = self.store.durables_dir().join(self.key.to_string());
+        loop {
+            let floor = highest(&home)?;
+            let lease = match self.watch.poll_above(floor)? {
+                Acquire::Held(lease) => lease,
+                Acquire::Busy(holder) => return Ok(AcquireDurable::Busy(holder)),
+            };
+            // Another owner may have come and gone since the folder was listed.
+            if highest(&home)? == floor {
+                return Ok(AcquireDurable::Held(Durable::found(&self.store, home, lease)?));
+            }
+        }
+    }
+}
+
+/// A folder for checkpoints under a lease of its own. Its checkpoints stay when it is dropped.
+#[derive(Debug)]
+pub struct Durable {
+    store: Store,
+    home: PathBuf,
+    folder: PathBuf,
+    lease: Lease,
+}
+
+/// The content of one file of a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A copy of this file (its blocks are shared where the file system can).
+    File(&'a Path),
+}
+
+/// A checkpoint in a durable folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckpointRef {
+    /// Its name; names order checkpoints.
+    pub name: String,
+    /// What its writer noted.
+    pub meta: serde_json::Value,
+    files: BTreeMap<String, Blob>,
+    folder: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    version: u32,
+    files: BTreeMap<String, Blob>,
+    meta: serde_json::Value,
+}
+
+impl Durable {
+    /// Makes the folder of a new owner, with all that earlier ones left whole.
+    fn found(store: &Store, home: PathBuf, lease: Lease) -> Result<Self> {
+        let earlier = fences(&home)?;
+        let new = store.temp_dir()?;
+        let owner = new.join(OWNER);
+        fs::write(&owner, Owner::current().to_string()).map_err(Error::io("write", &owner))?;
+        let mut linked = Vec::new();
+        for (_, folder) in earlier.iter().rev() {
+            for checkpoint in list_checkpoints(folder)? {
+                if !linked.contains(&checkpoint.name) && checkpoint.is_whole() {
+                    checkpoint.link_into(&new)?;
+                    linked.push(checkpoint.name);
+                }
+            }
+        }
+        if let Some((_, last)) = earlier.last() {
+            copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE))?;
+        }
+        files::create_dir(&home)?;
+        let folder = home.join(lease.fence().to_string());
+        lease.check()?;
+        fs::rename(&new, &folder).map_err(Error::io("create", &folder))?;
+        files::sync(&home)?;
+        files::sync(&store.durables_dir())?;
+        for (_, old) in earlier {
+            if is_abandoned(&old)? {
+                files::remove_dir(&old)?;
+            }
+        }
+        Ok(Self { store: store.clone(), home, folder, lease })
+    }
+
+    /// Returns the lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Writes a checkpoint: when this returns it is whole and on the disk, before that it does not exist.
+    ///
+    /// `name` orders it among the others (a step with leading zeros); one of the same name is replaced.
+    pub fn checkpoint(
+        &self,
+        name: &str,
+        files: &[(&str, Content<'_>)],
+        meta: &serde_json::Value,
+    ) -> Result<()> {
+        check_name(name)?;
+        self.lease.check()?;
+        let new = self.store.temp_dir()?;
+        let result = self.write(&new, name, files, meta);
+        if result.is_err() {
+            files::remove_dir(&new).ok();
+        }
+        result
+    }
+
+    fn write(
+        &self,
+        new: &Path,
+        name: &str,
+        files: &[(&str, Content<'_>)],
+        meta: &serde_json::Value,
+    ) -> Result<()> {
+        let mut manifest = Manifest { version: MANIFEST_VERSION, files: BTreeMap::new(), meta: meta.clone() };
+        for (file, content) in files {
+            check_name(file)?;
+            if *file == MANIFEST || manifest.files.contains_key(*file) {
+                return Err(Error::BadName { name: (*file).to_owned() });
+            }
+            let path = new.join(file);
+            let blob = match content {
+                Content::Bytes(bytes) => write_new(&path, bytes)?,
+                Content::File(source) => files::copy(source, &path)?,
+            };
+            settle(&path)?;
+            manifest.files.insert((*file).to_owned(), blob);
+        }
+        let path = new.join(MANIFEST);
+        let text = serde_json::to_vec(&manifest)
+            .map_err(|error| Error::io("write", &path)(io::Error::from(error)))?;
+        write_new(&path, &text)?;
+        settle(&path)?;
+        files::sync(new)?;
+
+        let place = self.folder.join(name);
+        self.lease.check()?;
+        // A folder cannot be renamed over a full one. Earlier checkpoints bridge the moment in between.
+        self.drop_checkpoint(name)?;
+        fs::rename(new, &place).map_err(Error::io("create", &place))?;
+        files::sync(&self.folder)
+    }
+
+    /// Lists the checkpoints whose every byte is right, oldest name first.
+    pub fn checkpoints(&self) -> Result<Vec<CheckpointRef>> {
+        let checkpoints = list_checkpoints(&self.folder)?;
+        Ok(checkpoints.into_iter().filter(CheckpointRef::is_whole).collect())
+    }
+
+    /// Deletes all checkpoints but those of these names.
+    pub fn keep(&self, names: &[&str]) -> Result<()> {
+        for checkpoint in list_names(&self.folder)? {
+            if !names.contains(&checkpoint.as_str()) {
+                self.drop_checkpoint(&checkpoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a checkpoint out of sight in one step, then removes it.
+    fn drop_checkpoint(&self, name: &str) -> Result<()> {
+        let aside = self.store.temp_name()?;
+        match fs::rename(self.folder.join(name), &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("remove", self.folder.join(name))(error)),
+            Ok(()) => files::remove_dir(&aside),
+        }
+    }
+
+    /// Returns a folder for programs that keep checkpoints in their own way.
+    ///
+    /// A successor gets a copy of it as it was, unchecked: such a program itself has to see what is whole.
+    pub fn workspace(&self) -> Result<PathBuf> {
+        let path = self.folder.join(WORKSPACE);
+        files::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Removes the folder with all checkpoints: the work is done and recorded.
+    pub fn remove(self) -> Result<()> {
+        self.lease.check()?;
+        let aside = self.store.temp_name()?;
+        match fs::rename(&self.home, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("remove", &self.home)(error)),
+            Ok(()) => files::remove_dir(&aside),
+        }
+    }
+}
+
+impl Drop for Durable {
+    fn drop(&mut self) {
+        // Tells that nobody writes here any more, though this process may live on.
+        fs::remove_file(self.folder.join(OWNER)).ok();
+    }
+}
+
+impl CheckpointRef {
+    /// Returns where a file of the checkpoint stands, for reading only; `None` when it has no such file.
+    pub fn path(&self, file: &str) -> Option<PathBuf> {
+        self.files.contains_key(file).then(|| self.folder.join(file))
+    }
+
+    /// Returns the names of its files, with their digests and sizes.
+    pub fn files(&self) -> impl Iterator<Item = (&str, Blob)> {
+        self.files.iter().map(|(name, blob)| (name.as_str(), *blob))
+    }
+
+    fn has_sizes(&self) -> bool {
+        self.files.iter().all(|(name, blob)| {
+            fs::symlink_metadata(self.folder.join(name))
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == blob.size)
+        })
+    }
+
+    fn is_whole(&self) -> bool {
+        let right = |(name, blob): (&String, &Blob)| {
+            files::hash(&self.folder.join(name)).is_ok_and(|found| found == *blob)
+        };
+        self.has_sizes() && self.files.iter().all(right)
+    }
+
+    fn link_into(&self, owner: &Path) -> Result<()> {
+        let place = owner.join(&self.name);
+        fs::create_dir(&place).map_err(Error::io("create", &place))?;
+        for name in self.files.keys().map(String::as_str).chain([MANIFEST]) {
+            let to = place.join(name);
+            fs::hard_link(self.folder.join(name), &to).map_err(Error::io("create", &to))?;
+        }
+        files::sync(&place)?;
+        files::sync(owner)
+    }
+}
+
+/// Reads what checkpoints a folder has, in the order of names, without looking at their bytes.
+fn list_checkpoints(folder: &Path) -> Result<Vec<CheckpointRef>> {
+    let read = |name: String| {
+        let folder = folder.join(&name);
+        let text = files::read_at_most(&folder.join(MANIFEST), MANIFEST_BYTES_MAX).ok()??;
+        let Manifest { version, files, meta } = serde_json::from_slice(&text).ok()?;
+        let named_well = files.keys().all(|name| check_name(name).is_ok());
+        (version == MANIFEST_VERSION && named_well).then_some(CheckpointRef { name, meta, files, folder })
+    };
+    Ok(list_names(folder)?.into_iter().filter_map(read).collect())
+}
+
+fn list_names(folder: &Path) -> Result<Vec<String>> {
+    let names = files::list(folder)?.into_iter().map(|(name, _)| name);
+    Ok(names.filter(|name| check_name(name).is_ok()).collect())
+}
+
+/// A checkpoint, or a file of one, has a plain name: no path, nothing hidden, none of ours.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let good = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(plain)
+        && !name.starts_with('.')
+        && name != OWNER
+        && name != WORKSPACE;
+    if good { Ok(()) } else { Err(Error::BadName { name: name.to_owned() }) }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<Blob> {
+    let mut file: File = files::create_new(path).map_err(Error::io("create", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    Ok(Blob::of(bytes))
+}
+
+/// Makes a file of a checkpoint read-only, since others will link it, and puts it on the disk.
+fn settle(path: &Path) -> Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(Error::io("stamp", path))?;
+    files::sync(path)
+}
+
+/// Copies a program's own files. What is neither a file nor a folder stays behind.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(from) else { return Ok(()) };
+    if metadata.is_dir() {
+        files::create_dir(to)?;
+        for (name, path) in files::list(from)? {
+            copy_tree(&path, &to.join(name))?;
+        }
+    } else if metadata.is_file() {
+        files::copy(from, to)?;
+        fs::set_permissions(to, metadata.permissions()).map_err(Error::io("stamp", to))?;
+    }
+    Ok(())
+}
+
+/// Lists the folders of the owners of a key, lowest number first.
+fn fences(home: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let number = |(name, path): (String, PathBuf)| Some((name.parse().ok()?, path));
+    let mut fences: Vec<_> = files::list(home)?.into_iter().filter_map(number).collect();
+    fences.sort();
+    Ok(fences)
+}
+
+fn highest(home: &Path) -> Result<u64> {
+    Ok(fences(home)?.last().map_or(0, |(fence, _)| *fence))
+}
+
+/// Says whether nobody can write to an owner's folder any more.
+fn is_abandoned(folder: &Path) -> Result<bool> {
+    let path = folder.join(OWNER);
+    match fs::read_to_string(&path) {
+        Ok(owner) => Ok(owner.parse::<Owner>().is_ok_and(|owner| owner.fate() == Fate::Gone)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Removes folders that have a successor, which has all that was whole in them, and no living owner.
+pub(crate) fn sweep(store: &Store) -> Result<()> {
+    for (_, home) in files::list(&store.durables_dir())? {
+        let mut fences = fences(&home)?;
+        fences.pop();
+        for (_, folder) in fences {
+            if is_abandoned(&folder)? {
+                files::remove_dir(&folder)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::os::unix::fs::MetadataExt;
+
+    fn held(acquire: AcquireDurable) -> Durable {
+        match acquire {
+            AcquireDurable::Held(durable) => durable,
+            AcquireDurable::Busy(holder) => panic!("busy: {holder}"),
+        }
+    }
+
+    fn names(checkpoints: &[CheckpointRef]) -> Vec<&str> {
+        checkpoints.iter().map(|checkpoint| checkpoint.name.as_str()).collect()
+    }
+
+    fn save(durable: &Durable, step: u32) {
+        let weights = format!("weights of step {step}");
+        let files = [("weights", Content::Bytes(weights.as_bytes()))];
+        durable.checkpoint(&format!("{step:06}"), &files, &json!({ "step": step })).unwrap();
+    }
+
+    #[test]
+    fn a_successor_goes_on_from_what_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let first = held(store.durable(&key).unwrap());
+        assert!(matches!(store.durable(&key).unwrap(), AcquireDurable::Busy(_)));
+        assert!(matches!(store.acquire(&key).unwrap(), Acquire::Held(_)), "a lease of its own");
+        save(&first, 1);
+        save(&first, 2);
+        save(&first, 2);
+        assert_eq!(names(&store.peek_durable(&key).unwrap()), ["000001", "000002"]);
+        drop(first);
+
+        let second = held(store.durable(&key).unwrap());
+        assert_eq!(second.lease().fence(), 2);
+        let found = second.checkpoints().unwrap();
+        assert_eq!(names(&found), ["000001", "000002"]);
+        assert_eq!(found[1].meta, json!({ "step": 2 }));
+        let weights = found[1].path("weights").unwrap();
+        assert_eq!(fs::read(&weights).unwrap(), b"weights of step 2");
+        assert_eq!(fs::metadata(&weights).unwrap().mode() & 0o777, 0o444);
+        assert_eq!(found[1].path("../owner"), None);
+
+        save(&second, 3);
+        second.keep(&["000001", "000003"]).unwrap();
+        assert_eq!(names(&second.checkpoints().unwrap()), ["000001", "000003"]);
+        second.remove().unwrap();
+        assert!(store.peek_durable(&key).unwrap().is_empty());
+        assert!(files::list(&store.durables_dir()).unwrap().is_empty());
+        assert!(files::list(&store.leases_dir()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_truncated_file_falls_back_to_the_checkpoint_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let first = held(store.durable(&key).unwrap());
+        for step in 1..=3 {
+            save(&first, step);
+        }
+        let change = |step: &str, bytes: &[u8]| {
+            let path = first.folder.join(step).join("weights");
+            fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        change("000003", b"weights of s");
+        change("000002", b"weights of step 9");
+        assert_eq!(names(&first.checkpoints().unwrap()), ["000001"]);
+        assert_eq!(names(&store.peek_durable(&key).unwrap()), ["000001", "000002"], "sizes only");
+        drop(first);
+        assert_eq!(names(&held(store.durable(&key).unwrap()).checkpoints().unwrap()), ["000001"]);
+    }
+
+    #[test]
+    fn a_late_owner_can_write_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let late = held(store.durable(&key).unwrap());
+        save(&late, 1);
+        for (_, lease) in files::list(&store.leases_dir()).unwrap() {
+            fs::remove_file(lease).unwrap();
+        }
+        let successor = held(store.durable(&key).unwrap());
+        assert!(late.folder.exists(), "its owner lives");
+        let files = [("weights", Content::Bytes(b"late"))];
+        let refused = late.checkpoint("000002", &files, &json!(null));
+        assert!(matches!(refused, Err(Error::Lost { .. })));
+        assert!(matches!(late.remove(), Err(Error::Lost { .. })));
+        assert_eq!(names(&successor.checkpoints().unwrap()), ["000001"]);
+        store.sweep().unwrap();
+        assert_eq!(fences(&successor.home).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_program_finds_its_own_files_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let key = Digest::of(b"key");
+        let first = held(store.durable(&key).unwrap());
+        let workspace = first.workspace().unwrap();
+        fs::create_dir(workspace.join("deep")).unwrap();
+        fs::write(workspace.join("deep/state"), "7").unwrap();
+        drop(first);
+        let second = held(store.durable(&key).unwrap());
+        assert_ne!(second.workspace().unwrap(), workspace);
+        assert_eq!(fs::read_to_string(second.workspace().unwrap().join("deep/state")).unwrap(), "7");
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let durable = held(store.durable(&Digest::of(b"key")).unwrap());
+        for name in ["", "..", ".hidden", "a/b", "owner", "files", "ä", &"x".repeat(300)] {
+            let refused = durable.checkpoint(name, &[], &json!(null));
+            assert!(matches!(refused, Err(Error::BadName { .. })), "{name}");
+        }
+        for name in [MANIFEST, "../up", "owner"] {
+            let refused = durable.checkpoint("1", &[(name, Content::Bytes(b""))], &json!(null));
+            assert!(matches!(refused, Err(Error::BadName { .. })), "{name}");
+        }
+        assert!(durable.checkpoints().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+//! The few file operations that the store is made of.
+
+use crate::{Blob, Error, Hasher, Result};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A file that is removed unless it is moved to its place.
+#[derive(Debug)]
+pub(crate) struct TempFile {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl TempFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, kept: false }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the file to its place, over what may be there.
+    pub(crate) fn rename(mut self, to: &Path) -> Result<()> {
+        fs::rename(&self.path, to).map_err(Error::io("create", to))?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Leaves the file where it is.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.kept = true;
+        std::mem::take(&mut self.path)
+    }
+
+    /// Gives the file a second name, unless that name is taken; true when this file has it now.
+    pub(crate) fn link(&self, to: &Path) -> Result<bool> {
+        match fs::hard_link(&self.path, to) {
+            Ok(()) => Ok(true),
+            // Over NFS the answer to a link that was made may get lost, and the repetition find it there.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let links = fs::symlink_metadata(&self.path).map_err(Error::io("examine", &self.path))?;
+                Ok(links.nlink() > 1)
+            }
+            Err(error) => Err(Error::io("create", to)(error)),
+        }
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Creates a file that was not there, for reading and writing.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// Makes a file read-only and gives it the stamp of an object: one second after the epoch, on every machine.
+pub(crate) fn seal(path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // Times before permissions: some network file systems refuse the former to a read-only file.
+    file.set_modified(sealed_at()).map_err(Error::io("stamp", path))?;
+    file.set_permissions(Permissions::from_mode(0o444)).map_err(Error::io("stamp", path))
+}
+
+/// Says whether a file has the stamp that [`seal`] gives.
+pub(crate) fn is_sealed(metadata: &fs::Metadata) -> bool {
+    metadata.is_file() && metadata.mtime() == 1 && metadata.mtime_nsec() == 0
+}
+
+fn sealed_at() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
+}
+
+/// Waits until a file or folder is on the disk.
+pub(crate) fn sync(path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.sync_all().map_err(Error::io("write", path))
+}
+
+/// Makes a folder and those above it.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create", path))
+}
+
+/// Removes a folder with all in it; it may be gone already.
+pub(crate) fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file; false when it was gone already.
+pub(crate) fn remove_file(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove", path)(error)),
+    }
+}
+
+/// Lists a folder in the order of names; a folder that is not there is empty.
+pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", path))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", path))?;
+        // All names here are ours and plain; others are none of our business.
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push((name, entry.path()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Hashes a whole file.
+pub(crate) fn hash(path: &Path) -> Result<Blob> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    hash_open(&mut file, path)
+}
+
+/// Hashes the rest of an open file.
+pub(crate) fn hash_open(file: &mut File, path: &Path) -> Result<Blob> {
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    read_chunks(file, path, |chunk| {
+        hasher.update(chunk);
+        size += chunk.len() as u64;
+        Ok(())
+    })?;
+    Ok(Blob { digest: hasher.finish(), size })
+}
+
+/// Copies a file to one that does not exist yet, and returns what the copy holds.
+///
+/// Shares the blocks where the file system can (reflink). Never a hard link: whoever can write to the one
+/// would write to the other, and root can always write.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<Blob> {
+    let mut source = File::open(from).map_err(Error::io("open", from))?;
+    let mut target = create_new(to).map_err(Error::io("create", to))?;
+    if reflink(&source, &target) {
+        // The copy is hashed, not the source, which may be changing.
+        return hash_open(&mut target, to);
+    }
+    let mut hasher = Hasher::new();
+    let mut size = 0;
+    read_chunks(&mut source, from, |chunk| {
+        hasher.update(chunk);
+        size += chunk.len() as u64;
+        target.write_all(chunk).map_err(Error::io("write", to))
+    })?;
+    Ok(Blob { digest: hasher.finish(), size })
+}
+
+fn read_chunks(file: &mut File, path: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut buffer = Vec::with_capacity(CHUNK_BYTES);
+    loop {
+        buffer.clear();
+        Read::take(&mut *file, CHUNK_BYTES as u64)
+            .read_to_end(&mut buffer)
+            .map_err(Error::io("read", path))?;
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        each(&buffer)?;
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn reflink(source: &File, target: &File) -> bool {
+    rustix::fs::ioctl_ficlone(target, source).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn reflink(_source: &File, _target: &File) -> bool {
+    false
+}
+
+/// Opens a file of the store for reading. A link, a folder or a pipe in its place was not put there by us,
+/// and is an error for which [`is_misplaced`] holds.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Says whether something that is no file stands in the place of one.
+pub(crate) fn is_misplaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// Reads a file of the store of at most `size_max` bytes; `None` when it is larger.
+pub(crate) fn read_at_most(path: &Path, size_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open(path)?;
+    let size = file.metadata()?.len();
+    if size > size_max {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(size_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= size_max).then_some(bytes))
+}

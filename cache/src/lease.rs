@@ -1,0 +1,583 @@
+//! Leases: the right to work on a key, with a fencing number.
+//!
+//! A lease is a file `KEY.FENCE` that names its owner and carries a counter, which the owner raises by
+//! rewriting it in place. It is made by link(2), so that of two who want the same number one gets it. Who
+//! takes over from a dead owner, or one that seems dead, makes the next number and removes what it
+//! superseded.
+//!
+//! Two never both believe to hold a key: each makes its file and *then* looks again. Of any two, the one
+//! whose file came later sees the other's, and gives way to any file that it had not judged dead before.
+//! (Files, not numbers: a number may come back after a release, so each file has a nonce.)
+//!
+//! A lease saves work, it does not guard it: records are first-wins, and durable folders are apart by fence.
+
+use crate::files::{self, TempFile};
+use crate::owner::{self, Fate, Owner};
+use crate::{Digest, Error, Result, Store};
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Owners raise their counters no less often than this.
+const BEAT_MAX: Duration = Duration::from_secs(5);
+
+/// Raised that many times within the patience of others, at least.
+const BEATS_PER_PATIENCE: u32 = 6;
+
+/// A lease file is a few hundred bytes; more is not one.
+const LEASE_BYTES_MAX: u64 = 4096;
+
+/// Two who give way to each other try again, at different times, so often.
+const TRIES: u32 = 8;
+
+/// What came of asking for a lease.
+#[derive(Debug)]
+pub enum Acquire {
+    /// It is ours.
+    Held(Lease),
+    /// Another one works on the key.
+    Busy(Holder),
+}
+
+/// Who holds a lease, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The fencing number.
+    pub fence: u64,
+    /// The name of the owner's machine; empty where the file does not say.
+    pub host: String,
+    /// The owner's process number there; 0 where the file does not say.
+    pub pid: u32,
+    /// How often the owner has raised the counter.
+    pub beat: u64,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} on {}", self.pid, self.host)
+    }
+}
+
+impl Store {
+    /// Asks for the lease of a key once, without waiting.
+    ///
+    /// It is given when nobody has it, or its owner was a process of this machine that is gone. To wait
+    /// for an owner, and to find out that one elsewhere is dead, [`watch`](Self::watch) it.
+    pub fn acquire(&self, key: &Digest) -> Result<Acquire> {
+        self.watch(key).poll()
+    }
+
+    /// Prepares to wait for the lease of a key; holds nothing.
+    pub fn watch(&self, key: &Digest) -> Watch {
+        Watch::new(self, key, Purpose::Work)
+    }
+
+    /// Lists the leases that there are, dead ones included, with their keys.
+    pub fn leases(&self) -> Result<Vec<(Digest, Holder)>> {
+        let files = files::list(&self.leases_dir())?;
+        let key = |stem: &str| stem.strip_suffix(Purpose::DURABLE).unwrap_or(stem).parse().ok();
+        let mut leases = Vec::new();
+        for (name, path) in files {
+            if let Some((stem, fence)) = split_name(&name)
+                && let Some(key) = key(stem)
+                && let Some(content) = Content::read(&path)?
+            {
+                leases.push((key, content.holder(fence)));
+            }
+        }
+        Ok(leases)
+    }
+}
+
+/// What a lease is for: each purpose has leases of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Work,
+    Durable,
+}
+
+impl Purpose {
+    const DURABLE: &'static str = "-durable";
+
+    fn stem(self, key: &Digest) -> String {
+        match self {
+            Self::Work => key.to_string(),
+            Self::Durable => format!("{key}{}", Self::DURABLE),
+        }
+    }
+}
+
+/// Waits for the lease of a key, without holding anything.
+///
+/// An owner that cannot be seen from here is dead when its counter has not changed for
+/// [`Options::lease_patience`](crate::Options::lease_patience) by this machine's clock, while polled at
+/// least every quarter of it: an observer that was itself asleep has seen nothing.
+#[derive(Debug)]
+pub struct Watch {
+    store: Store,
+    key: Digest,
+    stem: String,
+    seen: Vec<Sighting>,
+}
+
+/// The counter of a lease, and when it was first and last seen so.
+#[derive(Debug, Clone)]
+struct Sighting {
+    fence: u64,
+    content: Content,
+    first: Instant,
+    last: Instant,
+}
+
+impl Watch {
+    pub(crate) fn new(store: &Store, key: &Digest, purpose: Purpose) -> Self {
+        Self { store: store.clone(), key: *key, stem: purpose.stem(key), seen: Vec::new() }
+    }
+
+    /// Asks for the lease, and takes it if nobody has it or its owner is dead.
+    pub fn poll(&mut self) -> Result<Acquire> {
+        self.poll_above(0)
+    }
+
+    /// Asks for the lease with a fencing number above `floor`.
+    pub(crate) fn poll_above(&mut self, floor: u64) -> Result<Acquire> {
+        for attempt in 0..TRIES {
+            let found = self.find()?;
+            if let Some(living) = self.living(&found) {
+                return Ok(Acquire::Busy(living.content.holder(living.fence)));
+            }
+            let fence = found.last().map_or(0, |lease| lease.fence).max(floor).saturating_add(1);
+            match self.take(fence, &found)? {
+                Taken::Held(lease) => return Ok(Acquire::Held(lease)),
+                Taken::Raced if attempt + 1 < TRIES => thread::sleep(pause(attempt)),
+                Taken::Raced => {}
+            }
+        }
+        // Somebody was quicker each time, and has let go each time that we looked.
+        let holder = self.find()?.pop().map(|lease| lease.content.holder(lease.fence));
+        Ok(Acquire::Busy(holder.unwrap_or(Holder { fence: 0, host: owner::host_name(), pid: 0, beat: 0 })))
+    }
+
+    /// Reads all leases of the key, lowest number first.
+    fn find(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for (name, path) in files::list(&self.store.leases_dir())? {
+            if let Some((stem, fence)) = split_name(&name)
+                && stem == self.stem
+                && let Some(content) = Content::read(&path)?
+            {
+                found.push(Found { fence, path, content });
+            }
+        }
+        found.sort_by_key(|lease| lease.fence);
+        Ok(found)
+    }
+
+    /// Returns the highest lease whose owner is not gone, and has not stood still too long before our eyes.
+    fn living<'a>(&mut self, found: &'a [Found]) -> Option<&'a Found> {
+        let now = Instant::now();
+        let patience = self.store.0.options.lease_patience;
+        let before = std::mem::take(&mut self.seen);
+        let mut living = None;
+        for lease in found.iter().filter(|lease| lease.content.fate() != Fate::Gone) {
+            let unchanged = |seen: &&Sighting| {
+                seen.fence == lease.fence
+                    && seen.content == lease.content
+                    && now.duration_since(seen.last) <= patience / 2
+            };
+            let first = before.iter().find(unchanged).map_or(now, |seen| seen.first);
+            if now.duration_since(first) < patience {
+                living = Some(lease);
+            }
+            self.seen.push(Sighting { fence: lease.fence, content: lease.content.clone(), first, last: now });
+        }
+        living
+    }
+
+    /// Makes the lease file and looks whether it counts.
+    fn take(&self, fence: u64, superseded: &[Found]) -> Result<Taken> {
+        let content = Content::new();
+        let path = self.store.leases_dir().join(format!("{}.{fence}", self.stem));
+        if !create(&self.store, &path, &content)? {
+            return Ok(Taken::Raced);
+        }
+        let own = TempFile::new(path);
+        let known = |lease: &Found| {
+            lease.content.nonce == content.nonce
+                || superseded
+                    .iter()
+                    .any(|old| old.fence == lease.fence && old.content.same_file(&lease.content))
+        };
+        if !self.find()?.iter().all(known) {
+            return Ok(Taken::Raced);
+        }
+        for old in superseded {
+            files::remove_file(&old.path)?;
+        }
+        let path = own.keep();
+        Ok(Taken::Held(Lease::start(self.key, fence, path, content, self.store.0.options.lease_patience)))
+    }
+}
+
+enum Taken {
+    Held(Lease),
+    Raced,
+}
+
+/// A lease file.
+#[derive(Debug, Clone)]
+struct Found {
+    fence: u64,
+    path: PathBuf,
+    content: Content,
+}
+
+/// Splits `KEY.FENCE`.
+fn split_name(name: &str) -> Option<(&str, u64)> {
+    let (stem, fence) = name.rsplit_once('.')?;
+    Some((stem, fence.parse().ok()?))
+}
+
+fn create(store: &Store, path: &Path, content: &Content) -> Result<bool> {
+    let (temp, mut file) = store.temp_file()?;
+    file.write_all(content.to_text().as_bytes()).map_err(Error::io("write", temp.path()))?;
+    // Not synced: after a crash of the machine nobody is left to hold it.
+    temp.link(path)
+}
+
+/// Different for any two processes, and growing.
+fn pause(attempt: u32) -> Duration {
+    let spread = Digest::of(format!("{}{attempt}", Owner::current()).as_bytes()).as_bytes()[0];
+    Duration::from_millis(u64::from(attempt + 1) * 2 + u64::from(spread) / 16)
+}
+
+/// What a lease file says.
+///
+/// ```text
+/// pipe lease 1
+/// owner HOST.BOOT.NAMESPACE.PID.START
+/// host NAME
+/// nonce NUMBER
+/// beat 00000000000000000042        always 20 digits, so that it is rewritten in place
+/// ```
+///
+/// A file that says something else (cut short by a crash of the machine) has an owner who is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    owner: Option<Owner>,
+    host: String,
+    nonce: u64,
+    beat: u64,
+}
+
+impl Content {
+    fn new() -> Self {
+        // Files of one process need no more than a number, those of different ones have different owners.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            owner: Some(Owner::current().clone()),
+            host: owner::host_name(),
+            nonce: NEXT.fetch_add(1, Ordering::Relaxed),
+            beat: 0,
+        }
+    }
+
+    /// Reads a lease file; `None` when it is gone.
+    fn read(path: &Path) -> Result<Option<Self>> {
+        match files::read_at_most(path, LEASE_BYTES_MAX) {
+            Ok(text) => Ok(Some(Self::parse(&text.unwrap_or_default()))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let number = |name| field(name).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        Self {
+            owner: field("owner").and_then(|owner| owner.parse().ok()),
+            host: field("host").unwrap_or_default().to_owned(),
+            nonce: number("nonce"),
+            beat: number("beat"),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let owner = self.owner.as_ref().expect("invariant: only our own lease is written");
+        let Self { host, nonce, beat, .. } = self;
+        format!("pipe lease 1\nowner {owner}\nhost {host}\nnonce {nonce}\nbeat {beat:020}\n")
+    }
+
+    fn same_file(&self, other: &Self) -> bool {
+        self.owner == other.owner && self.nonce == other.nonce
+    }
+
+    fn fate(&self) -> Fate {
+        self.owner.as_ref().map_or(Fate::Unknown, Owner::fate)
+    }
+
+    fn holder(&self, fence: u64) -> Holder {
+        let pid = self.owner.as_ref().map_or(0, |owner| owner.pid);
+        Holder { fence, host: self.host.clone(), pid, beat: self.beat }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
+}
+
+/// The right to work on a key. Given back when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    key: Digest,
+    fence: u64,
+    path: PathBuf,
+    content: Content,
+    lost: Arc<AtomicBool>,
+    /// Ends the heart when dropped.
+    life: Option<mpsc::Sender<()>>,
+    heart: Option<JoinHandle<()>>,
+}
+
+impl Lease {
+    fn start(key: Digest, fence: u64, path: PathBuf, content: Content, patience: Duration) -> Self {
+        let lost = Arc::new(AtomicBool::new(false));
+        let (life, end) = mpsc::channel();
+        let heart = Heart { path: path.clone(), content: content.clone(), lost: Arc::clone(&lost) };
+        let interval = BEAT_MAX.min(patience / BEATS_PER_PATIENCE);
+        let heart = thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || heart.beat_until(&end, interval))
+            // Without a heart the lease still holds against everyone on this machine who sees us alive,
+            // until their patience ends.
+            .ok();
+        Self { key, fence, path, content, lost, life: Some(life), heart }
+    }
+
+    /// Returns the key.
+    pub fn key(&self) -> &Digest {
+        &self.key
+    }
+
+    /// Returns the fencing number: higher than that of whoever was superseded.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Says whether another owner has taken over, as far as the last beat of the counter saw.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Fails with [`Error::Lost`] when another owner has taken over; looks at the disk.
+    pub fn check(&self) -> Result<()> {
+        let held = Content::read(&self.path)?.is_some_and(|content| content.same_file(&self.content));
+        if !held || self.is_lost() {
+            self.lost.store(true, Ordering::Release);
+            return Err(Error::Lost { key: self.key });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        drop(self.life.take());
+        if let Some(heart) = self.heart.take() {
+            heart.join().ok();
+        }
+        if self.check().is_ok() {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// The thread that raises the counter.
+struct Heart {
+    path: PathBuf,
+    content: Content,
+    lost: Arc<AtomicBool>,
+}
+
+impl Heart {
+    fn beat_until(mut self, end: &mpsc::Receiver<()>, interval: Duration) {
+        while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(interval) {
+            match self.beat() {
+                Ok(true) => {}
+                Ok(false) => return self.lost.store(true, Ordering::Release),
+                // A full or unreachable disk may come back; if not, others will take over, and we see it.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Raises the counter; false when the lease is another's, or gone.
+    ///
+    /// Opened anew each time: over NFS that shows what others did, and closing shows others what we did.
+    fn beat(&mut self) -> io::Result<bool> {
+        let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            file => file?,
+        };
+        let mut text = [0; LEASE_BYTES_MAX as usize];
+        let length = file.read_at(&mut text, 0)?;
+        if !Content::parse(&text[..length]).same_file(&self.content) {
+            return Ok(false);
+        }
+        self.content.beat += 1;
+        file.write_all_at(self.content.to_text().as_bytes(), 0)?;
+        Ok(true)
+    }
+}
+
+/// Removes the leases of this machine's dead processes. A race with who takes over is harmless, see above.
+pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool) -> Result<()> {
+    for (_, path) in files::list(&store.leases_dir())? {
+        let Some(content) = Content::read(&path)? else { continue };
+        let dead = match content.fate() {
+            Fate::Gone => true,
+            Fate::Alive => false,
+            Fate::Unknown => forgotten(&path),
+        };
+        if dead {
+            files::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    fn store(patience: Duration) -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_with(folder.path(), Options { lease_patience: patience }).unwrap();
+        (folder, store)
+    }
+
+    fn held(acquire: Acquire) -> Lease {
+        match acquire {
+            Acquire::Held(lease) => lease,
+            Acquire::Busy(holder) => panic!("busy: {holder}"),
+        }
+    }
+
+    /// Leaves a lease of a machine that cannot be seen from here.
+    fn leave_foreign_lease(store: &Store, key: &Digest) -> PathBuf {
+        let owner: Owner = "0123456789abcdef.other.1.1.1".parse().unwrap();
+        let content = Content { owner: Some(owner), host: "elsewhere".into(), nonce: 9, beat: 3 };
+        let path = store.leases_dir().join(format!("{key}.1"));
+        assert!(create(store, &path, &content).unwrap());
+        path
+    }
+
+    #[test]
+    fn a_text_comes_back() {
+        let content = Content { beat: 42, ..Content::new() };
+        assert_eq!(Content::parse(content.to_text().as_bytes()), content);
+        assert_eq!(Content::parse(b"").fate(), Fate::Unknown);
+    }
+
+    #[test]
+    fn one_holds_and_the_other_is_told_who() {
+        let (_folder, store) = store(Duration::from_secs(60));
+        let key = Digest::of(b"key");
+        let lease = held(store.acquire(&key).unwrap());
+        let Acquire::Busy(holder) = store.acquire(&key).unwrap() else { panic!("held twice") };
+        assert_eq!((holder.pid, holder.fence), (std::process::id(), lease.fence()));
+        drop(lease);
+        assert!(files::list(&store.leases_dir()).unwrap().is_empty());
+        held(store.acquire(&key).unwrap());
+    }
+
+    #[test]
+    fn the_counter_of_a_living_owner_keeps_others_away() {
+        let (_folder, store) = store(Duration::from_millis(300));
+        let key = Digest::of(b"key");
+        let lease = held(store.acquire(&key).unwrap());
+        let mut watch = store.watch(&key);
+        for _ in 0..40 {
+            assert!(matches!(watch.poll().unwrap(), Acquire::Busy(_)));
+            thread::sleep(Duration::from_millis(25));
+        }
+        assert!(!lease.is_lost());
+    }
+
+    #[test]
+    fn an_owner_elsewhere_that_stands_still_is_superseded() {
+        let (_folder, store) = store(Duration::from_millis(200));
+        let key = Digest::of(b"key");
+        let path = leave_foreign_lease(&store, &key);
+        let started = Instant::now();
+        let mut watch = store.watch(&key);
+        let lease = loop {
+            match watch.poll().unwrap() {
+                Acquire::Held(lease) => break lease,
+                Acquire::Busy(holder) => assert_eq!(holder.host, "elsewhere"),
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        assert!(started.elapsed() >= Duration::from_millis(200));
+        assert_eq!(lease.fence(), 2);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_observer_that_slept_has_seen_nothing() {
+        let (_folder, store) = store(Duration::from_millis(100));
+        let key = Digest::of(b"key");
+        leave_foreign_lease(&store, &key);
+        let mut watch = store.watch(&key);
+        for _ in 0..3 {
+            assert!(matches!(watch.poll().unwrap(), Acquire::Busy(_)));
+            thread::sleep(Duration::from_millis(150));
+        }
+    }
+
+    #[test]
+    fn a_superseded_owner_notices_and_leaves_its_successor_alone() {
+        let (_folder, store) = store(Duration::from_millis(120));
+        let key = Digest::of(b"key");
+        let lease = held(store.acquire(&key).unwrap());
+        fs::remove_file(&lease.path).unwrap();
+        let successor = held(store.acquire(&key).unwrap());
+        assert!(matches!(lease.check(), Err(Error::Lost { .. })));
+        while !lease.is_lost() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(lease);
+        successor.check().unwrap();
+    }
+
+    #[test]
+    fn of_many_threads_one_holds_at_a_time() {
+        let (_folder, store) = store(Duration::from_secs(60));
+        let key = Digest::of(b"key");
+        let holders = AtomicU64::new(0);
+        let turns = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while turns.load(Ordering::SeqCst) < 100 {
+                        if let Acquire::Held(lease) = store.acquire(&key).unwrap() {
+                            assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                            turns.fetch_add(1, Ordering::SeqCst);
+                            holders.fetch_sub(1, Ordering::SeqCst);
+                            drop(lease);
+                        }
+                    }
+                });
+            }
+        });
+    }
+}

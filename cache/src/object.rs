@@ -1,0 +1,297 @@
+//! Objects and artifacts: bytes that are named by their digest.
+//!
+//! Owns: how they are written, found, checked and copied out. Their publication is in `commit`.
+
+use crate::files::{self, TempFile};
+use crate::{Blob, Commit, Digest, Error, Hasher, Result, Store};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Small writes are gathered to this size: BLAKE3 is fast on long pieces, and so are disks.
+const BUFFER_BYTES: usize = 1 << 18;
+
+/// No artifact is larger; a file that claims to be one is damaged.
+const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
+
+pub(crate) const OBJECTS: &str = "objects";
+pub(crate) const ARTIFACTS: &str = "artifacts";
+
+/// Writes a new object, and hashes it on the way.
+///
+/// Nothing is visible before the [`Commit`] of what [`finish`](Self::finish) returns; dropping the writer
+/// removes what was written.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    temp: TempFile,
+    file: File,
+    hasher: Hasher,
+    size: u64,
+    buffer: Vec<u8>,
+}
+
+impl ObjectWriter {
+    /// Ends the object.
+    pub fn finish(mut self) -> Result<Staged> {
+        self.drain().map_err(Error::io("write", self.temp.path()))?;
+        Ok(Staged { blob: Blob { digest: self.hasher.finish(), size: self.size }, temp: self.temp })
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.write_through(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        result
+    }
+
+    fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl Write for ObjectWriter {
+    /// Takes all of `bytes`; an error, then or later, means that the object cannot be finished.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.drain()?;
+        }
+        if bytes.len() >= BUFFER_BYTES {
+            self.write_through(bytes)?;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drain()
+    }
+}
+
+/// An object that is written but not yet visible; dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    blob: Blob,
+    temp: TempFile,
+}
+
+impl Staged {
+    /// Returns its digest and size.
+    pub fn blob(&self) -> Blob {
+        self.blob
+    }
+
+    /// Returns where its bytes stand until it is committed, for reading them back.
+    pub fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Puts it on the disk, with the stamp that it will have.
+    pub(crate) fn settle(&self) -> Result<()> {
+        files::seal(self.temp.path())?;
+        files::sync(self.temp.path())
+    }
+
+    pub(crate) fn rename(self, to: &Path) -> Result<()> {
+        self.temp.rename(to)
+    }
+
+    pub(crate) fn link(&self, to: &Path) -> Result<bool> {
+        self.temp.link(to)
+    }
+}
+
+/// What tells that a file is still the one that was read: ctime moves whenever anything else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Store {
+    /// Starts a new object.
+    pub fn writer(&self) -> Result<ObjectWriter> {
+        let (temp, file) = self.temp_file()?;
+        Ok(ObjectWriter { temp, file, hasher: Hasher::new(), size: 0, buffer: Vec::new() })
+    }
+
+    /// Writes and publishes one small object, unless it is there already.
+    pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
+        let blob = Blob::of(bytes);
+        if !self.reuse(&blob) {
+            let objects = vec![self.stage(bytes)?];
+            self.commit(Commit { objects, ..Commit::default() })?;
+        }
+        Ok(blob)
+    }
+
+    /// Copies a file into a new object, sharing blocks where the file system can.
+    ///
+    /// What counts is what was copied: the caller compares [`Staged::blob`] with what it expects.
+    pub fn import(&self, path: &Path) -> Result<Staged> {
+        let temp = TempFile::new(self.temp_name()?);
+        let blob = files::copy(path, temp.path())?;
+        Ok(Staged { blob, temp })
+    }
+
+    pub(crate) fn stage(&self, bytes: &[u8]) -> Result<Staged> {
+        let mut writer = self.writer()?;
+        writer.write_through(bytes).map_err(Error::io("write", writer.temp.path()))?;
+        writer.finish()
+    }
+
+    /// Returns where an object stands, or would stand.
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
+        self.sharded(OBJECTS, digest)
+    }
+
+    /// Says whether an object is there, by size and stamp only: good enough for a plan.
+    pub fn holds(&self, blob: &Blob) -> bool {
+        fs::symlink_metadata(self.object_path(&blob.digest))
+            .is_ok_and(|metadata| metadata.len() == blob.size && files::is_sealed(&metadata))
+    }
+
+    /// Says whether an object is there and, if so, makes it young for the garbage collector (ctime).
+    ///
+    /// An object of another user that cannot be made young counts as not there: it is replaced by an equal
+    /// one, which is young.
+    pub(crate) fn reuse(&self, blob: &Blob) -> bool {
+        let path = self.object_path(&blob.digest);
+        self.holds(blob) && fs::set_permissions(path, Permissions::from_mode(0o444)).is_ok()
+    }
+
+    /// Reads a whole object and checks it.
+    pub fn read(&self, blob: &Blob) -> Result<Vec<u8>> {
+        let path = self.object_path(&blob.digest);
+        let damaged = || Error::Damaged { digest: blob.digest, path: path.clone() };
+        let bytes = files::read_at_most(&path, blob.size)
+            .map_err(|error| missing_or(&blob.digest, &path, error))?
+            .ok_or_else(damaged)?;
+        if Blob::of(&bytes) == *blob { Ok(bytes) } else { Err(damaged()) }
+    }
+
+    /// Checks an object's bytes and returns where they stand, for reading only.
+    ///
+    /// A process reads the whole object for this once, and again only when the file has changed since.
+    pub fn verified(&self, blob: &Blob) -> Result<PathBuf> {
+        let path = self.object_path(&blob.digest);
+        let damaged = || Error::Damaged { digest: blob.digest, path: path.clone() };
+
+        let mut file = files::open(&path).map_err(|error| missing_or(&blob.digest, &path, error))?;
+        let metadata = file.metadata().map_err(Error::io("examine", &path))?;
+        if metadata.len() != blob.size {
+            return Err(damaged());
+        }
+        // Stamped before it is read: what changes meanwhile is seen the next time.
+        let stamp = Stamp::of(&metadata);
+        if self.0.verified.lock().expect("invariant: no panic under this lock").get(&blob.digest)
+            == Some(&stamp)
+        {
+            return Ok(path);
+        }
+        if files::hash_open(&mut file, &path)? != *blob {
+            return Err(damaged());
+        }
+        self.0.verified.lock().expect("invariant: no panic under this lock").insert(blob.digest, stamp);
+        Ok(path)
+    }
+
+    /// Copies an object out to `path`, checked, writable, and with the time of now; what was there is replaced.
+    ///
+    /// Blocks are shared where the file system can. A copy that is cut short never has the name.
+    pub fn materialize(&self, blob: &Blob, path: &Path) -> Result<()> {
+        let source = self.object_path(&blob.digest);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temp = TempFile::new(path.with_file_name(format!(".{name}.{}.partial", std::process::id())));
+        fs::remove_file(temp.path()).ok();
+        files::open(&source).map_err(|error| missing_or(&blob.digest, &source, error))?;
+        if files::copy(&source, temp.path())? != *blob {
+            return Err(Error::Damaged { digest: blob.digest, path: source });
+        }
+        temp.rename(path)
+    }
+
+    /// Takes a damaged object out of the way, so that it will be made again; true when there was one.
+    ///
+    /// An object that turns out to be whole (someone else made it again meanwhile) stays.
+    pub fn discard(&self, digest: &Digest) -> Result<bool> {
+        self.discard_from(OBJECTS, digest)
+    }
+
+    /// Takes a damaged artifact out of the way, as [`discard`](Self::discard) does with an object.
+    pub fn discard_artifact(&self, digest: &Digest) -> Result<bool> {
+        self.discard_from(ARTIFACTS, digest)
+    }
+
+    fn discard_from(&self, tree: &str, digest: &Digest) -> Result<bool> {
+        let path = self.sharded(tree, digest);
+        let aside = TempFile::new(self.temp_name()?);
+        match fs::rename(&path, aside.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            result => result.map_err(Error::io("remove", &path))?,
+        }
+        // Looked at only now that nobody else can replace it.
+        let whole = fs::symlink_metadata(aside.path()).is_ok_and(|metadata| metadata.is_file())
+            && files::hash(aside.path()).is_ok_and(|blob| blob.digest == *digest);
+        if whole {
+            files::seal(aside.path())?;
+            aside.rename(&path)?;
+        }
+        self.0.verified.lock().expect("invariant: no panic under this lock").remove(digest);
+        Ok(!whole)
+    }
+
+    /// Writes and publishes one artifact.
+    pub fn put_artifact(&self, bytes: &[u8]) -> Result<Digest> {
+        self.commit(Commit { artifacts: vec![bytes.to_vec()], ..Commit::default() })?;
+        Ok(Digest::of(bytes))
+    }
+
+    /// Returns where an artifact stands, or would stand.
+    pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
+        self.sharded(ARTIFACTS, digest)
+    }
+
+    /// Reads an artifact and checks it.
+    pub fn artifact(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.artifact_path(digest);
+        let bytes = files::read_at_most(&path, ARTIFACT_BYTES_MAX)
+            .map_err(|error| missing_or(digest, &path, error))?
+            .filter(|bytes| Digest::of(bytes) == *digest);
+        bytes.ok_or(Error::Damaged { digest: *digest, path })
+    }
+}
+
+/// Something else under an object's name is damage, too.
+fn missing_or(digest: &Digest, path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing { digest: *digest },
+        _ if files::is_misplaced(&error) => Error::Damaged { digest: *digest, path: path.to_owned() },
+        _ => Error::io("read", path)(error),
+    }
+}
+
+/// Returns the time at which a file got its place in the store, or was last reused.
+pub(crate) fn placed_at(metadata: &Metadata) -> SystemTime {
+    let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
+}

@@ -1,0 +1,120 @@
+//! Records: what a key led to.
+//!
+//! A record file is its body, a line feed, the checksum of key and body in hexadecimal, and a line feed. A
+//! file that is not so is no record: it reads as absent, and gives way to the next one that is published.
+
+use crate::files::{self, TempFile};
+use crate::object::Staged;
+use crate::{Digest, Error, Hasher, Published, Result, Store};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// No record is larger; a file that claims to be one is damaged.
+const RECORD_BYTES_MAX: u64 = 1 << 28;
+
+/// Line feed, 64 digits, line feed.
+const TRAILER_BYTES: usize = 66;
+
+pub(crate) const RECORDS: &str = "records";
+
+impl Store {
+    /// Reads the record of a key; a damaged one counts as absent.
+    pub fn record(&self, key: &Digest) -> Result<Option<Vec<u8>>> {
+        let path = self.record_path(key);
+        match files::read_at_most(&path, RECORD_BYTES_MAX) {
+            Ok(text) => Ok(text.and_then(|text| unseal(key, text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound || files::is_misplaced(&error) => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    /// Removes the record of a key, which the holder of its lease does when what it promises cannot be had;
+    /// false when there was none.
+    pub fn retire(&self, key: &Digest) -> Result<bool> {
+        files::remove_file(&self.record_path(key))
+    }
+
+    /// Returns where the record of a key stands, or would stand.
+    pub fn record_path(&self, key: &Digest) -> PathBuf {
+        self.sharded(RECORDS, key)
+    }
+
+    /// Gives a record, which is on the disk already, its name, unless another one has it.
+    pub(crate) fn publish(&self, key: &Digest, record: &Staged) -> Result<Published> {
+        let path = self.record_path(key);
+        loop {
+            if record.link(&path)? {
+                return Ok(Published::First);
+            }
+            if let Some(body) = self.record(key)? {
+                return Ok(Published::Lost(body));
+            }
+            // Damaged, or retired since.
+            self.discard_record(key)?;
+        }
+    }
+
+    /// Takes a damaged record out of the way; true when there was one. A whole one stays.
+    pub(crate) fn discard_record(&self, key: &Digest) -> Result<bool> {
+        let path = self.record_path(key);
+        let aside = TempFile::new(self.temp_name()?);
+        match fs::rename(&path, aside.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            result => result.map_err(Error::io("remove", &path))?,
+        }
+        // Looked at only now: a good one may have come since it was last read.
+        let text = files::read_at_most(aside.path(), RECORD_BYTES_MAX).ok().flatten();
+        if text.is_some_and(|text| unseal(key, text).is_some()) {
+            aside.link(&path)?;
+            return Ok(false);
+        }
+        if fs::symlink_metadata(aside.path()).is_ok_and(|metadata| metadata.is_dir()) {
+            files::remove_dir(aside.path())?;
+        }
+        Ok(true)
+    }
+}
+
+/// Makes the text of a record's file.
+pub(crate) fn seal(key: &Digest, body: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(body.len() + TRAILER_BYTES);
+    text.extend_from_slice(body);
+    text.extend_from_slice(format!("\n{}\n", checksum(key, body)).as_bytes());
+    text
+}
+
+/// Returns the body of a record's file if it is whole, and that of this key.
+fn unseal(key: &Digest, mut text: Vec<u8>) -> Option<Vec<u8>> {
+    let length = text.len().checked_sub(TRAILER_BYTES)?;
+    let trailer = text.split_off(length);
+    (trailer == format!("\n{}\n", checksum(key, &text)).as_bytes()).then_some(text)
+}
+
+/// The key goes in, so that a record under a wrong name is none.
+fn checksum(key: &Digest, body: &[u8]) -> Digest {
+    Hasher::derive("pipe record v1").update(key.as_bytes()).update(body).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_body_comes_back_and_any_changed_byte_is_seen(body: Vec<u8>, at: usize, flip in 1u8..) {
+            let key = Digest::of(b"key");
+            let text = seal(&key, &body);
+            prop_assert_eq!(unseal(&key, text.clone()), Some(body));
+            prop_assert_eq!(unseal(&Digest::of(b"other"), text.clone()), None);
+
+            let mut damaged = text;
+            let at = at % damaged.len();
+            damaged[at] ^= flip;
+            prop_assert_eq!(unseal(&key, damaged.clone()), None);
+            damaged.truncate(at);
+            prop_assert_eq!(unseal(&key, damaged), None);
+        }
+    }
+}

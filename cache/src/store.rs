@@ -1,0 +1,210 @@
+//! The folder, and the handle on it.
+
+use crate::files::{self, TempFile};
+use crate::object::Stamp;
+use crate::owner::Owner;
+use crate::{Digest, Error, Result, commit};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The format of the folder, raised when an older program could misread a newer one.
+///
+/// - 1: the first.
+const VERSION: u32 = 1;
+
+/// What stands in a cache's folder, and may stand there before its `version` does.
+const NAMES: [&str; 6] = [".gitignore", "objects", "artifacts", "records", "runs", "work"];
+
+/// A cache: one folder, safe to share between processes, users and machines (NFS included).
+///
+/// ```text
+/// .pipe/
+/// ├── version                     `pipe store 1`
+/// ├── .gitignore                  `*`
+/// ├── objects/ab/ab12…            bytes by their BLAKE3 digest; mode 444, modified at 1 s after the epoch
+/// ├── artifacts/ab/ab12…          canonical JSON by its digest, made and understood by others
+/// ├── records/ab/ab12…            what a key led to: the body, a line feed, the checksum, a line feed
+/// ├── runs/                       one folder each, made and understood by the engine
+/// └── work/
+///     ├── tmp/OWNER/              files on their way, and scratch folders, of one process
+///     ├── leases/KEY.FENCE        who works on a key: owner and a counter that the owner raises
+///     └── durable/KEY/FENCE/      what outlives a crash; `leases/KEY-durable.FENCE` is its lease
+///         ├── owner               who may write here; absent: nobody
+///         ├── files/              a program's own files (copied to a successor as they are)
+///         └── NAME/               a checkpoint: its files, mode 444, and
+///             └── manifest.json   their sizes and digests, and what the owner noted
+/// ```
+///
+/// Everything is written under `work/tmp/` first and put on the disk (fsync) before it gets its name, so
+/// that a name always stands for the whole. OWNER is host, boot, pid namespace, process and its start, so
+/// that what a dead process left is known for what it is; see [`Store::sweep`].
+///
+/// Version history: 1 is the first.
+///
+/// Clones share one handle.
+#[derive(Debug, Clone)]
+pub struct Store(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) queue: commit::Queue,
+    /// Objects whose bytes this process has checked, as they were then.
+    pub(crate) verified: Mutex<HashMap<Digest, Stamp>>,
+    /// Folders whose own name this process knows to be on the disk.
+    pub(crate) anchored: Mutex<HashSet<PathBuf>>,
+    temp: PathBuf,
+}
+
+/// How a store behaves where the default does not fit.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long the counter of a lease may stand still before others take over, when its owner cannot be
+    /// seen from here. Owners raise it at least six times as often. All users of one cache should agree.
+    pub lease_patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { lease_patience: Duration::from_secs(60) }
+    }
+}
+
+impl Store {
+    /// Opens the cache in `root`, and makes it if need be.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(root, Options::default())
+    }
+
+    /// Opens the cache in `root` with other options.
+    pub fn open_with(root: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let root = std::path::absolute(root.as_ref()).map_err(Error::io("find", root.as_ref()))?;
+        let store = Self(Arc::new(Inner {
+            temp: root.join("work/tmp").join(Owner::current().to_string()),
+            root,
+            options,
+            queue: commit::Queue::default(),
+            verified: Mutex::default(),
+            anchored: Mutex::default(),
+        }));
+        match fs::read_to_string(store.version_path()) {
+            Ok(version) => store.check(&version)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => store.create()?,
+            Err(error) => return Err(Error::io("read", store.version_path())(error)),
+        }
+        Ok(store)
+    }
+
+    /// Returns the folder.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Returns the number of bytes that this user can still write to the cache's file system.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let space = rustix::fs::statvfs(self.root())
+            .map_err(|errno| Error::io("examine", self.root())(errno.into()))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn version_path(&self) -> PathBuf {
+        self.root().join("version")
+    }
+
+    fn check(&self, version: &str) -> Result<()> {
+        let not_a_cache = || Error::NotACache { path: self.root().to_owned() };
+        let number = version.strip_prefix("pipe store ").ok_or_else(not_a_cache)?;
+        match number.trim_end().parse::<u32>() {
+            Ok(found) if found > VERSION => {
+                Err(Error::Newer { path: self.root().to_owned(), found, known: VERSION })
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(not_a_cache()),
+        }
+    }
+
+    fn create(&self) -> Result<()> {
+        if files::list(self.root())?
+            .iter()
+            .any(|(name, _)| name != "version" && !NAMES.contains(&name.as_str()))
+        {
+            return Err(Error::NotACache { path: self.root().to_owned() });
+        }
+        for folder in ["objects", "artifacts", "records", "runs", "work/tmp", "work/leases", "work/durable"] {
+            files::create_dir(&self.root().join(folder))?;
+        }
+        fs::write(self.root().join(".gitignore"), "*\n")
+            .map_err(Error::io("write", self.root().join(".gitignore")))?;
+        // The version comes last, and whole: with it the folder is a cache.
+        let (temp, mut file) = self.temp_file()?;
+        file.write_all(format!("pipe store {VERSION}\n").as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(Error::io("write", temp.path()))?;
+        temp.link(&self.version_path())?;
+        files::sync(&self.root().join("work"))?;
+        files::sync(self.root())
+    }
+
+    /// Where something of this digest stands in one of the three trees.
+    pub(crate) fn sharded(&self, tree: &str, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        self.root().join(tree).join(&name[..2]).join(name)
+    }
+
+    pub(crate) fn leases_dir(&self) -> PathBuf {
+        self.root().join("work/leases")
+    }
+
+    pub(crate) fn durables_dir(&self) -> PathBuf {
+        self.root().join("work/durable")
+    }
+
+    /// A name in this process's own temporary folder that nothing else uses.
+    fn temp_path(&self) -> PathBuf {
+        // One number for all handles of the process: they share the folder.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        self.0.temp.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    pub(crate) fn temp_file(&self) -> Result<(TempFile, File)> {
+        let path = self.temp_path();
+        let file = self.in_temp(&path, || files::create_new(&path))?;
+        Ok((TempFile::new(path), file))
+    }
+
+    pub(crate) fn temp_dir(&self) -> Result<PathBuf> {
+        let path = self.temp_path();
+        self.in_temp(&path, || fs::create_dir(&path))?;
+        Ok(path)
+    }
+
+    /// A free name in the temporary folder, which is there.
+    pub(crate) fn temp_name(&self) -> Result<PathBuf> {
+        files::create_dir(&self.0.temp)?;
+        Ok(self.temp_path())
+    }
+
+    /// Creates something in the temporary folder, which another handle may be removing as its last act.
+    fn in_temp<T>(&self, path: &Path, create: impl Fn() -> io::Result<T>) -> Result<T> {
+        for _ in 0..100 {
+            match create() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => files::create_dir(&self.0.temp)?,
+                result => return result.map_err(Error::io("create", path)),
+            }
+        }
+        create().map_err(Error::io("create", path))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Succeeds only when nothing is left in it.
+        fs::remove_dir(&self.temp).ok();
+    }
+}
