@@ -1,0 +1,177 @@
+//! Owns: artifacts, their entries, and the items that shares read. Knows no file.
+//!
+//! An artifact is stored as the JSON of [`Artifact`]; its digest is the BLAKE3 of those bytes. Field order
+//! is that of the structs, entries are in name order, absent options are left out: the form is canonical.
+
+use crate::{SourceFile, canonical::Encoder};
+use pipe_cache::{Blob, Digest};
+use serde::{Deserialize, Serialize};
+
+/// An immutable list of entries with a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Revision of this format: 1.
+    pub version: u32,
+    /// Name of its [`crate::Kind`].
+    pub kind: String,
+    /// In name order, no name twice.
+    pub entries: Vec<Entry>,
+}
+
+/// A shard, or a view of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// File name; may hold `/` (a model's folder), never `..`.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// Bytes, with what a view lays over them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Content {
+    /// The shard's file.
+    pub blob: Blob,
+    /// Canonical Roaring bitmap of the rows that count; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Blob>,
+    /// Parquet file of further columns, aligned to the shard's rows (all of them, selected or not).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Blob>,
+}
+
+impl From<Blob> for Content {
+    fn from(blob: Blob) -> Self {
+        Self { blob, selection: None, columns: None }
+    }
+}
+
+impl Content {
+    /// Every object that this stands on.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        [Some(&self.blob), self.selection.as_ref(), self.columns.as_ref()].into_iter().flatten()
+    }
+
+    /// Bytes of all its objects.
+    pub fn size(&self) -> u64 {
+        self.blobs().map(|blob| blob.size).sum()
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        out.digest(&self.blob.digest);
+        for blob in [&self.selection, &self.columns] {
+            match blob {
+                Some(blob) => out.digest(&blob.digest),
+                None => out.null(),
+            }
+        }
+    }
+}
+
+impl Artifact {
+    /// Sorts entries by name; `None` if a name stands twice or is not a plain relative path.
+    pub fn new(kind: &str, mut entries: Vec<Entry>) -> Option<Self> {
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        let distinct = entries.windows(2).all(|pair| pair[0].name != pair[1].name);
+        let plain = entries.iter().all(|entry| is_plain(&entry.name));
+        (distinct && plain).then(|| Self { version: 1, kind: kind.to_owned(), entries })
+    }
+
+    /// The bytes that are stored and hashed.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("invariant: an artifact is plain data")
+    }
+
+    /// Reads what [`Artifact::to_bytes`] wrote; names are checked again, since the cache may be shared.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let artifact: Self = serde_json::from_slice(bytes).ok()?;
+        let known = artifact.version == 1;
+        Self::new(&artifact.kind, artifact.entries.clone()).filter(|same| known && *same == artifact)
+    }
+
+    /// Returns the digest of the stored form.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+
+    /// One item per entry, named after it: what [`crate::Context::each`] takes.
+    pub fn shards(&self) -> Vec<Item> {
+        self.entries.iter().map(|entry| Item::new(&entry.name, [entry.clone()])).collect()
+    }
+
+    /// The whole artifact as one item.
+    pub fn item(&self, name: &str) -> Item {
+        Item::new(name, self.entries.iter().cloned())
+    }
+
+    /// Every object that its entries stand on.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        self.entries.iter().flat_map(|entry| entry.content.blobs())
+    }
+
+    /// Bytes of all its entries.
+    pub fn size(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.content.size()).sum()
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    !name.contains(['\\', '\0']) && name.len() <= 1024 && name.split('/').all(part)
+}
+
+/// What a share reads: entries, or the slice of an earlier step that concerns one, or source files.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What names of outputs are made from; in no key.
+    pub name: String,
+    /// In an order that has meaning.
+    pub inputs: Vec<Input>,
+}
+
+/// One file that a share reads.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A file of the cache, or a view of one.
+    Entry(Entry),
+    /// A file outside the cache; its name stands in the key.
+    Source(SourceFile),
+}
+
+impl Item {
+    /// An item of entries.
+    pub fn new(name: &str, entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self { name: name.to_owned(), inputs: entries.into_iter().map(Input::Entry).collect() }
+    }
+
+    /// An item of source files.
+    pub fn of_sources(name: &str, files: impl IntoIterator<Item = SourceFile>) -> Self {
+        Self { name: name.to_owned(), inputs: files.into_iter().map(Input::Source).collect() }
+    }
+
+    /// Adds an entry, such as the slice of an earlier step for this shard.
+    pub fn with(mut self, entry: Option<Entry>) -> Self {
+        self.inputs.extend(entry.map(Input::Entry));
+        self
+    }
+
+    /// Digest of bytes, selections and added columns; of names only for source files.
+    pub fn digest(&self) -> Digest {
+        let mut out = Encoder::default();
+        out.list(self.inputs.len());
+        for input in &self.inputs {
+            match input {
+                Input::Entry(entry) => entry.content.encode(&mut out),
+                Input::Source(file) => {
+                    out.text(&file.source);
+                    out.text(&file.name);
+                    out.digest(&file.digest);
+                }
+            }
+        }
+        out.derive("pipe item v1")
+    }
+}

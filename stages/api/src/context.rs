@@ -1,0 +1,515 @@
+//! Owns: how a stage's straight-line code becomes durable. [`Context::each`] and [`Context::once`] do what
+//! is not recorded, in one of four modes, and give the same [`Step`] whatever was done before.
+//!
+//! A share's key is made of stage type, revision, step, params and the digests of what it reads: no name,
+//! no path, no position. A finished step has one record over all its items, so that entering a stage again
+//! costs one read a step.
+
+use crate::{
+    Artifact, Entry, Error, Event, Events, Halt, Inputs, Item, Metric, Out, Result, Share, ShareRecord,
+    SourceFile, Step,
+    canonical::{Encoder, essence},
+    port::In,
+};
+use pipe_cache::{AcquireDurable, Commit, Digest, Durable, Published, Store};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A share's work. A function pointer, not a closure: whatever decides the result has to come through
+/// `params` or the inputs, and so stands in the key.
+pub type Work<P> = fn(&P, &Inputs, &mut Share) -> Result<()>;
+
+/// What a process enters a stage for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Do what is missing, on this process's threads.
+    Here,
+    /// Do the share with this key and leave.
+    Share(Digest),
+    /// Do nothing; leave at the first step that has something to do.
+    Count,
+}
+
+/// Whether a stage should go on.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicU8>);
+
+impl Stop {
+    /// Asks to finish running shares, save long work, and leave.
+    pub fn ask(&self) {
+        self.0.fetch_max(1, Ordering::Relaxed);
+    }
+
+    /// Asks to leave at once.
+    pub fn now(&self) {
+        self.0.fetch_max(2, Ordering::Relaxed);
+    }
+
+    /// Whether either was asked.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether to leave at once.
+    pub fn is_now(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 1
+    }
+}
+
+/// An artifact at an input port, with the label under which a map of stages gave it.
+#[derive(Debug, Clone)]
+pub struct InputArtifact {
+    /// Key of a map in `needs`; empty otherwise.
+    pub label: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is.
+    pub artifact: Artifact,
+}
+
+/// All that a context is made of.
+pub struct Setup {
+    /// The cache.
+    pub store: Store,
+    /// Stage type.
+    pub name: String,
+    /// Its revision.
+    pub revision: u32,
+    /// What to do.
+    pub mode: Mode,
+    /// Artifacts by input port.
+    pub inputs: BTreeMap<String, Vec<InputArtifact>>,
+    /// Source files as listed, in name order.
+    pub sources: Vec<SourceFile>,
+    /// Threads to use.
+    pub threads: usize,
+    /// Who is told.
+    pub events: Events,
+    /// Whether to go on.
+    pub stop: Stop,
+}
+
+/// What a stage's code works with.
+pub struct Context {
+    running: Running,
+    mode: Mode,
+    inputs: BTreeMap<String, Vec<InputArtifact>>,
+    sources: Vec<SourceFile>,
+    pool: Option<rayon::ThreadPool>,
+    outcome: Mutex<Gathered>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    outputs: BTreeMap<String, Artifact>,
+    metrics: Vec<Metric>,
+    instruction_sets: BTreeSet<String>,
+    last_step: &'static str,
+}
+
+/// What a stage made.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Artifacts by output port; they are stored.
+    pub outputs: BTreeMap<String, Digest>,
+    /// Merged over all steps.
+    pub metrics: Vec<Metric>,
+    /// Those of all shares.
+    pub instruction_sets: Vec<String>,
+}
+
+/// What shares need of their context, from any thread.
+pub(crate) struct Running {
+    pub(crate) store: Store,
+    pub(crate) events: Events,
+    pub(crate) stop: Stop,
+    pub(crate) threads: usize,
+    name: String,
+    revision: u32,
+    done: AtomicU64,
+    said: Mutex<Option<Instant>>,
+}
+
+impl Running {
+    pub(crate) fn encode_stage(&self, out: &mut Encoder) {
+        out.text(&self.name);
+        out.integer(self.revision);
+    }
+
+    pub(crate) fn advance(&self, unit: &'static str, more: u64) {
+        let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
+        self.progress(unit, done, None);
+    }
+
+    /// Tells how far work is, a few times a second.
+    pub(crate) fn progress(&self, unit: &'static str, done: u64, total: Option<u64>) {
+        const SAID_EVERY: Duration = Duration::from_millis(200);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|last| last.elapsed() >= SAID_EVERY) || total == Some(done) {
+            *said = Some(Instant::now());
+            self.events.emit(Event::Progress { unit: unit.to_owned(), done, total });
+        }
+    }
+
+    pub(crate) fn durable(&self, key: &Digest) -> Result<Durable> {
+        const LOOKED_EVERY: Duration = Duration::from_millis(250);
+        let mut waiting = false;
+        loop {
+            match self.store.durable(key)? {
+                AcquireDurable::Held(durable) => return Ok(durable),
+                AcquireDurable::Busy(holder) => {
+                    if !std::mem::replace(&mut waiting, true) {
+                        let message = format!("waiting for {holder}, which has the same work in hand");
+                        self.events.emit(Event::Note { message });
+                    }
+                }
+            }
+            if self.stop.is_asked() {
+                return Err(Error::Interrupted);
+            }
+            std::thread::sleep(LOOKED_EVERY);
+        }
+    }
+}
+
+/// The record of a finished step: those of all its shares, in the order of its items.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepRecord {
+    version: u32,
+    shares: Vec<ShareRecord>,
+}
+
+impl Context {
+    /// Makes a context; it uses no thread and no file until a step has something to do.
+    pub fn new(setup: Setup) -> Self {
+        let Setup { store, name, revision, mode, inputs, sources, threads, events, stop } = setup;
+        let (done, said) = (AtomicU64::new(0), Mutex::new(None));
+        let running = Running { store, events, stop, threads: threads.max(1), name, revision, done, said };
+        let outcome = Mutex::new(Gathered::default());
+        Self { running, mode, inputs, sources, pool: None, outcome }
+    }
+
+    /// Enters a stage and gives what it made; in [`Mode::Count`] and [`Mode::Share`] it ends with
+    /// [`Error::Halt`] unless nothing was missing.
+    pub fn enter(mut self, stage: &dyn crate::DynStage) -> Result<Outcome> {
+        if self.mode != Mode::Count {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(self.running.threads).build();
+            let failed = |error: rayon::ThreadPoolBuildError| Error::Machine {
+                action: "start threads".into(),
+                message: error.to_string(),
+            };
+            self.pool = Some(pool.map_err(failed)?);
+        }
+        stage.run(&self)?;
+        if let Mode::Share(_) = self.mode {
+            return Err(Error::Outdated { step: self.gathered().last_step.to_owned() });
+        }
+        let Gathered { outputs, metrics, instruction_sets, .. } =
+            self.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let digests = outputs.iter().map(|(port, artifact)| (port.clone(), artifact.digest())).collect();
+        if self.mode != Mode::Count {
+            let artifacts = outputs.values().map(Artifact::to_bytes).collect();
+            self.running.store.commit(Commit { artifacts, ..Commit::default() })?;
+        }
+        Ok(Outcome {
+            outputs: digests,
+            metrics: crate::merge(metrics),
+            instruction_sets: instruction_sets.into_iter().collect(),
+        })
+    }
+
+    /// The artifact at an input port that is always there.
+    pub fn input(&self, port: In) -> &Artifact {
+        self.optional(port).expect("invariant: the plan has an artifact at each port that is not optional")
+    }
+
+    /// The artifact at an optional port.
+    pub fn optional(&self, port: In) -> Option<&Artifact> {
+        self.many(port).first().map(|input| &input.artifact)
+    }
+
+    /// All artifacts at a port that takes many.
+    pub fn many(&self, port: In) -> &[InputArtifact] {
+        self.inputs.get(port.name()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The artifact at a port by its name, for stage types whose ports come from their config.
+    pub fn inputs(&self) -> &BTreeMap<String, Vec<InputArtifact>> {
+        &self.inputs
+    }
+
+    /// The source files, in the order of source and name.
+    pub fn sources(&self) -> &[SourceFile] {
+        &self.sources
+    }
+
+    /// Runs `work` once over each item; gives what each left behind.
+    pub fn each<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        self.step(step, params, items.into_iter().map(|item| vec![item]).collect(), work)
+    }
+
+    /// Runs `work` once over all items. It may leave one file per item ([`Share::file_for`]), so that a
+    /// later `each` reads, and is keyed by, only the slice that concerns its shard.
+    pub fn once<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        self.step(step, params, vec![items], work)
+    }
+
+    fn step<P>(&self, step: &'static str, params: &P, shares: Vec<Vec<Item>>, work: Work<P>) -> Result<Step>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        self.gathered().last_step = step;
+        let keys = Keys::of(&self.running, step, params, &shares);
+        let records = match self.whole(&keys)? {
+            Some(records) => records,
+            None => self.shares(step, params, &shares, &keys, work)?,
+        };
+        let mut gathered = self.gathered();
+        for record in &records {
+            gathered.metrics.extend(record.metrics.iter().cloned());
+            gathered.instruction_sets.insert(record.instruction_set.clone());
+        }
+        Ok(Step { shares: shares.into_iter().zip(records).collect() })
+    }
+
+    /// Reads the record of the whole step, where there is one whose objects are there.
+    fn whole(&self, keys: &Keys) -> Result<Option<Vec<ShareRecord>>> {
+        if keys.shares.len() == 1 {
+            return Ok(None); // the share's own record serves
+        }
+        let Some(bytes) = self.running.store.record(&keys.step)? else { return Ok(None) };
+        let record = serde_json::from_slice::<StepRecord>(&bytes).ok();
+        let fits = |record: &StepRecord| {
+            record.version == 1
+                && record.shares.len() == keys.shares.len()
+                && record.shares.iter().all(|share| self.is_usable(share))
+        };
+        Ok(record.filter(fits).map(|record| record.shares))
+    }
+
+    fn shares<P>(
+        &self,
+        step: &'static str,
+        params: &P,
+        shares: &[Vec<Item>],
+        keys: &Keys,
+        work: Work<P>,
+    ) -> Result<Vec<ShareRecord>>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        // Equal items run once.
+        let mut known: HashMap<Digest, ShareRecord> = HashMap::new();
+        let mut missing: Vec<usize> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (position, key) in keys.shares.iter().enumerate() {
+            if seen.insert(*key) {
+                match self.recorded(key)? {
+                    Some(record) => drop(known.insert(*key, record)),
+                    None => missing.push(position),
+                }
+            }
+        }
+        match self.mode {
+            Mode::Count if missing.is_empty() => {}
+            Mode::Count => {
+                let (shares, of) = (missing.len() as u64, keys.shares.len() as u64);
+                return Err(Error::Halt(Halt::Missing { step: step.to_owned(), shares, of }));
+            }
+            Mode::Share(wanted) => match keys.shares.iter().position(|key| *key == wanted) {
+                Some(position) => {
+                    if missing.contains(&position) {
+                        self.share(params, &shares[position], &wanted, work)?;
+                    }
+                    return Err(Error::Halt(Halt::ShareDone));
+                }
+                None if missing.is_empty() => {}
+                // Another process's share of this step is not done yet: the wanted one cannot be further on.
+                None => return Err(Error::Outdated { step: step.to_owned() }),
+            },
+            Mode::Here => {
+                let made = self.all(step, params, shares, keys, &missing, work)?;
+                known.extend(missing.iter().map(|&position| keys.shares[position]).zip(made));
+                self.record_whole(keys, &known)?;
+            }
+        }
+        Ok(keys.shares.iter().map(|key| known[key].clone()).collect())
+    }
+
+    /// Does the missing shares on all threads; the first error stops those that have not begun.
+    fn all<P>(
+        &self,
+        step: &'static str,
+        params: &P,
+        shares: &[Vec<Item>],
+        keys: &Keys,
+        missing: &[usize],
+        work: Work<P>,
+    ) -> Result<Vec<ShareRecord>>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        let Running { events, .. } = &self.running;
+        let of = keys.shares.len() as u64;
+        let left = missing.len() as u64;
+        events.emit(Event::Step { step: step.to_owned(), shares: of, missing: left });
+        self.running.done.store(0, Ordering::Relaxed);
+        let done = AtomicU64::new(of - left);
+        let failed = Stop::default();
+        let one = |&position: &usize| {
+            if self.running.stop.is_asked() || failed.is_asked() {
+                return Err(Error::Interrupted);
+            }
+            let record = self.share(params, &shares[position], &keys.shares[position], work);
+            match &record {
+                Ok(_) => {
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    events.emit(Event::Share { step: step.to_owned(), done, of });
+                }
+                Err(_) => failed.ask(),
+            }
+            record
+        };
+        let run = || missing.par_iter().with_max_len(1).map(one).collect::<Vec<Result<ShareRecord>>>();
+        let results = self.pool.as_ref().expect("invariant: a pool unless counting").install(run);
+        // The error that stopped the others is the one to tell, not theirs of being stopped.
+        let mut records = Vec::with_capacity(results.len());
+        let mut first: Option<Error> = None;
+        for result in results {
+            match (result, &first) {
+                (Ok(record), _) => records.push(record),
+                (Err(error), None | Some(Error::Interrupted)) => first = Some(error),
+                (Err(_), Some(_)) => {}
+            }
+        }
+        first.map_or(Ok(records), Err)
+    }
+
+    fn share<P>(&self, params: &P, items: &[Item], key: &Digest, work: Work<P>) -> Result<ShareRecord> {
+        let inputs = Inputs::new(&self.running.store, items);
+        let mut share = Share::new(&self.running, items);
+        work(params, &inputs, &mut share)?;
+        let (record, objects) = share.finish();
+        let body = serde_json::to_vec(&record).expect("invariant: a record is plain data");
+        let commit = Commit { objects, records: vec![(*key, body)], ..Commit::default() };
+        let published = self.running.store.commit(commit)?;
+        match published.into_iter().next() {
+            // First record wins: go on with what is there.
+            Some(Published::Lost(body)) => {
+                let theirs = serde_json::from_slice(&body).ok().filter(|theirs| self.is_usable(theirs));
+                Ok(theirs.unwrap_or(record))
+            }
+            _ => Ok(record),
+        }
+    }
+
+    fn record_whole(&self, keys: &Keys, known: &HashMap<Digest, ShareRecord>) -> Result<()> {
+        if keys.shares.len() == 1 {
+            return Ok(());
+        }
+        let shares = keys.shares.iter().map(|key| known[key].clone()).collect();
+        let record = StepRecord { version: 1, shares };
+        let body = serde_json::to_vec(&record).expect("invariant: a record is plain data");
+        // A record that is there but was not usable stands on objects that are gone.
+        if self.running.store.record(&keys.step)?.is_some_and(|before| before != body) {
+            self.running.store.retire(&keys.step)?;
+        }
+        self.running.store.commit(Commit { records: vec![(keys.step, body)], ..Commit::default() })?;
+        Ok(())
+    }
+
+    /// Reads a share's record; one whose objects are gone is retired, so that the share runs again.
+    fn recorded(&self, key: &Digest) -> Result<Option<ShareRecord>> {
+        let Some(bytes) = self.running.store.record(key)? else { return Ok(None) };
+        let record = serde_json::from_slice::<ShareRecord>(&bytes).ok();
+        let record = record.filter(|record| record.version == 1 && self.is_usable(record));
+        if record.is_none() && self.mode != Mode::Count {
+            self.running.store.retire(key)?;
+        }
+        Ok(record)
+    }
+
+    fn is_usable(&self, record: &ShareRecord) -> bool {
+        let blobs = record.made.iter().flat_map(|made| made.content.blobs());
+        blobs.into_iter().all(|blob| self.running.store.holds(blob))
+    }
+
+    /// Gives an output port its entries.
+    pub fn output(&self, port: Out, entries: impl IntoIterator<Item = Entry>) -> Result<()> {
+        self.output_named(port.name(), port.port().kind.name, entries)
+    }
+
+    /// The same for stage types whose ports come from their config.
+    pub fn output_named(
+        &self,
+        port: &str,
+        kind: &str,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<()> {
+        let artifact = Artifact::new(kind, entries.into_iter().collect()).ok_or_else(|| Error::Input {
+            message: format!("two entries of `{port}` have one name, or a name is no plain relative path"),
+            help: None,
+        })?;
+        self.gathered().outputs.insert(port.to_owned(), artifact);
+        Ok(())
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reports a figure that no share could know.
+    pub fn metric(&self, metric: Metric) {
+        self.gathered().metrics.push(metric);
+    }
+}
+
+/// The keys of a step.
+struct Keys {
+    shares: Vec<Digest>,
+    step: Digest,
+}
+
+impl Keys {
+    fn of<P>(running: &Running, step: &str, params: &P, shares: &[Vec<Item>]) -> Self
+    where
+        P: Serialize + JsonSchema,
+    {
+        let params = essence(params);
+        let begin = || {
+            let mut out = Encoder::default();
+            running.encode_stage(&mut out);
+            out.text(step);
+            out.value(&params);
+            out
+        };
+        let of_share = |items: &Vec<Item>| {
+            let mut out = begin();
+            out.list(items.len());
+            items.iter().for_each(|item| out.digest(&item.digest()));
+            out.derive("pipe share v1")
+        };
+        let shares: Vec<Digest> = shares.iter().map(of_share).collect();
+        let mut whole = begin();
+        whole.list(shares.len());
+        shares.iter().for_each(|share| whole.digest(share));
+        Self { step: whole.derive("pipe step v1"), shares }
+    }
+}

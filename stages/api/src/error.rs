@@ -1,0 +1,180 @@
+//! Owns: every way in which a stage can fail. One enum crosses the border between processes; its class
+//! decides about retries and the exit code.
+
+use pipe_cache::Digest;
+use serde::{Deserialize, Serialize};
+use std::{io, path::Path};
+
+/// A stage's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a stage did not finish.
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum Error {
+    /// Data or settings are wrong; only a person can mend them.
+    #[error("{message}")]
+    Input {
+        /// What is wrong, and where.
+        message: String,
+        /// What now.
+        help: Option<String>,
+    },
+    /// A source file is not what it was when the plan was made.
+    #[error("the source `{name}` changed while it was being read")]
+    SourceChanged {
+        /// Relative to its root.
+        name: String,
+    },
+    /// The plan does not fit the stage any more: a share was not found.
+    #[error("the plan is outdated: step `{step}` has no share with this key any more")]
+    Outdated {
+        /// The last step that was looked at.
+        step: String,
+    },
+    /// Bytes of the cache are not what their digest says.
+    #[error("object {digest} is damaged")]
+    Damaged {
+        /// Which object.
+        digest: Digest,
+    },
+    /// An object is gone.
+    #[error("object {digest} is missing from the cache")]
+    Missing {
+        /// Which object.
+        digest: Digest,
+    },
+    /// No space is left.
+    #[error("no space left on the file system of {path}")]
+    DiskFull {
+        /// What was being written.
+        path: String,
+    },
+    /// The machine failed: a read, a write, a process.
+    #[error("cannot {action}: {message}")]
+    Machine {
+        /// `read /data/x.html`.
+        action: String,
+        /// What the system said.
+        message: String,
+    },
+    /// Asked to stop; what was finished is kept.
+    #[error("interrupted")]
+    Interrupted,
+    /// The system killed the process for want of memory.
+    #[error("killed by the system for memory: it had used {peak_mib} MiB of the machine's {machine_mib} MiB")]
+    OutOfMemory {
+        /// The process's peak.
+        peak_mib: u64,
+        /// All that the machine, or its control group, has.
+        machine_mib: u64,
+    },
+    /// The process ended without a word.
+    #[error("the worker ended unexpectedly: {message}")]
+    Died {
+        /// Exit code or signal.
+        message: String,
+    },
+    /// It ran longer than `timeout` allows.
+    #[error("still running after {seconds} s, its `timeout`")]
+    TimedOut {
+        /// The limit.
+        seconds: u64,
+    },
+    /// A bug in the stage.
+    #[error("the stage panicked: {message}")]
+    Panic {
+        /// The panic's message and place.
+        message: String,
+    },
+    /// Not an error: the way out of a stage that was entered for less than all of it.
+    #[error("halted")]
+    Halt(Halt),
+}
+
+/// Why a stage was left early, as asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Halt {
+    /// The one share that this process was to do is done.
+    ShareDone,
+    /// Counting: the first step with something to do.
+    Missing {
+        /// Its name.
+        step: String,
+        /// Shares to do.
+        shares: u64,
+        /// All shares.
+        of: u64,
+    },
+}
+
+/// What an error asks of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Trying again as it is cannot help.
+    Final,
+    /// May go away: `retry` applies.
+    Transient,
+    /// The plan has to be made again.
+    Replan,
+    /// A person asked for it.
+    Interrupted,
+}
+
+impl Error {
+    /// Wrong data or settings.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::Input { message: message.into(), help: None }
+    }
+
+    /// Adds what to do, where the variant has room for it.
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        if let Self::Input { help, .. } = &mut self {
+            *help = Some(text.into());
+        }
+        self
+    }
+
+    /// Wraps an error of the system; a full disk becomes [`Error::DiskFull`].
+    pub fn io(action: &str, path: &Path, source: &io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path: path.display().to_string() }
+            }
+            _ => Self::Machine {
+                action: format!("{action} `{}`", path.display()),
+                message: source.to_string(),
+            },
+        }
+    }
+
+    /// What this error asks of the engine.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Input { .. } | Self::DiskFull { .. } | Self::Panic { .. } | Self::Halt(_) => Class::Final,
+            Self::Machine { .. } | Self::OutOfMemory { .. } | Self::Died { .. } | Self::TimedOut { .. } => {
+                Class::Transient
+            }
+            Self::SourceChanged { .. }
+            | Self::Outdated { .. }
+            | Self::Damaged { .. }
+            | Self::Missing { .. } => Class::Replan,
+            Self::Interrupted => Class::Interrupted,
+        }
+    }
+}
+
+impl From<pipe_cache::Error> for Error {
+    fn from(error: pipe_cache::Error) -> Self {
+        use pipe_cache::Error as Cache;
+        match error {
+            Cache::Damaged { digest, .. } => Self::Damaged { digest },
+            Cache::Missing { digest, .. } => Self::Missing { digest },
+            Cache::Full { path, .. } => Self::DiskFull { path: path.display().to_string() },
+            other => {
+                let source = std::error::Error::source(&other).map(ToString::to_string);
+                Self::Machine { action: other.to_string(), message: source.unwrap_or_default() }
+            }
+        }
+    }
+}

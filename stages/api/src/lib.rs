@@ -1,0 +1,47 @@
+//! What a stage is: its config, its ports, the kinds of its artifacts, and the context in which it runs.
+//!
+//! A stage is a durable function (see [`Context`]): straight-line code whose steps are cached share by
+//! share. This crate knows no YAML, no terminal, no scheduler and no language model; it sees digests,
+//! never a path that could end up in a key.
+//!
+//! Read in this order: [`Stage`], [`Port`], [`Artifact`], [`Context`], [`Share`], then the records.
+
+mod stage;
+
+mod port;
+
+mod artifact;
+
+mod source;
+
+mod context;
+
+mod share;
+
+mod step;
+
+mod metric;
+
+mod event;
+
+mod error;
+
+pub mod canonical;
+
+mod machine;
+
+pub mod testing;
+
+pub use artifact::{Artifact, Content, Entry, Input, Item};
+pub use context::{Context, InputArtifact, Mode, Outcome, Setup, Stop, Work};
+pub use error::{Class, Error, Halt, Result};
+pub use event::{Event, Events, Sink};
+pub use machine::instruction_set;
+pub use metric::{Better, Merge, Metric, merge};
+pub use pipe_cache::{Blob, Digest, Durable, Scratch, Store};
+pub use port::{Direction, In, Kind, Out, Port};
+pub use roaring::RoaringBitmap;
+pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Track};
+pub use source::{Pin, Places, SourceFile, SourceRequest};
+pub use stage::{DynStage, Misfit, Stage};
+pub use step::{Made, Name, ShareRecord, Step};

@@ -1,0 +1,148 @@
+//! Owns: the named, typed ends of a stage, and what can be done with an artifact of each kind.
+
+use crate::{LocalEntry, Result};
+use std::path::Path;
+
+/// A kind of artifact: what its entries are, and how people see them. Two kinds are one if their names are.
+pub struct Kind {
+    /// `documents`, `tokens`, `model`.
+    pub name: &'static str,
+    /// One sentence for `pipe stages`.
+    pub about: &'static str,
+    /// Writes one entry as an ordinary file at this path, a view with its rows selected.
+    pub materialize: fn(&LocalEntry, &Path) -> Result<()>,
+    /// Describes the entries for `pipe show`, in at most about this many lines.
+    pub look: fn(&[LocalEntry], usize) -> Result<String>,
+}
+
+impl Kind {
+    /// A kind whose entries are ordinary files.
+    pub const fn files(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, materialize: LocalEntry::copy_to, look: list_files }
+    }
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Kind {}
+
+/// Lists names and sizes, and shows the head of a file that is text.
+fn list_files(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
+    const TEXT_MAX: u64 = 64 << 10;
+    let mut text = String::new();
+    for entry in entries.iter().take(lines_max) {
+        text += &format!("{}  {} bytes\n", entry.name(), entry.size());
+        if entry.size() <= TEXT_MAX
+            && let Ok(body) = String::from_utf8(entry.bytes()?)
+        {
+            let left = lines_max.saturating_sub(text.lines().count());
+            body.lines().take(left).for_each(|line| {
+                text.push_str("  ");
+                text.extend(line.chars().take(160));
+                text.push('\n');
+            });
+        }
+    }
+    Ok(text)
+}
+
+/// Which way a port points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Read by the stage.
+    Input,
+    /// Made by the stage.
+    Output,
+}
+
+/// One end of a stage type, as the engine sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Port {
+    /// What `needs` and `stage.port` name.
+    pub name: &'static str,
+    /// Which way it points.
+    pub direction: Direction,
+    /// What flows through it.
+    pub kind: &'static Kind,
+    /// An output: what `needs: stage` means.
+    pub main: bool,
+    /// An input: takes a list or a map of stages.
+    pub many: bool,
+    /// An input: may be left out.
+    pub optional: bool,
+    /// One sentence for `pipe stages`.
+    pub about: &'static str,
+}
+
+/// An input port.
+#[derive(Debug, Clone, Copy)]
+pub struct In(Port);
+
+/// An output port.
+#[derive(Debug, Clone, Copy)]
+pub struct Out(Port);
+
+impl In {
+    /// An input that takes one artifact.
+    pub const fn new(name: &'static str, kind: &'static Kind, about: &'static str) -> Self {
+        let direction = Direction::Input;
+        Self(Port { name, direction, kind, main: false, many: false, optional: false, about })
+    }
+
+    /// Lets the input be left out.
+    pub const fn optional(mut self) -> Self {
+        self.0.optional = true;
+        self
+    }
+
+    /// Lets the input take any number of artifacts.
+    pub const fn many(mut self) -> Self {
+        self.0.many = true;
+        self
+    }
+
+    /// The port as the engine sees it.
+    pub const fn port(self) -> Port {
+        self.0
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+}
+
+impl Out {
+    /// An output.
+    pub const fn new(name: &'static str, kind: &'static Kind, about: &'static str) -> Self {
+        let direction = Direction::Output;
+        Self(Port { name, direction, kind, main: false, many: false, optional: false, about })
+    }
+
+    /// The output that the stage's name alone stands for.
+    pub const fn main(name: &'static str, kind: &'static Kind, about: &'static str) -> Self {
+        let mut port = Self::new(name, kind, about);
+        port.0.main = true;
+        port
+    }
+
+    /// The port as the engine sees it.
+    pub const fn port(self) -> Port {
+        self.0
+    }
+
+    /// Its name, which is also the slot that shares fill by convention.
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+}

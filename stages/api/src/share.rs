@@ -1,0 +1,453 @@
+//! Owns: what a share's work sees: its inputs as verified files, and the places for what it makes.
+
+use crate::{
+    Content, Entry, Error, Event, Input, Metric, Result, ShareRecord,
+    canonical::{Encoder, essence},
+    context::Running,
+    machine::instruction_set,
+    source::SourceFile,
+    step::{Made, Name},
+};
+use pipe_cache::{Blob, Digest, Durable, ObjectWriter, Staged, Store};
+use roaring::RoaringBitmap;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// The items of a share, readable.
+pub struct Inputs {
+    items: Vec<InputItem>,
+}
+
+/// One item, readable.
+pub struct InputItem {
+    name: String,
+    entries: Vec<LocalEntry>,
+}
+
+/// An entry or a source file on this machine. Bytes are checked against their digest before use.
+#[derive(Clone)]
+pub struct LocalEntry {
+    store: Store,
+    input: Input,
+}
+
+impl Inputs {
+    pub(crate) fn new(store: &Store, items: &[crate::Item]) -> Self {
+        let entry = |input: &Input| LocalEntry { store: store.clone(), input: input.clone() };
+        let item = |item: &crate::Item| InputItem {
+            name: item.name.clone(),
+            entries: item.inputs.iter().map(entry).collect(),
+        };
+        Self { items: items.iter().map(item).collect() }
+    }
+
+    /// All items, in order.
+    pub fn items(&self) -> &[InputItem] {
+        &self.items
+    }
+
+    /// The first item: the only one of a share of `each`.
+    pub fn item(&self) -> &InputItem {
+        self.items.first().expect("invariant: a share has an item")
+    }
+
+    /// Finds an item by its name.
+    pub fn named(&self, name: &str) -> Option<&InputItem> {
+        self.items.iter().find(|item| item.name == name)
+    }
+}
+
+impl InputItem {
+    /// Its name; not in the key, so it may go into names of outputs and into messages, never into bytes.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its files, in order.
+    pub fn entries(&self) -> &[LocalEntry] {
+        &self.entries
+    }
+
+    /// Finds a file by name.
+    pub fn entry(&self, name: &str) -> Option<&LocalEntry> {
+        self.entries.iter().find(|entry| entry.name() == name)
+    }
+}
+
+impl LocalEntry {
+    /// An entry of an artifact in a store.
+    pub fn new(store: &Store, entry: &Entry) -> Self {
+        Self { store: store.clone(), input: Input::Entry(entry.clone()) }
+    }
+
+    /// Its name: an entry's, or a source's path relative to its root.
+    pub fn name(&self) -> &str {
+        match &self.input {
+            Input::Entry(entry) => &entry.name,
+            Input::Source(file) => &file.name,
+        }
+    }
+
+    /// The label of a source file.
+    pub fn source(&self) -> Option<&str> {
+        match &self.input {
+            Input::Entry(_) => None,
+            Input::Source(file) => Some(&file.source),
+        }
+    }
+
+    /// Bytes of the file itself.
+    pub fn size(&self) -> u64 {
+        match &self.input {
+            Input::Entry(entry) => entry.content.blob.size,
+            Input::Source(file) => file.size,
+        }
+    }
+
+    /// Digest of the file itself.
+    pub fn digest(&self) -> Digest {
+        match &self.input {
+            Input::Entry(entry) => entry.content.blob.digest,
+            Input::Source(file) => file.digest,
+        }
+    }
+
+    /// Whether rows are selected or columns added.
+    pub fn is_view(&self) -> bool {
+        matches!(&self.input, Input::Entry(entry)
+            if entry.content.selection.is_some() || entry.content.columns.is_some())
+    }
+
+    /// Returns the path of the verified file; it is read-only.
+    pub fn path(&self) -> Result<PathBuf> {
+        match &self.input {
+            Input::Entry(entry) => Ok(self.store.verified(&entry.content.blob)?),
+            Input::Source(file) => {
+                source_bytes(file)?;
+                Ok(file.path.clone())
+            }
+        }
+    }
+
+    /// Reads the whole verified file.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        match &self.input {
+            Input::Entry(entry) => Ok(self.store.read(&entry.content.blob)?),
+            Input::Source(file) => source_bytes(file),
+        }
+    }
+
+    /// Reads the rows that count; all of them if `None`.
+    pub fn selection(&self) -> Result<Option<RoaringBitmap>> {
+        let Some(blob) = self.content().and_then(|content| content.selection) else { return Ok(None) };
+        let bytes = self.store.read(&blob)?;
+        let damaged = |_| Error::Damaged { digest: blob.digest };
+        RoaringBitmap::deserialize_from(&bytes[..]).map(Some).map_err(damaged)
+    }
+
+    /// Returns the path of the verified file of added columns.
+    pub fn columns(&self) -> Result<Option<PathBuf>> {
+        let columns = self.content().and_then(|content| content.columns);
+        Ok(columns.map(|blob| self.store.verified(&blob)).transpose()?)
+    }
+
+    /// Copies the file as it is, without its view.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        match &self.input {
+            Input::Entry(entry) => Ok(self.store.materialize(&entry.content.blob, path)?),
+            Input::Source(file) => {
+                let bytes = source_bytes(file)?;
+                std::fs::write(path, bytes).map_err(|error| Error::io("write", path, &error))
+            }
+        }
+    }
+
+    fn content(&self) -> Option<Content> {
+        match &self.input {
+            Input::Entry(entry) => Some(entry.content.clone()),
+            Input::Source(_) => None,
+        }
+    }
+}
+
+/// Reads a source and compares it with what the plan saw.
+fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(file.size as usize);
+        // One byte more than expected: a file that grew is seen without reading all that it grew to.
+        File::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
+        Ok(_) => Err(Error::SourceChanged { name: file.name.clone() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::SourceChanged { name: file.name.clone() })
+        }
+        Err(error) => Err(Error::io("read", &file.path, &error)),
+    }
+}
+
+/// A share at work: makes files and views, counts, and tells how far it is.
+pub struct Share<'a> {
+    pub(crate) running: &'a Running,
+    pub(crate) inputs: &'a [crate::Item],
+    made: Vec<Made>,
+    staged: Vec<Staged>,
+    value: serde_json::Value,
+    metrics: Vec<Metric>,
+    began: Instant,
+}
+
+impl<'a> Share<'a> {
+    pub(crate) fn new(running: &'a Running, inputs: &'a [crate::Item]) -> Self {
+        let (made, staged, metrics) = (Vec::new(), Vec::new(), Vec::new());
+        Self { running, inputs, made, staged, value: serde_json::Value::Null, metrics, began: Instant::now() }
+    }
+
+    pub(crate) fn finish(self) -> (ShareRecord, Vec<Staged>) {
+        let record = ShareRecord {
+            version: 1,
+            made: self.made,
+            value: self.value,
+            metrics: crate::merge(self.metrics),
+            seconds: self.began.elapsed().as_secs_f64(),
+            instruction_set: instruction_set().to_owned(),
+        };
+        (record, self.staged)
+    }
+
+    /// Opens a file called like the share's (first) item.
+    pub fn file(&mut self, slot: &str) -> Result<ShareFile> {
+        self.file_for(0, slot)
+    }
+
+    /// Opens a file called like the item at this position: how a step over all shards leaves a slice for each.
+    pub fn file_for(&mut self, item: usize, slot: &str) -> Result<ShareFile> {
+        self.open(slot, Name::Item(item as u32))
+    }
+
+    /// Opens a file called like the (first) item, with another extension.
+    pub fn file_with(&mut self, slot: &str, extension: &str) -> Result<ShareFile> {
+        self.open(slot, Name::Extension(0, extension.to_owned()))
+    }
+
+    /// Opens a file with a name of its own; `/` makes folders.
+    pub fn named(&mut self, slot: &str, name: &str) -> Result<ShareFile> {
+        self.open(slot, Name::Own(name.to_owned()))
+    }
+
+    fn open(&mut self, slot: &str, name: Name) -> Result<ShareFile> {
+        Ok(ShareFile { slot: slot.to_owned(), name, writer: self.running.store.writer()? })
+    }
+
+    /// Takes a file that is written to its end.
+    pub fn keep(&mut self, file: ShareFile) -> Result<Blob> {
+        let staged = file.writer.finish()?;
+        let blob = staged.blob();
+        self.made.push(Made { slot: file.slot, name: file.name, content: blob.into() });
+        self.staged.push(staged);
+        Ok(blob)
+    }
+
+    /// Writes a whole file with a name of its own.
+    pub fn write(&mut self, slot: &str, name: &str, bytes: &[u8]) -> Result<Blob> {
+        let mut file = self.named(slot, name)?;
+        file.write_all(bytes).map_err(|error| Error::io("write", Path::new(name), &error))?;
+        self.keep(file)
+    }
+
+    /// Takes in a file from the disk, such as one that a library wrote into [`Share::scratch`].
+    pub fn import(&mut self, slot: &str, name: &str, path: &Path) -> Result<Blob> {
+        let staged = self.running.store.import(path)?;
+        let blob = staged.blob();
+        self.made.push(Made {
+            slot: slot.to_owned(),
+            name: Name::Own(name.to_owned()),
+            content: blob.into(),
+        });
+        self.staged.push(staged);
+        Ok(blob)
+    }
+
+    /// Passes an entry of the first item on as it is, under its own name.
+    pub fn pass(&mut self, slot: &str, entry: &LocalEntry) {
+        if let Some(content) = entry.content() {
+            self.made.push(Made { slot: slot.to_owned(), name: Name::Own(entry.name().to_owned()), content });
+        }
+    }
+
+    /// Makes a view of an entry: some of its `rows` rows, with further columns.
+    ///
+    /// `selected` are row numbers of the file itself, not of the view that the entry may already be. All
+    /// rows make no selection, no rows no entry. Without `columns` those of the entry stay.
+    pub fn view(
+        &mut self,
+        slot: &str,
+        entry: &LocalEntry,
+        rows: u32,
+        mut selected: RoaringBitmap,
+        columns: Option<ShareFile>,
+    ) -> Result<()> {
+        let Some(mut content) = entry.content() else {
+            return Err(Error::Panic { message: "a view of a source file".into() });
+        };
+        if selected.is_empty() {
+            return Ok(());
+        }
+        content.selection = None;
+        if selected.len() < u64::from(rows) {
+            selected.optimize(); // the canonical form: the same rows are the same bytes
+            let mut writer = self.running.store.writer()?;
+            let place = || PathBuf::from(entry.name());
+            selected.serialize_into(&mut writer).map_err(|error| Error::io("write", &place(), &error))?;
+            content.selection = Some(self.stage(writer)?);
+        }
+        if let Some(columns) = columns {
+            content.columns = Some(self.stage(columns.writer)?);
+        }
+        self.made.push(Made { slot: slot.to_owned(), name: Name::Own(entry.name().to_owned()), content });
+        Ok(())
+    }
+
+    fn stage(&mut self, writer: ObjectWriter) -> Result<Blob> {
+        let staged = writer.finish()?;
+        let blob = staged.blob();
+        self.staged.push(staged);
+        Ok(blob)
+    }
+
+    /// Keeps a small value that the stage's code may look at after the step.
+    pub fn value(&mut self, value: &impl Serialize) {
+        self.value = serde_json::to_value(value).expect("invariant: a share's value is plain data");
+    }
+
+    /// Reports a figure; those of one name are merged by their rule.
+    pub fn metric(&mut self, metric: Metric) {
+        self.metrics.push(metric);
+    }
+
+    /// Reports a number of things.
+    pub fn count(&mut self, name: impl Into<String>, value: u64) {
+        self.metric(Metric::count(name, value));
+    }
+
+    /// Reports a figure at a point of a series, for those who watch.
+    pub fn point(&self, name: &str, step: u64, value: f64) {
+        self.running.events.emit(Event::Metric { name: name.to_owned(), step, value });
+    }
+
+    /// Tells a person something.
+    pub fn note(&self, message: impl Into<String>) {
+        self.running.events.emit(Event::Note { message: message.into() });
+    }
+
+    /// Tells that so many more are done.
+    pub fn advance(&self, unit: &'static str, more: u64) {
+        self.running.advance(unit, more);
+    }
+
+    /// Tells how far a loop of known length is.
+    pub fn progress(&self, unit: &'static str, done: u64, total: u64) {
+        self.running.progress(unit, done, Some(total));
+    }
+
+    /// Counts items as they pass, and ends with [`Error::Interrupted`] when the share has to stop at once.
+    pub fn track<I: IntoIterator>(&self, unit: &'static str, items: I) -> Track<'a, I::IntoIter> {
+        Track { running: self.running, unit, items: items.into_iter(), unsaid: 0, stopped: false }
+    }
+
+    /// Whether the stage was asked to stop: finish what is quick, save what is long.
+    pub fn is_stopping(&self) -> bool {
+        self.running.stop.is_asked()
+    }
+
+    /// Ends a long loop between checkpoints when the stage was asked to stop at once.
+    pub fn check_stop(&self) -> Result<()> {
+        if self.running.stop.is_now() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Threads that this share may use.
+    pub fn threads(&self) -> usize {
+        self.running.threads
+    }
+
+    /// A folder that ends with the share.
+    pub fn scratch(&self) -> Result<pipe_cache::Scratch> {
+        Ok(self.running.store.scratch()?)
+    }
+
+    /// Opens a folder that outlives a crash, keyed by the stage, `name`, `params` and these items.
+    ///
+    /// Whoever holds it alone may write; waiting for another holder takes no processor time.
+    pub fn durable<P: Serialize + JsonSchema>(
+        &self,
+        name: &str,
+        params: &P,
+        items: &[&InputItem],
+    ) -> Result<Durable> {
+        let mut out = Encoder::default();
+        self.running.encode_stage(&mut out);
+        out.text(name);
+        out.value(&essence(params));
+        out.list(items.len());
+        for item in items {
+            let item = self.inputs.iter().find(|own| own.name == item.name);
+            out.digest(&item.expect("invariant: an item of this share").digest());
+        }
+        self.running.durable(&out.derive("pipe durable v1"))
+    }
+}
+
+/// Items on their way through [`Share::track`].
+pub struct Track<'a, I> {
+    running: &'a Running,
+    unit: &'static str,
+    items: I,
+    unsaid: u64,
+    stopped: bool,
+}
+
+impl<I: Iterator> Iterator for Track<'_, I> {
+    type Item = Result<I::Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const SAID_EVERY: u64 = 64;
+        if self.stopped {
+            return None;
+        }
+        if self.running.stop.is_now() {
+            self.stopped = true;
+            return Some(Err(Error::Interrupted));
+        }
+        let item = self.items.next();
+        self.unsaid += u64::from(item.is_some());
+        if self.unsaid >= SAID_EVERY || item.is_none() {
+            self.running.advance(self.unit, std::mem::take(&mut self.unsaid));
+        }
+        item.map(Ok)
+    }
+}
+
+/// A file that a share is writing.
+pub struct ShareFile {
+    slot: String,
+    name: Name,
+    writer: ObjectWriter,
+}
+
+impl Write for ShareFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns: what the author of a stage writes.
+
+use crate::{Context, Places, Port, Result, SourceRequest};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A stage type: a config struct that can run.
+///
+/// The struct's doc comments are its reference text; `#[serde(deny_unknown_fields, default)]` and a
+/// hand-written `Default` are expected. A field marked `#[schemars(extend("x-runtime" = true))]` decides
+/// nothing about the result and stays out of every key.
+pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// What `uses:` names.
+    const NAME: &'static str;
+    /// Raised whenever results may change; keys hold it.
+    const REVISION: u32;
+    /// Inputs and outputs, in the order in which they are shown.
+    const PORTS: &'static [Port];
+
+    /// Lists what no type can tell: ranges, and faults across fields.
+    fn check(&self) -> Vec<Misfit> {
+        Vec::new()
+    }
+
+    /// Names the files outside the cache that this stage reads. Looks at paths, never at bytes, and
+    /// starts no process.
+    fn sources(&self, _places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        Ok(Vec::new())
+    }
+
+    /// The recipe: steps in order, then the outputs. Deterministic, silent, and quick between steps.
+    fn run(&self, ctx: &Context) -> Result<()>;
+}
+
+/// A fault in the value at a field path, such as `optimizer.lr` or `sources[0].glob`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Where: field names joined by dots, list positions in brackets.
+    pub path: String,
+    /// What is wrong: `must lie above 0 and up to 1`.
+    pub message: String,
+    /// What now.
+    pub help: Option<String>,
+}
+
+impl Misfit {
+    /// Makes a fault at a field path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), help: None }
+    }
+
+    /// Adds what to do about it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Gives a fault unless `holds`; meant to be chained in [`Stage::check`].
+    pub fn unless(holds: bool, path: &str, message: impl Into<String>) -> Option<Self> {
+        (!holds).then(|| Self::new(path, message))
+    }
+}
+
+/// A stage whose type is no longer known: what the engine holds.
+pub trait DynStage: Send + Sync {
+    /// See [`Stage::check`].
+    fn check(&self) -> Vec<Misfit>;
+    /// See [`Stage::sources`].
+    fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
+    /// See [`Stage::run`].
+    fn run(&self, ctx: &Context) -> Result<()>;
+    /// The config as JSON, every field in it.
+    fn config(&self) -> serde_json::Value;
+}
+
+impl<S: Stage> DynStage for S {
+    fn check(&self) -> Vec<Misfit> {
+        Stage::check(self)
+    }
+
+    fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        Stage::sources(self, places)
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        Stage::run(self, ctx)
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("invariant: a config is plain data")
+    }
+}

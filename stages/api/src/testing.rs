@@ -1,0 +1,117 @@
+//! Owns: running a stage by itself, in a store of its own: for tests of stages, here and elsewhere.
+
+use crate::{
+    Artifact, Content, Context, DynStage, Entry, Event, InputArtifact, LocalEntry, Mode, Outcome, Result,
+    Setup, SourceFile, Stage, Stop,
+};
+use pipe_cache::{Commit, Digest, Store};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+/// A store and the events of the stages that ran in it.
+pub struct Bench {
+    /// The store.
+    pub store: Store,
+    /// Threads that stages get.
+    pub threads: usize,
+    /// What happened so far.
+    pub events: Arc<Mutex<Vec<Event>>>,
+    /// Asks the running stage to stop.
+    pub stop: Stop,
+}
+
+impl Bench {
+    /// Opens a store in a folder, which the caller keeps and removes.
+    pub fn new(folder: &Path) -> Result<Self> {
+        let store = Store::open(folder)?;
+        Ok(Self { store, threads: 2, events: Arc::default(), stop: Stop::default() })
+    }
+
+    /// Stores files as an artifact.
+    pub fn artifact(&self, kind: &str, files: &[(&str, &[u8])]) -> Result<Artifact> {
+        let entry = |(name, bytes): &(&str, &[u8])| {
+            let content = Content::from(self.store.put(bytes)?);
+            Ok(Entry { name: (*name).to_owned(), content })
+        };
+        let entries = files.iter().map(entry).collect::<Result<Vec<_>>>()?;
+        let artifact = Artifact::new(kind, entries).expect("invariant: a test's names are distinct");
+        self.store.commit(Commit { artifacts: vec![artifact.to_bytes()], ..Commit::default() })?;
+        Ok(artifact)
+    }
+
+    /// Runs a stage on artifacts by port.
+    pub fn run<S: Stage>(&self, stage: &S, inputs: &[(&str, &Artifact)]) -> Result<Outcome> {
+        self.enter(stage, inputs, Vec::new(), Mode::Here)
+    }
+
+    /// Runs a stage in any mode.
+    pub fn enter<S: Stage>(
+        &self,
+        stage: &S,
+        inputs: &[(&str, &Artifact)],
+        sources: Vec<SourceFile>,
+        mode: Mode,
+    ) -> Result<Outcome> {
+        let mut by_port: BTreeMap<String, Vec<InputArtifact>> = BTreeMap::new();
+        for (port, artifact) in inputs {
+            let (digest, artifact) = (artifact.digest(), (*artifact).clone());
+            let input = InputArtifact { label: String::new(), digest, artifact };
+            by_port.entry((*port).to_owned()).or_default().push(input);
+        }
+        let events = self.events.clone();
+        let setup = Setup {
+            store: self.store.clone(),
+            name: S::NAME.to_owned(),
+            revision: S::REVISION,
+            mode,
+            inputs: by_port,
+            sources,
+            threads: self.threads,
+            events: Arc::new(move |event| {
+                events.lock().expect("invariant: no test panics in here").push(event)
+            }),
+            stop: self.stop.clone(),
+        };
+        Context::new(setup).enter(stage as &dyn DynStage)
+    }
+
+    /// Reads an artifact that a stage made.
+    pub fn output(&self, outcome: &Outcome, port: &str) -> Result<Artifact> {
+        let bytes = self.store.artifact(&outcome.outputs[port])?;
+        Ok(Artifact::from_bytes(&bytes).expect("invariant: a stage's artifact is well formed"))
+    }
+
+    /// Opens the entries of an artifact.
+    pub fn open(&self, artifact: &Artifact) -> Vec<LocalEntry> {
+        artifact.entries.iter().map(|entry| LocalEntry::new(&self.store, entry)).collect()
+    }
+
+    /// Lists a folder as a source, in name order.
+    pub fn sources(source: &str, root: &Path) -> std::io::Result<Vec<SourceFile>> {
+        let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path)?;
+                let name = path.strip_prefix(root).expect("invariant: below the root").to_string_lossy();
+                let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+                files.push(SourceFile {
+                    source: source.to_owned(),
+                    name: name.into_owned(),
+                    digest,
+                    size,
+                    path,
+                });
+            }
+        }
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(files)
+    }
+}
