@@ -16,7 +16,7 @@ use crate::lease::Purpose;
 use crate::owner::{Fate, Owner};
 use crate::{Acquire, Blob, Digest, Error, Holder, Lease, Result, Store, Watch};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -133,25 +133,12 @@ impl Durable {
     /// Makes the folder of a new owner, with all that earlier ones left whole.
     fn found(store: &Store, home: PathBuf, lease: Lease) -> Result<Self> {
         let earlier = fences(&home)?;
-        let new = store.temp_dir()?;
-        let owner = new.join(OWNER);
-        fs::write(&owner, Owner::current().to_string()).map_err(Error::io("write", &owner))?;
-        let mut linked = Vec::new();
-        for (_, folder) in earlier.iter().rev() {
-            for checkpoint in list_checkpoints(folder)? {
-                if !linked.contains(&checkpoint.name) && checkpoint.is_whole() {
-                    checkpoint.link_into(&new)?;
-                    linked.push(checkpoint.name);
-                }
-            }
-        }
-        if let Some((_, last)) = earlier.last() {
-            copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE))?;
-        }
-        files::create_dir(&home)?;
         let folder = home.join(lease.fence().to_string());
+        let new = store.scratch()?;
+        inherit(&earlier, new.path())?;
+        files::create_dir(&home)?;
         lease.check()?;
-        fs::rename(&new, &folder).map_err(Error::io("create", &folder))?;
+        fs::rename(new.path(), &folder).map_err(Error::io("create", &folder))?;
         files::sync(&home)?;
         files::sync(&store.durables_dir())?;
         for (_, old) in earlier {
@@ -178,21 +165,8 @@ impl Durable {
     ) -> Result<()> {
         check_name(name)?;
         self.lease.check()?;
-        let new = self.store.temp_dir()?;
-        let result = self.write(&new, name, files, meta);
-        if result.is_err() {
-            files::remove_dir(&new).ok();
-        }
-        result
-    }
-
-    fn write(
-        &self,
-        new: &Path,
-        name: &str,
-        files: &[(&str, Content<'_>)],
-        meta: &serde_json::Value,
-    ) -> Result<()> {
+        let scratch = self.store.scratch()?;
+        let new = scratch.path();
         let mut manifest = Manifest { version: MANIFEST_VERSION, files: BTreeMap::new(), meta: meta.clone() };
         for (file, content) in files {
             check_name(file)?;
@@ -306,10 +280,36 @@ impl CheckpointRef {
         fs::create_dir(&place).map_err(Error::io("create", &place))?;
         for name in self.files.keys().map(String::as_str).chain([MANIFEST]) {
             let to = place.join(name);
-            fs::hard_link(self.folder.join(name), &to).map_err(Error::io("create", &to))?;
+            let from = self.folder.join(name);
+            match fs::hard_link(&from, &to) {
+                // Linux lets nobody link the read-only files of another user.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    files::copy(&from, &to)?;
+                    settle(&to)?;
+                }
+                result => result.map_err(Error::io("create", &to))?,
+            }
         }
         files::sync(&place)?;
         files::sync(owner)
+    }
+}
+
+/// Gives the folder of a new owner what earlier ones left whole: of each name the latest.
+fn inherit(earlier: &[(u64, PathBuf)], new: &Path) -> Result<()> {
+    write_new(&new.join(OWNER), Owner::current().to_string().as_bytes())?;
+    let mut inherited = BTreeSet::new();
+    for (_, folder) in earlier.iter().rev() {
+        for checkpoint in list_checkpoints(folder)? {
+            if !inherited.contains(&checkpoint.name) && checkpoint.is_whole() {
+                checkpoint.link_into(new)?;
+                inherited.insert(checkpoint.name);
+            }
+        }
+    }
+    match earlier.last() {
+        Some((_, last)) => copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE)),
+        None => Ok(()),
     }
 }
 

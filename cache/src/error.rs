@@ -114,3 +114,18 @@ fn again(error: &io::Error) -> io::Error {
         None => io::Error::new(error.kind(), error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let Ok(mut full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+        let source = full.write_all(b"x").unwrap_err();
+        let error = Error::io("write", "/dev/full")(source);
+        assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        assert!(matches!(error.again(), Error::Full { .. }));
+    }
+}
