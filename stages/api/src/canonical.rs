@@ -291,5 +291,5 @@ mod tests {
         assert_eq!(digest(&outer), PINNED);
     }
 
-    const PINNED: &str = "";
+    const PINNED: &str = "6146868424565d2d53f310a6a57550856a387344719af76146ac85fa72c25d51";
 }
