@@ -1,0 +1,309 @@
+//! The documents format: what ingest writes, clean rewrites, and everything up to `tokenize` reads.
+//!
+//! Owns the schema, its Parquet encoding and the reading of views (a shard, a selection of its rows, columns
+//! added beside them). Knows nothing of where files live, of stages or of caches.
+//!
+//! ```text
+//! documents.parquet          zstd level 3, `created_by` fixed, no statistics, no Arrow schema
+//! ├── key-value metadata     pipe.format = "documents", pipe.version = "1"
+//! └── row groups             at most 4,096 rows and about 32 MiB of values each
+//!     ├── id        utf8     never empty; unique in an artifact: `<source>/<path relative to it>`
+//!     ├── text      utf8     empty until `clean` has run
+//!     ├── html      binary?  the page as it was found; null once `clean` has run
+//!     ├── url       utf8
+//!     ├── source    utf8
+//!     ├── language  utf8     ISO 639-1
+//!     ├── license   utf8     SPDX
+//!     ├── date      utf8     ISO 8601
+//!     └── metadata  map<utf8, utf8>, keys in byte order
+//!
+//! added.parquet              the same settings; pipe.format = "added", pipe.version = "1"
+//! └── any columns            u64, u32 or utf8, none null, as many rows as the shard they belong to
+//! ```
+//!
+//! Equal documents give equal bytes: nothing in a file depends on clock, machine or threads.
+
+mod added;
+mod kind;
+mod reader;
+mod writer;
+
+pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
+pub use kind::{DOCUMENTS, FILES};
+pub use reader::{DocumentReader, Row, rows_in};
+pub use writer::DocumentWriter;
+
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One document. All fields but `id` may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// Name that is unique in an artifact: `<source>/<path relative to it>`.
+    pub id: String,
+    /// Plain text; empty until `clean` has run.
+    pub text: String,
+    /// The page as it was found, in its own encoding.
+    pub html: Option<Vec<u8>>,
+    /// Where the page is, or would be, on the web.
+    pub url: String,
+    /// Name of the source that it comes from.
+    pub source: String,
+    /// ISO 639-1 code, such as `en` or `zh`.
+    pub language: String,
+    /// SPDX expression.
+    pub license: String,
+    /// ISO 8601 date.
+    pub date: String,
+    /// Whatever else is known: title, scores, why it was dropped.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Document {
+    /// Bytes of all values, the measure that bounds row groups and shards.
+    pub fn bytes(&self) -> usize {
+        let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let html = self.html.as_ref().map_or(0, Vec::len);
+        let names = self.id.len() + self.url.len() + self.source.len();
+        names + self.text.len() + html + self.language.len() + self.license.len() + self.date.len() + metadata
+    }
+}
+
+/// The near-duplicate cluster of a document, as `dedup` adds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    /// Prefix of the digest that names the cluster; documents with equal values are copies of one text.
+    pub id: u64,
+    /// Documents in the cluster, itself included.
+    pub size: u32,
+}
+
+/// A column of the documents format, to read just what is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is the field of `Document` of the same name")]
+pub enum Column {
+    Id,
+    Text,
+    Html,
+    Url,
+    Source,
+    Language,
+    License,
+    Date,
+    Metadata,
+}
+
+impl Column {
+    /// All columns, in the order of the file.
+    pub const ALL: [Column; 9] = [
+        Column::Id,
+        Column::Text,
+        Column::Html,
+        Column::Url,
+        Column::Source,
+        Column::Language,
+        Column::License,
+        Column::Date,
+        Column::Metadata,
+    ];
+
+    /// The column's name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Column::Id => "id",
+            Column::Text => "text",
+            Column::Html => "html",
+            Column::Url => "url",
+            Column::Source => "source",
+            Column::Language => "language",
+            Column::License => "license",
+            Column::Date => "date",
+            Column::Metadata => "metadata",
+        }
+    }
+}
+
+/// Why documents could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum DocumentsError {
+    #[error("cannot open `{path}`")]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` is not a readable documents file: {reason}")]
+    Read { path: PathBuf, reason: String },
+    #[error("`{path}` has version {found} of the {format} format, and this program reads version 1")]
+    Version { path: PathBuf, format: &'static str, found: String },
+    #[error("column `{column}` of `{path}` is {found}, not {expected}")]
+    Column { path: PathBuf, column: String, expected: &'static str, found: String },
+    #[error("`{path}` has no column `{column}`")]
+    Missing { path: PathBuf, column: String },
+    #[error("row {row} is selected, and `{path}` has {rows} rows")]
+    Selection { path: PathBuf, row: u32, rows: u64 },
+    #[error("`{path}` has {found} rows and belongs to a shard of {expected}")]
+    RowsDiffer { path: PathBuf, found: u64, expected: u64 },
+    #[error("cannot write documents: {0}")]
+    Write(String),
+    #[error("document `{id}` has {bytes} bytes, more than the {max} that the format allows")]
+    TooLarge { id: String, bytes: usize, max: usize },
+    #[error("a document has no id")]
+    NoId,
+    #[error("column `{column}` has {found} values beside columns of {expected}")]
+    Unaligned { column: String, found: usize, expected: usize },
+}
+
+/// Largest document that the format takes, in bytes of all its values.
+pub const DOCUMENT_BYTES_MAX: usize = 256 << 20;
+
+const FORMAT_KEY: &str = "pipe.format";
+const VERSION_KEY: &str = "pipe.version";
+const VERSION: &str = "1";
+const CREATED_BY: &str = "pipe documents 1";
+const ZSTD_LEVEL: i32 = 3;
+
+/// What fixes the bytes of both formats. Statistics are left out: nobody prunes by them, and the truncation
+/// rules of the writing library would become part of our format.
+fn properties(format: &str) -> WriterPropertiesBuilder {
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("invariant: a level that zstd has");
+    let pair = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_created_by(CREATED_BY.to_owned())
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_key_value_metadata(Some(vec![pair(FORMAT_KEY, format), pair(VERSION_KEY, VERSION)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use roaring::RoaringBitmap;
+    use std::path::Path;
+
+    fn bytes_of(documents: &[Document]) -> Vec<u8> {
+        let mut writer = DocumentWriter::new(Vec::new()).unwrap();
+        documents.iter().for_each(|document| writer.push(document).unwrap());
+        writer.finish().unwrap()
+    }
+
+    fn file_of(folder: &Path, documents: &[Document]) -> PathBuf {
+        let path = folder.join("shard.parquet");
+        std::fs::write(&path, bytes_of(documents)).unwrap();
+        path
+    }
+
+    fn numbered(count: usize) -> Vec<Document> {
+        let document = |number: usize| Document {
+            id: format!("book/{number}.html"),
+            text: format!("Page {number}: 你好\n"),
+            html: (number % 2 == 0).then(|| vec![b'<', number as u8]),
+            metadata: BTreeMap::from([("title".into(), format!("Page {number}")), ("a".into(), "b".into())]),
+            ..Document::default()
+        };
+        (0..count).map(document).collect()
+    }
+
+    fn read(reader: DocumentReader) -> Vec<(u32, Document)> {
+        reader.rows().unwrap().map(|row| row.map(|row| (row.index, row.document)).unwrap()).collect()
+    }
+
+    #[test]
+    fn gives_back_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = numbered(1000);
+        let path = file_of(folder.path(), &documents);
+        let found: Vec<Document> =
+            read(DocumentReader::open(path).unwrap()).into_iter().map(|(_, document)| document).collect();
+        assert_eq!(found, documents);
+    }
+
+    #[test]
+    fn equal_documents_give_equal_bytes() {
+        let digest = blake3::hash(&bytes_of(&numbered(700))).to_hex();
+        assert_eq!(&digest[..16], "d8dc87c814a50166");
+    }
+
+    #[test]
+    fn a_file_without_documents_is_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(DocumentReader::open(file_of(folder.path(), &[])).unwrap()), []);
+    }
+
+    #[test]
+    fn a_view_gives_its_rows_with_their_places_and_clusters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file_of(folder.path(), &numbered(600));
+        let clusters: Vec<Cluster> = (0..600).map(|row| Cluster { id: row << 40, size: 2 }).collect();
+        let added = folder.path().join("added.parquet");
+        std::fs::write(&added, AddedColumns::of_clusters(&clusters).write(Vec::new()).unwrap()).unwrap();
+        let selection = RoaringBitmap::from_iter([0, 1, 130, 599]);
+        let reader = DocumentReader::open(path).unwrap().select(Some(selection)).unwrap();
+        let rows: Vec<Row> = reader
+            .with_added(Some(&added))
+            .unwrap()
+            .columns(&[Column::Id])
+            .rows()
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(rows.iter().map(|row| row.index).collect::<Vec<_>>(), [0, 1, 130, 599]);
+        assert_eq!(rows[2].document, Document { id: "book/130.html".into(), ..Document::default() });
+        assert_eq!(rows[3].cluster, Some(Cluster { id: 599 << 40, size: 2 }));
+    }
+
+    #[test]
+    fn a_selection_beyond_the_rows_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = DocumentReader::open(file_of(folder.path(), &numbered(3))).unwrap();
+        let error = reader.select(Some(RoaringBitmap::from_iter([3]))).unwrap_err();
+        assert!(matches!(error, DocumentsError::Selection { row: 3, rows: 3, .. }));
+    }
+
+    #[test]
+    fn added_columns_of_another_shard_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file_of(folder.path(), &numbered(3));
+        let added = folder.path().join("added.parquet");
+        let clusters = [Cluster { id: 1, size: 1 }; 2];
+        std::fs::write(&added, AddedColumns::of_clusters(&clusters).write(Vec::new()).unwrap()).unwrap();
+        let error = DocumentReader::open(path).unwrap().with_added(Some(&added)).unwrap_err();
+        assert!(matches!(error, DocumentsError::RowsDiffer { found: 2, expected: 3, .. }));
+    }
+
+    #[test]
+    fn large_documents_start_new_row_groups() {
+        let large =
+            |number| Document { id: format!("{number}"), text: "x".repeat(20 << 20), ..Document::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let path = file_of(folder.path(), &[large(1), large(2), large(3)]);
+        let reader = parquet::file::reader::SerializedFileReader::try_from(path.as_path()).unwrap();
+        assert_eq!(parquet::file::reader::FileReader::num_row_groups(&reader), 3);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn damaged_files_give_errors_or_documents_and_never_panics(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in any::<Option<prop::sample::Index>>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bytes = bytes_of(&numbered(40));
+            for (at, byte) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let path = folder.path().join("damaged.parquet");
+            std::fs::write(&path, bytes).unwrap();
+            if let Ok(rows) = DocumentReader::open(path).and_then(DocumentReader::rows) {
+                rows.for_each(|row| drop(row));
+            }
+        }
+    }
+}

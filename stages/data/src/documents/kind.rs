@@ -1,0 +1,97 @@
+//! Documents as the engine sees them: written out for people, and looked into.
+
+use super::{Column, DocumentReader, DocumentWriter, DocumentsError};
+use pipe_stage::{Error, Kind, LocalEntry, Result};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+/// Documents, one Parquet file a shard.
+pub static DOCUMENTS: Kind = Kind {
+    name: "documents",
+    about: "Parquet shards of documents: id, text or html, url, source, language, license, date, metadata.",
+    materialize,
+    look,
+};
+
+/// Anything else: reports, figures, lists.
+pub static FILES: Kind = Kind::files("files", "Ordinary files.");
+
+impl DocumentReader {
+    /// Opens an entry with its selection and added columns.
+    ///
+    /// # Errors
+    /// Where the store fails or the file is not of this format.
+    pub fn of_entry(entry: &LocalEntry) -> Result<Self> {
+        let (path, selection, added) = (entry.path()?, entry.selection()?, entry.columns()?);
+        Ok(Self::open(path)?.select(selection)?.with_added(added.as_deref())?)
+    }
+}
+
+/// Writes the selected rows as a documents file; added clusters become metadata.
+fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
+    if !entry.is_view() {
+        return entry.copy_to(path);
+    }
+    let write_error = |error: std::io::Error| Error::io("write", path, &error);
+    let file = File::create(path).map_err(write_error)?;
+    let mut writer = DocumentWriter::new(BufWriter::new(file))?;
+    for row in DocumentReader::of_entry(entry)?.rows()? {
+        let mut row = row?;
+        if let Some(cluster) = row.cluster {
+            row.document.metadata.insert("cluster".into(), format!("{:016x}", cluster.id));
+            row.document.metadata.insert("cluster_size".into(), cluster.size.to_string());
+        }
+        writer.push(&row.document)?;
+    }
+    writer.finish()?.flush().map_err(write_error)
+}
+
+/// Shows how many documents there are, and of the first ones what they are and how they begin.
+fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
+    const LINES_PER_DOCUMENT: usize = 5;
+    const LINE_CHARACTERS: usize = 100;
+    let shards = entries.len();
+    let mut count = 0;
+    let mut shown = String::new();
+    let mut left = lines_max.saturating_sub(1) / LINES_PER_DOCUMENT;
+    for entry in entries {
+        let columns = [Column::Id, Column::Text, Column::Language, Column::Url, Column::Metadata];
+        let reader = DocumentReader::of_entry(entry)?.columns(&columns);
+        count += reader.rows_selected();
+        if left == 0 {
+            continue;
+        }
+        for row in reader.rows()?.take(left) {
+            let document = row?.document;
+            left -= 1;
+            let characters = document.text.chars().count();
+            shown += &format!("{}  {} characters", document.id, characters);
+            for fact in [document.language.as_str(), document.url.as_str()] {
+                if !fact.is_empty() {
+                    shown += &format!("  {fact}");
+                }
+            }
+            if let Some(rule) = document.metadata.get("rule") {
+                shown += &format!("  dropped by {rule}");
+            }
+            shown.push('\n');
+            let filled = document.text.lines().filter(|line| !line.trim().is_empty());
+            for line in filled.take(LINES_PER_DOCUMENT - 2) {
+                shown.push_str("    ");
+                shown.extend(line.chars().filter(|c| !c.is_control()).take(LINE_CHARACTERS));
+                shown.push('\n');
+            }
+        }
+    }
+    Ok(format!("{count} documents in {shards} shards\n{shown}"))
+}
+
+impl From<DocumentsError> for Error {
+    fn from(error: DocumentsError) -> Self {
+        match std::error::Error::source(&error) {
+            Some(source) => Self::input(format!("{error}: {source}")),
+            None => Self::input(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Documents to Parquet, in bounded memory.
+
+use super::{Column, DOCUMENT_BYTES_MAX, Document, DocumentsError, properties};
+use arrow::array::{ArrayRef, BinaryBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::errors::ParquetError;
+use parquet::schema::types::ColumnPath;
+use std::io::Write;
+use std::sync::Arc;
+
+const GROUP_ROWS_MAX: usize = 4096;
+const GROUP_BYTES_MAX: usize = 32 << 20;
+const BATCH_ROWS_MAX: usize = 512;
+const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Writes one file of documents. Holds at most one row group, compressed, and one batch of 8 MiB.
+///
+/// A writer that is dropped without [`finish`](Self::finish) leaves a file that no reader opens.
+pub struct DocumentWriter<W: Write + Send> {
+    parquet: ArrowWriter<W>,
+    schema: SchemaRef,
+    batch: Batch,
+    rows: u64,
+    group: Filled,
+}
+
+impl<W: Write + Send> DocumentWriter<W> {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// Where `output` refuses the first bytes.
+    pub fn new(output: W) -> Result<Self, DocumentsError> {
+        // Values that hardly ever repeat: a dictionary would be built only to be thrown away.
+        let unique = [Column::Id, Column::Text, Column::Html, Column::Url];
+        let properties = unique.into_iter().fold(properties("documents"), |properties, column| {
+            properties.set_column_dictionary_enabled(ColumnPath::from(column.name()), false)
+        });
+        let schema = schema();
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties.set_max_row_group_row_count(None).build())
+            .with_skip_arrow_metadata(true);
+        let parquet =
+            ArrowWriter::try_new_with_options(output, schema.clone(), options).map_err(write_error)?;
+        Ok(Self { parquet, schema, batch: Batch::default(), rows: 0, group: Filled::default() })
+    }
+
+    /// Adds a document.
+    ///
+    /// # Errors
+    /// For a document without id or above [`DOCUMENT_BYTES_MAX`], and where the output fails.
+    pub fn push(&mut self, document: &Document) -> Result<(), DocumentsError> {
+        let bytes = document.bytes();
+        if document.id.is_empty() {
+            return Err(DocumentsError::NoId);
+        }
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(DocumentsError::TooLarge { id: document.id.clone(), bytes, max: DOCUMENT_BYTES_MAX });
+        }
+        if !self.batch.filled.takes(bytes, BATCH_ROWS_MAX, BATCH_BYTES_MAX) {
+            self.write_batch()?;
+        }
+        if !self.group.takes(bytes, GROUP_ROWS_MAX, GROUP_BYTES_MAX) {
+            self.write_batch()?;
+            self.parquet.flush().map_err(write_error)?;
+            self.group = Filled::default();
+        }
+        self.batch.append(document, bytes);
+        self.group.add(bytes);
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Documents written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Ends the file and gives the output back. A file without documents is a valid one.
+    ///
+    /// # Errors
+    /// Where the output fails.
+    pub fn finish(mut self) -> Result<W, DocumentsError> {
+        self.write_batch()?;
+        self.parquet.into_inner().map_err(write_error)
+    }
+
+    fn write_batch(&mut self) -> Result<(), DocumentsError> {
+        if self.batch.filled.rows > 0 {
+            let columns = std::mem::take(&mut self.batch).finish();
+            let batch = RecordBatch::try_new(self.schema.clone(), columns)
+                .map_err(|error| DocumentsError::Write(error.to_string()))?;
+            self.parquet.write(&batch).map_err(write_error)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default, Clone, Copy)]
+struct Filled {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Filled {
+    /// One document always fits, however large.
+    fn takes(self, bytes: usize, rows_max: usize, bytes_max: usize) -> bool {
+        self.rows == 0 || (self.rows < rows_max && self.bytes + bytes <= bytes_max)
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes += bytes;
+    }
+}
+
+type Metadata = MapBuilder<StringBuilder, StringBuilder>;
+
+struct Batch {
+    /// The columns of type utf8, in the order of [`Column::ALL`].
+    texts: [StringBuilder; 7],
+    html: BinaryBuilder,
+    metadata: Metadata,
+    filled: Filled,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+        Self {
+            texts: Default::default(),
+            html: BinaryBuilder::new(),
+            metadata: MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+                .with_values_field(Field::new("value", DataType::Utf8, false)),
+            filled: Filled::default(),
+        }
+    }
+}
+
+impl Batch {
+    fn append(&mut self, document: &Document, bytes: usize) {
+        let Document { id, text, html, url, source, language, license, date, metadata } = document;
+        for (column, value) in self.texts.iter_mut().zip([id, text, url, source, language, license, date]) {
+            column.append_value(value);
+        }
+        self.html.append_option(html.as_deref());
+        for (key, value) in metadata {
+            self.metadata.keys().append_value(key);
+            self.metadata.values().append_value(value);
+        }
+        self.metadata.append(true).expect("invariant: as many keys as values");
+        self.filled.add(bytes);
+    }
+
+    fn finish(mut self) -> Vec<ArrayRef> {
+        let mut columns: Vec<ArrayRef> =
+            self.texts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
+        columns.insert(2, Arc::new(self.html.finish()));
+        columns.push(Arc::new(self.metadata.finish()));
+        columns
+    }
+}
+
+fn schema() -> SchemaRef {
+    let pair = vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, false)];
+    let pairs = Field::new("key_value", DataType::Struct(pair.into()), false);
+    let field = |column: Column| match column {
+        Column::Html => Field::new(column.name(), DataType::Binary, true),
+        Column::Metadata => Field::new(column.name(), DataType::Map(Arc::new(pairs.clone()), false), false),
+        _ => Field::new(column.name(), DataType::Utf8, false),
+    };
+    Arc::new(Schema::new(Column::ALL.map(field).to_vec()))
+}
+
+fn write_error(error: ParquetError) -> DocumentsError {
+    DocumentsError::Write(error.to_string())
+}
