@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// Owners raise their counters no less often than this.
 const BEAT_MAX: Duration = Duration::from_secs(5);
 
+/// And no more often than this.
+const BEAT_MIN: Duration = Duration::from_millis(1);
+
 /// Raised that many times within the patience of others, at least.
 const BEATS_PER_PATIENCE: u32 = 6;
 
@@ -340,7 +343,7 @@ pub struct Lease {
     key: Digest,
     fence: u64,
     path: PathBuf,
-    content: Content,
+    content: Box<Content>,
     lost: Arc<AtomicBool>,
     /// Ends the heart when dropped.
     life: Option<mpsc::Sender<()>>,
@@ -352,14 +355,14 @@ impl Lease {
         let lost = Arc::new(AtomicBool::new(false));
         let (life, end) = mpsc::channel();
         let heart = Heart { path: path.clone(), content: content.clone(), lost: Arc::clone(&lost) };
-        let interval = BEAT_MAX.min(patience / BEATS_PER_PATIENCE);
+        let interval = (patience / BEATS_PER_PATIENCE).clamp(BEAT_MIN, BEAT_MAX);
         let heart = thread::Builder::new()
             .name("lease".to_owned())
             .spawn(move || heart.beat_until(&end, interval))
             // Without a heart the lease still holds against everyone on this machine who sees us alive,
             // until their patience ends.
             .ok();
-        Self { key, fence, path, content, lost, life: Some(life), heart }
+        Self { key, fence, path, content: Box::new(content), lost, life: Some(life), heart }
     }
 
     /// Returns the key.
