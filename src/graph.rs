@@ -1,0 +1,224 @@
+//! Owns: the DAG of a manifest's stages: their order, what a target needs, and how it is drawn.
+//! Knows no cache and no files.
+
+use crate::{
+    manifest::{Manifest, Need},
+    stage_type::StageType,
+};
+use petgraph::{Direction, graph::DiGraph, graph::NodeIndex, visit::EdgeRef};
+use std::{cmp::Reverse, collections::BinaryHeap, fmt::Write};
+
+/// Stages and what flows between them. A node's index is the stage's position in the manifest.
+#[derive(Debug)]
+pub struct Graph {
+    edges: DiGraph<(), Flow>,
+    order: Vec<usize>,
+}
+
+/// One artifact that flows from a stage to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// Which output it leaves.
+    pub output: String,
+    /// Which input it enters.
+    pub input: String,
+}
+
+impl Graph {
+    /// Makes the graph of a manifest.
+    pub fn new(manifest: &Manifest) -> Self {
+        let mut edges = DiGraph::with_capacity(manifest.stages.len(), 2 * manifest.stages.len());
+        for _ in &manifest.stages {
+            edges.add_node(());
+        }
+        for (index, stage) in manifest.stages.values().enumerate() {
+            for (input, needs) in &stage.needs {
+                for Need { stage: from, output, .. } in needs {
+                    let flow = Flow { output: output.clone(), input: input.clone() };
+                    edges.add_edge(NodeIndex::new(*from), NodeIndex::new(index), flow);
+                }
+            }
+        }
+        let order = order(&edges);
+        Self { edges, order }
+    }
+
+    /// Lists all stages so that each comes after those that it needs; otherwise in the manifest's order.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// Lists the stages that a stage reads from, each once, in the manifest's order.
+    pub fn upstream(&self, stage: usize) -> Vec<usize> {
+        self.neighbours(stage, Direction::Incoming)
+    }
+
+    /// Lists the stages that read from a stage, each once, in the manifest's order.
+    pub fn downstream(&self, stage: usize) -> Vec<usize> {
+        self.neighbours(stage, Direction::Outgoing)
+    }
+
+    /// Lists the targets and all that they need, in running order; without targets, everything.
+    pub fn subset(&self, targets: &[usize]) -> Vec<usize> {
+        if targets.is_empty() {
+            return self.order.clone();
+        }
+        let mut wanted = vec![false; self.edges.node_count()];
+        let mut open = targets.to_vec();
+        while let Some(stage) = open.pop() {
+            if !std::mem::replace(&mut wanted[stage], true) {
+                open.extend(self.edges.neighbors_directed(NodeIndex::new(stage), Direction::Incoming).map(NodeIndex::index));
+            }
+        }
+        self.order.iter().copied().filter(|stage| wanted[*stage]).collect()
+    }
+
+    fn neighbours(&self, stage: usize, direction: Direction) -> Vec<usize> {
+        let all = self.edges.neighbors_directed(NodeIndex::new(stage), direction);
+        let mut found: Vec<usize> = all.map(NodeIndex::index).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// Orders by Kahn's algorithm; of the stages that are ready, the first of the manifest comes first.
+fn order(edges: &DiGraph<(), Flow>) -> Vec<usize> {
+    let mut waits: Vec<usize> =
+        edges.node_indices().map(|node| edges.edges_directed(node, Direction::Incoming).count()).collect();
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        (0..waits.len()).filter(|stage| waits[*stage] == 0).map(Reverse).collect();
+    let mut order = Vec::with_capacity(waits.len());
+    while let Some(Reverse(stage)) = ready.pop() {
+        order.push(stage);
+        for edge in edges.edges(NodeIndex::new(stage)) {
+            let next = edge.target().index();
+            waits[next] -= 1;
+            if waits[next] == 0 {
+                ready.push(Reverse(next));
+            }
+        }
+    }
+    order
+}
+
+/// A way to draw a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawing {
+    /// A line per stage, for terminals.
+    Text,
+    /// For Markdown.
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+}
+
+/// Draws some stages of a manifest, in running order.
+pub fn draw(
+    drawing: Drawing,
+    graph: &Graph,
+    manifest: &Manifest,
+    types: &[StageType],
+    stages: &[usize],
+) -> String {
+    let picture = Picture { graph, manifest, types, stages };
+    match drawing {
+        Drawing::Text => picture.text(),
+        Drawing::Mermaid => picture.mermaid(),
+        Drawing::Dot => picture.dot(),
+    }
+}
+
+struct Picture<'a> {
+    graph: &'a Graph,
+    manifest: &'a Manifest,
+    types: &'a [StageType],
+    stages: &'a [usize],
+}
+
+impl Picture<'_> {
+    /// `base    pretrain   train <- sets.train, tokenizer <- vocabulary`
+    fn text(&self) -> String {
+        let width = |text: &dyn Fn(usize) -> usize| self.stages.iter().map(|stage| text(*stage)).max().unwrap_or(0);
+        let names = width(&|stage| self.name(stage).len());
+        let types = width(&|stage| self.type_name(stage).len());
+        let mut out = String::new();
+        for stage in self.stages {
+            let needs: Vec<String> = self.manifest.stages[*stage].needs.iter().map(|(input, needs)| {
+                let from: Vec<_> = needs.iter().map(|need| self.written(need)).collect();
+                format!("{input} <- {}", from.join(" + "))
+            }).collect();
+            let line = format!("{:names$}  {:types$}  {}", self.name(*stage), self.type_name(*stage), needs.join(", "));
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out
+    }
+
+    fn mermaid(&self) -> String {
+        let mut out = String::from("flowchart TD\n");
+        for stage in self.stages {
+            put(&mut out, format_args!("  s{stage}[\"{}<br/><i>{}</i>\"]\n", self.name(*stage), self.type_name(*stage)));
+        }
+        self.each_flow(|from, to, flow| {
+            put(&mut out, format_args!("  s{from} -->|{}| s{to}\n", arrow(flow)));
+        });
+        out
+    }
+
+    fn dot(&self) -> String {
+        let mut out = String::from("digraph pipeline {\n  node [shape=box];\n");
+        for stage in self.stages {
+            put(&mut out, format_args!("  \"{0}\" [label=\"{0}\\n{1}\"];\n", self.name(*stage), self.type_name(*stage)));
+        }
+        self.each_flow(|from, to, flow| {
+            put(&mut out, format_args!(
+                "  \"{}\" -> \"{}\" [label=\"{}\"];\n",
+                self.name(from), self.name(to), arrow(flow)
+            ));
+        });
+        out + "}\n"
+    }
+
+    /// Walks the flows into the stages drawn; all that flows into a drawn stage is drawn or left out with it.
+    fn each_flow(&self, mut see: impl FnMut(usize, usize, &Flow)) {
+        let drawn: std::collections::HashSet<_> = self.stages.iter().copied().collect();
+        for stage in self.stages {
+            let mut flows: Vec<_> = self
+                .graph
+                .edges
+                .edges_directed(NodeIndex::new(*stage), Direction::Incoming)
+                .map(|edge| (edge.id(), edge.source().index(), edge.weight()))
+                .filter(|(_, from, _)| drawn.contains(from))
+                .collect();
+            flows.sort_by_key(|(id, ..)| *id);
+            flows.into_iter().for_each(|(_, from, flow)| see(from, *stage, flow));
+        }
+    }
+
+    /// `stage`, or `stage.output` where it is not the main one.
+    fn written(&self, need: &Need) -> String {
+        let from = self.name(need.stage);
+        let ports = &self.manifest.stages[need.stage].config.ports;
+        let is_main = ports.main_output().is_some_and(|main| main.name == need.output);
+        let label = need.label.as_ref().map(|label| format!("{label}: ")).unwrap_or_default();
+        if is_main { format!("{label}{from}") } else { format!("{label}{from}.{}", need.output) }
+    }
+
+    fn name(&self, stage: usize) -> &str {
+        self.manifest.stages.get_index(stage).map_or("", |(name, _)| name.as_str())
+    }
+
+    fn type_name(&self, stage: usize) -> &str {
+        self.types[self.manifest.stages[stage].uses].name
+    }
+}
+
+/// `train` where both ends have one name, else `documents to train`.
+fn arrow(flow: &Flow) -> String {
+    if flow.output == flow.input { flow.input.clone() } else { format!("{} to {}", flow.output, flow.input) }
+}
+
+fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("invariant: a String takes all that is written");
+}

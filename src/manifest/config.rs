@@ -1,0 +1,37 @@
+//! Owns: `with` to the config of a stage type, and the places of its fields.
+
+use crate::manifest::{
+    fault::{Code, Fault, Faults},
+    node::{Found, Node},
+    read::read,
+    source::Span,
+};
+use pipe_stage::{Misfit, Stage};
+
+/// Reads a config and checks it; all that is wrong goes to `faults`.
+///
+/// Where parts could not be read, the others are checked all the same: only fields that are written down
+/// and right in themselves are blamed.
+pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults) -> Option<S> {
+    let reading = read::<S>(with, key, faults);
+    let stage = reading.value?;
+    let misfits = stage.check();
+    for misfit in &misfits {
+        let found = reading.tree.find(&misfit.path);
+        if reading.whole || (found.whole && !found.node.is_broken()) {
+            faults.push(fault(misfit, found, key));
+        }
+    }
+    (reading.whole && misfits.is_empty()).then_some(stage)
+}
+
+/// Tells a misfit at its field's place.
+pub(crate) fn fault(misfit: &Misfit, found: Found<'_>, key: Span) -> Fault {
+    let Misfit { path, message, help } = misfit;
+    let fault = Fault::new(Code::InvalidValue, format!("`{path}`: {message}"), message);
+    let fault = fault.at(found.span().unwrap_or(key));
+    match help {
+        Some(help) => fault.help(help),
+        None => fault,
+    }
+}

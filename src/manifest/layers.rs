@@ -1,0 +1,321 @@
+//! Owns: what lies over a file: the manifests that it `extends`, and each `--set`. Works on trees alone;
+//! every value that comes out still has the place where somebody wrote it. Knows no stages.
+
+use crate::manifest::{
+    fault::{Code, Fault, Faults},
+    interpolate::{Used, interpolate},
+    node::{Entry, Kind, Node, Scalar, Style},
+    parse::{Budget, DEPTH_MAX, parse, too_deep},
+    source::{Sources, Span, control},
+};
+use std::{
+    fs, io,
+    io::Read,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+/// Bytes of one manifest file.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// All that a manifest may ask of the machine.
+pub struct World<'a> {
+    /// Reads a file, up to [`FILE_BYTES_MAX`].
+    pub file: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// Reads an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl World<'static> {
+    /// The machine that this runs on.
+    pub fn machine() -> Self {
+        Self { file: &read_file, variable: &|name| std::env::var(name).ok() }
+    }
+}
+
+/// Reads a regular file of bounded size: no device, no pipe that never ends.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = vec![];
+    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        0..=FILE_BYTES_MAX => Ok(bytes),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}
+
+/// Reads a manifest with all its layers: what it extends, then itself, then each `--set`, then `${…}`.
+pub(crate) fn layers(
+    path: &str,
+    sets: &[&str],
+    world: &World<'_>,
+    sources: &mut Sources,
+    faults: &mut Faults,
+) -> Option<(Node, Used)> {
+    let mut layers = Layers { world, sources, faults, budget: Budget::default() };
+    let mut root = layers.file(path, None, &mut vec![])?;
+    for set in sets {
+        let done = layers.set(&mut root, set);
+        layers.faults.take(done);
+    }
+    let Layers { sources, faults, mut budget, .. } = layers;
+    let used = interpolate(&mut root, world, sources, &mut budget, faults);
+    Some((root, used))
+}
+
+/// The file that `extends` names, and where.
+type Base = (Arc<str>, Span);
+
+struct Layers<'a> {
+    world: &'a World<'a>,
+    sources: &'a mut Sources,
+    faults: &'a mut Faults,
+    budget: Budget,
+}
+
+impl Layers<'_> {
+    /// Reads a file over those that it extends; `open` are the files on the way here.
+    fn file(&mut self, path: &str, from: Option<Span>, open: &mut Vec<String>) -> Option<Node> {
+        let result = self.one_file(path, from, open);
+        let (root, base) = self.faults.take(result)?;
+        let Some(base) = base else { return Some(root) };
+        let beside = plain(&Path::new(path).with_file_name(&*base.0));
+        open.push(path.to_owned());
+        let below = self.file(&beside.to_string_lossy(), Some(base.1), open);
+        open.pop();
+        let mut below = below?;
+        merge(&mut below, root);
+        Some(below)
+    }
+
+    fn one_file(
+        &mut self,
+        path: &str,
+        from: Option<Span>,
+        open: &[String],
+    ) -> Result<(Node, Option<Base>), Fault> {
+        let place = |fault: Fault| if let Some(span) = from { fault.at(span) } else { fault };
+        if open.len() >= DEPTH_MAX || open.iter().any(|before| before == path) {
+            let way = format!("{} -> {path}", open.join(" -> "));
+            return Err(place(Fault::new(Code::ExtendsLoop, "manifests extend each other in a loop", way)));
+        }
+        let bytes = (self.world.file)(Path::new(path)).map_err(|error| place(unreadable(path, &error)))?;
+        let (text, span) = self.decode(path, bytes)?;
+        let root = parse(&text, span, &mut self.budget, self.faults)?;
+        let mut root = root.unwrap_or(Node::empty(span));
+        let Kind::Mapping(mapping) = &mut root.kind else {
+            return Err(Fault::new(Code::WrongType, "a manifest is a mapping", "this is not").at(root.span));
+        };
+        let base = match mapping.shift_remove("extends").map(|entry| entry.value) {
+            None => None,
+            Some(Node { span, kind: Kind::Scalar(scalar) }) if !scalar.is_null() => {
+                if scalar.text.contains("${") {
+                    let fault = Fault::new(Code::BadInterpolation, "`extends` is read before variables", "");
+                    return Err(fault.help("write the file name itself").at(span));
+                }
+                Some((scalar.text, span))
+            }
+            Some(other) => {
+                return Err(Fault::new(Code::WrongType, "`extends` names one file", "not one").at(other.span));
+            }
+        };
+        Ok((root, base))
+    }
+
+    /// Adds a text to the sources if YAML allows all its characters.
+    fn decode(&mut self, name: &str, bytes: Vec<u8>) -> Result<(Arc<str>, Span), Fault> {
+        let (text, valid) = match String::from_utf8(bytes) {
+            Ok(text) => (text, None),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                (String::from_utf8_lossy(error.as_bytes()).into_owned(), Some(valid))
+            }
+        };
+        let marked = text.starts_with('\u{feff}');
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let (added, span) = self.sources.add(name, text).ok_or_else(too_deep)?;
+        if let Some(valid) = valid {
+            let offset = valid - if marked { '\u{feff}'.len_utf8() } else { 0 };
+            let fault = Fault::new(Code::InvalidEncoding, format!("`{name}` is not UTF-8 text"), "from here on");
+            return Err(fault.at(span.part(offset..offset)));
+        }
+        if let Some((offset, letter)) = control(text) {
+            let fault = Fault::new(
+                Code::Syntax,
+                format!("the control character U+{:04X} has no place in YAML", u32::from(letter)),
+                "here",
+            );
+            return Err(fault.at(span.part(offset..offset + letter.len_utf8())));
+        }
+        Ok((added, span))
+    }
+
+    /// Lays `stages.base.with.languages[0]=de` over a manifest.
+    fn set(&mut self, root: &mut Node, argument: &str) -> Result<(), Fault> {
+        let (text, whole) = self.decode("--set", argument.as_bytes().to_vec())?;
+        let form = || {
+            Fault::new(Code::BadSet, "`--set` takes `path.to.field=value`", "not of this form")
+                .help("lists take positions: `stages.base.with.languages[0]=de`")
+                .at(whole)
+        };
+        let (path, value) = text.split_once('=').ok_or_else(form)?;
+        let steps = steps(path, whole).filter(|steps| steps.len() < DEPTH_MAX).ok_or_else(form)?;
+        let place = whole.part(path.len() + 1..text.len());
+        let value = parse(value, place, &mut self.budget, self.faults)?.unwrap_or(null(place));
+        if steps.len() + value.size().1 > DEPTH_MAX {
+            return Err(too_deep().at(whole));
+        }
+        set(root, &steps, value)
+    }
+}
+
+fn unreadable(path: &str, error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => Fault::new(
+            Code::TooLarge,
+            format!("the manifest `{path}` is larger than {} MiB", FILE_BYTES_MAX >> 20),
+            "named here",
+        ),
+        _ => Fault::new(Code::UnreadableFile, format!("cannot read the manifest `{path}`: {error}"), "named here"),
+    }
+}
+
+/// Takes `.` and `a/..` out of a path, so that one file has one name.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+fn null(span: Span) -> Node {
+    Node { span, kind: Kind::Scalar(Scalar { text: "".into(), style: Style::Plain, origin: None }) }
+}
+
+/// One step of a `--set` path.
+#[derive(Debug)]
+struct Step<'a> {
+    name: &'a str,
+    place: Span,
+    /// In brackets: a position and nothing else.
+    bracketed: bool,
+}
+
+/// Splits `a.b[0].c`; `None` where it is no path.
+fn steps(path: &str, whole: Span) -> Option<Vec<Step<'_>>> {
+    let (mut steps, mut at) = (vec![], 0);
+    for part in path.split('.') {
+        let (name, brackets) = part.split_at(part.find('[').unwrap_or(part.len()));
+        let mut push = |name, from: usize, bracketed| {
+            let place = whole.part(from..from + str::len(name));
+            (!name.is_empty()).then(|| steps.push(Step { name, place, bracketed }))
+        };
+        push(name, at, false)?;
+        let mut from = at + name.len();
+        for bracket in brackets.split_inclusive(']') {
+            push(bracket.strip_prefix('[')?.strip_suffix(']')?, from + 1, true)?;
+            from += bracket.len();
+        }
+        at += part.len() + 1;
+    }
+    Some(steps)
+}
+
+/// Walks to the end of a path, making what is not there, and lays a value over what is.
+fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
+    check_names(root, steps)?;
+    let mut node = root;
+    for (index, step) in steps.iter().enumerate() {
+        if let Kind::Scalar(scalar) = &node.kind
+            && !step.bracketed
+            && !scalar.text.contains("${")
+        {
+            *node = Node::empty(step.place); // reported with this place, if it is no mapping by type
+        }
+        let is_last = index + 1 == steps.len();
+        match &mut node.kind {
+            Kind::Mapping(mapping) if !step.bracketed => {
+                let entry = mapping
+                    .entry(step.name.into())
+                    .or_insert_with(|| Entry { key: step.place, value: null(step.place) });
+                if is_last {
+                    entry.key = step.place;
+                }
+                node = &mut entry.value;
+            }
+            Kind::Sequence(items) => {
+                let count = items.len();
+                let item = step.name.parse().ok().and_then(|index: usize| items.get_mut(index));
+                node = item.ok_or_else(|| no_item(step, count))?;
+            }
+            Kind::Scalar(scalar) if scalar.text.contains("${") => {
+                let message = format!("`{}` lies within the value of `{}`", step.name, scalar.text);
+                let fault = Fault::new(Code::BadSet, message, "not a field of its own");
+                return Err(fault.help("set the variable itself: `--set vars.name=…`").at(step.place));
+            }
+            _ => {
+                let message = format!("there is no list that `[{}]` could be a position in", step.name);
+                return Err(Fault::new(Code::BadSet, message, "not in a list").at(step.place));
+            }
+        }
+    }
+    merge(node, value);
+    Ok(())
+}
+
+/// A new stage or variable from the command line is a slip of the pen, and would do nothing.
+fn check_names(root: &Node, steps: &[Step<'_>]) -> Result<(), Fault> {
+    let [section, rest @ ..] = steps else { return Ok(()) };
+    if section.name == "extends" {
+        let fault = Fault::new(Code::BadSet, "`extends` is read before `--set`", "cannot be set");
+        return Err(fault.at(section.place));
+    }
+    let kind = match section.name {
+        "stages" => (Code::UnknownStage, "stage"),
+        "vars" => (Code::UnknownVariable, "variable"),
+        _ => return Ok(()),
+    };
+    let known = root.get(section.name).and_then(|entry| entry.value.mapping());
+    let (Some(step), Some(known)) = (rest.first(), known) else { return Ok(()) };
+    if known.contains_key(step.name) {
+        return Ok(());
+    }
+    let fault = Fault::new(kind.0, format!("no {} `{}`", kind.1, step.name), "`--set` changes what is there");
+    Err(fault.nearest(step.name, known.keys().map(|name| &**name)).at(step.place))
+}
+
+fn no_item(step: &Step<'_>, count: usize) -> Fault {
+    let items = match count {
+        0 => "the list is empty".into(),
+        1 => "the list has one item, `[0]`".into(),
+        _ => format!("the list has the items `[0]` to `[{}]`", count - 1),
+    };
+    Fault::new(Code::BadSet, format!("no item `{}`", step.name), items).at(step.place)
+}
+
+/// Lays `over` on `base`: mappings merge key by key, anything else is replaced.
+fn merge(base: &mut Node, over: Node) {
+    match (&mut base.kind, over.kind) {
+        (Kind::Mapping(below), Kind::Mapping(above)) => {
+            for (name, entry) in above {
+                match below.get_mut(&name) {
+                    Some(there) => {
+                        there.key = entry.key;
+                        merge(&mut there.value, entry.value);
+                    }
+                    None => drop(below.insert(name, entry)),
+                }
+            }
+        }
+        (_, kind) => *base = Node { span: over.span, kind },
+    }
+}

@@ -1,0 +1,321 @@
+//! Owns: `needs`: which output of which stage flows into which input. Knows ports and kinds by name only.
+
+use crate::{
+    manifest::{
+        fault::{Code, Fault, Faults, nearest},
+        node::{Entry, Kind, Mapping, Node},
+        source::Span,
+    },
+    stage_type::{Input, Inputs, Output, Ports},
+};
+use std::collections::BTreeMap;
+
+/// An output that a stage reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Key of a `many` input given as a map; the stage sees it.
+    pub label: Option<String>,
+    /// Position in the manifest's stages.
+    pub stage: usize,
+    /// Which of its outputs.
+    pub output: String,
+    /// Where it is written.
+    pub place: Span,
+}
+
+/// One stage's needs.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) needs: BTreeMap<String, Vec<Need>>,
+    /// Every stage that is named, and where, whether or not the port was right.
+    pub(crate) edges: Vec<(usize, Span)>,
+}
+
+/// All stages, as `needs` sees them.
+pub(crate) struct Stages<'a> {
+    pub(crate) names: &'a Mapping,
+    /// `None` where a stage's type or config is wrong: what follows from that is not told again.
+    pub(crate) ports: &'a [Option<&'a Ports>],
+}
+
+/// Resolves `needs: a`, `[a, b.train]`, `{ input: a.train }`, `{ input: [a, b] }` or `{ input: { x: a } }`.
+pub(crate) fn resolve(stages: &Stages<'_>, index: usize, faults: &mut Faults) -> Resolved {
+    let entry = &stages.names[index];
+    let own = stages.ports[index];
+    let mut resolver = Resolver { stages, own, faults, resolved: Resolved::default(), is_whole: true, tried: vec![] };
+    let key = match entry.value.get("needs") {
+        Some(Entry { key, value }) => {
+            resolver.needs(value);
+            *key
+        }
+        None => entry.key,
+    };
+    resolver.report_missing(key);
+    resolver.resolved
+}
+
+struct Resolver<'a> {
+    stages: &'a Stages<'a>,
+    own: Option<&'a Ports>,
+    faults: &'a mut Faults,
+    resolved: Resolved,
+    /// Whether every stage without a named input found its place.
+    is_whole: bool,
+    /// Inputs that are named, rightly or not.
+    tried: Vec<&'a str>,
+}
+
+/// An output as `needs` names it.
+struct Reference<'a> {
+    stage: usize,
+    output: &'a Output,
+}
+
+impl<'a> Resolver<'a> {
+    fn needs(&mut self, needs: &'a Node) {
+        match &needs.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => {}
+            Kind::Scalar(_) => self.unnamed(needs),
+            Kind::Sequence(items) => items.iter().for_each(|item| self.unnamed(item)),
+            Kind::Mapping(inputs) => {
+                for (name, entry) in inputs {
+                    self.tried.push(name);
+                    self.named(name, entry);
+                }
+            }
+            Kind::Broken => self.is_whole = false,
+        }
+    }
+
+    /// Finds the one input that an output fits.
+    fn unnamed(&mut self, node: &'a Node) {
+        let Some(reference) = self.reference(node) else {
+            self.is_whole = false;
+            return;
+        };
+        match self.fitting(&reference) {
+            Ok(None) => self.is_whole = false,
+            Ok(Some(input)) => self.add(&input.name, Some(input), &reference, None, node.span),
+            Err(fault) => {
+                self.is_whole = false;
+                self.faults.push(fault.at(node.span));
+            }
+        }
+    }
+
+    fn fitting(&self, reference: &Reference<'_>) -> Result<Option<&'a Input>, Fault> {
+        let (name, kind) = (self.name(reference.stage), &*reference.output.kind);
+        let Some(own) = self.own else { return Ok(None) };
+        let inputs = match &own.inputs {
+            Inputs::Listed(inputs) => inputs,
+            Inputs::Any => {
+                let fault = Fault::new(Code::AmbiguousNeed, "this stage's inputs have names of your own", "name it");
+                return Err(fault.help(format!("write `needs: {{ NAME: {name} }}`")));
+            }
+        };
+        let fits: Vec<&Input> = inputs.iter().filter(|input| input.kind == reference.output.kind).collect();
+        match fits[..] {
+            [input] => Ok(Some(input)),
+            [] => {
+                let message = format!("no input takes {kind}, which `{name}` gives");
+                Err(self.wrong_kind(message, reference, |wanted| inputs.iter().any(|input| input.kind == wanted)))
+            }
+            [first, ..] => {
+                let names: Vec<_> = fits.iter().map(|input| format!("`{}`", input.name)).collect();
+                let message = format!("`{name}` gives {kind}, which {} inputs take", fits.len());
+                let fault = Fault::new(Code::AmbiguousNeed, message, format!("{} would do", names.join(", ")));
+                Err(fault.help(format!("name the input: `needs: {{ {}: {name} }}`", first.name)))
+            }
+        }
+    }
+
+    /// Resolves what stands under the name of an input.
+    fn named(&mut self, name: &'a str, entry: &'a Entry) {
+        let input = match self.own.map(|own| &own.inputs) {
+            None => None,
+            Some(Inputs::Any) => {
+                if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
+                    let message = format!("`{name}` cannot be the name of an input");
+                    let fault = Fault::new(Code::InvalidValue, message, "becomes part of a variable's name");
+                    self.faults.push(fault.help("names are letters, digits and `_`").at(entry.key));
+                }
+                None
+            }
+            Some(Inputs::Listed(inputs)) => match inputs.iter().find(|input| input.name == name) {
+                Some(input) => Some(input),
+                None => {
+                    let fault = Fault::new(Code::UnknownInput, format!("no input `{name}`"), "no such input");
+                    let known = inputs.iter().map(|input| &*input.name);
+                    self.faults.push(fault.nearest(name, known).at(entry.key));
+                    return self.references_only(&entry.value);
+                }
+            },
+        };
+        match &entry.value.kind {
+            Kind::Broken => {}
+            Kind::Scalar(_) => self.named_one(name, input, None, &entry.value),
+            Kind::Sequence(items) => {
+                items.iter().for_each(|item| self.named_one(name, input, None, item));
+            }
+            Kind::Mapping(labels) => {
+                if let Some(input) = input.filter(|input| !input.many) {
+                    let message = format!("the input `{}` takes one stage", input.name);
+                    let fault = Fault::new(Code::TooManyInputs, message, "several are given");
+                    self.faults.push(fault.at(entry.value.span));
+                    return self.references_only(&entry.value);
+                }
+                labels.iter().for_each(|(label, entry)| self.named_one(name, input, Some(label), &entry.value));
+            }
+        }
+    }
+
+    fn named_one(&mut self, name: &str, input: Option<&'a Input>, label: Option<&str>, node: &'a Node) {
+        let Some(reference) = self.reference(node) else { return };
+        if let Some(input) = input
+            && input.kind != reference.output.kind
+        {
+            let (kind, from) = (&reference.output.kind, self.name(reference.stage));
+            let output = &reference.output.name;
+            let message = format!("the input `{name}` takes {}, and `{from}.{output}` is {kind}", input.kind);
+            let fault = self.wrong_kind(message, &reference, |wanted| input.kind == wanted);
+            return self.faults.push(fault.at(node.span));
+        }
+        self.add(name, input, &reference, label, node.span);
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        input: Option<&Input>,
+        reference: &Reference<'_>,
+        label: Option<&str>,
+        place: Span,
+    ) {
+        let needs = self.resolved.needs.entry(name.to_owned()).or_default();
+        if let Some(first) = needs.first()
+            && input.is_some_and(|input| !input.many)
+        {
+            let fault = Fault::new(
+                Code::TooManyInputs,
+                format!("the input `{name}` takes one stage"),
+                "a second one for it",
+            );
+            return self.faults.push(fault.at(place).also(first.place, "the first one"));
+        }
+        needs.push(Need {
+            label: label.map(str::to_owned),
+            stage: reference.stage,
+            output: reference.output.name.to_string(),
+            place,
+        });
+    }
+
+    /// Looks for unknown stages and outputs where the input is wrong already.
+    fn references_only(&mut self, node: &'a Node) {
+        match &node.kind {
+            Kind::Scalar(_) => drop(self.reference(node)),
+            Kind::Sequence(items) => items.iter().for_each(|item| drop(self.reference(item))),
+            Kind::Mapping(labels) => labels.values().for_each(|entry| drop(self.reference(&entry.value))),
+            Kind::Broken => {}
+        }
+    }
+
+    /// Reads `stage` or `stage.output`.
+    fn reference(&mut self, node: &'a Node) -> Option<Reference<'a>> {
+        let scalar = match &node.kind {
+            Kind::Scalar(scalar) if !scalar.is_null() => scalar,
+            Kind::Broken => return None,
+            _ => {
+                let fault = Fault::new(Code::WrongType, "a need is `stage` or `stage.output`", "not one of these");
+                self.faults.push(fault.at(node.span));
+                return None;
+            }
+        };
+        let (name, output) = match scalar.text.split_once('.') {
+            Some((name, output)) => (name, Some(output)),
+            None => (&*scalar.text, None),
+        };
+        let Some(stage) = self.stages.names.get_index_of(name) else {
+            let fault = Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "needed here");
+            let known = self.stages.names.keys().map(|name| &**name);
+            self.faults.push(fault.nearest(name, known).at(node.span));
+            return None;
+        };
+        self.resolved.edges.push((stage, node.span));
+        let ports = self.stages.ports[stage]?;
+        let found = match output {
+            Some(output) => ports.outputs.iter().find(|known| known.name == output),
+            None => ports.main_output(),
+        };
+        let known = || ports.outputs.iter().map(|output| &*output.name);
+        let fault = match output {
+            _ if found.is_some() => return found.map(|output| Reference { stage, output }),
+            Some(output) => Fault::new(Code::UnknownOutput, format!("`{name}` has no output `{output}`"), "no such output")
+                .nearest(output, known()),
+            None if ports.outputs.is_empty() => {
+                Fault::new(Code::UnknownOutput, format!("`{name}` has no outputs"), "needed here")
+            }
+            None => Fault::new(Code::AmbiguousNeed, format!("`{name}` has several outputs"), "which of them?")
+                .help(format!("write `{name}.OUTPUT`; outputs: {}", known().collect::<Vec<_>>().join(", "))),
+        };
+        self.faults.push(fault.at(node.span));
+        None
+    }
+
+    /// Points out another output of the same stage that would do.
+    fn wrong_kind(&self, message: String, reference: &Reference<'_>, fits: impl Fn(&str) -> bool) -> Fault {
+        let name = self.name(reference.stage);
+        let fault = Fault::new(Code::WrongPortKind, message, format!("this is {}", reference.output.kind));
+        let outputs = self.stages.ports[reference.stage].map(|ports| &ports.outputs[..]).unwrap_or_default();
+        let would_do: Vec<_> =
+            outputs.iter().filter(|output| fits(&output.kind)).map(|output| format!("`{name}.{}`", output.name)).collect();
+        match (&would_do[..], self.own.map(|own| &own.inputs)) {
+            ([], Some(Inputs::Listed(inputs))) if !inputs.is_empty() => {
+                let inputs: Vec<_> =
+                    inputs.iter().map(|input| format!("{} ({})", input.name, input.kind)).collect();
+                fault.help(format!("this stage's inputs: {}", inputs.join(", ")))
+            }
+            ([], _) => fault.help("this stage has no inputs"),
+            (would_do, _) => fault.help(format!("did you mean {}?", would_do.join(" or "))),
+        }
+    }
+
+    /// Reports inputs that are neither given nor optional; names stages that could give them.
+    fn report_missing(&mut self, key: Span) {
+        let Some(Inputs::Listed(inputs)) = self.own.map(|own| &own.inputs) else { return };
+        if !self.is_whole {
+            return;
+        }
+        for input in inputs.iter().filter(|input| !input.optional && !self.resolved.needs.contains_key(&*input.name)) {
+            let misspelt = nearest(&input.name, &self.tried).is_some_and(|tried| !inputs.iter().any(|input| input.name == tried));
+            if self.tried.contains(&&*input.name) || misspelt || self.faults.is_full() {
+                continue; // what is wrong with it has been told
+            }
+            let message = format!("the input `{}` is missing", input.name);
+            let fault = Fault::new(Code::MissingInput, message, format!("`{}` takes {}", input.name, input.kind));
+            let givers = self.givers(&input.kind);
+            let help = match givers.first() {
+                None => format!("no stage of this manifest gives {}", input.kind),
+                Some(_) => format!("add `{}: …` to `needs`; {} is given by {}", input.name, input.kind, givers.join(", ")),
+            };
+            self.faults.push(fault.help(help).at(key));
+        }
+    }
+
+    fn givers(&self, kind: &str) -> Vec<String> {
+        const LISTED_MAX: usize = 4;
+        let all = self.stages.names.keys().zip(self.stages.ports).filter_map(|(name, ports)| Some((name, (*ports)?)));
+        let giving = all.flat_map(|(name, ports)| {
+            let outputs = ports.outputs.iter().filter(|output| output.kind == kind);
+            let is_main = |output: &Output| ports.main_output().is_some_and(|main| main.name == output.name);
+            outputs.map(move |output| {
+                if is_main(output) { format!("`{name}`") } else { format!("`{name}.{}`", output.name) }
+            })
+        });
+        giving.take(LISTED_MAX).collect()
+    }
+
+    fn name(&self, stage: usize) -> &'a str {
+        self.stages.names.get_index(stage).map_or("", |(name, _)| name)
+    }
+}

@@ -1,0 +1,172 @@
+//! Owns: the tree that a manifest is, each value with its place. Knows neither YAML's text nor types.
+
+use crate::manifest::source::Span;
+use indexmap::IndexMap;
+use std::sync::Arc;
+
+/// One value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) span: Span,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Scalar(Scalar),
+    Sequence(Vec<Node>),
+    Mapping(Mapping),
+    /// A value whose fault has been reported; what reads the tree passes over it.
+    Broken,
+}
+
+pub(crate) type Mapping = IndexMap<Arc<str>, Entry>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// Where the key stands.
+    pub(crate) key: Span,
+    pub(crate) value: Node,
+}
+
+/// Text not yet read as a number, a word or nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Scalar {
+    /// Shared, so that a thousand aliases of one long text cost one text.
+    pub(crate) text: Arc<str>,
+    pub(crate) style: Style,
+    /// Where the value was defined, if it came through `${vars.…}`.
+    pub(crate) origin: Option<Span>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// May be a number, a truth value or null.
+    Plain,
+    /// Text, whatever it looks like.
+    Quoted,
+}
+
+/// What a scalar says by YAML's core schema.
+#[derive(Debug)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl Scalar {
+    pub(crate) fn value(&self) -> Value<'_> {
+        match &*self.text {
+            text if self.style == Style::Quoted => Value::Text(text),
+            "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+            "true" | "True" | "TRUE" => Value::Bool(true),
+            "false" | "False" | "FALSE" => Value::Bool(false),
+            ".nan" | ".NaN" | ".NAN" => Value::Float(f64::NAN),
+            ".inf" | ".Inf" | ".INF" | "+.inf" => Value::Float(f64::INFINITY),
+            "-.inf" | "-.Inf" | "-.INF" => Value::Float(f64::NEG_INFINITY),
+            text => number(text).unwrap_or(Value::Text(text)),
+        }
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value(), Value::Null)
+    }
+}
+
+/// Reads `12`, `0x1f`, `0o17`, `1e-3`; unlike YAML 1.1, `1e-3` needs no point.
+fn number(text: &str) -> Option<Value<'_>> {
+    let radix = |prefix, radix| {
+        let digits: &str = text.strip_prefix(prefix)?;
+        digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| i128::from_str_radix(digits, radix))
+    };
+    if let Some(integer) = radix("0x", 16).or_else(|| radix("0o", 8)) {
+        return integer.ok().map(Value::Integer);
+    }
+    // Rust alone would take `inf`, `nan` and `infinity` for numbers.
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let integer = || text.parse().ok().map(Value::Integer);
+    numeric.then(|| integer().or_else(|| text.parse().ok().map(Value::Float)))?
+}
+
+impl Node {
+    /// The mapping that an absent section stands for.
+    pub(crate) fn empty(span: Span) -> Node {
+        Node { span, kind: Kind::Mapping(Mapping::new()) }
+    }
+
+    pub(crate) fn mapping(&self) -> Option<&Mapping> {
+        match &self.kind {
+            Kind::Mapping(mapping) => Some(mapping),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.mapping()?.get(key)
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.kind, Kind::Broken)
+    }
+
+    /// Says whether a fault anywhere in this tree has been reported.
+    pub(crate) fn holds_broken(&self) -> bool {
+        match &self.kind {
+            Kind::Broken => true,
+            Kind::Scalar(_) => false,
+            Kind::Sequence(items) => items.iter().any(Node::holds_broken),
+            Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_broken()),
+        }
+    }
+
+    /// Finds what stands at a field path such as `optimizer.lr` or `sources[0].glob`: its value, or
+    /// else the deepest field on the way that is written down.
+    pub(crate) fn find(&self, path: &str) -> Found<'_> {
+        let mut found = Found { node: self, key: None, whole: true };
+        for part in path.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
+            let below = match &found.node.kind {
+                Kind::Mapping(mapping) => mapping.get(part).map(|entry| (&entry.value, Some(entry.key))),
+                Kind::Sequence(items) => {
+                    part.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item, None))
+                }
+                _ => None,
+            };
+            let Some((node, key)) = below else { return Found { whole: false, ..found } };
+            found = Found { node, key: key.or(found.key), whole: true };
+        }
+        found
+    }
+
+    /// Counts the nodes of this tree and its levels.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let add = |(nodes, levels): (usize, usize), child: &Node| {
+            let (more, depth) = child.size();
+            (nodes + more, levels.max(depth + 1))
+        };
+        match &self.kind {
+            Kind::Sequence(items) => items.iter().fold((1, 1), add),
+            Kind::Mapping(mapping) => mapping.values().map(|entry| &entry.value).fold((1, 1), add),
+            Kind::Scalar(_) | Kind::Broken => (1, 1),
+        }
+    }
+}
+
+/// What [`Node::find`] came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) node: &'a Node,
+    /// The nearest key above it.
+    pub(crate) key: Option<Span>,
+    /// Whether the whole path is written down.
+    pub(crate) whole: bool,
+}
+
+impl Found<'_> {
+    /// The place to blame: the value, or the key of the deepest field above what is missing.
+    pub(crate) fn span(self) -> Option<Span> {
+        if self.whole { Some(self.node.span) } else { self.key }
+    }
+}

@@ -1,0 +1,66 @@
+//! Owns: all faults of one value, not only serde's first. What is wrong is marked as broken and passed
+//! over, and the rest is read again, until it reads: each round tells one fault and mends one place.
+
+use crate::manifest::{
+    fault::{Code, Faults},
+    node::{Kind, Node},
+    source::Span,
+};
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
+/// What could be read of a subtree.
+pub(crate) struct Reading<'a, T> {
+    /// With defaults in the place of broken parts.
+    pub(crate) value: Option<T>,
+    /// The tree that it was read from, with the broken parts marked.
+    pub(crate) tree: Cow<'a, Node>,
+    /// Whether nothing was broken.
+    pub(crate) whole: bool,
+}
+
+/// Reads a `T` from a subtree; `key` is blamed for what is missing in it.
+pub(crate) fn read<'a, T: DeserializeOwned>(
+    node: &'a Node,
+    key: Span,
+    faults: &mut Faults,
+) -> Reading<'a, T> {
+    let mut reading = Reading { value: None, tree: Cow::Borrowed(node), whole: !node.holds_broken() };
+    loop {
+        let misread = match T::deserialize(&*reading.tree) {
+            Ok(value) => return Reading { value: Some(value), ..reading },
+            Err(misread) => misread,
+        };
+        reading.whole = false;
+        let (fault, way) = misread.into_parts();
+        let is_done = way.is_empty() || faults.is_full();
+        let broken = find(reading.tree.to_mut(), &way);
+        // What is missing may be what is broken.
+        let follows = matches!(fault.code, Code::MissingField | Code::InvalidValue) && has_broken_child(broken);
+        if !follows {
+            faults.push(fault.at(key));
+        }
+        broken.kind = Kind::Broken;
+        if is_done {
+            return reading;
+        }
+    }
+}
+
+fn find<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
+    let Some((first, rest)) = way.split_first() else { return node };
+    let child = match &mut node.kind {
+        Kind::Sequence(items) => items.get_mut(*first),
+        Kind::Mapping(mapping) => mapping.get_index_mut(*first).map(|(_, entry)| &mut entry.value),
+        Kind::Scalar(_) | Kind::Broken => None,
+    };
+    find(child.expect("invariant: serde walked this way"), rest)
+}
+
+fn has_broken_child(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Sequence(items) => items.iter().any(Node::is_broken),
+        Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.is_broken()),
+        Kind::Scalar(_) | Kind::Broken => false,
+    }
+}

@@ -1,0 +1,302 @@
+//! Owns: what a manifest may say beside configs and needs: its own fields, and each stage's resources
+//! and manners of running. None of it stands in a key.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, IgnoredAny, Visitor},
+};
+use std::{
+    borrow::Cow,
+    fmt::{self, Display},
+    num::NonZeroU32,
+};
+
+/// A pipeline: stages, and variables for their settings.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "pipe manifest")]
+pub(crate) struct Envelope {
+    /// Name of the pipeline: letters, digits, `_`, `-` and `.`.
+    pub(crate) pipeline: String,
+    /// Form of the manifest: 1.
+    #[serde(default)]
+    pub(crate) version: Option<String>,
+    /// Another manifest, relative to this one, over which this one lies.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    #[expect(dead_code, reason = "read with the layers; here for the schema")]
+    pub(crate) extends: Option<IgnoredAny>,
+    /// Values for `${vars.name}`.
+    #[serde(default)]
+    #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
+    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
+    pub(crate) vars: Option<IgnoredAny>,
+    /// Stages by name: letters, digits, `_` and `-`.
+    #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
+    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
+    pub(crate) stages: IgnoredAny,
+}
+
+/// One stage.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StageEntry {
+    /// Its type.
+    #[expect(dead_code, reason = "read from the tree, where a stage with other faults has it too")]
+    pub(crate) uses: String,
+    /// The stages whose outputs it reads: one, a list, or input -> stage, `stage.output`, or several of these.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
+    pub(crate) needs: Option<IgnoredAny>,
+    /// Its config.
+    #[serde(default)]
+    #[schemars(with = "serde_json::Value")]
+    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
+    pub(crate) with: Option<IgnoredAny>,
+    /// What it takes of the machine.
+    #[serde(default)]
+    pub(crate) resources: Resources,
+    /// How often it is tried again after a failure that may go away.
+    #[serde(default)]
+    pub(crate) retry: u32,
+    /// How long it may run.
+    #[serde(default)]
+    pub(crate) timeout: Option<Time>,
+    /// How long it may take to checkpoint when it is asked to stop.
+    #[serde(default)]
+    pub(crate) grace: Option<Time>,
+    /// Where it runs: `local`.
+    #[serde(default)]
+    pub(crate) executor: Option<String>,
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(crate) matrix: Option<IgnoredAny>,
+    #[serde(default)]
+    #[schemars(skip)]
+    pub(crate) freeze: Option<IgnoredAny>,
+}
+
+/// What a stage takes of the machine while it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Threads; without it, those that are free when the stage starts.
+    pub cpus: Option<NonZeroU32>,
+    /// Most memory it will use: `16GiB`.
+    pub memory: Option<Memory>,
+    /// Graphics processors.
+    pub gpus: u32,
+    /// How long it will probably run: `2h`, `1h30m`.
+    pub time: Option<Time>,
+}
+
+/// An amount of memory, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Memory(pub u64);
+
+/// A span of time, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The same as the standard library has it.
+    pub fn duration(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.0)
+    }
+}
+
+const MEMORY_UNITS: &[(&str, u64)] = &[
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+const TIME_UNITS: &[(&str, u64)] =
+    &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+impl Memory {
+    /// Reads `16GiB` or `1.5 GB`.
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split_unit(text)?;
+        let bytes = MEMORY_UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        scaled(number, bytes).map(Self)
+    }
+}
+
+impl Time {
+    /// Reads `2h`, `1h30m` or `90s`.
+    fn parse(text: &str) -> Option<Self> {
+        let (mut rest, mut total) = (text.trim(), 0u64);
+        loop {
+            let end = rest.find(|letter: char| letter.is_ascii_alphabetic())?;
+            let length = rest[end..].find(|letter: char| !letter.is_ascii_alphabetic());
+            let next = length.map_or(rest.len(), |length| end + length);
+            let (number, unit) = split_unit(&rest[..next])?;
+            let milliseconds = TIME_UNITS.iter().find(|(name, _)| *name == unit)?.1;
+            total = total.checked_add(scaled(number, milliseconds)?)?;
+            rest = rest[next..].trim_start();
+            if rest.is_empty() {
+                return Some(Self(total));
+            }
+        }
+    }
+}
+
+fn split_unit(text: &str) -> Option<(&str, &str)> {
+    let (number, unit) = text.trim().split_at(text.trim().find(|letter: char| letter.is_alphabetic())?);
+    Some((number.trim_end(), unit))
+}
+
+/// Multiplies a decimal number, such as `1.5`, exactly.
+fn scaled(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| (!text.is_empty() && text.len() <= 9).then(|| text.parse::<u64>().ok())?;
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let part = digits(fraction)? as u128 * u128::from(unit) / 10u128.pow(fraction.len() as u32);
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(u64::try_from(part).ok()?)
+}
+
+impl Display for Memory {
+    /// In the largest unit that needs no fraction.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let binary = MEMORY_UNITS.iter().filter(|(name, _)| name.len() != 2);
+        let fits = |unit: &&(&str, u64)| self.0 % unit.1 == 0 && self.0 > 0;
+        let (name, bytes) = binary.clone().find(fits).unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / bytes)
+    }
+}
+
+impl Display for Time {
+    /// As `1h30m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        for (name, milliseconds) in TIME_UNITS {
+            if rest >= *milliseconds {
+                write!(f, "{}{name}", rest / milliseconds)?;
+                rest %= milliseconds;
+            }
+        }
+        if self.0 == 0 { f.write_str("0s") } else { Ok(()) }
+    }
+}
+
+/// Reads text with units; a number alone is taken only where it has one meaning.
+struct WithUnit<T> {
+    expected: &'static str,
+    parse: fn(&str) -> Option<T>,
+    number: fn(u64) -> Option<T>,
+}
+
+impl<T> Visitor<'_> for WithUnit<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        (self.number)(number).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "an amount of memory such as `16GiB`, or a number of bytes";
+        let number = |bytes| Some(Self(bytes));
+        deserializer.deserialize_any(WithUnit { expected, parse: Self::parse, number })
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a time with its unit, such as `90s`, `2h` or `1h30m`";
+        deserializer.deserialize_any(WithUnit { expected, parse: Self::parse, number: |_| None })
+    }
+}
+
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Memory {
+    fn schema_name() -> Cow<'static, str> {
+        "Memory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An amount of memory: `16GiB`, or a number of bytes.",
+            "type": ["string", "integer"],
+            "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([KMGT]i?B|kB|B)\s*$",
+            "minimum": 0
+        })
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A span of time: `90s`, `2h`, `1h30m`.",
+            "type": "string",
+            "pattern": r"^(\s*[0-9]+(\.[0-9]+)?\s*(d|h|ms|m|s))+\s*$"
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_read_as_they_are_written() {
+        let memory = |text| Memory::parse(text).map(|memory| memory.0);
+        assert_eq!(memory("16GiB"), Some(16 << 30));
+        assert_eq!(memory("1.5 GB"), Some(1_500_000_000));
+        assert_eq!(memory("0.1KiB"), Some(102));
+        for wrong in ["", "GiB", "16", "16 gib", "-1GiB", "1e3GiB", "99999999999TiB", "1.GiB", "1.2.3GiB"] {
+            assert_eq!(memory(wrong), None, "{wrong}");
+        }
+        assert_eq!(Memory(16 << 30).to_string(), "16GiB");
+        assert_eq!(Memory(1_500_000_000).to_string(), "1500000000B");
+    }
+
+    #[test]
+    fn times_read_as_they_are_written() {
+        let time = |text| Time::parse(text).map(|time| time.0);
+        assert_eq!(time("2h"), Some(7_200_000));
+        assert_eq!(time("1h30m"), Some(5_400_000));
+        assert_eq!(time("1.5s 20ms"), Some(1520));
+        for wrong in ["", "h", "2", "2 hours", "-2h", "2h3", "99999999999999999d"] {
+            assert_eq!(time(wrong), None, "{wrong}");
+        }
+        assert_eq!(Time(5_400_000).to_string(), "1h30m");
+        assert_eq!(Time(0).to_string(), "0s");
+    }
+}

@@ -1,0 +1,179 @@
+//! Owns: a row of the table of stage types: all that the engine knows of a type. `main.rs` makes the table.
+
+use crate::manifest::{Faults, Node, Span, read_config};
+use pipe_stage::{Direction, DynStage, Port, Stage, canonical};
+use serde_json::Value;
+use std::{borrow::Cow, sync::OnceLock};
+
+/// What `uses:` names.
+pub struct StageType {
+    /// `clean`, `pretrain`.
+    pub name: &'static str,
+    /// Stands in every key.
+    pub revision: u32,
+    /// The ports, as far as they are the same for every stage of this type.
+    pub ports: &'static [Port],
+    /// Whether outputs come from each stage's config, and inputs may have any name.
+    pub has_own_ports: bool,
+    read: fn(&StageType, &Node, Span, &mut Faults) -> Option<Config>,
+    make_schema: fn() -> Value,
+    schema: OnceLock<Value>,
+}
+
+/// A stage type whose outputs its config names, and which takes inputs under any name.
+pub trait OwnPorts: Stage {
+    /// Lists outputs as name and kind; the field `outputs.NAME` is blamed for a kind that nobody knows.
+    fn outputs(&self) -> Vec<(String, String)>;
+}
+
+/// A stage's settings, read and found right.
+pub struct Config {
+    /// Ready to run.
+    pub stage: Box<dyn DynStage>,
+    /// Every field, for specs.
+    pub json: Value,
+    /// What decides results: without defaults and run-time fields. Keys and reasons are made of this.
+    pub essence: Value,
+    /// The ports of a stage with these settings.
+    pub ports: Ports,
+}
+
+impl StageType {
+    /// Makes the row of a type whose ports are fixed.
+    pub const fn of<S: Stage>() -> Self {
+        Self {
+            name: S::NAME,
+            revision: S::REVISION,
+            ports: S::PORTS,
+            has_own_ports: false,
+            read: |kind, with, key, faults| {
+                let stage = read_config::<S>(with, key, faults)?;
+                Some(kind.config(stage, Ports::fixed(S::PORTS)))
+            },
+            make_schema: canonical::schema::<S>,
+            schema: OnceLock::new(),
+        }
+    }
+
+    /// Makes the row of a type whose ports come from its configs.
+    pub const fn with_own_ports<S: OwnPorts>() -> Self {
+        let mut row = Self::of::<S>();
+        row.has_own_ports = true;
+        row.read = |kind, with, key, faults| {
+            let stage = read_config::<S>(with, key, faults)?;
+            let ports = Ports::own(stage.outputs());
+            Some(kind.config(stage, ports))
+        };
+        row
+    }
+
+    /// The config's JSON Schema, with defaults.
+    pub fn schema(&self) -> &Value {
+        self.schema.get_or_init(self.make_schema)
+    }
+
+    /// First sentence of the type's documentation.
+    pub fn about(&self) -> &str {
+        let text = self.schema()["description"].as_str().unwrap_or_default();
+        text.lines().next().unwrap_or_default()
+    }
+
+    /// The ports of every stage of this type, if they don't depend on its config.
+    pub(crate) fn fixed_ports(&self) -> Option<Ports> {
+        (!self.has_own_ports).then(|| Ports::fixed(self.ports))
+    }
+
+    /// Reads a config from a manifest's `with`; all its faults go to `faults`.
+    pub(crate) fn read(&self, with: &Node, key: Span, faults: &mut Faults) -> Option<Config> {
+        (self.read)(self, with, key, faults)
+    }
+
+    fn config(&self, stage: impl Stage, ports: Ports) -> Config {
+        let json = DynStage::config(&stage);
+        let essence = canonical::essence_of(&json, self.schema());
+        Config { stage: Box::new(stage), json, essence, ports }
+    }
+}
+
+impl std::fmt::Debug for StageType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (revision {})", self.name, self.revision)
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("essence", &self.essence).field("ports", &self.ports).finish()
+    }
+}
+
+/// The ports of one stage.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// What it reads.
+    pub inputs: Inputs,
+    /// What it makes.
+    pub outputs: Vec<Output>,
+}
+
+/// What a stage reads.
+#[derive(Debug, Clone)]
+pub enum Inputs {
+    /// These, in this order.
+    Listed(Vec<Input>),
+    /// Any number, of any kind, under any name.
+    Any,
+}
+
+/// One input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Name of its kind.
+    pub kind: Cow<'static, str>,
+    /// Takes any number of stages.
+    pub many: bool,
+    /// May be left out.
+    pub optional: bool,
+}
+
+/// One output.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Name of its kind.
+    pub kind: Cow<'static, str>,
+    /// What the stage's name alone stands for.
+    pub main: bool,
+}
+
+impl Ports {
+    fn fixed(ports: &'static [Port]) -> Self {
+        let of = |direction| ports.iter().filter(move |port| port.direction == direction);
+        let input = |port: &Port| Input {
+            name: port.name.into(),
+            kind: port.kind.name.into(),
+            many: port.many,
+            optional: port.optional,
+        };
+        let output =
+            |port: &Port| Output { name: port.name.into(), kind: port.kind.name.into(), main: port.main };
+        Self {
+            inputs: Inputs::Listed(of(Direction::Input).map(input).collect()),
+            outputs: of(Direction::Output).map(output).collect(),
+        }
+    }
+
+    fn own(outputs: Vec<(String, String)>) -> Self {
+        let output = |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
+        Self { inputs: Inputs::Any, outputs: outputs.into_iter().map(output).collect() }
+    }
+
+    /// Finds the output that the stage's name alone stands for: the main one, or the only one.
+    pub fn main_output(&self) -> Option<&Output> {
+        let only = || if let [only] = &self.outputs[..] { Some(only) } else { None };
+        self.outputs.iter().find(|output| output.main).or_else(only)
+    }
+}
