@@ -61,6 +61,16 @@ pub(crate) fn adamw<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: St
     Slot { parameter: tensor(p), first: tensor(m), second: tensor(v) }
 }
 
+/// Sum of the squares of all elements in f64, in chunks of fixed size; NaN if any element is.
+pub(crate) fn sum_of_squares(x: &Tensor<1>) -> f64 {
+    if !on_flex(&x.device()) {
+        return x.clone().inner().powi_scalar(2).sum().into_data().iter::<f64>().sum();
+    }
+    let x = Input::array(x);
+    let parts: Vec<f64> = x.values().par_chunks(CHUNK).map(squares).collect();
+    parts.into_iter().sum()
+}
+
 const CHUNK: usize = 16_384;
 
 fn plain<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: Step) -> Slot<D> {
@@ -76,6 +86,17 @@ fn plain<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: Step) -> Slot
 }
 
 multiversion! {
+    fn squares<FMA>(x: &[f32]) -> f64 {
+        let mut partial = [0.0_f64; 8];
+        let (whole, rest) = x.as_chunks::<8>();
+        for eight in whole {
+            for lane in 0..8 {
+                partial[lane] += f64::from(eight[lane]) * f64::from(eight[lane]);
+            }
+        }
+        partial.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
+    }
+
     fn update<FMA>(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], step: Step, corrections: (f32, f32)) {
         let n = p.len();
         let (m, v, g) = (&mut m[..n], &mut v[..n], &g[..n]);

@@ -1,0 +1,167 @@
+//! Training batches by position: a flat file of token ids, and a rule that says which windows of it make up
+//! batch number `m`. There is no state, so a run resumes at any step.
+
+use crate::random::{Purpose, permuted, seed};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which windows of the token stream a step trains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Each epoch goes once through all windows, in an order and from an offset that follow from the seed.
+    #[default]
+    Shuffled,
+    /// From the beginning to the end, and around; the seed plays no part.
+    Sequential,
+}
+
+/// A flat stream of token ids on disk, little endian, four bytes each.
+#[derive(Debug)]
+pub(crate) struct TokenFile {
+    file: File,
+    tokens: u64,
+}
+
+/// Writes a [`TokenFile`].
+pub(crate) struct TokenWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    tokens: u64,
+}
+
+impl TokenWriter {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, File::create(path)?), tokens: 0 })
+    }
+
+    pub(crate) fn push(&mut self, ids: &[u32]) -> io::Result<()> {
+        self.tokens += ids.len() as u64;
+        ids.iter().try_for_each(|id| self.file.write_all(&id.to_le_bytes()))
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<TokenFile> {
+        self.file.flush()?;
+        Ok(TokenFile { file: File::open(&self.path)?, tokens: self.tokens })
+    }
+}
+
+impl TokenFile {
+    pub(crate) fn len(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The `n` tokens from `start`; they must be there.
+    pub(crate) fn read(&self, start: u64, n: usize) -> io::Result<Vec<u32>> {
+        let mut bytes = vec![0; 4 * n];
+        self.file.read_exact_at(&mut bytes, 4 * start)?;
+        let (ids, _) = bytes.as_chunks::<4>();
+        Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
+    }
+}
+
+/// The rule from a batch's number to its windows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Windows {
+    pub(crate) order: Order,
+    pub(crate) seed: u64,
+    /// Tokens in the stream, more than `context + 1`.
+    pub(crate) tokens: u64,
+    /// Rows of a batch.
+    pub(crate) rows: usize,
+    /// Tokens of a row.
+    pub(crate) context: usize,
+}
+
+/// Rows of inputs, and the token that follows each position.
+pub(crate) struct Batch {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) targets: Arc<Vec<u32>>,
+}
+
+impl Windows {
+    /// First token of row `row` of batch `batch`.
+    fn start(&self, batch: u64, row: usize) -> u64 {
+        let (context, index) = (self.context as u64, batch * self.rows as u64 + row as u64);
+        match self.order {
+            Order::Sequential => (index * context) % (self.tokens - context - 1),
+            Order::Shuffled => {
+                let windows = (self.tokens - 1) / context;
+                let key = seed(self.seed, Purpose::Order, index / windows);
+                let slack = self.tokens - 1 - windows * context;
+                let offset = key.rotate_left(32) % (slack + 1);
+                permuted(index % windows, windows, key) * context + offset
+            }
+        }
+    }
+
+    /// Reads batch number `batch`.
+    pub(crate) fn batch(&self, stream: &TokenFile, batch: u64) -> io::Result<Batch> {
+        let (mut ids, mut targets) = (Vec::new(), Vec::new());
+        for row in 0..self.rows {
+            let window = stream.read(self.start(batch, row), self.context + 1)?;
+            ids.extend_from_slice(&window[..self.context]);
+            targets.extend_from_slice(&window[1..]);
+        }
+        Ok(Batch { ids, targets: Arc::new(targets) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(n: u32) -> (tempfile::TempDir, TokenFile) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut writer = TokenWriter::create(&folder.path().join("tokens")).expect("a file");
+        writer.push(&(0..n / 2).collect::<Vec<_>>()).expect("written");
+        writer.push(&(n / 2..n).collect::<Vec<_>>()).expect("written");
+        let file = writer.finish().expect("finished");
+        (folder, file)
+    }
+
+    fn windows(order: Order, tokens: u64) -> Windows {
+        Windows { order, seed: 3, tokens, rows: 2, context: 8 }
+    }
+
+    #[test]
+    fn sequential_rows_follow_each_other_and_wrap() {
+        let (_folder, stream) = stream(100);
+        let windows = windows(Order::Sequential, stream.len());
+        let batch = windows.batch(&stream, 0).expect("read");
+        assert_eq!(batch.ids, (0..16).collect::<Vec<u32>>());
+        assert_eq!(*batch.targets, (1..17).collect::<Vec<u32>>());
+        assert_eq!(windows.start(5, 1), 88);
+        assert_eq!(windows.start(6, 0), 96 % 91);
+    }
+
+    #[test]
+    fn shuffled_epoch_meets_every_window_once() {
+        let windows = windows(Order::Shuffled, 101);
+        let epoch = |n: u64| {
+            let mut starts: Vec<u64> =
+                (n * 12..n * 12 + 12).map(|i| windows.start(i / 2, (i % 2) as usize)).collect();
+            let shuffled = starts.clone();
+            starts.sort_unstable();
+            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] == 8));
+            assert!(starts[0] <= 4 && starts[11] + 8 < 101);
+            shuffled
+        };
+        assert_ne!(epoch(0), epoch(1));
+    }
+
+    #[test]
+    fn short_streams_work() {
+        let (_folder, stream) = stream(10);
+        for order in [Order::Sequential, Order::Shuffled] {
+            for batch in 0..5 {
+                assert_eq!(windows(order, 10).batch(&stream, batch).expect("read").ids.len(), 16);
+            }
+        }
+    }
+}

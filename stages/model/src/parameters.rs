@@ -1,0 +1,264 @@
+//! A module's parameters by name: reading them out, loading them, gradients and their norm.
+
+use crate::kernels::adamw::{Slot, Step, adamw, sum_of_squares};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::prelude::*;
+use burn::tensor::{Gradients, TensorData};
+use std::collections::BTreeMap;
+
+/// Flattened tensors by parameter name, such as `model.layers.0.mlp.up_proj.weight`.
+pub(crate) type Named = BTreeMap<String, Tensor<1>>;
+
+/// Values and shape of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Weights {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+/// All parameters of `module`.
+pub(crate) fn weights<M: Module>(module: &M) -> BTreeMap<String, Weights> {
+    struct Reader(Path, BTreeMap<String, Weights>);
+    impl ModuleVisitor for Reader {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            let tensor = parameter.val().inner();
+            let shape = tensor.dims().to_vec();
+            self.1.insert(self.0.name(), Weights { shape, values: tensor.into_data().iter::<f32>().collect() });
+        }
+    }
+    let mut reader = Reader(Path::default(), BTreeMap::new());
+    module.visit(&mut reader);
+    reader.1
+}
+
+/// Replaces every parameter by what `find` gives for its name and shape; the first error ends it.
+pub(crate) fn load<M: Module, E>(
+    module: M,
+    find: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+) -> Result<M, E> {
+    struct Loader<F, E>(Path, F, Option<E>);
+    impl<E, F: FnMut(&str, &[usize]) -> Result<Vec<f32>, E>> ModuleMapper for Loader<F, E> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+
+        fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if self.2.is_some() {
+                return parameter;
+            }
+            let shape = parameter.val().dims();
+            match (self.1)(&self.0.name(), &shape) {
+                Ok(values) => replace(parameter, |old| {
+                    Tensor::from_data(TensorData::new(values, shape), &old.device())
+                }),
+                Err(error) => {
+                    self.2 = Some(error);
+                    parameter
+                }
+            }
+        }
+    }
+    let mut loader = Loader(Path::default(), find, None);
+    let module = module.map(&mut loader);
+    loader.2.map_or(Ok(module), Err)
+}
+
+/// Takes the gradients of all parameters out of `gradients`.
+pub(crate) fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Named {
+    struct Taker(Path, Gradients, Named);
+    impl ModuleVisitor for Taker {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            if let Some(gradient) = parameter.val().grad_remove(&mut self.1) {
+                let n = gradient.dims().iter().product::<usize>();
+                self.2.insert(self.0.name(), gradient.reshape([n]));
+            }
+        }
+    }
+    let mut taker = Taker(Path::default(), gradients, Named::new());
+    module.visit(&mut taker);
+    taker.2
+}
+
+/// Adds `more` to `total`, name by name.
+pub(crate) fn accumulate(total: &mut Named, more: Named) {
+    for (name, gradient) in more {
+        let sum = match total.remove(&name) {
+            Some(old) => old + gradient,
+            None => gradient,
+        };
+        total.insert(name, sum);
+    }
+}
+
+/// The norm of all gradients as one vector; NaN if any element is.
+pub(crate) fn global_norm(gradients: &Named) -> f64 {
+    gradients.values().map(sum_of_squares).sum::<f64>().sqrt()
+}
+
+/// First and second moments of every parameter that has had a gradient.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moments {
+    pub(crate) first: Named,
+    pub(crate) second: Named,
+}
+
+/// One step of AdamW on every parameter that has a gradient; `step` is given for matrices, and norms take
+/// it without weight decay.
+pub(crate) fn update<M: Module>(module: M, gradients: Named, moments: &mut Moments, step: Step) -> M {
+    struct Updater<'a>(Path, Named, &'a mut Moments, Step);
+    impl ModuleMapper for Updater<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+
+        fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let name = self.0.name();
+            let Some(gradient) = self.1.remove(&name) else { return parameter };
+            let step = if D < 2 { Step { weight_decay: 0.0, ..self.3 } } else { self.3 };
+            let zeros = || gradient.zeros_like();
+            let first = self.2.first.remove(&name).unwrap_or_else(zeros);
+            let second = self.2.second.remove(&name).unwrap_or_else(zeros);
+            replace(parameter, |parameter| {
+                let shape = parameter.dims();
+                let parameter = parameter.reshape([shape.iter().product::<usize>()]);
+                let slot = adamw(Slot { parameter, first, second }, gradient, step);
+                self.2.first.insert(name.clone(), slot.first);
+                self.2.second.insert(name, slot.second);
+                slot.parameter.reshape(shape)
+            })
+        }
+    }
+    module.map(&mut Updater(Path::default(), gradients, moments, step))
+}
+
+/// Gives a parameter a new value, made from the old one without autodiff.
+fn replace<const D: usize>(
+    parameter: Param<Tensor<D>>,
+    change: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Param<Tensor<D>> {
+    let (id, tensor, mapper) = parameter.consume();
+    let (tracked, wanted) = (tensor.is_autodiff(), tensor.is_require_grad());
+    let tensor = change(tensor.inner());
+    let tensor = if tracked { tensor.autodiff().set_require_grad(wanted) } else { tensor };
+    Param::from_mapped_value(id, tensor, mapper)
+}
+
+/// Where a visitor stands in the module tree.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    fn name(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transformer::{Architecture, Ids, Noise};
+    use std::sync::Arc;
+
+    fn architecture() -> Architecture {
+        Architecture {
+            vocabulary: 20,
+            features: 8,
+            layers: 2,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 4,
+            feed_forward: 12,
+            context: 16,
+            rope_theta: 10_000.0,
+            norm_epsilon: 1e-5,
+            tied: false,
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_hugging_face() {
+        let names: Vec<String> = weights(&architecture().init(1, &Device::flex())).into_keys().collect();
+        for name in [
+            "lm_head.weight",
+            "model.embed_tokens.weight",
+            "model.layers.1.input_layernorm.weight",
+            "model.layers.0.self_attn.q_proj.weight",
+            "model.layers.1.mlp.down_proj.weight",
+            "model.norm.weight",
+        ] {
+            assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+        }
+        assert_eq!(names.len(), 2 * 9 + 3);
+    }
+
+    #[test]
+    fn loaded_weights_are_those_read() {
+        let (a, b) = (architecture().init(1, &Device::flex()), architecture().init(2, &Device::flex()));
+        let wanted = weights(&a);
+        let loaded = load(b, |name, shape| {
+            assert_eq!(shape, wanted[name].shape);
+            Ok::<_, ()>(wanted[name].values.clone())
+        });
+        assert_eq!(weights(&loaded.expect("all are there")), wanted);
+    }
+
+    #[test]
+    fn steps_on_one_batch_lower_its_loss() {
+        let mut model = architecture().init(1, &Device::flex().autodiff());
+        let ids = Ids::new((0..16).map(|i| i * 7 % 20).collect(), 1);
+        let targets = Arc::new((0..16).map(|i| (i + 1) * 7 % 20).collect::<Vec<u32>>());
+        let mut moments = Moments::default();
+        let mut losses = Vec::new();
+        for time in 1..=30 {
+            let loss = model.loss(&ids, &targets, Noise::NONE);
+            losses.push(loss.clone().inner().into_scalar::<f32>());
+            let gradients = take_gradients(&model, loss.backward());
+            assert_eq!(gradients.len(), 21);
+            let norm = global_norm(&gradients);
+            assert!(norm.is_finite() && norm > 0.0);
+            let step = Step {
+                lr: 1e-2,
+                beta1: 0.9,
+                beta2: 0.95,
+                epsilon: 1e-8,
+                weight_decay: 0.1,
+                gradient_scale: 1.0,
+                time,
+            };
+            model = update(model, gradients, &mut moments, step);
+        }
+        assert!(losses[29] < 0.7 * losses[0], "{losses:?}");
+    }
+}

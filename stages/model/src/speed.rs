@@ -1,0 +1,125 @@
+//! A run without the stage around it, for the benchmark and for comparisons of losses with other programs.
+
+use crate::batches::{Order, TokenWriter, Windows};
+use crate::language::LanguageModelling;
+use crate::parameters::{load, weights};
+use crate::safetensors::{decode, encode};
+use crate::schedule::{Schedule, Shape};
+use crate::train::{Point, Recipe, Speed, State, Watcher, train};
+use crate::transformer::{Architecture, CausalLm};
+use burn::prelude::*;
+use pipe_stage::{Error, Result};
+use std::path::Path;
+
+/// What to run: `tokens` in sequential order, no dropout, cosine schedule, clipping at 1, no validation.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Shape of the model.
+    pub architecture: Architecture,
+    /// The stream of token ids.
+    pub tokens: Vec<u32>,
+    /// Steps to take.
+    pub steps: u64,
+    /// Rows of a batch.
+    pub rows: usize,
+    /// Batches of a step.
+    pub accumulation: u64,
+    /// Peak learning rate; the least is a tenth of it.
+    pub lr: f64,
+    /// Steps of warmup.
+    pub warmup_steps: u64,
+    /// Safetensors bytes of the initial weights; else fresh ones.
+    pub initial: Option<Vec<u8>>,
+}
+
+/// Figures of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken {
+    /// Mean cross entropy in nats.
+    pub loss: f32,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f32,
+    /// Rate of this step.
+    pub tokens_per_second: f64,
+    /// Share of the measured matrix peak.
+    pub utilisation: f64,
+}
+
+/// Runs a trial on the CPU, with `folder` for the flat token file; calls `each` after every step, and gives
+/// the final weights as safetensors bytes.
+pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result<Vec<u8>> {
+    trial.architecture.check().map_err(Error::input)?;
+    let device = Device::flex().autodiff();
+    let mut model = trial.architecture.init(0, &device);
+    if let Some(bytes) = &trial.initial {
+        let (mut tensors, _) = decode(bytes)?;
+        model = load(model, |name, shape| match tensors.remove(name) {
+            Some(weights) if weights.shape == shape => Ok(weights.values),
+            _ => Err(Error::input(format!("no `{name}` of shape {shape:?} in the initial weights"))),
+        })?;
+    }
+    let stream = |name: &str| {
+        let path = folder.join(name);
+        let write = || {
+            let mut writer = TokenWriter::create(&path)?;
+            writer.push(&trial.tokens)?;
+            writer.finish()
+        };
+        write().map_err(|error| Error::io("write", &path, &error))
+    };
+    let windows = Windows {
+        order: Order::Sequential,
+        seed: 0,
+        tokens: trial.tokens.len() as u64,
+        rows: trial.rows,
+        context: trial.architecture.context,
+    };
+    let task = LanguageModelling {
+        architecture: trial.architecture,
+        train: stream("train")?,
+        windows,
+        validation: stream("validation")?,
+        validation_batches: 1,
+        sampler: None,
+    };
+    let recipe = Recipe {
+        schedule: Schedule {
+            shape: Shape::Cosine,
+            lr: trial.lr,
+            lr_min: trial.lr / 10.0,
+            warmup_steps: trial.warmup_steps,
+            steps: trial.steps,
+            decay: 0.0,
+        },
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        clip: 1.0,
+        accumulation: trial.accumulation,
+        dropout: 0.0,
+        seed: 0,
+        validate_steps: 0,
+        patience: 0,
+    };
+    let state = train(&task, &recipe, State::new(model), trial.steps, &mut Each(each))?;
+    encode(&weights(&state.model), [("format".to_owned(), "pt".to_owned())].into())
+}
+
+struct Each<F>(F);
+
+impl<F: FnMut(u64, Taken)> Watcher<CausalLm> for Each<F> {
+    fn step(&mut self, point: &Point, speed: Speed) {
+        let taken = Taken {
+            loss: point.loss.unwrap_or(f32::NAN),
+            gradient_norm: point.gradient_norm.unwrap_or(f32::NAN),
+            tokens_per_second: speed.tokens_per_second,
+            utilisation: speed.utilisation,
+        };
+        self.0(point.step, taken);
+    }
+
+    fn after(&mut self, _: &State<CausalLm>) -> Result<()> {
+        Ok(())
+    }
+}
