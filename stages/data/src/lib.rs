@@ -4,6 +4,18 @@
 //! schedulers or of where the cache is, and nothing of models.
 
 pub mod documents;
+pub mod html;
+pub mod segment;
+
+pub mod pattern;
+
+pub mod bpe;
+pub mod encode;
+pub mod spelling;
+pub mod tokenizer_json;
+pub mod tokens;
 
 pub use documents::{DOCUMENTS, FILES};
-pub mod tokens;
+pub use encode::Tokenizer;
+pub use tokenizer_json::TOKENIZER;
+pub use tokens::TOKENS;

@@ -1,0 +1,70 @@
+//! Owns the spelling of bytes as characters that vocabularies of byte-level models are written in.
+//! Knows nothing of tokens or files.
+//!
+//! GPT-2 (`bytes_to_unicode` in its encoder.py): bytes that print stand for themselves, the others take the
+//! characters from U+0100 on, so that any bytes make a string without blanks and controls: a space is `Ġ`.
+
+use std::sync::LazyLock;
+
+use crate::bpe::bytes_in_order;
+
+/// The first character that stands for a byte that does not print, and how many bytes do print.
+const SHIFTED: u32 = 0x100;
+const PRINTING: usize = 188;
+
+/// Spells bytes as characters, one each.
+pub fn spell(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| CHARACTERS[*byte as usize]).collect()
+}
+
+/// The bytes that `spelling` stands for; none where a character stands for no byte.
+pub fn unspell(spelling: &str) -> Option<Vec<u8>> {
+    spelling.chars().map(byte).collect()
+}
+
+fn byte(character: char) -> Option<u8> {
+    match character as u32 {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
+        code @ SHIFTED..=0x143 => bytes_in_order().nth(PRINTING + (code - SHIFTED) as usize),
+        _ => None,
+    }
+}
+
+static CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(characters);
+
+fn characters() -> [char; 256] {
+    let mut characters = ['\0'; 256];
+    for (order, byte) in bytes_in_order().enumerate() {
+        characters[byte as usize] = match order.checked_sub(PRINTING) {
+            None => char::from(byte),
+            Some(shift) => char::from_u32(SHIFTED + shift as u32).expect("invariant: below the surrogates"),
+        };
+    }
+    characters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+    proptest! {
+        #[test]
+        fn bytes_come_back(bytes: Vec<u8>) {
+            prop_assert_eq!(unspell(&spell(&bytes)), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn spells_with_the_byte_level_alphabet() {
+        let alphabet: Vec<char> = spell(&(0..=255).collect::<Vec<u8>>()).chars().collect();
+        assert_eq!(ByteLevel::alphabet(), alphabet.iter().copied().collect());
+        assert_eq!(spell(b" caf\xc3\xa9\n"), "ĠcafÃ©Ċ");
+        assert_eq!(unspell("\u{144}"), None);
+        let in_order: Vec<u8> = bytes_in_order().collect();
+        let mut by_spelling: Vec<u8> = (0..=255).collect();
+        by_spelling.sort_by_key(|byte| spell(&[*byte]));
+        assert_eq!(in_order, by_spelling);
+    }
+}
