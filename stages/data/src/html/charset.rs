@@ -1,0 +1,148 @@
+//! Bytes to text: which encoding a page is in.
+//!
+//! In the order of the HTML standard: byte order mark, `<meta>` within the first 1,024 bytes, then what fits.
+//! Legacy Chinese and Japanese encodings are decoded by encoding_rs.
+
+use encoding_rs::{
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252,
+};
+use std::borrow::Cow;
+
+/// Bytes in which a `<meta>` with the encoding has to stand.
+const META_WITHIN: usize = 1024;
+/// Of the characters of a page, at most one in this many may be undecodable.
+const DAMAGED_AT_MOST_ONE_IN: usize = 100;
+
+/// Decodes a page; `None` if more than one character in a hundred does not decode.
+pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    if let Some((encoding, length)) = Encoding::for_bom(bytes) {
+        return tolerable(encoding.decode_without_bom_handling(&bytes[length..]).0);
+    }
+    let declared = declared(&bytes[..bytes.len().min(META_WITHIN)]);
+    let utf8 = std::str::from_utf8(bytes);
+    match (declared, utf8) {
+        // Pages that call themselves Latin-1 and hold valid UTF-8 are UTF-8: real Latin-1 hardly ever is.
+        (None, Ok(text)) => Some(Cow::Borrowed(text)),
+        (Some(encoding), Ok(text)) if encoding == UTF_8 || encoding == WINDOWS_1252 => {
+            Some(Cow::Borrowed(text))
+        }
+        (Some(encoding), _) => {
+            let (text, _) = encoding.decode_without_bom_handling(bytes);
+            tolerable(text).or_else(|| utf8.ok().map(Cow::Borrowed))
+        }
+        (None, Err(_)) => tolerable(guessed(bytes)),
+    }
+}
+
+/// The encoding that a `<meta charset>` or `<meta http-equiv>` names. UTF-16 cannot be told by ASCII text,
+/// so such a claim means UTF-8, as in browsers.
+fn declared(head: &[u8]) -> Option<&'static Encoding> {
+    let head = head.to_ascii_lowercase();
+    let mut rest = &head[..];
+    while let Some(at) = memchr::memmem::find(rest, b"charset") {
+        rest = &rest[at + b"charset".len()..];
+        let value = rest.trim_ascii_start();
+        let Some(value) = value.strip_prefix(b"=") else { continue };
+        let value = value.trim_ascii_start();
+        let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
+        let ends =
+            |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b';' | b'>' | b'/' | b'\n' | b'\r' | b'\t');
+        let label = &value[..value.iter().position(ends).unwrap_or(value.len())];
+        match Encoding::for_label(label) {
+            Some(encoding) if encoding == UTF_16LE || encoding == UTF_16BE => return Some(UTF_8),
+            Some(encoding) => return Some(encoding),
+            None => {}
+        }
+    }
+    None
+}
+
+/// The first of the usual encodings in which nothing is damaged, else damaged UTF-8 or Windows-1252,
+/// whichever has less of it. The page's `lang` says which East Asian encodings to try.
+fn guessed(bytes: &[u8]) -> Cow<'_, str> {
+    let head = bytes[..bytes.len().min(META_WITHIN)].to_ascii_lowercase();
+    let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();
+    let candidates: &[&'static Encoding] = if says("lang=\"zh-tw") || says("lang=\"zh-hk") {
+        &[BIG5, GB18030]
+    } else if says("lang=\"zh") {
+        &[GB18030, BIG5]
+    } else if says("lang=\"ja") {
+        &[SHIFT_JIS, EUC_JP]
+    } else if says("lang=\"ko") {
+        &[EUC_KR]
+    } else {
+        &[]
+    };
+    for encoding in candidates {
+        let (text, damaged) = encoding.decode_without_bom_handling(bytes);
+        if !damaged {
+            return text;
+        }
+    }
+    let utf8 = String::from_utf8_lossy(bytes);
+    if tolerable(Cow::Borrowed(&utf8)).is_some() {
+        utf8
+    } else {
+        WINDOWS_1252.decode_without_bom_handling(bytes).0
+    }
+}
+
+fn tolerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    let damaged = memchr::memmem::find_iter(text.as_bytes(), "\u{FFFD}").count();
+    (damaged * DAMAGED_AT_MOST_ONE_IN <= text.len()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(meta: &str, encoding: &'static Encoding, body: &str) -> Vec<u8> {
+        let mut bytes = format!("<html><head>{meta}</head><body>").into_bytes();
+        bytes.extend_from_slice(&encoding.encode(body).0);
+        bytes
+    }
+
+    #[test]
+    fn decodes_what_the_page_declares() {
+        let body = "中文网页的正文，用旧编码写成。";
+        for (meta, encoding) in [
+            (r#"<meta charset="gbk">"#, encoding_rs::GBK),
+            (r#"<meta charset=gb18030>"#, GB18030),
+            (r#"<meta http-equiv="Content-Type" content="text/html; charset=gb2312">"#, encoding_rs::GBK),
+        ] {
+            let bytes = page(meta, encoding, body);
+            assert!(decode(&bytes).unwrap().ends_with(body), "{meta}");
+        }
+        let bytes = page("<meta charset='big5'>", BIG5, "繁體中文網頁");
+        assert!(decode(&bytes).unwrap().ends_with("繁體中文網頁"));
+        let bytes = page("<meta charset=shift_jis>", SHIFT_JIS, "日本語のページ");
+        assert!(decode(&bytes).unwrap().ends_with("日本語のページ"));
+    }
+
+    #[test]
+    fn utf8_that_calls_itself_latin1_is_utf8() {
+        let bytes = page("<meta charset=iso-8859-1>", UTF_8, "Tür");
+        assert!(decode(&bytes).unwrap().ends_with("Tür"));
+    }
+
+    #[test]
+    fn undeclared_chinese_is_told_by_its_lang() {
+        let mut bytes = br#"<html lang="zh-CN"><body>"#.to_vec();
+        bytes.extend_from_slice(&GB18030.encode("没有声明编码").0);
+        assert!(decode(&bytes).unwrap().ends_with("没有声明编码"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_wins() {
+        let mut bytes = vec![0xFF, 0xFE];
+        bytes.extend("<p>Tür".encode_utf16().flat_map(u16::to_le_bytes));
+        assert_eq!(decode(&bytes).unwrap(), "<p>Tür");
+    }
+
+    #[test]
+    fn what_does_not_decode_is_refused() {
+        let bytes =
+            page("<meta charset=gbk>", UTF_8, "x").into_iter().chain([0xFF; 500]).collect::<Vec<u8>>();
+        assert_eq!(decode(&bytes), None);
+    }
+}
