@@ -67,7 +67,11 @@ impl Graph {
         let mut open = targets.to_vec();
         while let Some(stage) = open.pop() {
             if !std::mem::replace(&mut wanted[stage], true) {
-                open.extend(self.edges.neighbors_directed(NodeIndex::new(stage), Direction::Incoming).map(NodeIndex::index));
+                open.extend(
+                    self.edges
+                        .neighbors_directed(NodeIndex::new(stage), Direction::Incoming)
+                        .map(NodeIndex::index),
+                );
             }
         }
         self.order.iter().copied().filter(|stage| wanted[*stage]).collect()
@@ -139,16 +143,26 @@ struct Picture<'a> {
 impl Picture<'_> {
     /// `base    pretrain   train <- sets.train, tokenizer <- vocabulary`
     fn text(&self) -> String {
-        let width = |text: &dyn Fn(usize) -> usize| self.stages.iter().map(|stage| text(*stage)).max().unwrap_or(0);
+        let width =
+            |text: &dyn Fn(usize) -> usize| self.stages.iter().map(|stage| text(*stage)).max().unwrap_or(0);
         let names = width(&|stage| self.name(stage).len());
         let types = width(&|stage| self.type_name(stage).len());
         let mut out = String::new();
         for stage in self.stages {
-            let needs: Vec<String> = self.manifest.stages[*stage].needs.iter().map(|(input, needs)| {
-                let from: Vec<_> = needs.iter().map(|need| self.written(need)).collect();
-                format!("{input} <- {}", from.join(" + "))
-            }).collect();
-            let line = format!("{:names$}  {:types$}  {}", self.name(*stage), self.type_name(*stage), needs.join(", "));
+            let needs: Vec<String> = self.manifest.stages[*stage]
+                .needs
+                .iter()
+                .map(|(input, needs)| {
+                    let from: Vec<_> = needs.iter().map(|need| self.written(need)).collect();
+                    format!("{input} <- {}", from.join(" + "))
+                })
+                .collect();
+            let line = format!(
+                "{:names$}  {:types$}  {}",
+                self.name(*stage),
+                self.type_name(*stage),
+                needs.join(", ")
+            );
             out.push_str(line.trim_end());
             out.push('\n');
         }
@@ -158,7 +172,10 @@ impl Picture<'_> {
     fn mermaid(&self) -> String {
         let mut out = String::from("flowchart TD\n");
         for stage in self.stages {
-            put(&mut out, format_args!("  s{stage}[\"{}<br/><i>{}</i>\"]\n", self.name(*stage), self.type_name(*stage)));
+            put(
+                &mut out,
+                format_args!("  s{stage}[\"{}<br/><i>{}</i>\"]\n", self.name(*stage), self.type_name(*stage)),
+            );
         }
         self.each_flow(|from, to, flow| {
             put(&mut out, format_args!("  s{from} -->|{}| s{to}\n", arrow(flow)));
@@ -169,13 +186,21 @@ impl Picture<'_> {
     fn dot(&self) -> String {
         let mut out = String::from("digraph pipeline {\n  node [shape=box];\n");
         for stage in self.stages {
-            put(&mut out, format_args!("  \"{0}\" [label=\"{0}\\n{1}\"];\n", self.name(*stage), self.type_name(*stage)));
+            put(
+                &mut out,
+                format_args!("  \"{0}\" [label=\"{0}\\n{1}\"];\n", self.name(*stage), self.type_name(*stage)),
+            );
         }
         self.each_flow(|from, to, flow| {
-            put(&mut out, format_args!(
-                "  \"{}\" -> \"{}\" [label=\"{}\"];\n",
-                self.name(from), self.name(to), arrow(flow)
-            ));
+            put(
+                &mut out,
+                format_args!(
+                    "  \"{}\" -> \"{}\" [label=\"{}\"];\n",
+                    self.name(from),
+                    self.name(to),
+                    arrow(flow)
+                ),
+            );
         });
         out + "}\n"
     }

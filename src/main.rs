@@ -1,1 +1,34 @@
-fn main(){}
+//! The program `pipe`: its table of stage types. The only file that names the field's packages.
+
+use pipe::{command::Command, stage_type::StageType};
+use std::{process::ExitCode, sync::LazyLock};
+
+static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
+    Box::new([
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Ingest>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Clean>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Dedup>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Split>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::TokenizerStage>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Tokenize>(),
+        #[cfg(feature = "model")]
+        StageType::of::<pipe_model::Pretrain>(),
+        #[cfg(feature = "model")]
+        StageType::of::<pipe_model::Finetune>(),
+        #[cfg(feature = "model")]
+        StageType::of::<pipe_model::Eval>(),
+        #[cfg(feature = "model")]
+        StageType::of::<pipe_model::Export>(),
+        StageType::with_own_ports::<Command>(),
+    ])
+});
+
+fn main() -> ExitCode {
+    pipe::cli::main(&STAGES)
+}

@@ -16,6 +16,7 @@ pub struct StageType {
     /// Whether outputs come from each stage's config, and inputs may have any name.
     pub has_own_ports: bool,
     read: fn(&StageType, &Node, Span, &mut Faults) -> Option<Config>,
+    configure: fn(&Value) -> Result<Box<dyn DynStage>, String>,
     make_schema: fn() -> Value,
     schema: OnceLock<Value>,
 }
@@ -50,6 +51,10 @@ impl StageType {
                 let stage = read_config::<S>(with, key, faults)?;
                 Some(kind.config(stage, Ports::fixed(S::PORTS)))
             },
+            configure: |config| {
+                let stage: S = serde_json::from_value(config.clone()).map_err(|error| error.to_string())?;
+                Ok(Box::new(stage))
+            },
             make_schema: canonical::schema::<S>,
             schema: OnceLock::new(),
         }
@@ -70,6 +75,17 @@ impl StageType {
     /// The config's JSON Schema, with defaults.
     pub fn schema(&self) -> &Value {
         self.schema.get_or_init(self.make_schema)
+    }
+
+    /// Makes a stage from all of its config, as a spec holds it.
+    pub fn configure(&self, config: &Value) -> Result<Box<dyn DynStage>, String> {
+        (self.configure)(config)
+    }
+
+    /// The config that an empty `with` stands for.
+    pub fn default_json(&self) -> Value {
+        let empty = Value::Object(Default::default());
+        self.configure(&empty).map_or(Value::Null, |stage| stage.config())
     }
 
     /// First sentence of the type's documentation.
@@ -167,7 +183,8 @@ impl Ports {
     }
 
     fn own(outputs: Vec<(String, String)>) -> Self {
-        let output = |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
+        let output =
+            |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
         Self { inputs: Inputs::Any, outputs: outputs.into_iter().map(output).collect() }
     }
 

@@ -126,9 +126,9 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
             Kind::Scalar(scalar) => match scalar.value() {
-                Value::Float(value) if !(value as f32).is_finite() => {
-                    self.scalar(scalar, |_| Err(Misread::invalid_value(Unexpected::Float(value), &"a number up to 3.4e38")))
-                }
+                Value::Float(value) if !(value as f32).is_finite() => self.scalar(scalar, |_| {
+                    Err(Misread::invalid_value(Unexpected::Float(value), &"a number up to 3.4e38"))
+                }),
                 _ => self.deserialize_any(visitor),
             },
             _ => self.deserialize_any(visitor),
@@ -154,11 +154,12 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Misread> {
         let read = match &self.kind {
-            Kind::Scalar(scalar) if !scalar.is_null() => {
-                self.scalar(scalar, |scalar| visitor.visit_enum(Choice { name: &scalar.text, key: self.span, data: None }))
-            }
+            Kind::Scalar(scalar) if !scalar.is_null() => self.scalar(scalar, |scalar| {
+                visitor.visit_enum(Choice { name: &scalar.text, key: self.span, data: None })
+            }),
             Kind::Mapping(mapping) if mapping.len() == 1 => {
-                let (name, Entry { key, value }) = &mapping[..][0..1].iter().next().expect("invariant: one entry");
+                let (name, Entry { key, value }) =
+                    &mapping[..][0..1].iter().next().expect("invariant: one entry");
                 visitor.visit_enum(Choice { name, key: *key, data: Some(value) })
             }
             Kind::Mapping(mapping) => {
@@ -291,8 +292,12 @@ impl<'de> Choice<'de> {
             return Err(match self.data {
                 Some(_) => Misread::new(Fault::consequence()),
                 None => Misread::new(
-                    Fault::new(Code::WrongType, format!("`{}` has a value", self.name), "its value is missing")
-                        .help(format!("write `{}: …`", self.name)),
+                    Fault::new(
+                        Code::WrongType,
+                        format!("`{}` has a value", self.name),
+                        "its value is missing",
+                    )
+                    .help(format!("write `{}: …`", self.name)),
                 ),
             });
         };
@@ -343,7 +348,9 @@ impl Error for Misread {
             format!("expected {expected}"),
         );
         Self::new(match found {
-            Unexpected::Str("yes" | "no" | "on" | "off" | "Yes" | "No" | "On" | "Off") if expected.contains("`true`") => {
+            Unexpected::Str("yes" | "no" | "on" | "off" | "Yes" | "No" | "On" | "Off")
+                if expected.contains("`true`") =>
+            {
                 fault.help("YAML 1.2 writes `true` and `false`")
             }
             _ => fault,

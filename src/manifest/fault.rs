@@ -258,8 +258,7 @@ impl Report {
             Colour::Ansi => GraphicalTheme::unicode(),
             Colour::Plain => GraphicalTheme::unicode_nocolor(),
         };
-        let handler =
-            GraphicalReportHandler::new_themed(theme).with_width(width.max(40)).with_links(false);
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(width.max(40)).with_links(false);
         let mut text = String::new();
         for fault in &self.faults.shown {
             let one = Located { fault, sources: &self.sources };
@@ -275,7 +274,8 @@ impl Report {
             let Position { source, line, column } = self.sources.position(span)?;
             Some(json!({ "file": &*source, "line": line, "column": column }))
         };
-        let place = |span: Option<Span>, label: &str| json!({ "at": span.and_then(position), "label": label });
+        let place =
+            |span: Option<Span>, label: &str| json!({ "at": span.and_then(position), "label": label });
         let fault = |fault: &Fault| {
             let also = fault.also.iter().map(|(span, label)| place(Some(*span), label));
             json!({

@@ -90,7 +90,9 @@ impl Interpolation<'_> {
             let expression = &rest[..rest.find('}').map_or(rest.len(), |end| end + 1)];
             if let Some(before) = before.strip_suffix('$') {
                 if expression.starts_with("${secret.") {
-                    return Err(bad("a `${secret.…}` cannot be escaped").at(self.part(span, index, expression)));
+                    return Err(
+                        bad("a `${secret.…}` cannot be escaped").at(self.part(span, index, expression))
+                    );
                 }
                 text.extend([before, "${"]);
                 from = start + 2;

@@ -138,7 +138,8 @@ impl Layers<'_> {
         let (added, span) = self.sources.add(name, text).ok_or_else(too_deep)?;
         if let Some(valid) = valid {
             let offset = valid - if marked { '\u{feff}'.len_utf8() } else { 0 };
-            let fault = Fault::new(Code::InvalidEncoding, format!("`{name}` is not UTF-8 text"), "from here on");
+            let fault =
+                Fault::new(Code::InvalidEncoding, format!("`{name}` is not UTF-8 text"), "from here on");
             return Err(fault.at(span.part(offset..offset)));
         }
         if let Some((offset, letter)) = control(text) {
@@ -178,7 +179,11 @@ fn unreadable(path: &str, error: &io::Error) -> Fault {
             format!("the manifest `{path}` is larger than {} MiB", FILE_BYTES_MAX >> 20),
             "named here",
         ),
-        _ => Fault::new(Code::UnreadableFile, format!("cannot read the manifest `{path}`: {error}"), "named here"),
+        _ => Fault::new(
+            Code::UnreadableFile,
+            format!("cannot read the manifest `{path}`: {error}"),
+            "named here",
+        ),
     }
 }
 

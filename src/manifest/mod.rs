@@ -155,7 +155,8 @@ impl Manifest {
             match self.stages.get_index_of(name) {
                 Some(index) => found.push(index),
                 None => {
-                    let fault = Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "not in the manifest");
+                    let fault =
+                        Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "not in the manifest");
                     let fault = fault.nearest(name, self.stages.keys().map(StageName::as_str));
                     let place = sources.add("command line", name).map(|(_, span)| span);
                     faults.push(place.map_or(fault.clone(), |span| fault.at(span)));
@@ -179,7 +180,9 @@ pub fn load(
     let read = layers(path, sets, world, &mut sources, &mut faults);
     let read = read.and_then(|(root, used)| Some((typed(&root, types, &mut faults)?, used)));
     match read {
-        Some(((pipeline, stages), used)) if faults.is_empty() => Ok(Manifest { pipeline, stages, used, sources }),
+        Some(((pipeline, stages), used)) if faults.is_empty() => {
+            Ok(Manifest { pipeline, stages, used, sources })
+        }
         _ => Err(Box::new(Report::new(faults, sources))),
     }
 }
@@ -243,7 +246,8 @@ struct Draft {
 /// Reads all of a stage but its needs.
 fn draft(name: &str, entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
     if !is_name(name, "_-") {
-        let fault = Fault::new(Code::InvalidValue, format!("`{name}` cannot be the name of a stage"), "not a name");
+        let fault =
+            Fault::new(Code::InvalidValue, format!("`{name}` cannot be the name of a stage"), "not a name");
         faults.push(fault.help("names are letters, digits, `_` and `-`").at(entry.key));
     }
     let reading = read::<StageEntry>(&entry.value, entry.key, faults);
@@ -309,7 +313,8 @@ fn check_settings(settings: &StageEntry, node: &Node, faults: &mut Faults) -> Op
             None
         }
         Some(other) => {
-            let fault = Fault::new(Code::UnknownVariant, format!("no executor `{other}`"), "not one of the choices");
+            let fault =
+                Fault::new(Code::UnknownVariant, format!("no executor `{other}`"), "not one of the choices");
             faults.push(fault.nearest(other, ["local"]).at(node.find("executor").node.span));
             None
         }
@@ -317,15 +322,12 @@ fn check_settings(settings: &StageEntry, node: &Node, faults: &mut Faults) -> Op
 }
 
 /// Checks kinds that configs name against those that stage types have.
-fn check_own_kinds(
-    names: &Mapping,
-    drafts: &[Draft],
-    types: &[StageType],
-    faults: &mut Faults,
-) {
+fn check_own_kinds(names: &Mapping, drafts: &[Draft], types: &[StageType], faults: &mut Faults) {
     let known = || types.iter().flat_map(|kind| kind.ports).map(|port| port.kind.name).chain(["files"]);
     for (entry, draft) in names.values().zip(drafts) {
-        let Some(stage) = draft.stage.as_ref().filter(|stage| types[stage.uses].has_own_ports) else { continue };
+        let Some(stage) = draft.stage.as_ref().filter(|stage| types[stage.uses].has_own_ports) else {
+            continue;
+        };
         for output in &stage.config.ports.outputs {
             if !known().any(|kind| kind == output.kind) {
                 let fault = Fault::new(Code::UnknownVariant, format!("no kind `{}`", output.kind), "unknown");
@@ -337,11 +339,7 @@ fn check_own_kinds(
     }
 }
 
-fn resolve_needs(
-    names: &Mapping,
-    drafts: &[Draft],
-    faults: &mut Faults,
-) -> Vec<BTreeMap<String, Vec<Need>>> {
+fn resolve_needs(names: &Mapping, drafts: &[Draft], faults: &mut Faults) -> Vec<BTreeMap<String, Vec<Need>>> {
     let ports: Vec<Option<&Ports>> = drafts.iter().map(|draft| draft.ports.as_ref()).collect();
     let view = Stages { names, ports: &ports };
     let resolved: Vec<_> = (0..names.len()).map(|index| needs::resolve(&view, index, faults)).collect();

@@ -42,7 +42,8 @@ pub(crate) struct Stages<'a> {
 pub(crate) fn resolve(stages: &Stages<'_>, index: usize, faults: &mut Faults) -> Resolved {
     let entry = &stages.names[index];
     let own = stages.ports[index];
-    let mut resolver = Resolver { stages, own, faults, resolved: Resolved::default(), is_whole: true, tried: vec![] };
+    let mut resolver =
+        Resolver { stages, own, faults, resolved: Resolved::default(), is_whole: true, tried: vec![] };
     let key = match entry.value.get("needs") {
         Some(Entry { key, value }) => {
             resolver.needs(value);
@@ -109,7 +110,8 @@ impl<'a> Resolver<'a> {
         let inputs = match &own.inputs {
             Inputs::Listed(inputs) => inputs,
             Inputs::Any => {
-                let fault = Fault::new(Code::AmbiguousNeed, "this stage's inputs have names of your own", "name it");
+                let fault =
+                    Fault::new(Code::AmbiguousNeed, "this stage's inputs have names of your own", "name it");
                 return Err(fault.help(format!("write `needs: {{ NAME: {name} }}`")));
             }
         };
@@ -118,12 +120,14 @@ impl<'a> Resolver<'a> {
             [input] => Ok(Some(input)),
             [] => {
                 let message = format!("no input takes {kind}, which `{name}` gives");
-                Err(self.wrong_kind(message, reference, |wanted| inputs.iter().any(|input| input.kind == wanted)))
+                Err(self
+                    .wrong_kind(message, reference, |wanted| inputs.iter().any(|input| input.kind == wanted)))
             }
             [first, ..] => {
                 let names: Vec<_> = fits.iter().map(|input| format!("`{}`", input.name)).collect();
                 let message = format!("`{name}` gives {kind}, which {} inputs take", fits.len());
-                let fault = Fault::new(Code::AmbiguousNeed, message, format!("{} would do", names.join(", ")));
+                let fault =
+                    Fault::new(Code::AmbiguousNeed, message, format!("{} would do", names.join(", ")));
                 Err(fault.help(format!("name the input: `needs: {{ {}: {name} }}`", first.name)))
             }
         }
@@ -164,7 +168,9 @@ impl<'a> Resolver<'a> {
                     self.faults.push(fault.at(entry.value.span));
                     return self.references_only(&entry.value);
                 }
-                labels.iter().for_each(|(label, entry)| self.named_one(name, input, Some(label), &entry.value));
+                labels
+                    .iter()
+                    .for_each(|(label, entry)| self.named_one(name, input, Some(label), &entry.value));
             }
         }
     }
@@ -226,7 +232,8 @@ impl<'a> Resolver<'a> {
             Kind::Scalar(scalar) if !scalar.is_null() => scalar,
             Kind::Broken => return None,
             _ => {
-                let fault = Fault::new(Code::WrongType, "a need is `stage` or `stage.output`", "not one of these");
+                let fault =
+                    Fault::new(Code::WrongType, "a need is `stage` or `stage.output`", "not one of these");
                 self.faults.push(fault.at(node.span));
                 return None;
             }
@@ -250,13 +257,22 @@ impl<'a> Resolver<'a> {
         let known = || ports.outputs.iter().map(|output| &*output.name);
         let fault = match output {
             _ if found.is_some() => return found.map(|output| Reference { stage, output }),
-            Some(output) => Fault::new(Code::UnknownOutput, format!("`{name}` has no output `{output}`"), "no such output")
-                .nearest(output, known()),
+            Some(output) => Fault::new(
+                Code::UnknownOutput,
+                format!("`{name}` has no output `{output}`"),
+                "no such output",
+            )
+            .nearest(output, known()),
             None if ports.outputs.is_empty() => {
                 Fault::new(Code::UnknownOutput, format!("`{name}` has no outputs"), "needed here")
             }
-            None => Fault::new(Code::AmbiguousNeed, format!("`{name}` has several outputs"), "which of them?")
-                .help(format!("write `{name}.OUTPUT`; outputs: {}", known().collect::<Vec<_>>().join(", "))),
+            None => {
+                Fault::new(Code::AmbiguousNeed, format!("`{name}` has several outputs"), "which of them?")
+                    .help(format!(
+                        "write `{name}.OUTPUT`; outputs: {}",
+                        known().collect::<Vec<_>>().join(", ")
+                    ))
+            }
         };
         self.faults.push(fault.at(node.span));
         None
@@ -267,8 +283,11 @@ impl<'a> Resolver<'a> {
         let name = self.name(reference.stage);
         let fault = Fault::new(Code::WrongPortKind, message, format!("this is {}", reference.output.kind));
         let outputs = self.stages.ports[reference.stage].map(|ports| &ports.outputs[..]).unwrap_or_default();
-        let would_do: Vec<_> =
-            outputs.iter().filter(|output| fits(&output.kind)).map(|output| format!("`{name}.{}`", output.name)).collect();
+        let would_do: Vec<_> = outputs
+            .iter()
+            .filter(|output| fits(&output.kind))
+            .map(|output| format!("`{name}.{}`", output.name))
+            .collect();
         match (&would_do[..], self.own.map(|own| &own.inputs)) {
             ([], Some(Inputs::Listed(inputs))) if !inputs.is_empty() => {
                 let inputs: Vec<_> =
@@ -286,17 +305,26 @@ impl<'a> Resolver<'a> {
         if !self.is_whole {
             return;
         }
-        for input in inputs.iter().filter(|input| !input.optional && !self.resolved.needs.contains_key(&*input.name)) {
-            let misspelt = nearest(&input.name, &self.tried).is_some_and(|tried| !inputs.iter().any(|input| input.name == tried));
+        for input in
+            inputs.iter().filter(|input| !input.optional && !self.resolved.needs.contains_key(&*input.name))
+        {
+            let misspelt = nearest(&input.name, &self.tried)
+                .is_some_and(|tried| !inputs.iter().any(|input| input.name == tried));
             if self.tried.contains(&&*input.name) || misspelt || self.faults.is_full() {
                 continue; // what is wrong with it has been told
             }
             let message = format!("the input `{}` is missing", input.name);
-            let fault = Fault::new(Code::MissingInput, message, format!("`{}` takes {}", input.name, input.kind));
+            let fault =
+                Fault::new(Code::MissingInput, message, format!("`{}` takes {}", input.name, input.kind));
             let givers = self.givers(&input.kind);
             let help = match givers.first() {
                 None => format!("no stage of this manifest gives {}", input.kind),
-                Some(_) => format!("add `{}: …` to `needs`; {} is given by {}", input.name, input.kind, givers.join(", ")),
+                Some(_) => format!(
+                    "add `{}: …` to `needs`; {} is given by {}",
+                    input.name,
+                    input.kind,
+                    givers.join(", ")
+                ),
             };
             self.faults.push(fault.help(help).at(key));
         }
@@ -304,7 +332,12 @@ impl<'a> Resolver<'a> {
 
     fn givers(&self, kind: &str) -> Vec<String> {
         const LISTED_MAX: usize = 4;
-        let all = self.stages.names.keys().zip(self.stages.ports).filter_map(|(name, ports)| Some((name, (*ports)?)));
+        let all = self
+            .stages
+            .names
+            .keys()
+            .zip(self.stages.ports)
+            .filter_map(|(name, ports)| Some((name, (*ports)?)));
         let giving = all.flat_map(|(name, ports)| {
             let outputs = ports.outputs.iter().filter(|output| output.kind == kind);
             let is_main = |output: &Output| ports.main_output().is_some_and(|main| main.name == output.name);

@@ -36,7 +36,8 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
         let is_done = way.is_empty() || faults.is_full();
         let broken = find(reading.tree.to_mut(), &way);
         // What is missing may be what is broken.
-        let follows = matches!(fault.code, Code::MissingField | Code::InvalidValue) && has_broken_child(broken);
+        let follows =
+            matches!(fault.code, Code::MissingField | Code::InvalidValue) && has_broken_child(broken);
         if !follows {
             faults.push(fault.at(key));
         }

@@ -1,0 +1,117 @@
+//! `pipe get`.
+
+use super::{Failure, Outcome, Pipeline, pretty};
+use crate::{
+    command::{kind, lay_out},
+    plan::Session,
+    record::{Record, read_artifact},
+    stage_type::StageType,
+    ui,
+};
+use pipe_stage::{Artifact, Digest, Error, LocalEntry};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Arguments of `pipe get`.
+#[derive(clap::Args)]
+pub(super) struct Get {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// `STAGE`, which means its main output, or `STAGE.PORT`.
+    what: String,
+    /// The folder to write; it must be new or empty.
+    folder: PathBuf,
+}
+
+impl Get {
+    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+        let (stage, port) = match self.what.split_once('.') {
+            Some((stage, port)) => (stage, Some(port)),
+            None => (self.what.as_str(), None),
+        };
+        let (session, target, key, record) = self.pipeline.recorded(types, stage)?;
+        let port = match port {
+            Some(port) => port.to_owned(),
+            None => main_port(&session, target)?,
+        };
+        let Some(digest) = record.outputs.get(&port) else {
+            let known: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
+            return Err(Failure::Call(
+                format!("stage `{stage}` has no output `{port}`"),
+                Some(format!("it has: {}", known.join(", "))),
+            ));
+        };
+        let artifact = read_artifact(&session.store, digest).ok_or(Error::Missing { digest: *digest })?;
+        write(&session, &artifact, &self.folder)?;
+        let provenance = provenance(&session, target, &port, key, &record)?;
+        let path = self.folder.join("provenance.json");
+        fs::write(&path, pretty(&provenance) + "\n").map_err(|error| Error::io("write", &path, &error))?;
+        let count = artifact.entries.len();
+        if self.pipeline.json {
+            ui::print(&ui::json(&json!({ "version": 1, "files": count, "folder": self.folder })));
+        } else {
+            eprintln!("{count} files of `{stage}.{port}` in {}", self.folder.display());
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn main_port(session: &Session, stage: usize) -> Result<String, Failure> {
+    let ports = &session.manifest.stages[stage].config.ports;
+    let main = ports.main_output().map(|output| output.name.to_string());
+    main.ok_or_else(|| {
+        let known: Vec<&str> = ports.outputs.iter().map(|output| &*output.name).collect();
+        Failure::Call(
+            format!("stage `{}` has no main output", session.name(stage)),
+            Some(format!("name one: {}", known.join(", "))),
+        )
+    })
+}
+
+fn write(session: &Session, artifact: &Artifact, folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
+    let mut there = fs::read_dir(folder).map_err(|error| Error::io("list", folder, &error))?;
+    if there.next().is_some() {
+        return Err(Failure::Call(
+            format!("`{}` is not empty", folder.display()),
+            Some("name a new folder; nothing is ever overwritten".to_owned()),
+        ));
+    }
+    let entries: Vec<LocalEntry> =
+        artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
+    Ok(lay_out(&entries, kind(&artifact.kind), folder)?)
+}
+
+/// Where an artifact comes from: every stage behind it, with keys, configs, inputs, code and figures.
+fn provenance(
+    session: &Session,
+    stage: usize,
+    port: &str,
+    key: Digest,
+    record: &Record,
+) -> Result<Value, Failure> {
+    let stages = session.graph.subset(&[stage]);
+    let mut all = BTreeMap::new();
+    for planned in session.plan(&stages, &[])? {
+        let crate::plan::Verdict::Cached(record) = &planned.verdict else { continue };
+        let name = session.name(planned.stage).to_owned();
+        let mut told = serde_json::to_value(record).expect("invariant: a record is plain data");
+        told["key"] = json!(planned.resolved.as_ref().map(|resolved| resolved.key));
+        told["recipe"] = json!(planned.recipe);
+        all.insert(name, told);
+    }
+    Ok(json!({
+        "version": 1,
+        "pipeline": session.manifest.pipeline,
+        "stage": session.name(stage),
+        "port": port,
+        "key": key,
+        "artifact": record.outputs.get(port),
+        "pins": session.pins().collect::<Vec<_>>(),
+        "stages": all,
+    }))
+}

@@ -1,0 +1,321 @@
+//! Owns: the command line: what can be said, and which exit code says what. A file a command.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 a stage failed or something is damaged, 2 the
+//! manifest or the call is wrong, 3 something would run (`plan --detailed-exitcode`), 130 interrupted.
+
+mod cache;
+
+mod get;
+
+mod look;
+
+mod plan;
+
+mod run;
+
+mod show;
+
+mod verify;
+
+use crate::{
+    graph::{self, Drawing, Graph},
+    manifest::{Colour, Manifest, Report, World, load},
+    plan::Session,
+    project::Project,
+    record::Record,
+    stage_type::StageType,
+    ui::{self, Style},
+};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipe_stage::{Digest, Store};
+use std::{path::PathBuf, process::ExitCode};
+
+/// A declarative pipeline engine: from raw pages to a trained, evaluated, exported language model.
+#[derive(Parser)]
+#[command(name = "pipe", version, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run what is not up to date.
+    #[command(after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2")]
+    Run(run::Run),
+    /// Show what would run, why, and at what cost.
+    #[command(after_help = "Example: pipe plan pipelines/gpt-small.yaml")]
+    Plan(plan::Plan),
+    /// Explain one stage: why it would run, or what made its result.
+    #[command(after_help = "Example: pipe why pipelines/gpt-small.yaml base")]
+    Why(plan::Why),
+    /// Check a manifest and its sources.
+    #[command(after_help = "Example: pipe check pipelines/gpt-small.yaml")]
+    Check(look::Check),
+    /// Draw the stages and what flows between them.
+    #[command(after_help = "Example: pipe graph pipelines/gpt-small.yaml --as mermaid")]
+    Graph(look::Draw),
+    /// Write what a stage made into a folder of ordinary files.
+    #[command(after_help = "Example: pipe get pipelines/gpt-small.yaml export model/")]
+    Get(get::Get),
+    /// Show a stage's record, its figures, and a look into what it made.
+    #[command(after_help = "Example: pipe show pipelines/gpt-small.yaml text")]
+    Show(show::Show),
+    /// Run stages again on their recorded inputs and compare.
+    #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
+    Verify(verify::Verify),
+    /// Look after the cache.
+    #[command(subcommand, after_help = "Example: pipe cache verify")]
+    Cache(cache::Cache),
+    /// List stage types, or explain one.
+    #[command(after_help = "Example: pipe stages pretrain")]
+    Stages(look::Stages),
+    /// Print the JSON Schema of manifests.
+    #[command(after_help = "Example: pipe schema > pipe.schema.json")]
+    Schema,
+    /// Do what a spec says; the engine starts this.
+    #[command(hide = true)]
+    Worker {
+        /// The spec's file.
+        spec: PathBuf,
+    },
+}
+
+/// What every command on a pipeline takes.
+#[derive(Args)]
+struct Pipeline {
+    /// The manifest.
+    manifest: PathBuf,
+    /// Change a value of the manifest: `stages.base.with.optimizer.lr=1e-3`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// The cache's folder [default: .pipe in the project's root].
+    #[arg(long, env = "PIPE_CACHE", value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command did not do what it was asked for.
+enum Failure {
+    /// The manifest is wrong.
+    Manifest(Box<Report>),
+    /// The call is wrong, with help.
+    Call(String, Option<String>),
+    /// A stage failed; it has been told.
+    Told,
+    /// Something failed.
+    Failed(String, Option<String>),
+    /// Something would run.
+    WouldRun,
+    /// Somebody stopped it.
+    Interrupted,
+}
+
+type Outcome = Result<(), Failure>;
+
+impl From<Box<Report>> for Failure {
+    fn from(report: Box<Report>) -> Self {
+        Self::Manifest(report)
+    }
+}
+
+impl From<pipe_cache::Error> for Failure {
+    fn from(error: pipe_cache::Error) -> Self {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Self::Failed(format!("{error}{}", source.unwrap_or_default()), None)
+    }
+}
+
+impl From<pipe_stage::Error> for Failure {
+    fn from(error: pipe_stage::Error) -> Self {
+        let help = match &error {
+            pipe_stage::Error::Input { help, .. } => help.clone(),
+            pipe_stage::Error::DiskFull { .. } => {
+                Some("make space and run again; what is finished is kept".to_owned())
+            }
+            pipe_stage::Error::Damaged { .. } | pipe_stage::Error::Missing { .. } => Some(
+                "`pipe cache verify --repair` takes it out of the way; `pipe run` makes it again".to_owned(),
+            ),
+            _ => None,
+        };
+        Self::Failed(error.to_string(), help)
+    }
+}
+
+/// Runs the program with this table of stage types: the whole of a `main`.
+pub fn main(types: &'static [StageType]) -> ExitCode {
+    // Rust ignores SIGPIPE; a closed stdout is met where we print.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    know_kinds(types);
+    let json = cli.command.wants_json();
+    let outcome = match cli.command {
+        Command::Worker { spec } => return ExitCode::from(crate::run::worker::worker(&spec, types)),
+        Command::Run(command) => command.run(types),
+        Command::Plan(command) => command.run(types),
+        Command::Why(command) => command.run(types),
+        Command::Check(command) => command.run(types),
+        Command::Graph(command) => command.run(types),
+        Command::Get(command) => command.run(types),
+        Command::Show(command) => command.run(types),
+        Command::Verify(command) => command.run(types),
+        Command::Cache(command) => command.run(),
+        Command::Stages(command) => command.run(types),
+        Command::Schema => {
+            ui::print(&pretty(&crate::schema::manifest(types)));
+            Ok(())
+        }
+    };
+    ExitCode::from(match outcome {
+        Ok(()) => 0,
+        Err(failure) => tell(failure, Style::new(json)),
+    })
+}
+
+impl Command {
+    fn wants_json(&self) -> bool {
+        match self {
+            Self::Run(run::Run { pipeline, .. })
+            | Self::Plan(plan::Plan { pipeline, .. })
+            | Self::Why(plan::Why { pipeline, .. })
+            | Self::Check(look::Check { pipeline, .. })
+            | Self::Get(get::Get { pipeline, .. })
+            | Self::Show(show::Show { pipeline, .. })
+            | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
+            _ => false,
+        }
+    }
+}
+
+/// Tells a failure on stderr, and says which exit code it has: the one place that decides.
+fn tell(failure: Failure, style: Style) -> u8 {
+    let say = |message: &str, help: Option<&str>| {
+        if style.json {
+            ui::print(&ui::json(&serde_json::json!({ "version": 1, "error": message, "help": help })));
+        }
+        eprintln!("error: {message}");
+        if let Some(help) = help {
+            eprintln!("help: {help}");
+        }
+    };
+    match failure {
+        Failure::Manifest(report) => {
+            if style.json {
+                ui::print(&ui::json(&report.to_json()));
+            }
+            let colour = if style.terminal { Colour::Ansi } else { Colour::Plain };
+            eprint!("{}", report.render(colour, 100));
+            2
+        }
+        Failure::Call(message, help) => {
+            say(&message, help.as_deref());
+            2
+        }
+        Failure::Failed(message, help) => {
+            say(&message, help.as_deref());
+            1
+        }
+        Failure::Told => 1,
+        Failure::WouldRun => 3,
+        Failure::Interrupted => 130,
+    }
+}
+
+fn know_kinds(types: &[StageType]) {
+    let mut kinds: Vec<&'static pipe_stage::Kind> = Vec::new();
+    for port in types.iter().flat_map(|kind| kind.ports) {
+        if !kinds.contains(&port.kind) {
+            kinds.push(port.kind);
+        }
+    }
+    crate::command::know_kinds(kinds);
+}
+
+impl Pipeline {
+    fn style(&self) -> Style {
+        Style::new(self.json)
+    }
+
+    fn load(&self, types: &[StageType]) -> Result<Manifest, Failure> {
+        let path = self
+            .manifest
+            .to_str()
+            .ok_or_else(|| Failure::Call("the manifest's path is not UTF-8".to_owned(), None))?;
+        let sets: Vec<&str> = self.sets.iter().map(String::as_str).collect();
+        Ok(load(path, &sets, &World::machine(), types)?)
+    }
+
+    fn project(&self) -> Result<Project, Failure> {
+        Project::of(&self.manifest, self.cache.as_deref())
+            .map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
+    }
+
+    /// Loads the manifest and lists the sources of the targets and all that they need.
+    fn session(
+        &self,
+        types: &'static [StageType],
+        targets: &[String],
+    ) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
+        let manifest = self.load(types)?;
+        let targets = manifest.targets(targets.iter().map(String::as_str))?;
+        let stages = Graph::new(&manifest).subset(&targets);
+        let project = self.project()?;
+        let store = Store::open(&project.cache)?;
+        let variable = |name: &str| std::env::var(name).ok();
+        let session = Session::new(manifest, types, project, store, &stages, &variable)?;
+        Ok((session, stages, targets))
+    }
+
+    /// Finds a stage's record: of what the manifest says now, so it must be up to date.
+    fn recorded(
+        &self,
+        types: &'static [StageType],
+        stage: &str,
+    ) -> Result<(Session, usize, Digest, Record), Failure> {
+        let (session, stages, targets) = self.session(types, &[stage.to_owned()])?;
+        let target = targets[0];
+        let planned = session.plan(&stages, &[])?.into_iter().find(|planned| planned.stage == target);
+        let planned = planned.expect("invariant: a target is planned");
+        match (planned.resolved, planned.verdict) {
+            (Some(resolved), crate::plan::Verdict::Cached(record)) => {
+                Ok((session, target, resolved.key, *record))
+            }
+            _ => Err(Failure::Failed(
+                format!("stage `{stage}` is not up to date, so there is nothing to show"),
+                Some(format!("run it: pipe run {} {stage}", self.manifest.display())),
+            )),
+        }
+    }
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("invariant: what is shown is plain data")
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum As {
+    Text,
+    Mermaid,
+    Dot,
+}
+
+impl From<As> for Drawing {
+    fn from(from: As) -> Self {
+        match from {
+            As::Text => Self::Text,
+            As::Mermaid => Self::Mermaid,
+            As::Dot => Self::Dot,
+        }
+    }
+}
+
+fn draw(session: &Manifest, types: &[StageType], stages: &[usize], drawing: Drawing) -> String {
+    graph::draw(drawing, &Graph::new(session), session, types, stages)
+}

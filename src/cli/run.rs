@@ -1,0 +1,194 @@
+//! `pipe run`.
+
+use super::{Failure, Outcome, Pipeline};
+use crate::{
+    lock::{Lock, LockedStage},
+    plan::Session,
+    run::{self, Options, RunError, RunEvent, Summary},
+    stage_type::StageType,
+    ui::Progress,
+};
+use crossbeam_channel::{Receiver, unbounded};
+use pipe_stage::Error;
+use std::{
+    fs::OpenOptions,
+    io::{BufWriter, Write},
+};
+
+/// Arguments of `pipe run`.
+#[derive(clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// Stages to bring up to date, with all that they need [default: all].
+    targets: Vec<String>,
+    /// Stages that may run at once [default: as many as fit].
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// Cores to hand out [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    cpus: Option<u32>,
+    /// Fail where the lock file says otherwise: another recipe, or other bytes under equal keys.
+    #[arg(long)]
+    locked: bool,
+    /// Accept the revisions of sources that are here, and write them into the lock file.
+    #[arg(long, conflicts_with = "locked")]
+    update_pins: bool,
+}
+
+impl Run {
+    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+        let (mut session, stages, targets) = self.session(types)?;
+        let locked = session.lock.clone();
+        let recipes = session.recipes(&stages);
+        if self.locked {
+            check_recipes(&session, &locked, &stages, &recipes)?;
+        }
+        let is_full = targets.is_empty() && self.pipeline.sets.is_empty();
+        let options = Options {
+            jobs: self.jobs.map(|jobs| jobs as usize),
+            cpus: self.cpus.map(|cpus| cpus as usize),
+            is_full,
+        };
+        let mut progress = Progress::new(self.pipeline.style());
+        let mut events: Option<BufWriter<std::fs::File>> = None;
+        let mut tell = |event: &RunEvent| {
+            if let RunEvent::Began { folder } = event {
+                let file = OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl"));
+                events = file.ok().map(BufWriter::new);
+            }
+            if let Some(file) = &mut events {
+                // The stream is for those who watch; a full disk is told by what matters more.
+                let _ = writeln!(file, "{}", crate::ui::json(event));
+                let _ = file.flush();
+            }
+            progress.tell(event);
+        };
+        let ended = run::run(&mut session, &stages, &targets, &options, &interrupts(), &mut tell);
+        let summary = ended.map_err(failure)?;
+        if self.locked {
+            check_bytes(&session, &locked, &summary)?;
+        } else if is_full && !summary.has_failed() && !summary.interrupted {
+            write_lock(&session, locked, &summary, &recipes)?;
+        }
+        let outcome = match (summary.has_failed(), summary.interrupted) {
+            (true, _) => Err(Failure::Told),
+            (false, true) => Err(Failure::Interrupted),
+            (false, false) => Ok(()),
+        };
+        progress.end(&summary);
+        outcome
+    }
+
+    fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
+        if self.update_pins {
+            let path = self.pipeline.project()?.lock();
+            if let Some(mut lock) = Lock::read(&path) {
+                lock.pins.clear();
+                lock.write(&path)
+                    .map_err(|error| Failure::Failed(format!("cannot write the lock: {error}"), None))?;
+            }
+        }
+        self.pipeline.session(types, &self.targets)
+    }
+}
+
+/// One message for each SIGINT or SIGTERM.
+pub(super) fn interrupts() -> Receiver<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let (sender, receiver) = unbounded();
+    match signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
+        Ok(mut signals) => drop(std::thread::spawn(move || {
+            for _ in signals.forever() {
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        })),
+        // Without handlers the signals end the program at once, as they do everywhere.
+        Err(_) => return crossbeam_channel::never(),
+    }
+    receiver
+}
+
+pub(super) fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Cache(error) => Error::from(error).into(),
+        RunError::Machine(error) => error.into(),
+        RunError::TooSmall { .. } => Failure::Call(
+            error.to_string(),
+            Some("lower `resources`, or run it on a larger machine".to_owned()),
+        ),
+    }
+}
+
+fn check_recipes(
+    session: &Session,
+    locked: &Lock,
+    stages: &[usize],
+    recipes: &std::collections::BTreeMap<usize, pipe_stage::Digest>,
+) -> Outcome {
+    let changed: Vec<&str> = stages
+        .iter()
+        .filter(|stage| {
+            locked.stages.get(session.name(**stage)).is_none_or(|locked| locked.recipe != recipes[*stage])
+        })
+        .map(|stage| session.name(*stage))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(
+        format!("the lock file asks for something else than the manifest, for: {}", changed.join(", ")),
+        Some("`pipe why` tells what changed; a run without `--locked` writes the lock file anew".to_owned()),
+    ))
+}
+
+fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
+    let mut differing = Vec::new();
+    for (stage, (key, outputs)) in &summary.outputs {
+        let name = session.name(*stage);
+        let Some(locked) = locked.stages.get(name) else { continue };
+        let record = crate::record::Record::read(&session.store, key)?;
+        let sets = record.map(|record| record.instruction_sets).unwrap_or_default();
+        if locked.key == *key && locked.instruction_sets == sets && locked.outputs != *outputs {
+            differing.push(name.to_owned());
+        }
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Failed(
+        format!(
+            "other bytes than the lock file has, under equal keys and instruction sets: {}",
+            differing.join(", ")
+        ),
+        Some("a stage's results changed without a new revision, or the machine is at fault".to_owned()),
+    ))
+}
+
+/// Writes the lock; entries made elsewhere of the same recipe stay as they are.
+fn write_lock(
+    session: &Session,
+    before: Lock,
+    summary: &Summary,
+    recipes: &std::collections::BTreeMap<usize, pipe_stage::Digest>,
+) -> Outcome {
+    let mut lock = Lock { version: 1, pins: before.pins, ..Lock::default() };
+    for pin in session.pins() {
+        lock.pins.insert(pin.name.clone(), pin.revision.clone());
+    }
+    for (stage, (key, outputs)) in &summary.outputs {
+        let Some(record) = crate::record::Record::read(&session.store, key)? else { continue };
+        let fresh =
+            LockedStage::new(recipes[stage], *key, outputs, &record.metrics, &record.instruction_sets);
+        let name = session.name(*stage).to_owned();
+        let kept = before
+            .stages
+            .get(&name)
+            .filter(|kept| kept.recipe == fresh.recipe && kept.instruction_sets != fresh.instruction_sets);
+        lock.stages.insert(name, kept.cloned().unwrap_or(fresh));
+    }
+    let path = session.project.lock();
+    lock.write(&path).map_err(|error| Error::io("write", &path, &error).into())
+}

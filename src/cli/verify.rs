@@ -1,0 +1,134 @@
+//! `pipe verify`: runs stages again on their recorded inputs, in a store of their own, and compares.
+
+use super::{Failure, Outcome, Pipeline};
+use crate::{
+    plan::{Session, Verdict},
+    record::{Record, read_artifact},
+    run::worker::guarded,
+    stage_type::StageType,
+    ui,
+};
+use pipe_cache::Commit;
+use pipe_stage::{
+    Artifact, Context, Digest, Error, Event, InputArtifact, Mode, Setup, Stop, Store, instruction_set,
+};
+use serde_json::json;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Arguments of `pipe verify`.
+#[derive(clap::Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// Stages to run again, and no others [default: all].
+    stages: Vec<String>,
+}
+
+impl Verify {
+    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+        let (session, stages, targets) = self.pipeline.session(types, &self.stages)?;
+        let mut differing = 0;
+        for planned in session.plan(&stages, &[])? {
+            if !targets.is_empty() && !targets.contains(&planned.stage) {
+                continue;
+            }
+            let name = session.name(planned.stage).to_owned();
+            let (Some(resolved), Verdict::Cached(record)) = (&planned.resolved, &planned.verdict) else {
+                return Err(Failure::Failed(
+                    format!("stage `{name}` is not up to date, so there is nothing to compare with"),
+                    Some(format!("run it: pipe run {}", self.pipeline.manifest.display())),
+                ));
+            };
+            let again = again(&session, planned.stage, resolved)?;
+            let verdict = compare(&session, record, &again);
+            differing += usize::from(verdict.is_err());
+            let told = verdict.unwrap_or_else(|difference| difference);
+            if self.pipeline.json {
+                ui::print(&ui::json(&json!({ "version": 1, "stage": name, "verdict": told })));
+            } else {
+                ui::print(&format!("{name}: {told}"));
+            }
+        }
+        match differing {
+            0 => Ok(()),
+            count => Err(Failure::Failed(format!("{count} stages came out otherwise"), None)),
+        }
+    }
+}
+
+/// Runs a stage in a scratch store that holds its inputs; returns artifacts by port.
+fn again(
+    session: &Session,
+    stage: usize,
+    resolved: &crate::plan::Resolved,
+) -> Result<BTreeMap<String, Artifact>, Failure> {
+    let scratch = session.store.scratch()?;
+    let store = Store::open(scratch.path().join("store"))?;
+    let mut inputs = BTreeMap::new();
+    for (port, all) in &resolved.inputs {
+        let open = |(label, digest): &(String, Digest)| -> Result<InputArtifact, Failure> {
+            let artifact = read_artifact(&session.store, digest).ok_or(Error::Missing { digest: *digest })?;
+            let mut objects = Vec::new();
+            for blob in artifact.blobs() {
+                objects.push(store.import(&session.store.verified(blob)?)?);
+            }
+            store.commit(Commit { objects, artifacts: vec![artifact.to_bytes()], ..Commit::default() })?;
+            Ok(InputArtifact { label: label.clone(), digest: *digest, artifact })
+        };
+        inputs.insert(port.clone(), all.iter().map(open).collect::<Result<Vec<_>, _>>()?);
+    }
+    let kind = session.kind(stage);
+    let setup = Setup {
+        store: store.clone(),
+        name: kind.name.to_owned(),
+        revision: kind.revision,
+        mode: Mode::Here,
+        inputs,
+        sources: resolved.sources.to_vec(),
+        threads: crate::run::machine::cpus(),
+        events: Arc::new(|_: Event| {}),
+        stop: Stop::default(),
+    };
+    std::env::set_current_dir(&session.project.root)
+        .map_err(|error| Error::io("enter", &session.project.root, &error))?;
+    let config = &session.manifest.stages[stage].config.stage;
+    let outcome = guarded(|| Context::new(setup).enter(&**config))?;
+    let read = |(port, digest): (String, Digest)| Some((port, read_artifact(&store, &digest)?));
+    Ok(outcome.outputs.into_iter().filter_map(read).collect())
+}
+
+/// Says how a stage came out: to the byte wherever the machine is alike.
+fn compare(session: &Session, record: &Record, again: &BTreeMap<String, Artifact>) -> Result<String, String> {
+    let mut different = Vec::new();
+    for (port, digest) in &record.outputs {
+        let Some(now) = again.get(port) else {
+            different.push(format!("output `{port}` was not made"));
+            continue;
+        };
+        if now.digest() == *digest {
+            continue;
+        }
+        let before = read_artifact(&session.store, digest);
+        let known = before.map(|before| before.entries).unwrap_or_default();
+        let names: Vec<&str> = now
+            .entries
+            .iter()
+            .filter(|entry| !known.contains(entry))
+            .map(|entry| entry.name.as_str())
+            .take(3)
+            .collect();
+        different.push(format!("output `{port}` has other bytes: {}", names.join(", ")));
+    }
+    let like = record.instruction_sets.iter().all(|set| set == instruction_set());
+    match (different.is_empty(), like) {
+        (true, _) => Ok("the same bytes".to_owned()),
+        (false, true) => Err(different.join("; ")),
+        // Sums in another order are other bytes; nothing is wrong with that.
+        (false, false) => Ok(format!(
+            "made on {}, this is {}: {}",
+            record.instruction_sets.join(", "),
+            instruction_set(),
+            different.join("; ")
+        )),
+    }
+}

@@ -1,0 +1,267 @@
+//! Owns: `uses: command`, the stage type for programs in any language.
+//!
+//! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies: a program run by root writes
+//! through any permission) and leaves what it makes in `$PIPE_OUTPUT_<name>`. Besides these and the
+//! variables that `env` names, its environment is fixed.
+
+use crate::stage_type::OwnPorts;
+use pipe_stage::{
+    Context, Error, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command as Process, Stdio},
+    sync::OnceLock,
+    time::Duration,
+};
+
+/// Runs a shell line; what it leaves in its output folders becomes artifacts.
+///
+/// Project files that the line names are inputs too: a change of one runs it again. What it reads without
+/// naming it, such as imported modules, belongs under `files`; undeclared inputs are not noticed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Command {
+    /// The line for `sh -c`, run in the project's root.
+    pub run: String,
+    /// Globs of further files that it reads, relative to the project's root.
+    pub files: Vec<String>,
+    /// Outputs by name, each with its kind: `figure: files`.
+    pub outputs: BTreeMap<String, String>,
+    /// Names of environment variables that it sees; their values decide the result.
+    pub env: Vec<String>,
+}
+
+/// What stands in the key of a command: the config and the values of its variables.
+#[derive(Serialize, JsonSchema)]
+struct Line<'a> {
+    run: &'a str,
+    outputs: &'a BTreeMap<String, String>,
+    env: BTreeMap<&'a str, Option<String>>,
+}
+
+/// Kinds of artifacts by name, for inputs of commands; set once by `main`.
+static KINDS: OnceLock<Vec<&'static Kind>> = OnceLock::new();
+
+/// Lets commands receive artifacts of these kinds as ordinary files.
+pub fn know_kinds(kinds: Vec<&'static Kind>) {
+    let _ = KINDS.set(kinds);
+}
+
+/// Finds a kind by its name.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.get()?.iter().copied().find(|kind| kind.name == name)
+}
+
+impl OwnPorts for Command {
+    fn outputs(&self) -> Vec<(String, String)> {
+        self.outputs.iter().map(|(name, kind)| (name.clone(), kind.clone())).collect()
+    }
+}
+
+impl Stage for Command {
+    const NAME: &'static str = "command";
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[];
+
+    fn check(&self) -> Vec<Misfit> {
+        let is_name = |name: &String| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        let names = self.outputs.keys().filter(|name| !is_name(name)).map(|name| {
+            Misfit::new(format!("outputs.{name}"), "names of outputs are letters, digits and `_`")
+        });
+        let variables =
+            self.env.iter().enumerate().filter(|(_, name)| !is_name(name)).map(|(position, _)| {
+                Misfit::new(format!("env[{position}]"), "is no name of an environment variable")
+            });
+        let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must hold a shell line");
+        empty.into_iter().chain(names).chain(variables).collect()
+    }
+
+    fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        let words = self.run.split(|letter: char| letter.is_whitespace() || "'\"();|&<>=".contains(letter));
+        let is_file = |word: &&str| {
+            let path = Path::new(word);
+            !word.is_empty()
+                && path.is_relative()
+                && places.project.join(path).is_file()
+                && !word.contains("..")
+        };
+        let plain = |word: &str| word.trim_start_matches("./").to_owned();
+        let named: std::collections::BTreeSet<String> = words.filter(is_file).map(plain).collect();
+        let mut requests: Vec<SourceRequest> =
+            named.into_iter().map(|word| request(places, vec![escape(&word)], "run")).collect();
+        if !self.files.is_empty() {
+            requests.push(request(places, self.files.clone(), "files"));
+        }
+        Ok(requests)
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let env = self.env.iter().map(|name| (name.as_str(), std::env::var(name).ok())).collect();
+        let line = Line { run: &self.run, outputs: &self.outputs, env };
+        let mut items = Vec::new();
+        let mut ports = Vec::new();
+        for (port, inputs) in ctx.inputs() {
+            for (position, input) in inputs.iter().enumerate() {
+                let label = match (inputs.len(), input.label.as_str()) {
+                    (1, "") => String::new(),
+                    (_, "") => position.to_string(),
+                    (_, label) => label.to_owned(),
+                };
+                ports.push(Place { port: port.clone(), label, kind: input.artifact.kind.clone() });
+                items.push(input.artifact.item(port));
+            }
+        }
+        items.push(Item::of_sources("files", ctx.sources().iter().cloned()));
+        let params = Call { line: &line, ports };
+        let step = ctx.once("command", &params, items, call)?;
+        for (name, kind) in &self.outputs {
+            ctx.output_named(name, kind, step.entries(name))?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Call<'a> {
+    line: &'a Line<'a>,
+    ports: Vec<Place>,
+}
+
+/// Where an input goes.
+#[derive(Serialize, JsonSchema)]
+struct Place {
+    port: String,
+    label: String,
+    kind: String,
+}
+
+fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest {
+    SourceRequest {
+        source: "project".to_owned(),
+        root: places.project.clone(),
+        include,
+        exclude: vec![".pipe/**".to_owned(), "out/**".to_owned(), ".git/**".to_owned()],
+        field: field.to_owned(),
+        help: Some("names are relative to the project's root".to_owned()),
+        pin: None,
+    }
+}
+
+fn escape(name: &str) -> String {
+    name.chars()
+        .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
+        .collect()
+}
+
+fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let scratch = share.scratch()?;
+    let mut process = Process::new("sh");
+    process.arg("-c").arg(&params.line.run).stdin(Stdio::null()).env_clear();
+    let inherited = ["PATH", "HOME", "USER", "PIPE_EVENTS", "CUDA_VISIBLE_DEVICES"];
+    process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    process.env("LANG", "C.UTF-8").env("TMPDIR", folder(&scratch.path().join("tmp"))?);
+    process.envs(params.line.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
+    for (place, item) in params.ports.iter().zip(inputs.items()) {
+        let mut path = scratch.path().join("input").join(&place.port);
+        if !place.label.is_empty() {
+            path = path.join(&place.label);
+        }
+        lay_out(item.entries(), kind(&place.kind), &folder(&path)?)?;
+        let root = scratch.path().join("input").join(&place.port);
+        process.env(format!("PIPE_INPUT_{}", place.port), root);
+    }
+    for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
+        file.bytes()?; // still what the plan saw
+    }
+    let output = |name: &str| scratch.path().join("output").join(name);
+    for name in params.line.outputs.keys() {
+        process.env(format!("PIPE_OUTPUT_{name}"), folder(&output(name))?);
+    }
+    wait(process, share)?;
+    for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
+        file.bytes()?; // and while it ran
+    }
+    for name in params.line.outputs.keys() {
+        for path in files_below(&output(name))? {
+            let own = path.strip_prefix(output(name)).expect("invariant: below the folder");
+            let own = own.to_str().ok_or_else(|| {
+                Error::input(format!("the command made a file whose name is not UTF-8: `{}`", path.display()))
+            })?;
+            share.import(name, own, &path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the process to its end, in our process group, so that it ends when we do.
+fn wait(mut process: Process, share: &Share) -> Result<()> {
+    const LOOKED_EVERY: Duration = Duration::from_millis(20);
+    let failed = |error: std::io::Error| Error::io("run", Path::new("sh"), &error);
+    let mut child = process.spawn().map_err(failed)?;
+    let mut asked = false;
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return match (status.success(), asked) {
+                (true, _) => Ok(()),
+                (false, true) => Err(Error::Interrupted),
+                (false, false) => Err(Error::input(format!("the command ended with {status}"))
+                    .help("what it said is in the log")),
+            };
+        }
+        if share.is_stopping() && !asked {
+            asked = true;
+            if let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+        std::thread::sleep(LOOKED_EVERY);
+    }
+}
+
+/// Writes entries as ordinary files, views with their rows selected.
+pub fn lay_out(entries: &[LocalEntry], kind: Option<&'static Kind>, folder: &Path) -> Result<()> {
+    let materialize =
+        kind.map_or(LocalEntry::copy_to as fn(&LocalEntry, &Path) -> Result<()>, |kind| kind.materialize);
+    for entry in entries {
+        let path = folder.join(entry.name());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, &error))?;
+        }
+        materialize(entry, &path)?;
+    }
+    Ok(())
+}
+
+fn folder(path: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(path).map_err(|error| Error::io("create", path, &error))?;
+    Ok(path.to_owned())
+}
+
+/// Lists plain files, in name order. Links are followed only to files, so a loop ends.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    const FILES_MAX: usize = 1_000_000;
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(|error| Error::io("list", &folder, &error))? {
+            let entry = entry.map_err(|error| Error::io("list", &folder, &error))?;
+            let kind = entry.file_type().map_err(|error| Error::io("examine", &entry.path(), &error))?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if entry.path().is_file() {
+                files.push(entry.path());
+            }
+            if files.len() > FILES_MAX {
+                return Err(Error::input(format!("the command made more than {FILES_MAX} files")));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,32 @@
+//! The engine of `pipe`: from a manifest's text to a plan, and from a plan to artifacts and records.
+//!
+//! The modules stand in the order in which a manifest passes through them. The engine knows no documents,
+//! no tokens and no models; it gets the table of stage types from `main.rs`, or from whoever embeds it.
+
+pub mod manifest;
+
+pub mod stage_type;
+
+pub mod graph;
+
+pub mod schema;
+
+pub mod reference;
+
+pub mod project;
+
+pub mod record;
+
+pub mod sources;
+
+pub mod plan;
+
+pub mod run;
+
+pub mod lock;
+
+pub mod command;
+
+pub mod ui;
+
+pub mod cli;

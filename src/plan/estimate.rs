@@ -1,0 +1,52 @@
+//! Owns: what a stage will take, from its earlier runs. Knows only what the journal says.
+
+use super::Verdict;
+use crate::record::Visit;
+use serde::Serialize;
+
+/// What a stage will take.
+#[derive(Debug, Clone, Serialize)]
+pub struct Estimate {
+    /// Median of seconds, scaled by the shares that are missing.
+    pub seconds: f64,
+    /// The quickest of the runs it is made from, scaled alike.
+    pub seconds_min: f64,
+    /// The slowest.
+    pub seconds_max: f64,
+    /// Bytes of memory at the highest peak.
+    pub memory_peak: u64,
+    /// Bytes of what it made last.
+    pub output_bytes: u64,
+    /// Runs that it is made from.
+    pub runs: usize,
+}
+
+impl Estimate {
+    /// Estimates from the last runs; `None` without any.
+    pub(super) fn of(visits: &[Visit], verdict: &Verdict) -> Option<Self> {
+        const RUNS_MAX: usize = 9;
+        let last = visits.last()?;
+        let recent = &visits[visits.len().saturating_sub(RUNS_MAX)..];
+        // A run counts by what it would have taken for all shares.
+        let whole = |visit: &Visit| match visit.shares {
+            (done, of) if done > 0 && of > 0 => visit.seconds * of as f64 / done as f64,
+            _ => visit.seconds,
+        };
+        let mut seconds: Vec<f64> = recent.iter().map(whole).collect();
+        seconds.sort_by(f64::total_cmp);
+        let part = match verdict {
+            Verdict::Run(work) => {
+                work.missing.as_ref().map_or(1.0, |(_, shares, of)| *shares as f64 / *of as f64)
+            }
+            _ => 1.0,
+        };
+        Some(Self {
+            seconds: seconds[seconds.len() / 2] * part,
+            seconds_min: seconds[0] * part,
+            seconds_max: seconds[seconds.len() - 1] * part,
+            memory_peak: recent.iter().map(|visit| visit.memory_peak).max().unwrap_or(0),
+            output_bytes: last.output_bytes,
+            runs: recent.len(),
+        })
+    }
+}

@@ -1,0 +1,352 @@
+//! Owns: what a run would do: for each stage whether it is cached, would run and why, or depends on one
+//! that would. Reads the cache, writes nothing but stamps of sources.
+
+pub mod key;
+
+pub mod why;
+
+mod estimate;
+
+use crate::{
+    graph::Graph,
+    lock::Lock,
+    manifest::{Code, Fault, Faults, Manifest, Report},
+    project::Project,
+    record::{Journal, Record, read_artifact},
+    run::worker::guarded,
+    sources::{self, SourceError},
+    stage_type::StageType,
+};
+pub use estimate::Estimate;
+use key::{Identity, InputDigests};
+use pipe_stage::{
+    Context, Digest, Error, Event, Halt, InputArtifact, Misfit, Mode, Pin, Places, Setup, SourceFile, Stop,
+    Store,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+pub use why::Reason;
+
+/// A manifest with all that plans and runs of it need.
+pub struct Session {
+    /// What is asked for.
+    pub manifest: Manifest,
+    /// Its DAG.
+    pub graph: Graph,
+    /// The table of stage types.
+    pub types: &'static [StageType],
+    /// Where things are.
+    pub project: Project,
+    /// The cache.
+    pub store: Store,
+    /// Earlier runs.
+    pub journal: Journal,
+    /// What the lock file says; empty if there is none.
+    pub lock: Lock,
+    listings: Vec<Option<Arc<Vec<SourceFile>>>>,
+    pins: BTreeSet<Pin>,
+}
+
+/// All that decides a stage's result, known.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The key.
+    pub key: Digest,
+    /// Artifacts by port, with labels.
+    pub inputs: InputDigests,
+    /// Source files.
+    pub sources: Arc<Vec<SourceFile>>,
+}
+
+/// What a plan says of a stage.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing to do.
+    Cached(Box<Record>),
+    /// It runs.
+    Run(Work),
+    /// A stage that it needs runs; whether it does too, nobody knows before.
+    DependsOn(Vec<usize>),
+}
+
+/// What is to do in a stage.
+#[derive(Debug)]
+pub struct Work {
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The first step with something to do: its name, shares to do, all shares.
+    pub missing: Option<(String, u64, u64)>,
+}
+
+/// A stage in a plan.
+#[derive(Debug)]
+pub struct Planned {
+    /// Position in the manifest.
+    pub stage: usize,
+    /// What was asked for.
+    pub recipe: Digest,
+    /// Known unless the stage depends on one that runs.
+    pub resolved: Option<Resolved>,
+    /// What to do.
+    pub verdict: Verdict,
+    /// What it will take, from earlier runs; nothing for a cached stage.
+    pub estimate: Option<Estimate>,
+}
+
+impl Session {
+    /// Lists the sources of all stages; what is missing there is told at its place in the manifest.
+    pub fn new(
+        manifest: Manifest,
+        types: &'static [StageType],
+        project: Project,
+        store: Store,
+        stages: &[usize],
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<Report>> {
+        let graph = Graph::new(&manifest);
+        let journal = Journal::new(&project.cache, &manifest.pipeline);
+        let lock = Lock::read(&project.lock()).unwrap_or_default();
+        let listings = vec![None; manifest.stages.len()];
+        let pins = BTreeSet::new();
+        let mut session = Self { manifest, graph, types, project, store, journal, lock, listings, pins };
+        let mut faults = Faults::default();
+        for &stage in stages {
+            session.relist_with(stage, variable, &mut faults);
+        }
+        if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
+    }
+
+    /// Looks at a stage's sources again.
+    pub fn relist(&mut self, stage: usize) -> Result<(), Box<Report>> {
+        let mut faults = Faults::default();
+        self.relist_with(stage, &|name| std::env::var(name).ok(), &mut faults);
+        if faults.is_empty() { Ok(()) } else { Err(self.manifest.report(faults)) }
+    }
+
+    fn relist_with(&mut self, stage: usize, variable: &dyn Fn(&str) -> Option<String>, faults: &mut Faults) {
+        let places = Places { project: self.project.root.clone(), variable };
+        let requests = match self.manifest.stages[stage].config.stage.sources(&places) {
+            Ok(requests) => requests,
+            Err(misfits) => {
+                misfits.iter().for_each(|misfit| faults.push(self.manifest.misfit(stage, misfit)));
+                return;
+            }
+        };
+        let stamps = self.project.cache.join("stamps");
+        let mut files = Vec::new();
+        for request in requests {
+            match sources::list(&request, Some(&stamps)) {
+                Ok(listed) => files.extend(listed),
+                Err(error) => {
+                    let mut misfit = Misfit::new(request.field.clone(), told(&error));
+                    misfit.help = request.help.clone();
+                    if let SourceError::BadGlob { field, .. } = &error {
+                        misfit.path.clone_from(field);
+                    }
+                    faults.push(self.manifest.misfit(stage, &misfit));
+                }
+            }
+            if let Some(pin) = request.pin {
+                self.check_pin(stage, &request.field, &pin, faults);
+                self.pins.insert(pin);
+            }
+        }
+        self.listings[stage] = Some(Arc::new(files));
+    }
+
+    fn check_pin(&self, stage: usize, field: &str, pin: &Pin, faults: &mut Faults) {
+        let Some(locked) = self.lock.pins.get(&pin.name).filter(|locked| **locked != pin.revision) else {
+            return;
+        };
+        let message = format!("`{}` is {} here, and {locked} in the lock file", pin.name, pin.revision);
+        let help = "have that revision here, or accept this one with `--update-pins`";
+        let fault = Fault::new(Code::MissingSource, message, "pinned to another revision").help(help);
+        faults.push(fault.at(self.manifest.place(stage, field)));
+    }
+
+    /// Revisions of sources that can change under one name.
+    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.pins.iter()
+    }
+
+    /// Name of a stage.
+    pub fn name(&self, stage: usize) -> &str {
+        self.manifest.stages.get_index(stage).map_or("", |(name, _)| name.as_str())
+    }
+
+    /// Type of a stage.
+    pub fn kind(&self, stage: usize) -> &'static StageType {
+        &self.types[self.manifest.stages[stage].uses]
+    }
+
+    fn identity(&self, stage: usize) -> Identity<'_> {
+        let kind = self.kind(stage);
+        let essence = &self.manifest.stages[stage].config.essence;
+        Identity { uses: kind.name, revision: kind.revision, essence, program: None }
+    }
+
+    fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
+        self.listings[stage].clone().unwrap_or_default()
+    }
+
+    /// Makes the key of a stage whose inputs are all there; `outputs` gives what a stage made, by port.
+    pub fn resolve<'a>(
+        &self,
+        stage: usize,
+        outputs: impl Fn(usize) -> Option<&'a BTreeMap<String, Digest>>,
+    ) -> Option<Resolved> {
+        let mut inputs = InputDigests::new();
+        for (port, needs) in &self.manifest.stages[stage].needs {
+            let artifact = |need: &crate::manifest::Need| {
+                let digest = *outputs(need.stage)?.get(&need.output)?;
+                Some((need.label.clone().unwrap_or_default(), digest))
+            };
+            inputs.insert(port.clone(), needs.iter().map(artifact).collect::<Option<_>>()?);
+        }
+        let sources = self.listing(stage);
+        Some(Resolved { key: key::key(self.identity(stage), &inputs, &sources), inputs, sources })
+    }
+
+    /// Makes the recipes of stages, which come in running order.
+    pub fn recipes(&self, stages: &[usize]) -> BTreeMap<usize, Digest> {
+        let mut recipes = BTreeMap::new();
+        for &stage in stages {
+            let mut inputs = InputDigests::new();
+            for (port, needs) in &self.manifest.stages[stage].needs {
+                let asked = |need: &crate::manifest::Need| {
+                    let label = format!("{}\n{}", need.label.as_deref().unwrap_or_default(), need.output);
+                    (label, recipes[&need.stage])
+                };
+                inputs.insert(port.clone(), needs.iter().map(asked).collect());
+            }
+            recipes.insert(stage, key::recipe(self.identity(stage), &inputs, &self.listing(stage)));
+        }
+        recipes
+    }
+
+    /// Whether everything that a stage reads is there, by size and stamp; the stages whose outputs are not.
+    pub fn not_held(&self, stage: usize, resolved: &Resolved) -> BTreeSet<usize> {
+        let mut gone = BTreeSet::new();
+        for (port, needs) in &self.manifest.stages[stage].needs {
+            for (need, (_, digest)) in needs.iter().zip(&resolved.inputs[port]) {
+                let artifact = read_artifact(&self.store, digest);
+                if !artifact.is_some_and(|artifact| artifact.blobs().all(|blob| self.store.holds(blob))) {
+                    gone.insert(need.stage);
+                }
+            }
+        }
+        gone
+    }
+
+    /// Plans stages, which come in running order with all that they need.
+    pub fn plan(&self, stages: &[usize], targets: &[usize]) -> Result<Vec<Planned>, pipe_cache::Error> {
+        let recipes = self.recipes(stages);
+        let mut planned: BTreeMap<usize, Planned> = BTreeMap::new();
+        for &stage in stages {
+            let made = |upstream: usize| match &planned.get(&upstream)?.verdict {
+                Verdict::Cached(record) => Some(&record.outputs),
+                _ => None,
+            };
+            let resolved = self.resolve(stage, made);
+            let verdict = match &resolved {
+                None => {
+                    let runs = |upstream: &usize| !matches!(planned[upstream].verdict, Verdict::Cached(_));
+                    Verdict::DependsOn(self.graph.upstream(stage).into_iter().filter(runs).collect())
+                }
+                Some(resolved) => match Record::read(&self.store, &resolved.key)? {
+                    Some(record) => Verdict::Cached(Box::new(record)),
+                    None => Verdict::Run(self.work(stage, resolved)?),
+                },
+            };
+            planned
+                .insert(stage, Planned { stage, recipe: recipes[&stage], resolved, verdict, estimate: None });
+        }
+        self.want_objects(&mut planned, stages, targets);
+        for planned in planned.values_mut() {
+            if !matches!(planned.verdict, Verdict::Cached(_)) {
+                planned.estimate =
+                    Estimate::of(&self.journal.visits(self.name(planned.stage)), &planned.verdict);
+            }
+        }
+        Ok(stages.iter().filter_map(|stage| planned.remove(stage)).collect())
+    }
+
+    /// Runs cached stages again whose objects are gone but wanted: by a stage that runs, or as targets.
+    fn want_objects(&self, planned: &mut BTreeMap<usize, Planned>, stages: &[usize], targets: &[usize]) {
+        for &stage in stages.iter().rev() {
+            let runs = |stage: &usize| {
+                planned.get(stage).is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
+            };
+            let downstream = self.graph.downstream(stage);
+            let is_wanted = downstream.iter().any(runs)
+                || targets.contains(&stage)
+                || (targets.is_empty() && downstream.is_empty());
+            let planned = planned.get_mut(&stage).expect("invariant: every stage of the list is planned");
+            if let (true, Verdict::Cached(record)) = (is_wanted, &planned.verdict)
+                && !record.is_held(&self.store)
+            {
+                planned.verdict = Verdict::Run(Work { reasons: vec![Reason::ObjectsGone], missing: None });
+            }
+        }
+    }
+
+    /// Finds out why a stage with this key runs, and how much of it there is to do.
+    pub fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, pipe_cache::Error> {
+        let reasons = match self.before(stage)? {
+            Some(record) => why::reasons(self, stage, resolved, &record),
+            None => vec![Reason::First],
+        };
+        Ok(Work { reasons, missing: self.count(stage, resolved) })
+    }
+
+    /// The record to compare with: of the last full run as the lock file has it, else of the last run.
+    fn before(&self, stage: usize) -> Result<Option<Record>, pipe_cache::Error> {
+        let name = self.name(stage);
+        let locked = self.lock.stages.get(name).map(|locked| locked.key);
+        let visited = self.journal.visits(name).last().map(|visit| visit.key);
+        for key in [locked, visited].into_iter().flatten() {
+            if let Some(record) = Record::read(&self.store, &key)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Enters the stage in counting mode; what it answers is no promise, and never an error.
+    fn count(&self, stage: usize, resolved: &Resolved) -> Option<(String, u64, u64)> {
+        let mut inputs = BTreeMap::new();
+        for (port, artifacts) in &resolved.inputs {
+            let open = |(label, digest): &(String, Digest)| {
+                let artifact = read_artifact(&self.store, digest)?;
+                Some(InputArtifact { label: label.clone(), digest: *digest, artifact })
+            };
+            inputs.insert(port.clone(), artifacts.iter().map(open).collect::<Option<Vec<_>>>()?);
+        }
+        let kind = self.kind(stage);
+        let setup = Setup {
+            store: self.store.clone(),
+            name: kind.name.to_owned(),
+            revision: kind.revision,
+            mode: Mode::Count,
+            inputs,
+            sources: resolved.sources.to_vec(),
+            threads: 1,
+            events: Arc::new(|_: Event| {}),
+            stop: Stop::default(),
+        };
+        let config = &self.manifest.stages[stage].config.stage;
+        match guarded(|| Context::new(setup).enter(&**config)) {
+            Err(Error::Halt(Halt::Missing { step, shares, of })) => Some((step, shares, of)),
+            _ => None,
+        }
+    }
+}
+
+fn told(error: &SourceError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

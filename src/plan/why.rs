@@ -1,0 +1,254 @@
+//! Owns: why a stage runs, told field by field. Compares what is asked for with an earlier record.
+
+use super::{Resolved, Session};
+use crate::record::{Record, read_artifact};
+use pipe_stage::Digest;
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// One reason for a stage to run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// It never ran here.
+    First,
+    /// A setting changed.
+    Config {
+        /// Its path below `with`.
+        field: String,
+        /// What it was.
+        before: String,
+        /// What it is.
+        after: String,
+    },
+    /// Another stage type stands under the name.
+    Type {
+        /// What it was.
+        before: String,
+        /// What it is.
+        after: String,
+    },
+    /// The stage type's results changed with its code.
+    Revision {
+        /// What it was.
+        before: u32,
+        /// What it is.
+        after: u32,
+    },
+    /// An input changed.
+    Input {
+        /// At which port.
+        port: String,
+        /// Which stages it comes from.
+        from: Vec<String>,
+        /// Entries that are not as they were, where both lists are known.
+        changed: Option<u64>,
+        /// Entries there are.
+        of: u64,
+    },
+    /// Source files changed.
+    Sources {
+        /// With other bytes.
+        changed: u64,
+        /// New.
+        added: u64,
+        /// Gone.
+        removed: u64,
+        /// Files there are.
+        of: u64,
+        /// Names of a few of them.
+        examples: Vec<String>,
+    },
+    /// All is as it was, but what was made is gone or damaged.
+    ObjectsGone,
+    /// All is as it was, but the record is gone.
+    RecordGone,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("it has not run before"),
+            Self::Config { field, before, after } => write!(f, "with.{field} {before} -> {after}"),
+            Self::Type { before, after } => write!(f, "uses {before} -> {after}"),
+            Self::Revision { before, after } => write!(f, "revision of the stage type {before} -> {after}"),
+            Self::Input { port, from, changed, of } => {
+                write!(f, "input `{port}` ({}) changed", from.join(", "))?;
+                match changed {
+                    Some(changed) => write!(f, ": {changed} of {of} shards"),
+                    None => Ok(()),
+                }
+            }
+            Self::Sources { changed, added, removed, of, examples } => {
+                let parts = [(changed, "changed"), (added, "new"), (removed, "gone")];
+                let parts: Vec<String> = parts
+                    .iter()
+                    .filter(|(count, _)| **count > 0)
+                    .map(|(count, what)| format!("{count} {what}"))
+                    .collect();
+                write!(f, "sources: {} of {of} files ({})", parts.join(", "), examples.join(", "))
+            }
+            Self::ObjectsGone => f.write_str("what it made is gone from the cache, or damaged"),
+            Self::RecordGone => f.write_str("its record is gone from the cache"),
+        }
+    }
+}
+
+/// Compares; there is always at least one reason.
+pub(super) fn reasons(session: &Session, stage: usize, resolved: &Resolved, before: &Record) -> Vec<Reason> {
+    let kind = session.kind(stage);
+    if before.uses != kind.name {
+        return vec![Reason::Type { before: before.uses.clone(), after: kind.name.to_owned() }];
+    }
+    let mut reasons = Vec::new();
+    if before.revision != kind.revision {
+        reasons.push(Reason::Revision { before: before.revision, after: kind.revision });
+    }
+    let after = &session.manifest.stages[stage].config.essence;
+    let defaults = kind.default_json();
+    let mut see = |field: String, before: String, after: String| {
+        reasons.push(Reason::Config { field, before, after });
+    };
+    differences("", &before.config, after, Some(&defaults), &mut see);
+    reasons.extend(inputs(session, stage, resolved, before));
+    reasons.extend(sources(session, resolved, before));
+    if reasons.is_empty() {
+        reasons.push(Reason::RecordGone);
+    }
+    reasons
+}
+
+/// Walks two configs without defaults; an absent field has its default.
+fn differences(
+    path: &str,
+    before: &Value,
+    after: &Value,
+    default: Option<&Value>,
+    see: &mut impl FnMut(String, String, String),
+) {
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Value::Object(a), Value::Object(b)) => {
+            let fields: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for field in fields {
+                let path = if path.is_empty() { field.clone() } else { format!("{path}.{field}") };
+                let default = default.and_then(|default| default.get(field));
+                match (a.get(field), b.get(field)) {
+                    (Some(a), Some(b)) => differences(&path, a, b, default, see),
+                    // One side is all default: compare field by field with an empty struct.
+                    (Some(only @ Value::Object(_)), None) if default.is_some_and(Value::is_object) => {
+                        differences(&path, only, &Value::Object(Default::default()), default, see);
+                    }
+                    (None, Some(only @ Value::Object(_))) if default.is_some_and(Value::is_object) => {
+                        differences(&path, &Value::Object(Default::default()), only, default, see);
+                    }
+                    (a, b) => {
+                        let shown = |side: Option<&Value>| match (side, default) {
+                            (Some(value), _) => short(value),
+                            (None, Some(default)) => format!("{} (default)", short(default)),
+                            (None, None) => "absent".to_owned(),
+                        };
+                        see(path, shown(a), shown(b));
+                    }
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (position, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{path}[{position}]"), a, b, None, see);
+            }
+        }
+        (a, b) => see(path.to_owned(), short(a), short(b)),
+    }
+}
+
+fn short(value: &Value) -> String {
+    const LENGTH_MAX: usize = 60;
+    let text = match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            let plain = float == 0.0 || (1e-2..1e6).contains(&float.abs());
+            if plain { float.to_string() } else { format!("{float:e}") }
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(LENGTH_MAX) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
+    }
+}
+
+fn inputs(session: &Session, stage: usize, resolved: &Resolved, before: &Record) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (port, after) in &resolved.inputs {
+        let empty = Vec::new();
+        let before = before.inputs.get(port).unwrap_or(&empty);
+        let same = before.len() == after.len()
+            && before.iter().zip(after).all(|(a, (label, digest))| a.label == *label && a.digest == *digest);
+        if same {
+            continue;
+        }
+        let needs = &session.manifest.stages[stage].needs[port];
+        let from = needs.iter().map(|need| session.name(need.stage).to_owned()).collect();
+        let entries = |digests: &mut dyn Iterator<Item = Digest>| {
+            digests
+                .map(|digest| read_artifact(&session.store, &digest).map(|artifact| artifact.entries))
+                .collect::<Option<Vec<_>>>()
+                .map(|entries| entries.concat())
+        };
+        let then = entries(&mut before.iter().map(|input| input.digest));
+        let now = entries(&mut after.iter().map(|(_, digest)| *digest));
+        let known: Option<BTreeSet<_>> =
+            then.map(|then| then.into_iter().map(|entry| entry.content).collect());
+        let of = now.as_ref().map_or(0, |now| now.len() as u64);
+        let changed = known
+            .zip(now)
+            .map(|(known, now)| now.iter().filter(|entry| !known.contains(&entry.content)).count() as u64);
+        reasons.push(Reason::Input { port: port.clone(), from, changed, of });
+    }
+    reasons
+}
+
+fn sources(session: &Session, resolved: &Resolved, before: &Record) -> Option<Reason> {
+    const EXAMPLES_MAX: usize = 3;
+    let listing = before.sources.as_ref().and_then(|blob| session.store.read(blob).ok());
+    if listing.is_none() && resolved.sources.is_empty() {
+        return None;
+    }
+    let listing = String::from_utf8(listing.unwrap_or_default()).ok()?;
+    let mut then: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for line in listing.lines() {
+        let mut fields = line.splitn(3, '\t');
+        if let (Some(digest), Some(source), Some(name)) = (fields.next(), fields.next(), fields.next()) {
+            then.insert((source, name), digest);
+        }
+    }
+    let (mut changed, mut added, mut examples) = (0, 0, Vec::new());
+    for file in resolved.sources.iter() {
+        let count = match then.remove(&(file.source.as_str(), file.name.as_str())) {
+            Some(digest) if digest == file.digest.to_string() => continue,
+            Some(_) => &mut changed,
+            None => &mut added,
+        };
+        *count += 1;
+        examples.push(format!("{}/{}", file.source, file.name));
+    }
+    let removed = then.len() as u64;
+    examples.extend(then.keys().map(|(source, name)| format!("{source}/{name}")));
+    if examples.is_empty() {
+        return None;
+    }
+    let more = examples.len() > EXAMPLES_MAX;
+    examples.truncate(EXAMPLES_MAX);
+    if more {
+        examples.push("…".to_owned());
+    }
+    Some(Reason::Sources { changed, added, removed, of: resolved.sources.len() as u64, examples })
+}

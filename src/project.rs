@@ -1,0 +1,42 @@
+//! Owns: where things are: the project's root, its cache, a manifest's lock file, links to outputs.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// The places that belong to a manifest.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Relative paths in the manifest start here, and commands run here.
+    pub root: PathBuf,
+    /// The cache's folder.
+    pub cache: PathBuf,
+    /// The manifest, as it was named.
+    pub manifest: PathBuf,
+}
+
+impl Project {
+    /// Finds the root: the nearest folder above the manifest that has a `.pipe` or `.git`, else its own.
+    pub fn of(manifest: &Path, cache: Option<&Path>) -> io::Result<Self> {
+        let whole = std::path::absolute(manifest)?;
+        let own = whole.parent().unwrap_or(Path::new("/")).to_owned();
+        let is_root = |folder: &&Path| folder.join(".pipe").is_dir() || folder.join(".git").exists();
+        let root = own.ancestors().find(is_root).map_or(own.clone(), Path::to_owned);
+        let cache = match cache {
+            Some(cache) => std::path::absolute(cache)?,
+            None => root.join(".pipe"),
+        };
+        Ok(Self { root, cache, manifest: manifest.to_owned() })
+    }
+
+    /// The lock file beside the manifest.
+    pub fn lock(&self) -> PathBuf {
+        self.manifest.with_extension("lock")
+    }
+
+    /// The folder of links to what stages made.
+    pub fn out(&self) -> PathBuf {
+        self.root.join("out")
+    }
+}

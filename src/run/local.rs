@@ -1,0 +1,181 @@
+//! Owns: worker processes on this machine: starting, hearing, ending them. Knows no plan.
+
+use super::machine::OomCount;
+use crate::run::machine;
+use command_fds::{CommandFdExt, FdMapping};
+use crossbeam_channel::Sender;
+use pipe_stage::{Error, Event};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{ChildStdin, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a worker's process says, in any order but this: its end comes last.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// An event of the stage.
+    Event(Event),
+    /// The process ended.
+    Ended(Ended),
+}
+
+/// How a process ended, and what it took.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    /// Exit code; `None` if a signal ended it.
+    pub(super) code: Option<i32>,
+    /// The signal that ended it.
+    pub(super) signal: Option<i32>,
+    /// Seconds of processor time.
+    pub(super) cpu_seconds: f64,
+    /// Bytes of memory at its peak.
+    pub(super) memory_peak: u64,
+    /// Whether the system killed something for memory meanwhile.
+    pub(super) out_of_memory: bool,
+}
+
+/// A worker at work. Dropping it ends the process, since its leash ends.
+pub(super) struct Process {
+    /// Its id, which is also its process group's.
+    pub(super) pid: Pid,
+    _leash: ChildStdin,
+    /// When it was started.
+    pub(super) started: Instant,
+}
+
+/// Starts `pipe worker SPEC`. `hear` is called from threads of its own.
+pub(super) fn start(
+    program: &Path,
+    spec: &Path,
+    log: &Path,
+    environment: &[(String, String)],
+    heard: Sender<(usize, Heard)>,
+    stage: usize,
+) -> Result<Process, Error> {
+    let failed = |action: &str, error: &io::Error| Error::io(action, program, error);
+    let log_file = File::create(log).map_err(|error| Error::io("create", log, &error))?;
+    let log_too = log_file.try_clone().map_err(|error| Error::io("create", log, &error))?;
+    let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", &error))?;
+    let mut command = Command::new(program);
+    command.arg("worker").arg(spec).stdin(Stdio::piped()).stdout(log_file).stderr(log_too);
+    command.env("PIPE_EVENTS", "/dev/fd/3").envs(environment.iter().cloned()).process_group(0);
+    // Training allocates and frees the same large buffers at each step: keep them.
+    if std::env::var_os("GLIBC_TUNABLES").is_none() {
+        let tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:\
+                        glibc.malloc.top_pad=67108864";
+        command.env("GLIBC_TUNABLES", tunables);
+    }
+    let mapping = FdMapping { parent_fd: writer.into(), child_fd: 3 };
+    let mapped = command.fd_mappings(vec![mapping]);
+    mapped.map_err(|error| failed("pass a pipe to", &io::Error::other(error)))?;
+    let killed_before = OomCount::now();
+    let started = Instant::now();
+    let mut child = command.spawn().map_err(|error| failed("start", &error))?;
+    drop(command); // and with it our end of the pipe that the child writes to
+    let leash = child.stdin.take().expect("invariant: stdin is piped");
+    let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
+    thread::spawn(move || {
+        listen(reader, &heard, stage);
+        // Waiting reaps the process; its id means nothing afterwards.
+        let ended = wait(child.id(), &killed_before);
+        let _ = heard.send((stage, Heard::Ended(ended)));
+    });
+    Ok(Process { pid, _leash: leash, started })
+}
+
+/// Passes events on until the channel ends; what is no event is passed over.
+fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: usize) {
+    const LINE_MAX: u64 = 16 << 20;
+    let mut reader = BufReader::new(channel);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match (&mut reader).take(LINE_MAX).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        if let Ok(event) = serde_json::from_slice(&line)
+            && heard.send((stage, Heard::Event(event))).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Waits for a child with `wait4`, which tells what it took.
+#[expect(unsafe_code, reason = "std and rustix have no wait4; the call fills two plain structs")]
+fn wait(id: u32, killed_before: &OomCount) -> Ended {
+    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
+    loop {
+        // SAFETY: both pointers are to live, writable structs of the right type.
+        let waited = unsafe { libc::wait4(id as i32, &mut status, 0, &mut usage) };
+        if waited != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+    Ended {
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        memory_peak: usage.ru_maxrss as u64 * unit,
+        out_of_memory: OomCount::now() > *killed_before,
+    }
+}
+
+impl Process {
+    /// Asks to stop: finish shares, save a checkpoint.
+    pub(super) fn ask(&self) {
+        let _ = kill_process(self.pid, Signal::TERM);
+    }
+
+    /// Ends the process and its commands.
+    pub(super) fn kill(&self) {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
+    /// How long it has run.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Ended {
+    /// Explains an end without a last word.
+    pub(super) fn error(&self, log: &Path) -> Error {
+        let mib = |bytes: u64| bytes >> 20;
+        let machine = machine::memory();
+        let refused = || tail(log).contains("memory allocation of");
+        match (self.signal, self.code) {
+            (Some(libc::SIGKILL), _) if self.out_of_memory => {
+                Error::OutOfMemory { peak_mib: mib(self.memory_peak), machine_mib: mib(machine) }
+            }
+            (Some(libc::SIGABRT), _) if refused() => {
+                Error::OutOfMemory { peak_mib: mib(self.memory_peak), machine_mib: mib(machine) }
+            }
+            (Some(signal), _) => {
+                let name = Signal::from_named_raw(signal).map(|signal| format!("{signal:?}"));
+                let name = name.unwrap_or_else(|| signal.to_string());
+                let (peak, machine) = (mib(self.memory_peak), mib(machine));
+                let message =
+                    format!("killed by signal {name}; it had used {peak} MiB of the machine's {machine} MiB");
+                Error::Died { message }
+            }
+            (None, code) => Error::Died { message: format!("exit code {}", code.unwrap_or_default()) },
+        }
+    }
+}
+
+/// Reads the end of a log.
+pub(super) fn tail(log: &Path) -> String {
+    const TAIL_BYTES: usize = 4 << 10;
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
+}

@@ -1,0 +1,80 @@
+//! Owns: what this machine has: cores, memory, GPUs, disk; control groups are heeded.
+
+use crate::record::Machine;
+use std::{fs, path::Path};
+
+/// Cores that this process may use.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Bytes of memory that this process may use: the machine's, or its control group's if that is less.
+pub fn memory() -> u64 {
+    let physical = physical_memory();
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let read = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let limits = [
+        read(&format!("/sys/fs/cgroup/{own}/memory.max")),
+        read("/sys/fs/cgroup/memory.max"),
+        read("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ];
+    limits.into_iter().flatten().fold(physical, u64::min)
+}
+
+#[cfg(target_os = "linux")]
+fn physical_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn physical_memory() -> u64 {
+    use std::process::Command;
+    let told = Command::new("sysctl").args(["-n", "hw.memsize"]).output().ok();
+    let told = told.and_then(|told| String::from_utf8(told.stdout).ok());
+    told.and_then(|told| told.trim().parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// NVIDIA GPUs that this process may use.
+pub fn gpus() -> u32 {
+    if let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") {
+        return visible.split(',').filter(|name| !name.is_empty() && *name != "-1").count() as u32;
+    }
+    let listed = fs::read_dir("/proc/driver/nvidia/gpus").map(|entries| entries.count());
+    listed.unwrap_or(0) as u32
+}
+
+/// Bytes free on a path's file system.
+pub fn disk_free(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    rustix::fs::statvfs(there).ok().map(|stat| stat.f_bavail * stat.f_frsize)
+}
+
+/// Describes this machine for records.
+pub fn describe() -> Machine {
+    Machine {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        cpus: cpus(),
+        memory: memory(),
+    }
+}
+
+/// How many processes the system has killed for memory, here and in our control group.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct OomCount(u64);
+
+impl OomCount {
+    /// The count by now.
+    pub fn now() -> Self {
+        let count = |text: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix("oom_kill ").map(str::to_owned));
+            line.and_then(|number| number.trim().parse::<u64>().ok())
+        };
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().to_owned();
+        let files = [format!("/sys/fs/cgroup/{own}/memory.events"), "/proc/vmstat".to_owned()];
+        Self(files.iter().filter_map(|path| fs::read_to_string(path).ok().and_then(count)).sum())
+    }
+}

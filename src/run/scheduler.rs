@@ -1,0 +1,524 @@
+//! Owns: what starts when. A stage is looked at again whenever something that it needs is done: its key is
+//! made of what really came out, so a stage that made the same bytes again stops the wave there.
+
+use super::{
+    Options, Row, RowOutcome, RunError, RunEvent, Summary,
+    finish::{self, Run},
+    local::{self, Ended, Heard, Process},
+    machine,
+    spec::{Leash, Spec, SpecInput},
+};
+use crate::{
+    manifest::Time,
+    plan::{Resolved, Session},
+    record::Record,
+};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pipe_cache::{Acquire, Lease, Watch};
+use pipe_stage::{Class, Digest, Error, Event, Mode};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Between looks at leases, timeouts and signals.
+const TICK: Duration = Duration::from_millis(200);
+/// How long a stopped stage may take to save its work, unless it says otherwise.
+const GRACE: Duration = Duration::from_secs(60);
+/// Times that a stage may find its inputs changed or damaged before it counts as failed.
+const REPLANS_MAX: u32 = 16;
+
+/// Runs stages, which come in running order with all that they need, and tells `tell` what happens.
+///
+/// `interrupts` gives one message for each time that a person asks to stop.
+pub fn run(
+    session: &mut Session,
+    stages: &[usize],
+    targets: &[usize],
+    options: &Options,
+    interrupts: &Receiver<()>,
+    tell: &mut dyn FnMut(&RunEvent),
+) -> Result<Summary, RunError> {
+    session.store.sweep()?;
+    let (sender, heard) = unbounded();
+    let free = Free {
+        cpus: options.cpus.unwrap_or_else(machine::cpus),
+        memory: machine::memory(),
+        gpus: machine::gpus(),
+        jobs: options.jobs.unwrap_or(usize::MAX),
+    };
+    let states = stages.iter().map(|stage| (*stage, State::Waiting { forced: false })).collect();
+    let mut scheduler = Scheduler {
+        session,
+        stages,
+        targets,
+        free,
+        states,
+        tries: BTreeMap::new(),
+        replans: BTreeMap::new(),
+        sender,
+        run: None,
+        stop: 0,
+        tell,
+    };
+    scheduler.check_sizes()?;
+    loop {
+        scheduler.look()?;
+        scheduler.start()?;
+        if scheduler.is_over() {
+            return Ok(scheduler.summary(options));
+        }
+        crossbeam_channel::select! {
+            recv(heard) -> heard => {
+                if let Ok((stage, heard)) = heard {
+                    scheduler.hear(stage, heard)?;
+                }
+            }
+            recv(interrupts) -> asked => {
+                if asked.is_ok() {
+                    scheduler.interrupt();
+                }
+            }
+            default(TICK) => {}
+        }
+        scheduler.watch_clocks();
+    }
+}
+
+/// What is left of the machine.
+struct Free {
+    cpus: usize,
+    memory: u64,
+    gpus: u32,
+    jobs: usize,
+}
+
+/// Where a stage stands.
+enum State {
+    /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
+    Waiting { forced: bool },
+    /// It has to run.
+    Ready { resolved: Resolved, forced: bool },
+    /// Another run has it in hand.
+    Blocked { resolved: Resolved, forced: bool, watch: Box<Watch> },
+    /// It runs.
+    Running(Box<Running>),
+    /// It is done.
+    Done { key: Digest, record: Box<Record>, ran: bool },
+    /// It failed.
+    Failed { interrupted: bool },
+    /// Something that it needs failed.
+    Skipped,
+}
+
+struct Running {
+    resolved: Resolved,
+    process: Process,
+    lease: Lease,
+    cpus: usize,
+    memory: u64,
+    gpus: u32,
+    forced: bool,
+    /// The last event, which tells how it ended.
+    word: Option<Event>,
+    shares: (u64, u64),
+    killed: Option<Killed>,
+    asked: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+enum Killed {
+    Timeout(Time),
+    Interrupt,
+    LostLease,
+}
+
+struct Scheduler<'a> {
+    session: &'a mut Session,
+    stages: &'a [usize],
+    targets: &'a [usize],
+    free: Free,
+    states: BTreeMap<usize, State>,
+    tries: BTreeMap<usize, u32>,
+    replans: BTreeMap<usize, u32>,
+    sender: Sender<(usize, Heard)>,
+    run: Option<Run>,
+    stop: u32,
+    tell: &'a mut dyn FnMut(&RunEvent),
+}
+
+impl Scheduler<'_> {
+    fn check_sizes(&self) -> Result<(), RunError> {
+        for &stage in self.stages {
+            let asks = &self.session.manifest.stages[stage].resources;
+            let too_small = |asked: String, has: String| RunError::TooSmall {
+                stage: self.session.name(stage).to_owned(),
+                asked,
+                has,
+            };
+            let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+            if let Some(cpus) = asks.cpus.filter(|cpus| cpus.get() as usize > self.free.cpus) {
+                return Err(too_small(format!("cpus: {cpus}"), self.free.cpus.to_string()));
+            }
+            if let Some(memory) = asks.memory.filter(|memory| memory.0 > self.free.memory) {
+                return Err(too_small(format!("memory: {}", mib(memory.0)), mib(self.free.memory)));
+            }
+            if asks.gpus > self.free.gpus {
+                return Err(too_small(format!("gpus: {}", asks.gpus), self.free.gpus.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles every stage whose inputs are known: cached, to run, or skipped.
+    fn look(&mut self) -> Result<(), RunError> {
+        for &stage in self.stages {
+            let State::Waiting { forced } = self.states[&stage] else { continue };
+            let upstream = self.session.graph.upstream(stage);
+            let is = |wanted: fn(&State) -> bool| upstream.iter().any(|stage| wanted(&self.states[stage]));
+            if is(|state| matches!(state, State::Failed { .. } | State::Skipped)) {
+                self.states.insert(stage, State::Skipped);
+                continue;
+            }
+            if is(|state| !matches!(state, State::Done { .. })) {
+                continue;
+            }
+            let made = |stage: usize| match &self.states[&stage] {
+                State::Done { record, .. } => Some(&record.outputs),
+                _ => None,
+            };
+            let resolved = self.session.resolve(stage, made).expect("invariant: all that it needs is done");
+            let record = Record::read(&self.session.store, &resolved.key)?.filter(|_| !forced);
+            let record =
+                record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
+            match record {
+                Some(record) => self.cached(stage, resolved.key, record, false),
+                None => drop(self.states.insert(stage, State::Ready { resolved, forced })),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody wants to see what a stage made, though nothing runs on it.
+    fn is_target(&self, stage: usize) -> bool {
+        match self.targets {
+            [] => self.session.graph.downstream(stage).is_empty(),
+            targets => targets.contains(&stage),
+        }
+    }
+
+    fn cached(&mut self, stage: usize, key: Digest, record: Record, waited: bool) {
+        (self.tell)(&RunEvent::Cached { stage: self.session.name(stage).to_owned(), key, waited });
+        self.states.insert(stage, State::Done { key, record: Box::new(record), ran: false });
+    }
+
+    /// Starts what can be started.
+    fn start(&mut self) -> Result<(), RunError> {
+        for &stage in self.stages {
+            if self.stop > 0 || self.has_failed() {
+                return Ok(());
+            }
+            let waits = matches!(self.states[&stage], State::Ready { .. } | State::Blocked { .. });
+            if !waits || !self.fits(stage) {
+                continue;
+            }
+            let (resolved, forced, mut watch, told) = match self.states.remove(&stage) {
+                Some(State::Ready { resolved, forced }) => {
+                    let watch = Box::new(self.session.store.watch(&resolved.key));
+                    (resolved, forced, watch, false)
+                }
+                Some(State::Blocked { resolved, forced, watch }) => (resolved, forced, watch, true),
+                _ => unreachable!("invariant: checked above"),
+            };
+            // What it reads must be there; whoever made it makes it again.
+            let gone = self.session.not_held(stage, &resolved);
+            if !gone.is_empty() {
+                self.states.insert(stage, State::Waiting { forced });
+                for producer in gone {
+                    self.states.insert(producer, State::Waiting { forced: true });
+                }
+                return self.look();
+            }
+            match watch.poll()? {
+                Acquire::Busy(holder) => {
+                    if !told {
+                        let (stage, holder) = (self.session.name(stage).to_owned(), holder.to_string());
+                        (self.tell)(&RunEvent::Waiting { stage, holder });
+                    }
+                    self.states.insert(stage, State::Blocked { resolved, forced, watch });
+                }
+                Acquire::Held(lease) => {
+                    // Somebody may have finished it between our look and our lease.
+                    let record = Record::read(&self.session.store, &resolved.key)?;
+                    let record = record.filter(|record| record.is_held(&self.session.store));
+                    match record {
+                        Some(record) => {
+                            drop(lease);
+                            self.cached(stage, resolved.key, record, told);
+                            self.look()?;
+                        }
+                        None => self.launch(stage, resolved, forced, lease)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(&self, stage: usize) -> bool {
+        let asks = &self.session.manifest.stages[stage].resources;
+        let cpus = asks.cpus.map_or(1, |cpus| cpus.get() as usize);
+        self.free.jobs > 0
+            && cpus <= self.free.cpus
+            && asks.memory.is_none_or(|memory| memory.0 <= self.free.memory)
+            && asks.gpus <= self.free.gpus
+    }
+
+    fn launch(
+        &mut self,
+        stage: usize,
+        resolved: Resolved,
+        forced: bool,
+        lease: Lease,
+    ) -> Result<(), RunError> {
+        if self.run.is_none() {
+            let run = Run::new(self.session).map_err(RunError::Machine)?;
+            (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
+            self.run = Some(run);
+        }
+        let run = self.run.as_ref().expect("invariant: made above");
+        let name = self.session.name(stage).to_owned();
+        let asks = &self.session.manifest.stages[stage].resources;
+        let cpus = asks.cpus.map_or(self.free.cpus, |cpus| cpus.get() as usize);
+        let (memory, gpus) = (asks.memory.map_or(0, |memory| memory.0), asks.gpus);
+        let input = |(label, digest): &(String, Digest)| SpecInput { label: label.clone(), digest: *digest };
+        let inputs = resolved.inputs.iter();
+        let spec = Spec {
+            version: 1,
+            uses: self.session.kind(stage).name.to_owned(),
+            config: self.session.manifest.stages[stage].config.json.clone(),
+            mode: Mode::Here,
+            inputs: inputs.map(|(port, all)| (port.clone(), all.iter().map(input).collect())).collect(),
+            sources: resolved.sources.to_vec(),
+            cache: self.session.store.root().to_owned(),
+            project: self.session.project.root.clone(),
+            threads: cpus,
+            leash: Leash::Stdin,
+        };
+        let started = run.spec(&name, &spec).and_then(|(spec, log)| {
+            let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;
+            local::start(&program, &spec, &log, &[], self.sender.clone(), stage)
+        });
+        let process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                drop(lease);
+                self.failed(stage, &error);
+                return Ok(());
+            }
+        };
+        let reasons = self.session.work(stage, &resolved)?.reasons;
+        let key = resolved.key;
+        (self.tell)(&RunEvent::Started { stage: name, key, reasons, cpus });
+        self.free.cpus -= cpus;
+        self.free.memory -= memory;
+        self.free.gpus -= gpus;
+        self.free.jobs -= 1;
+        let (word, shares, killed, asked) = (None, (0, 0), None, None);
+        let running =
+            Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, asked };
+        self.states.insert(stage, State::Running(Box::new(running)));
+        Ok(())
+    }
+
+    fn hear(&mut self, stage: usize, heard: Heard) -> Result<(), RunError> {
+        let name = self.session.name(stage).to_owned();
+        let Some(State::Running(running)) = self.states.get_mut(&stage) else { return Ok(()) };
+        match heard {
+            Heard::Event(event @ (Event::Done { .. } | Event::Failed { .. })) => running.word = Some(event),
+            Heard::Event(told) => {
+                if let Event::Step { shares, missing, .. } = &told {
+                    running.shares = (running.shares.0 + missing, running.shares.1 + shares);
+                }
+                (self.tell)(&RunEvent::Told { stage: name, told });
+            }
+            Heard::Ended(ended) => return self.ended(stage, &ended),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, stage: usize, ended: &Ended) -> Result<(), RunError> {
+        let Some(State::Running(running)) = self.states.remove(&stage) else { return Ok(()) };
+        let Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, .. } =
+            *running;
+        self.free.cpus += cpus;
+        self.free.memory += memory;
+        self.free.gpus += gpus;
+        self.free.jobs += 1;
+        // Ends commands that the stage left behind.
+        process.kill();
+        let run = self.run.as_ref().expect("invariant: a stage ran");
+        let log = run.log(self.session.name(stage));
+        let result = match (word, killed) {
+            (_, Some(Killed::Timeout(limit))) => Err(Error::TimedOut { seconds: limit.0 }),
+            (_, Some(Killed::Interrupt)) => Err(Error::Interrupted),
+            (_, Some(Killed::LostLease)) => {
+                Err(Error::Died { message: "its lease was taken over by another run".to_owned() })
+            }
+            (Some(Event::Done { outputs, metrics, instruction_sets }), _) if ended.code == Some(0) => {
+                let seconds = process.elapsed().as_secs_f64();
+                let made = finish::Made { outputs, metrics, instruction_sets, seconds, shares };
+                finish::record(self.session, stage, &resolved, made, ended, &log)
+            }
+            (Some(Event::Failed { error }), _) => Err(error),
+            _ => Err(ended.error(&log)),
+        };
+        drop(lease);
+        match result {
+            Ok(record) => {
+                let row = row(self.session.name(stage), RowOutcome::Ran, Some(&record));
+                (self.tell)(&RunEvent::Finished { stage: self.session.name(stage).to_owned(), row });
+                let key = resolved.key;
+                self.states.insert(stage, State::Done { key, record: Box::new(record), ran: true });
+            }
+            Err(error) => self.mend(stage, error, forced)?,
+        }
+        Ok(())
+    }
+
+    /// Decides what an error asks for: another try, another look, or the end of the stage.
+    fn mend(&mut self, stage: usize, error: Error, forced: bool) -> Result<(), RunError> {
+        let name = self.session.name(stage).to_owned();
+        let replans = self.replans.entry(stage).or_default();
+        let tries = self.tries.entry(stage).or_default();
+        let again = match error.class() {
+            Class::Replan if *replans < REPLANS_MAX && self.stop == 0 => {
+                *replans += 1;
+                if let Error::Damaged { digest } = &error {
+                    self.session.store.discard(digest)?;
+                }
+                if matches!(error, Error::SourceChanged { .. } | Error::Outdated { .. })
+                    && self.session.relist(stage).is_err()
+                {
+                    false
+                } else {
+                    true
+                }
+            }
+            Class::Transient if *tries < self.session.manifest.stages[stage].retry && self.stop == 0 => {
+                *tries += 1;
+                true
+            }
+            _ => false,
+        };
+        if again {
+            (self.tell)(&RunEvent::Again { stage: name, message: error.to_string() });
+            self.states.insert(stage, State::Waiting { forced });
+        } else {
+            self.failed(stage, &error);
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, stage: usize, error: &Error) {
+        let interrupted = matches!(error, Error::Interrupted);
+        self.states.insert(stage, State::Failed { interrupted });
+        if !interrupted {
+            let name = self.session.name(stage).to_owned();
+            let log = self.run.as_ref().map(|run| run.log(&name));
+            let tail = log.as_deref().map(local::tail).unwrap_or_default();
+            (self.tell)(&RunEvent::Failed { stage: name, error: error.clone(), log, tail });
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.states.values().any(|state| matches!(state, State::Failed { .. }))
+    }
+
+    /// The first time asks stages to save their work, the second ends them.
+    fn interrupt(&mut self) {
+        self.stop += 1;
+        if self.stop == 1 {
+            (self.tell)(&RunEvent::Stopping);
+        }
+        for state in self.states.values_mut() {
+            if let State::Running(running) = state {
+                if self.stop == 1 {
+                    running.asked = Some(Instant::now());
+                    running.process.ask();
+                } else {
+                    running.killed = Some(Killed::Interrupt);
+                    running.process.kill();
+                }
+            }
+        }
+    }
+
+    fn watch_clocks(&mut self) {
+        for (stage, state) in &mut self.states {
+            let State::Running(running) = state else { continue };
+            let stage = &self.session.manifest.stages[*stage];
+            let grace = stage.grace.map_or(GRACE, Time::duration);
+            let timeout = stage.timeout.filter(|limit| running.process.elapsed() > limit.duration());
+            let killed = if running.lease.is_lost() {
+                Killed::LostLease
+            } else if running.asked.is_some_and(|asked| asked.elapsed() > grace) {
+                Killed::Interrupt
+            } else if let Some(limit) = timeout {
+                Killed::Timeout(limit)
+            } else {
+                continue;
+            };
+            if running.killed.is_none() {
+                running.killed = Some(killed);
+                running.process.kill();
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let stopped = self.stop > 0 || self.has_failed();
+        !self.states.values().any(|state| match state {
+            State::Running(_) => true,
+            State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } => !stopped,
+            State::Done { .. } | State::Failed { .. } | State::Skipped => false,
+        })
+    }
+
+    fn summary(self, options: &Options) -> Summary {
+        let mut rows = Vec::new();
+        let mut outputs = BTreeMap::new();
+        for &stage in self.stages {
+            let name = self.session.name(stage);
+            rows.push(match &self.states[&stage] {
+                State::Done { key, record, ran } => {
+                    outputs.insert(stage, (*key, record.outputs.clone()));
+                    row(name, if *ran { RowOutcome::Ran } else { RowOutcome::Cached }, Some(record))
+                }
+                State::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
+                State::Failed { .. } => row(name, RowOutcome::Failed, None),
+                _ => row(name, RowOutcome::Skipped, None),
+            });
+        }
+        if let Some(run) = &self.run {
+            run.close(&rows);
+        }
+        if options.is_full {
+            for (&stage, (_, made)) in &outputs {
+                finish::link(self.session, stage, made);
+            }
+        }
+        Summary { rows, outputs, interrupted: self.stop > 0 }
+    }
+}
+
+fn row(stage: &str, outcome: RowOutcome, record: Option<&Record>) -> Row {
+    Row {
+        stage: stage.to_owned(),
+        outcome,
+        seconds: record.map_or(0.0, |record| record.seconds),
+        memory_peak: record.map_or(0, |record| record.memory_peak),
+        output_bytes: record.map_or(0, |record| record.output_bytes),
+        metric: record.and_then(|record| record.main_metric().cloned()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Owns: what a worker is told. A spec is a JSON file; it names digests and folders, and no secret.
+
+use pipe_stage::{Digest, Mode, SourceFile};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// One stage, or one share of one, to be done by `pipe worker`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Revision of this format: 1.
+    pub version: u32,
+    /// Stage type.
+    pub uses: String,
+    /// All of its config, run-time fields too; secrets are placeholders.
+    pub config: Value,
+    /// What to do.
+    pub mode: Mode,
+    /// Artifacts by input port.
+    pub inputs: BTreeMap<String, Vec<SpecInput>>,
+    /// The listing that the plan saw, so that no worker lists or hashes again.
+    pub sources: Vec<SourceFile>,
+    /// The cache's folder.
+    pub cache: PathBuf,
+    /// The folder that relative paths start from, and that commands run in.
+    pub project: PathBuf,
+    /// Threads to use.
+    pub threads: usize,
+    /// When the worker has to end by itself.
+    pub leash: Leash,
+}
+
+/// An artifact at an input port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpecInput {
+    /// Key of a map in `needs`; empty otherwise.
+    #[serde(default)]
+    pub label: String,
+    /// Name of the stage that made it: what a command's environment calls it in messages.
+    pub digest: Digest,
+}
+
+/// What tells a worker that its engine is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leash {
+    /// The end of stdin.
+    Stdin,
+    /// Nothing: whoever started it ends it.
+    None,
+}
+
+impl Spec {
+    /// Reads a spec file.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read the spec `{}`: {error}", path.display()))?;
+        let spec: Self = serde_json::from_str(&text)
+            .map_err(|error| format!("`{}` is no spec: {error}", path.display()))?;
+        match spec.version {
+            1 => Ok(spec),
+            version => Err(format!("`{}` has version {version}, this is for 1", path.display())),
+        }
+    }
+}

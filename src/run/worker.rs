@@ -1,0 +1,127 @@
+//! Owns: the process in which a stage runs. Reads a spec, enters the stage, tells events, ends.
+//!
+//! It is on a leash: when stdin ends, its engine is gone, and it takes its process group with it.
+
+use super::spec::{Leash, Spec};
+use crate::stage_type::StageType;
+use pipe_stage::{Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store};
+use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+/// Does what a spec says. Returns the process's exit code: 0 done, 1 failed, 2 the call is wrong.
+pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
+    let spec = match Spec::read(spec) {
+        Ok(spec) => spec,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return 2;
+        }
+    };
+    let events = events();
+    let stop = Stop::default();
+    listen(&stop);
+    if spec.leash == Leash::Stdin {
+        hold_leash();
+    }
+    match run(&spec, types, events.clone(), stop) {
+        Ok(Outcome { outputs, metrics, instruction_sets }) => {
+            events.emit(Event::Done { outputs, metrics, instruction_sets });
+            0
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            if let Error::Input { help: Some(help), .. } = &error {
+                eprintln!("help: {help}");
+            }
+            events.emit(Event::Failed { error });
+            1
+        }
+    }
+}
+
+fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<Outcome, Error> {
+    let kind = types.iter().find(|kind| kind.name == spec.uses);
+    let kind = kind.ok_or_else(|| Error::input(format!("this program has no stage type `{}`", spec.uses)))?;
+    let stage = kind.configure(&spec.config).map_err(Error::input)?;
+    let store = Store::open(&spec.cache)?;
+    let mut inputs = BTreeMap::new();
+    for (port, artifacts) in &spec.inputs {
+        let open = |input: &super::spec::SpecInput| -> Result<InputArtifact, Error> {
+            let bytes = store.artifact(&input.digest)?;
+            let artifact = Artifact::from_bytes(&bytes).ok_or(Error::Damaged { digest: input.digest })?;
+            Ok(InputArtifact { label: input.label.clone(), digest: input.digest, artifact })
+        };
+        inputs.insert(port.clone(), artifacts.iter().map(open).collect::<Result<Vec<_>, _>>()?);
+    }
+    let setup = Setup {
+        store,
+        name: kind.name.to_owned(),
+        revision: kind.revision,
+        mode: spec.mode,
+        inputs,
+        sources: spec.sources.clone(),
+        threads: spec.threads,
+        events,
+        stop,
+    };
+    std::env::set_current_dir(&spec.project).map_err(|error| Error::io("enter", &spec.project, &error))?;
+    guarded(|| Context::new(setup).enter(&*stage))
+}
+
+/// Runs a stage's code; its panic becomes an error.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Error::Panic { message: text.unwrap_or("no message; see the log").to_owned() })
+    })
+}
+
+/// Writes events to the channel that `PIPE_EVENTS` names, one JSON object a line.
+fn events() -> Events {
+    let channel = std::env::var_os("PIPE_EVENTS");
+    let file = channel.and_then(|path| OpenOptions::new().append(true).open(path).ok());
+    let file: Mutex<Option<File>> = Mutex::new(file);
+    Arc::new(move |event: Event| {
+        let mut line = serde_json::to_vec(&event).expect("invariant: an event is plain data");
+        line.push(b'\n');
+        if let Some(file) = &mut *file.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            // An engine that no longer listens is on its way out, and so are we.
+            let _ = file.write_all(&line);
+        }
+    })
+}
+
+/// SIGTERM and SIGINT ask to stop; the second one means at once.
+fn listen(stop: &Stop) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+    let stop = stop.clone();
+    thread::spawn(move || {
+        for (count, _) in signals.forever().enumerate() {
+            if count == 0 { stop.ask() } else { stop.now() }
+        }
+    });
+}
+
+/// Ends the process group, commands included, when stdin ends.
+fn hold_leash() {
+    thread::spawn(|| {
+        let mut byte = [0];
+        while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
+        // The engine makes every worker the leader of a group of its own.
+        let own = Pid::from_raw(std::process::id() as i32);
+        if own == Some(getpgrp()) {
+            let _ = kill_process_group(getpgrp(), Signal::KILL);
+        }
+        std::process::exit(1);
+    });
+}

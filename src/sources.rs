@@ -1,0 +1,253 @@
+//! Owns: files outside the cache: which there are, and their digests. Knows no stage.
+//!
+//! Files are watched by size, mtime, ctime and inode, and hashed when in doubt. A stamp is in doubt when
+//! the file changed so shortly before it was looked at that a later change might leave the same stamp
+//! (git's racy rule). Stamps are per machine, since inodes and clocks are:
+//!
+//! ```text
+//! stamps/HASH      HASH is of machine, root and globs; lines of
+//!                  size, mtime ns, ctime ns, inode, digest, name; then the BLAKE3 of all before it
+//! ```
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use pipe_stage::{Digest, SourceFile, SourceRequest};
+use rayon::prelude::*;
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Why the files of a request cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing there.
+    #[error("nothing found for `{}` in `{}`", request.source, request.root.display())]
+    NothingFound {
+        /// What was asked for.
+        request: Box<SourceRequest>,
+    },
+    /// A pattern is not one.
+    #[error("`{glob}` is not a glob: {message}")]
+    BadGlob {
+        /// Which.
+        glob: String,
+        /// Why.
+        message: String,
+        /// Where in the config.
+        field: String,
+    },
+    /// More than can be meant.
+    #[error("more than {FILES_MAX} files below `{}`", root.display())]
+    TooMany {
+        /// Where.
+        root: PathBuf,
+    },
+    /// A name that cannot be written down.
+    #[error("the name of `{}` is not UTF-8, or holds a line break", path.display())]
+    BadName {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The system said no.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+const FILES_MAX: usize = 10_000_000;
+const DEPTH_MAX: usize = 128;
+/// A file that changed less than this before it was looked at is hashed again next time.
+const RACY_NANOSECONDS: i128 = 2_000_000_000;
+
+/// A file as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    mtime: i128,
+    ctime: i128,
+    inode: u64,
+}
+
+struct Seen {
+    /// Relative to the root; empty if the root is the file.
+    name: String,
+    file: SourceFile,
+    stamp: Stamp,
+    hashed: bool,
+}
+
+/// Lists and hashes what a request names, in name order.
+///
+/// `stamps` is the folder of stamps; `None` hashes everything and remembers nothing.
+pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<SourceFile>, SourceError> {
+    let now = nanoseconds(SystemTime::now());
+    let mut names = walk(request)?;
+    if names.is_empty() {
+        return Err(SourceError::NothingFound { request: Box::new(request.clone()) });
+    }
+    names.par_sort();
+    let memory = stamps.map(|folder| folder.join(Digest::of(identity(request).as_bytes()).to_string()));
+    let known = memory.as_deref().map(remembered).unwrap_or_default();
+    let look = |name: String| -> Result<Seen, SourceError> {
+        let path = if name.is_empty() { request.root.clone() } else { request.root.join(&name) };
+        let fail = |source| SourceError::Read { path: path.clone(), source };
+        let stamp = stamp(&path).map_err(fail)?;
+        let trusted = known.get(&name).filter(|(before, _)| *before == stamp).map(|(_, digest)| *digest);
+        let digest = trusted.map_or_else(|| hash(&path).map_err(fail), Ok)?;
+        let shown = if name.is_empty() { file_name(&path) } else { name.clone() };
+        let file = SourceFile { source: request.source.clone(), name: shown, digest, size: stamp.size, path };
+        Ok(Seen { name, file, stamp, hashed: trusted.is_none() })
+    };
+    let seen: Vec<_> = names.into_par_iter().with_min_len(32).map(look).collect::<Result<_, _>>()?;
+    let changed = seen.iter().any(|seen| seen.hashed) || seen.len() != known.len();
+    if let Some(memory) = memory.filter(|_| changed) {
+        // Without this memory the next plan hashes again; it is no reason to fail.
+        let _ = remember(&memory, &seen, now);
+    }
+    Ok(seen.into_iter().map(|seen| seen.file).collect())
+}
+
+fn identity(request: &SourceRequest) -> String {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{machine}\n{host}\n{}\n{:?}\n{:?}", request.root.display(), request.include, request.exclude)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Returns names relative to the root; the one name `""` if the root is a file.
+fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
+    let (include, exclude) = (globs(&request.include, request)?, globs(&request.exclude, request)?);
+    if request.root.is_file() {
+        return Ok(vec![String::new()]);
+    }
+    let (mut names, mut folders) = (Vec::new(), vec![(request.root.clone(), String::new(), 0)]);
+    while let Some((folder, prefix, depth)) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(SourceError::Read { path: folder, source }),
+            Ok(entries) => entries,
+        };
+        for entry in entries {
+            let fail = |source| SourceError::Read { path: folder.clone(), source };
+            let entry = entry.map_err(fail)?;
+            let Some(own) =
+                entry.file_name().to_str().filter(|name| !name.contains(['\n', '\t'])).map(str::to_owned)
+            else {
+                return Err(SourceError::BadName { path: entry.path() });
+            };
+            let name = if prefix.is_empty() { own } else { format!("{prefix}/{own}") };
+            let mut kind = entry.file_type().map_err(fail)?;
+            if kind.is_symlink() {
+                // A link to a folder is not followed (loops); one to a file is that file.
+                match fs::metadata(entry.path()) {
+                    Ok(target) if target.is_file() => kind = target.file_type(),
+                    _ => continue,
+                }
+            }
+            if kind.is_dir() && depth < DEPTH_MAX {
+                folders.push((entry.path(), name, depth + 1));
+            } else if kind.is_file()
+                && (request.include.is_empty() || include.is_match(&name))
+                && !exclude.is_match(&name)
+            {
+                names.push(name);
+                if names.len() > FILES_MAX {
+                    return Err(SourceError::TooMany { root: request.root.clone() });
+                }
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, SourceError> {
+    let bad = |glob: &str, error: &globset::Error| SourceError::BadGlob {
+        glob: glob.to_owned(),
+        message: error.kind().to_string(),
+        field: request.field.clone(),
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+        set.add(glob.map_err(|error| bad(pattern, &error))?);
+    }
+    set.build().map_err(|error| bad(&patterns.join(" "), &error))
+}
+
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let data = fs::metadata(path)?;
+    let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    Ok(Stamp {
+        size: data.len(),
+        mtime: time(data.mtime(), data.mtime_nsec()),
+        ctime: time(data.ctime(), data.ctime_nsec()),
+        inode: data.ino(),
+    })
+}
+
+fn hash(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            read => drop(hasher.update(&buffer[..read])),
+        }
+    }
+}
+
+fn remembered(path: &Path) -> HashMap<String, (Stamp, Digest)> {
+    let parse = |line: &str| -> Option<(String, (Stamp, Digest))> {
+        let mut fields = line.splitn(6, '\t');
+        let stamp = Stamp {
+            size: fields.next()?.parse().ok()?,
+            mtime: fields.next()?.parse().ok()?,
+            ctime: fields.next()?.parse().ok()?,
+            inode: fields.next()?.parse().ok()?,
+        };
+        let digest = fields.next()?.parse().ok()?;
+        Some((fields.next()?.to_owned(), (stamp, digest)))
+    };
+    let Ok(text) = fs::read_to_string(path) else { return HashMap::new() };
+    // The file is not synced when written: trust it only whole.
+    let whole = text
+        .trim_end()
+        .rsplit_once('\n')
+        .filter(|(body, sum)| Digest::of(body.as_bytes()).to_string() == *sum);
+    whole.map(|(body, _)| body.lines().filter_map(parse).collect()).unwrap_or_default()
+}
+
+fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
+    let mut body = String::with_capacity(seen.len() * 160);
+    for Seen { name, file, stamp, .. } in seen {
+        let racy = stamp.mtime.max(stamp.ctime) > now - RACY_NANOSECONDS;
+        if racy {
+            continue;
+        }
+        let Stamp { size, mtime, ctime, inode } = stamp;
+        body += &format!("{size}\t{mtime}\t{ctime}\t{inode}\t{}\t{name}\n", file.digest);
+    }
+    let body = body.trim_end();
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fs::write(fresh.path(), format!("{body}\n{}\n", Digest::of(body.as_bytes())))?;
+    fresh.persist(path)?;
+    Ok(())
+}
+
+fn nanoseconds(time: SystemTime) -> i128 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+}

@@ -1,0 +1,88 @@
+//! Owns: a run in plain lines, for logs and pipes.
+
+use super::units::{figure, seconds};
+use crate::run::RunEvent;
+use pipe_stage::Event;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Progress is told this often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Writes a line for each thing worth one.
+#[derive(Debug, Default)]
+pub struct Lines {
+    said: BTreeMap<String, Instant>,
+    loss: BTreeMap<String, String>,
+}
+
+impl Lines {
+    pub(super) fn tell(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Told { stage, told } => self.told(stage, told),
+            other => {
+                if let Some(line) = line(other) {
+                    eprintln!("{line}");
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, stage: &str, event: &Event) {
+        match event {
+            Event::Step { step, shares, missing } => {
+                eprintln!("{stage}: {step}, {missing} of {shares} shares")
+            }
+            Event::Note { message } => eprintln!("{stage}: {message}"),
+            Event::Metric { name, step, value } => {
+                self.loss.insert(stage.to_owned(), format!("; {name} {} at {step}", figure(*value)));
+            }
+            Event::Progress { unit, done, total } => {
+                let said = self.said.entry(stage.to_owned()).or_insert_with(Instant::now);
+                if said.elapsed() >= TOLD_EVERY {
+                    *said = Instant::now();
+                    let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+                    let loss = self.loss.get(stage).map_or("", String::as_str);
+                    eprintln!("{stage}: {done}{total} {unit}{loss}");
+                }
+            }
+            Event::Share { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+        }
+    }
+}
+
+/// The line for an event that is not a stage's own.
+pub(super) fn line(event: &RunEvent) -> Option<String> {
+    Some(match event {
+        RunEvent::Began { folder } => format!("logs in {}", folder.display()),
+        RunEvent::Cached { waited: false, .. } | RunEvent::Told { .. } => return None,
+        RunEvent::Cached { stage, .. } => format!("{stage}: made by another run"),
+        RunEvent::Started { stage, reasons, .. } => {
+            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+            format!("{stage}: runs, because {}", reasons.join("; "))
+        }
+        RunEvent::Waiting { stage, holder } => format!("{stage}: waits for {holder}, which has it in hand"),
+        RunEvent::Again { stage, message } => format!("{stage}: again, because {message}"),
+        RunEvent::Finished { stage, row } => format!("{stage}: done in {}", seconds(row.seconds)),
+        RunEvent::Failed { stage, error, log, tail } => {
+            let mut text = format!("error: stage `{stage}` failed: {error}");
+            if let pipe_stage::Error::Input { help: Some(help), .. } = error {
+                text += &format!("\n  help: {help}");
+            }
+            if let pipe_stage::Error::DiskFull { .. } = error {
+                text += "\n  help: make space and run again; what is finished is kept";
+            }
+            let last: Vec<&str> = tail.lines().rev().take(12).collect();
+            last.iter().rev().for_each(|line| text += &format!("\n  | {line}"));
+            if let Some(log) = log {
+                text += &format!("\n  log: {}", log.display());
+            }
+            text
+        }
+        RunEvent::Stopping => {
+            "stopping: running shares are finished and saved; once more stops now".to_owned()
+        }
+    })
+}

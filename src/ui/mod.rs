@@ -1,0 +1,91 @@
+//! Owns: what people see. Events in; a terminal, plain lines or JSON lines out. Decides nothing.
+
+mod bars;
+
+mod lines;
+
+mod table;
+
+pub mod units;
+
+use crate::run::{RunEvent, Summary};
+use bars::Bars;
+use std::io::{IsTerminal, Write};
+pub use table::{Cell, table};
+
+/// How a command talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Data and events as JSON.
+    pub json: bool,
+    /// Whether stderr is a terminal that takes colours and moving bars.
+    pub terminal: bool,
+    /// Whether stdout takes colours.
+    pub colour: bool,
+}
+
+impl Style {
+    /// Looks at the terminal, `NO_COLOR` and `TERM`.
+    pub fn new(json: bool) -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !plain;
+        Self { json, terminal, colour: std::io::stdout().is_terminal() && !plain }
+    }
+}
+
+/// Draws a run while it goes on.
+pub enum Progress {
+    /// Moving bars on stderr.
+    Bars(Bars),
+    /// A line for each thing worth one, on stderr.
+    Lines(lines::Lines),
+    /// Every event as a JSON object a line, on stdout.
+    Json,
+}
+
+impl Progress {
+    /// Chooses by the style.
+    pub fn new(style: Style) -> Self {
+        match style {
+            Style { json: true, .. } => Self::Json,
+            Style { terminal: true, .. } => Self::Bars(Bars::default()),
+            _ => Self::Lines(lines::Lines::default()),
+        }
+    }
+
+    /// Draws an event.
+    pub fn tell(&mut self, event: &RunEvent) {
+        match self {
+            Self::Bars(bars) => bars.tell(event),
+            Self::Lines(lines) => lines.tell(event),
+            Self::Json => print(&json(&serde_json::json!({ "version": 1, "run": event }))),
+        }
+    }
+
+    /// Draws the end.
+    pub fn end(self, summary: &Summary) {
+        match self {
+            Self::Json => print(&json(&serde_json::json!({ "version": 1, "summary": summary.rows }))),
+            Self::Bars(bars) => {
+                bars.clear();
+                eprint!("{}", table::summary(summary));
+            }
+            Self::Lines(_) => eprint!("{}", table::summary(summary)),
+        }
+    }
+}
+
+/// Writes data to stdout; a reader that went away ends the program quietly.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let ended = if text.ends_with('\n') { "" } else { "\n" };
+    if out.write_all(text.as_bytes()).and_then(|()| out.write_all(ended.as_bytes())).is_err() {
+        std::process::exit(141);
+    }
+}
+
+/// One line of JSON.
+pub fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("invariant: what is shown is plain data")
+}

@@ -1,0 +1,72 @@
+//! Owns: how times, sizes and figures are written for people.
+
+/// `0.2 s`, `41 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// `812 B`, `3.4 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if size < 1024.0 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, next);
+    }
+    if size < 10.0 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
+}
+
+/// `4,247`, `0.4213`, `25.61`.
+pub fn figure(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return count(value as i64);
+    }
+    match value.abs() {
+        size if size >= 1000.0 => count(value.round() as i64),
+        size if size >= 10.0 => format!("{value:.2}"),
+        size if size >= 1e-3 => format!("{value:.4}"),
+        _ => format!("{value:.3e}"),
+    }
+}
+
+fn count(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.char_indices() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_fit_the_size() {
+        assert_eq!(
+            [seconds(0.21), seconds(41.4), seconds(200.0), seconds(7500.0)],
+            ["0.2 s", "41 s", "3 min 20 s", "2 h 5 min"]
+        );
+        assert_eq!([bytes(812), bytes(3_565_158), bytes(34 << 30)], ["812 B", "3.4 MiB", "34 GiB"]);
+        assert_eq!(
+            [figure(4247.0), figure(-12.345), figure(0.42134), figure(1e-7)],
+            ["4,247", "-12.35", "0.4213", "1.000e-7"]
+        );
+    }
+}
