@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// What a page holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Title, without the name of the site.
+    /// Title as the page gives it.
     pub title: String,
     /// Main content as light Markdown; code blocks are verbatim.
     pub text: String,
@@ -90,13 +90,14 @@ impl Refusal {
 pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
     let scanned = look_at(bytes, limits)?;
     let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned.html)));
-    let (title, content) = article.unwrap_or(None).ok_or(Refusal::Failed)?;
+    let content = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
     let text = blocks::text_of(&content);
     if text.trim().is_empty() {
         return Err(Refusal::NoContent);
     }
     let language = scanned.language.split(['-', '_']).next().unwrap_or_default().trim().to_ascii_lowercase();
-    Ok(Page { title: title.trim().to_owned(), text, language, canonical: scanned.canonical })
+    let title = blocks::unescape(&scanned.title).split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok(Page { title, text, language, canonical: scanned.canonical })
 }
 
 /// Sees what a page is without extracting anything, as quick as reading it.
@@ -150,10 +151,70 @@ fn is_binary(bytes: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) || (!marked && head.contains(&0))
 }
 
-/// Title and markup of the main content.
-fn main_content(html: &str) -> Option<(String, String)> {
+/// Markup of the main content.
+fn main_content(html: &str) -> Option<String> {
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::new(html, None, Some(config)).ok()?;
-    let article = readability.parse().ok()?;
-    Some((article.title, article.content.to_string()))
+    Some(readability.parse().ok()?.content.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(html: &str) -> Result<String, Refusal> {
+        extract(html.as_bytes(), Limits::default()).map(|page| page.text)
+    }
+
+    const PROSE: &str = "<p>Ownership is a set of rules that govern how a program manages memory, and all programs \
+        have to manage the way they use it while running. Some languages have garbage collection.</p>";
+
+    #[test]
+    fn takes_the_content_and_leaves_the_site() {
+        let page = format!(
+            "<html lang=\"en-GB\"><head><title>Own &amp; lend - Site</title></head><body><nav><a href=/>Home</a></nav>\
+             <div class=content><h1 class=header>Own</h1>{PROSE}<pre><code class=language-rust>fn f() {{\n    1\n}}\n</code>\
+             </pre>{PROSE}</div><footer>Imprint</footer></body></html>"
+        );
+        let page = extract(page.as_bytes(), Limits::default()).unwrap();
+        assert_eq!((page.title.as_str(), page.language.as_str()), ("Own & lend - Site", "en"));
+        assert!(page.text.starts_with("## Own\n\nOwnership is"), "{}", page.text);
+        assert!(page.text.contains("```rust\nfn f() {\n    1\n}\n```"), "{}", page.text);
+        assert!(!page.text.contains("Home") && !page.text.contains("Imprint"), "{}", page.text);
+    }
+
+    #[test]
+    fn refuses_what_is_no_page() {
+        assert_eq!(text(" \n"), Err(Refusal::Empty));
+        assert_eq!(text("<html><body></body></html>"), Err(Refusal::NoContent));
+        assert_eq!(extract(b"\x89PNG\r\n", Limits::default()), Err(Refusal::Binary));
+        assert_eq!(extract(b"<p>a\0b", Limits::default()), Err(Refusal::Binary));
+        let limits = Limits { bytes_max: 10, nodes_max: 2 };
+        assert_eq!(extract(b"<p>more than ten", limits), Err(Refusal::TooLarge(16)));
+        assert_eq!(extract(b"<b><b><b>x", limits), Err(Refusal::TooManyNodes(2)));
+        let redirect = "<meta http-equiv=refresh content=\"0;URL=a.html\"><p>Moved</p>";
+        assert_eq!(text(redirect), Err(Refusal::Redirect("a.html".into())));
+    }
+
+    #[test]
+    fn hostile_pages_end_in_time() {
+        const SECONDS_MAX: u64 = 20; // far above what they take, far below what unbounded parsing takes
+        let nested = |tag: &str, count: usize| format!("{}x{PROSE}", format!("<{tag}>").repeat(count));
+        let pages = [
+            nested("div", 300_000),
+            nested("b", 300_000),
+            nested("table><tr><td", 100_000),
+            nested("a href=x", 300_000),
+            nested("p", 300_000),
+            format!("<p {}>{PROSE}", (0..500_000).map(|n| format!("a{n}=1 ")).collect::<String>()),
+            "<p>a</p></x></div>".repeat(100_000),
+            format!("<table>{}</table>", "<tr><td>x".repeat(100_000)),
+        ];
+        for page in pages {
+            let began = std::time::Instant::now();
+            let _ = text(&page);
+            let start: String = page.chars().take(30).collect();
+            assert!(began.elapsed().as_secs() < SECONDS_MAX, "{start} took {:?}", began.elapsed());
+        }
+    }
 }

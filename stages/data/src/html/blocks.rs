@@ -229,7 +229,9 @@ impl Writer {
         self.balance_inline_code();
         let line = std::mem::take(&mut self.line);
         let line = line.trim();
-        if line.is_empty() {
+        // Dots and bars between links that are gone.
+        if line.chars().all(|c| matches!(c, ' ' | '·' | '•' | '|' | '§' | '¶' | '/' | '‹' | '›' | '«' | '»'))
+        {
             return;
         }
         let prefix = std::mem::take(&mut self.prefix);
@@ -422,8 +424,8 @@ fn value_of<'t>(attributes: &'t str, name: &str) -> &'t str {
     attributes.match_indices(' ').find_map(|(at, _)| value(at)).unwrap_or_default()
 }
 
-/// Resolves the five references that serialising makes.
-fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
+/// Resolves character references: the five that serialising makes, and numbers.
+pub(super) fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains('&') {
         return text.into();
     }
@@ -432,15 +434,30 @@ fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        const REFERENCES: [(&str, char); 5] =
-            [("&lt;", '<'), ("&gt;", '>'), ("&nbsp;", '\u{a0}'), ("&quot;", '"'), ("&amp;", '&')];
-        let found = REFERENCES.iter().find(|(reference, _)| rest.starts_with(reference));
-        let (length, c) = found.map_or((1, '&'), |(reference, c)| (reference.len(), *c));
+        let (length, c) = reference(rest).unwrap_or((1, '&'));
         out.push(c);
         rest = &rest[length..];
     }
     out.push_str(rest);
     out.into()
+}
+
+fn reference(text: &str) -> Option<(usize, char)> {
+    const LENGTH_MAX: usize = 10;
+    let end = text.bytes().take(LENGTH_MAX).position(|byte| byte == b';')?;
+    let c = match &text[1..end] {
+        "lt" => '<',
+        "gt" => '>',
+        "nbsp" => '\u{a0}',
+        "quot" => '"',
+        "amp" => '&',
+        number => {
+            let number = number.strip_prefix('#')?;
+            let hexadecimal = number.strip_prefix(['x', 'X']).map(|digits| u32::from_str_radix(digits, 16));
+            char::from_u32(hexadecimal.unwrap_or_else(|| number.parse()).ok()?)?
+        }
+    };
+    Some((end + 1, c))
 }
 
 #[cfg(test)]

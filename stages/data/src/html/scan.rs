@@ -63,11 +63,12 @@ const KEPT: &[&str] = &[
     "content",
     "datetime",
 ];
-/// Classes of controls that documentation generators put into the text: "Expand description" (rustdoc), "[edit]"
-/// (MediaWiki), text for screen readers.
-const CONTROLS: &[&str] = &["hideme", "mw-editsection", "sr-only", "visually-hidden", "noprint"];
+/// Classes of controls that documentation generators put into the text: "Expand description" and versions
+/// (rustdoc), "[edit]" (MediaWiki), text for screen readers.
+const CONTROLS: &[&str] =
+    &["hideme", "rightside", "since", "mw-editsection", "sr-only", "visually-hidden", "noprint"];
 /// Classes of links that are controls: "Source" and "§" (rustdoc), permanent links (Sphinx).
-const CONTROL_LINKS: &[&str] = &["src", "srclink", "anchor", "headerlink", "tooltip"];
+const CONTROL_LINKS: &[&str] = &["src", "srclink", "anchor", "doc-anchor", "headerlink", "tooltip"];
 
 /// What the scan found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub(super) struct TooManyNodes;
 
 /// Scans a page in time proportional to its length.
 pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes> {
-    let mut scan = Scan { out: Scanned::default(), open: Vec::new(), dropping: 0 };
+    let mut scan = Scan { out: Scanned::default(), open: Vec::new(), dropping: 0, mains: Vec::new() };
     scan.out.html.reserve(page.len());
     let mut rest = page;
     let mut nodes = 0;
@@ -126,6 +127,7 @@ pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes
         }
     }
     scan.text(rest);
+    scan.keep_main();
     Ok(scan.out)
 }
 
@@ -134,6 +136,8 @@ struct Scan<'p> {
     open: Vec<Open<'p>>,
     /// Open elements that are dropped with their content.
     dropping: usize,
+    /// Where the content of each `<main>` starts and ends in what was written.
+    mains: Vec<(usize, usize)>,
 }
 
 struct Open<'p> {
@@ -150,12 +154,10 @@ impl<'p> Scan<'p> {
         }
     }
 
+    /// A title is noted and not passed on: extractors remove headings that repeat it.
     fn raw(&mut self, name: &str, text: &str) {
-        if name == "title" && self.dropping == 0 {
-            if self.out.title.is_empty() {
-                self.out.title = text.chars().take(VALUE_BYTES_MAX).collect();
-            }
-            self.out.html.push_str(&text.replace('<', "&lt;"));
+        if name == "title" && self.dropping == 0 && self.out.title.is_empty() {
+            self.out.title = text.chars().take(VALUE_BYTES_MAX).collect();
         }
     }
 
@@ -172,6 +174,9 @@ impl<'p> Scan<'p> {
         let written = self.dropping == 0 && !dropped && self.open.len() < DEPTH_MAX && !tag.is("plaintext");
         if written {
             tag.write(&mut self.out.html);
+            if tag.is("main") {
+                self.mains.push((self.out.html.len(), usize::MAX));
+            }
         } else if self.dropping == 0 {
             self.out.html.push(' ');
         }
@@ -193,9 +198,22 @@ impl<'p> Scan<'p> {
         let Some(open) = self.open.pop() else { return };
         self.dropping -= usize::from(open.dropped);
         if open.written && self.dropping == 0 {
+            if open.name.eq_ignore_ascii_case("main")
+                && let Some(main) = self.mains.last_mut()
+            {
+                main.1 = main.1.min(self.out.html.len());
+            }
             self.out.html.push_str("</");
             self.out.html.push_str(open.name);
             self.out.html.push('>');
+        }
+    }
+
+    /// A page with one `<main>` says itself where its content is.
+    fn keep_main(&mut self) {
+        if let [(start, end)] = self.mains[..] {
+            self.out.html.truncate(end);
+            self.out.html.drain(..start);
         }
     }
 
@@ -276,7 +294,9 @@ impl<'p> Tag<'p> {
     fn write(&self, out: &mut String) {
         out.push('<');
         out.push_str(self.name);
-        let kept = |name: &str| KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
+        // Extractors take headings of the class `header` for those of the site.
+        let heading = matches!(self.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);
+        let kept = |name: &str| !heading && KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
         for (name, value) in &self.attributes {
             if kept(name) && value.len() <= VALUE_BYTES_MAX {
                 out.push(' ');
@@ -373,6 +393,13 @@ mod tests {
         assert_eq!(found.matches("<div>").count(), DEPTH_MAX);
         assert_eq!(found.matches("</div>").count(), DEPTH_MAX);
         assert!(found.contains("deep") && found.ends_with("<p>after</p>"));
+    }
+
+    #[test]
+    fn keeps_what_the_page_calls_main() {
+        assert_eq!(html("<p>site</p><main><p>text</p></main><p>help</p>"), "<p>text</p>");
+        assert_eq!(html("<main>a</main><main>b</main>"), "<main>a</main><main>b</main>");
+        assert_eq!(html("x<main>never ended"), "never ended");
     }
 
     #[test]
