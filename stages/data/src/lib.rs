@@ -6,6 +6,8 @@
 pub mod documents;
 pub mod html;
 pub mod segment;
+pub mod repair;
+pub mod language;
 
 pub mod pattern;
 

@@ -289,7 +289,12 @@ impl Writer {
         self.tight = self.rows > 0;
         self.open_block();
         self.rows += 1;
-        self.out.push_str(&format!("| {} |\n", row.cells.join(" | ")));
+        for cell in &row.cells {
+            self.out.push_str(if cell.is_empty() { "|" } else { "| " });
+            self.out.push_str(cell);
+            self.out.push(' ');
+        }
+        self.out.push_str("|\n");
         if self.rows == 1 && row.heads == row.cells.len() {
             self.out.push_str(&format!("|{}\n", " --- |".repeat(row.cells.len())));
         }

@@ -1,0 +1,166 @@
+//! Which language a text is in: whatlang on its prose. Code and inline code are left out, since names of
+//! programs are in no language. The score is kept beside the code, so that a filter can be moved later.
+
+use crate::segment::{Line, lines};
+use whatlang::Lang;
+
+/// A language with the detector's confidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detected {
+    /// ISO 639-1 code; ISO 639-3 where there is none.
+    pub code: &'static str,
+    /// Confidence, 0 to 1.
+    pub score: f64,
+}
+
+/// Characters of prose that are looked at: more do not change the answer.
+const SAMPLE_CHARACTERS: usize = 4096;
+/// Letters below which there is nothing to tell a language by.
+const LETTERS_MIN: usize = 20;
+
+/// Detects the language of a text; `None` if it has too little prose.
+pub fn detect(text: &str) -> Option<Detected> {
+    let sample = sample(text);
+    if sample.chars().filter(|c| c.is_alphabetic()).count() < letters_min(&sample) {
+        return None;
+    }
+    let found = whatlang::detect(&sample)?;
+    Some(Detected { code: code(found.lang()), score: found.confidence() })
+}
+
+/// A Han character says as much as a word.
+fn letters_min(sample: &str) -> usize {
+    if sample.chars().any(crate::segment::is_cjk) { LETTERS_MIN / 4 } else { LETTERS_MIN }
+}
+
+fn sample(text: &str) -> String {
+    let mut sample = String::new();
+    let mut characters = 0;
+    let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
+    for (_, line) in prose {
+        for (position, piece) in line.split('`').enumerate() {
+            if position % 2 == 0 {
+                sample.extend(piece.chars().take(SAMPLE_CHARACTERS - characters));
+                characters += piece.chars().count();
+                if characters >= SAMPLE_CHARACTERS {
+                    return sample;
+                }
+            }
+        }
+    }
+    sample
+}
+
+fn code(language: Lang) -> &'static str {
+    match language {
+        Lang::Afr => "af",
+        Lang::Aka => "ak",
+        Lang::Amh => "am",
+        Lang::Ara => "ar",
+        Lang::Aze => "az",
+        Lang::Bel => "be",
+        Lang::Ben => "bn",
+        Lang::Bul => "bg",
+        Lang::Cat => "ca",
+        Lang::Ces => "cs",
+        Lang::Cmn => "zh",
+        Lang::Cym => "cy",
+        Lang::Dan => "da",
+        Lang::Deu => "de",
+        Lang::Ell => "el",
+        Lang::Eng => "en",
+        Lang::Epo => "eo",
+        Lang::Est => "et",
+        Lang::Fin => "fi",
+        Lang::Fra => "fr",
+        Lang::Guj => "gu",
+        Lang::Heb => "he",
+        Lang::Hin => "hi",
+        Lang::Hrv => "hr",
+        Lang::Hun => "hu",
+        Lang::Hye => "hy",
+        Lang::Ind => "id",
+        Lang::Ita => "it",
+        Lang::Jav => "jv",
+        Lang::Jpn => "ja",
+        Lang::Kan => "kn",
+        Lang::Kat => "ka",
+        Lang::Khm => "km",
+        Lang::Kor => "ko",
+        Lang::Lat => "la",
+        Lang::Lav => "lv",
+        Lang::Lit => "lt",
+        Lang::Mal => "ml",
+        Lang::Mar => "mr",
+        Lang::Mkd => "mk",
+        Lang::Mya => "my",
+        Lang::Nep => "ne",
+        Lang::Nld => "nl",
+        Lang::Nob => "nb",
+        Lang::Ori => "or",
+        Lang::Pan => "pa",
+        Lang::Pes => "fa",
+        Lang::Pol => "pl",
+        Lang::Por => "pt",
+        Lang::Ron => "ro",
+        Lang::Rus => "ru",
+        Lang::Sin => "si",
+        Lang::Slk => "sk",
+        Lang::Slv => "sl",
+        Lang::Sna => "sn",
+        Lang::Spa => "es",
+        Lang::Srp => "sr",
+        Lang::Swe => "sv",
+        Lang::Tam => "ta",
+        Lang::Tel => "te",
+        Lang::Tgl => "tl",
+        Lang::Tha => "th",
+        Lang::Tuk => "tk",
+        Lang::Tur => "tr",
+        Lang::Ukr => "uk",
+        Lang::Urd => "ur",
+        Lang::Uzb => "uz",
+        Lang::Vie => "vi",
+        Lang::Yid => "yi",
+        Lang::Zul => "zu",
+        other => other.code(),
+    }
+}
+
+/// Whether a code can be the outcome of [`detect`]: what a manifest may ask for.
+pub fn is_known(wanted: &str) -> bool {
+    Lang::all().iter().any(|language| code(*language) == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_languages_by_their_prose() {
+        let texts = [
+            (
+                "en",
+                "Memory is managed through a system of ownership with a set of rules that the compiler checks.",
+            ),
+            ("de", "Der Speicher wird durch ein System von Regeln verwaltet, die der Übersetzer prüft."),
+            ("zh", "内存由所有权系统管理，编译器会检查一组规则。"),
+            ("ja", "メモリは所有権システムによって管理され、コンパイラが規則を検査します。"),
+        ];
+        for (code, text) in texts {
+            assert_eq!(detect(text).map(|found| found.code), Some(code), "{text}");
+        }
+    }
+
+    #[test]
+    fn code_has_no_language() {
+        let text = "这是一个关于所有权的例子，请看下面的代码。\n```rust\nfn the_quick_brown_fox_jumps_over() { return and_the_lazy_dog_sleeps(); }\n```\n`let us say something in English here`\n";
+        assert_eq!(detect(text).map(|found| found.code), Some("zh"));
+        assert_eq!(detect("```\nfn main() { println!(\"nothing but code in here\") }\n```\n"), None);
+    }
+
+    #[test]
+    fn codes_of_manifests_are_of_two_letters() {
+        assert!(is_known("en") && is_known("zh") && !is_known("eng") && !is_known("klingon"));
+    }
+}
