@@ -1,0 +1,77 @@
+//! The engine as a library: load a manifest, plan it, run it, and do something of one's own with its events.
+//!
+//! ```sh
+//! cargo run --release --no-default-features --example embed -- examples/embed.yaml
+//! ```
+
+use pipe::{
+    command::Command,
+    graph::Graph,
+    manifest::{World, load},
+    plan::{Session, Verdict},
+    project::Project,
+    run::{self, Options, RunEvent},
+    stage_type::StageType,
+};
+use pipe_stage::Store;
+use std::{error::Error, path::Path, process::ExitCode};
+
+/// The stage types that manifests may use; a program with `pipe-data` lists `StageType::of::<Clean>()` too.
+static STAGES: [StageType; 1] = [StageType::with_own_ports::<Command>()];
+
+fn main() -> ExitCode {
+    // Stages run in processes of their own, which are this program again.
+    if matches!(std::env::args().nth(1).as_deref(), Some("worker" | "watcher")) {
+        return pipe::cli::main(&STAGES);
+    }
+    let manifest = std::env::args().nth(1).unwrap_or_else(|| "examples/embed.yaml".to_owned());
+    match embed(&manifest) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a whole manifest; says whether every stage is up to date in the end.
+fn embed(path: &str) -> Result<bool, Box<dyn Error>> {
+    // A manifest that loads is right; an error shows every fault at its place.
+    let manifest = load(path, &[], &World::machine(), &STAGES)?;
+    let stages = Graph::new(&manifest).subset(&[]);
+    let project = Project::of(Path::new(path), None)?;
+    let store = Store::open(&project.cache)?;
+    let mut session =
+        Session::new(manifest, &STAGES, project, store, &stages, &|name| std::env::var(name).ok())?;
+
+    for planned in session.plan(&stages, &[])? {
+        let told = match &planned.verdict {
+            Verdict::Cached(record) => format!("cached since {}", record.finished),
+            Verdict::Run(work) => {
+                let reasons: Vec<String> = work.reasons.iter().map(ToString::to_string).collect();
+                format!("would run: {}", reasons.join("; "))
+            }
+            Verdict::DependsOn(upstream) => {
+                let names: Vec<&str> = upstream.iter().map(|stage| session.name(*stage)).collect();
+                format!("depends on {}", names.join(", "))
+            }
+        };
+        println!("{}: {told}", session.name(planned.stage));
+    }
+
+    // Nobody interrupts this run; a program with a Stop button gives a channel of its own.
+    let interrupts = crossbeam_channel::never();
+    let options = Options { is_full: true, ..Options::default() };
+    let mut tell = |event: &RunEvent| match serde_json::to_string(event) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("{error}"),
+    };
+    let summary = run::run(&mut session, &stages, &[], &options, &interrupts, &mut tell)?;
+    for (stage, (_, outputs)) in &summary.outputs {
+        for (port, digest) in outputs {
+            println!("{}.{port} is {digest}", session.name(*stage));
+        }
+    }
+    Ok(!summary.has_failed() && !summary.interrupted)
+}
