@@ -8,6 +8,7 @@ pub mod html;
 pub mod segment;
 pub mod repair;
 pub mod language;
+pub mod rules;
 
 pub mod pattern;
 
