@@ -9,10 +9,12 @@
 //! the table comes out as it was, nothing that reads it would run.
 
 use pipe::{command::Command, stage_type::StageType};
-use pipe_stage::{Context, Error, Inputs, Item, Kind, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage};
+use pipe_stage::{
+    Context, Error, Inputs, Item, Kind, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
 /// The table of stage types; `main` is all that a program of one's own needs besides.
 static STAGES: [StageType; 2] = [StageType::of::<FrequentWords>(), StageType::with_own_ports::<Command>()];
@@ -82,7 +84,8 @@ impl Stage for FrequentWords {
     fn run(&self, ctx: &Context) -> Result<()> {
         let files = ctx.sources().iter().map(|file| Item::of_sources(&file.name, [file.clone()])).collect();
         let counted = ctx.each("count", &self.letters_min, files, count)?;
-        let counts = counted.entries("counts").into_iter().map(|entry| Item::new(&entry.name.clone(), [entry]));
+        let counts =
+            counted.entries("counts").into_iter().map(|entry| Item::new(&entry.name.clone(), [entry]));
         let merged = ctx.once("merge", &self.words_max, counts.collect(), merge)?;
         ctx.output(TABLE, merged.entries("table"))
     }
@@ -92,14 +95,15 @@ impl Stage for FrequentWords {
 /// so stands in the share's key.
 fn count(letters_min: &usize, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let file = &inputs.item().entries()[0];
-    let text = String::from_utf8(file.bytes()?)
-        .map_err(|_| Error::input(format!("`{}` is not UTF-8", file.name())).help("convert it, or leave it out"))?;
+    let text = String::from_utf8(file.bytes()?).map_err(|_| {
+        Error::input(format!("`{}` is not UTF-8", file.name())).help("convert it, or leave it out")
+    })?;
     let counts = words(&text, *letters_min);
     share.count("words", counts.values().sum());
     share.count("files", 1);
     let json = serde_json::to_vec(&counts).expect("invariant: a map of texts is plain data");
     let mut out = share.file_with("counts", "json")?;
-    std::io::Write::write_all(&mut out, &json).map_err(|error| Error::io("write", file.name().as_ref(), &error))?;
+    out.write_all(&json).map_err(|error| Error::io("write", file.name().as_ref(), &error))?;
     share.keep(out)?;
     Ok(())
 }
