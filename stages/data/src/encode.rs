@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use rustc_hash::FxHashMap;
 
-use crate::bpe::Vocabulary;
 use crate::pattern::Pattern;
 
 /// A byte-level BPE tokenizer.
@@ -286,19 +285,6 @@ impl Merges {
             })
             .collect();
         Self { byte_ids, merges, whole }
-    }
-
-    /// The merges of a vocabulary from training.
-    pub(crate) fn of(vocabulary: &Vocabulary) -> Self {
-        let tokens = (0..).zip(&vocabulary.tokens).skip(vocabulary.special_tokens);
-        let ids: FxHashMap<&[u8], u32> = tokens.map(|(id, token)| (token.as_slice(), id)).collect();
-        let byte_ids = std::array::from_fn(|byte| ids[&[byte as u8][..]]);
-        let merged = |&(left, right): &(u32, u32)| {
-            let bytes =
-                [vocabulary.tokens[left as usize].as_slice(), &vocabulary.tokens[right as usize]].concat();
-            (left, right, ids[bytes.as_slice()])
-        };
-        Self::new(byte_ids, vocabulary.merges.iter().map(merged), None)
     }
 
     /// Appends the ids of one piece: its bytes, merged by the strongest pair, the leftmost of equals, until

@@ -18,7 +18,23 @@ pub mod spelling;
 pub mod tokenizer_json;
 pub mod tokens;
 
+pub mod minhash;
+pub mod signatures;
+
+pub mod counts;
+pub mod dedup;
+pub mod split;
+pub mod tokenize;
+pub mod tokenizer;
+
+#[cfg(test)]
+mod testing;
+
+pub use dedup::Dedup;
 pub use documents::{DOCUMENTS, FILES};
 pub use encode::Tokenizer;
+pub use split::Split;
+pub use tokenize::Tokenize;
+pub use tokenizer::TokenizerStage;
 pub use tokenizer_json::TOKENIZER;
 pub use tokens::TOKENS;

@@ -1,0 +1,651 @@
+//! Owns: which documents are copies of which, and which of them stays.
+//! Knows nothing of threads, caches or the manifest; the algorithms are in [`crate::minhash`].
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use pipe_stage::{
+    Context, Error, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+};
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::documents::{
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, FILES,
+};
+use crate::minhash::{
+    Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles,
+};
+use crate::segment::Segmenter;
+use crate::signatures::{self, Signature, Signatures};
+
+/// Removes copies and near-copies of documents.
+///
+/// Documents with the same text, and those whose sets of shingles have a Jaccard similarity of at least
+/// `threshold`, are linked; what links connect is a cluster, of which one document stays: the one with the
+/// highest `score` where one is named, else the longest in characters, then the one with the smallest id.
+/// Candidates come from MinHash bands and are verified by their exact similarity. A text of fewer than
+/// `shingle` words is compared whole only.
+///
+/// The text is not copied: survivors are a view with the columns `cluster` (the least hash of its members'
+/// ids) and `cluster_size`. The output `removed` tells which document fell to which, and how similar they are.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dedup {
+    /// Least Jaccard similarity of near-copies, above 0 and up to 1; 1 removes texts of equal shingles only.
+    pub threshold: f64,
+    /// Words in a row that make a shingle (characters, in languages without spaces), 1 to 50.
+    pub shingle: u32,
+    /// MinHash bands, 1 to 256. More find more of the pairs just above the threshold.
+    pub bands: u32,
+    /// MinHash values in a band, 1 to 64. More leave fewer pairs to verify.
+    pub rows: u32,
+    /// Metadata field with a number by which the best document of a cluster is chosen; the highest stays.
+    pub score: Option<String>,
+}
+
+impl Default for Dedup {
+    fn default() -> Self {
+        Self { threshold: 0.8, shingle: 5, bands: 14, rows: 8, score: None }
+    }
+}
+
+const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text.");
+const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "Those that stay, with their clusters.");
+const REMOVED: Out = Out::new("removed", &FILES, "Those that fell, to which, and how similar: JSON Lines.");
+
+impl Stage for Dedup {
+    const NAME: &'static str = "dedup";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let threshold = self.threshold > 0.0 && self.threshold <= 1.0;
+        let faults = [
+            Misfit::unless(threshold, "threshold", "must lie above 0 and up to 1"),
+            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must lie from 1 to 50"),
+            Misfit::unless((1..=256).contains(&self.bands), "bands", "must lie from 1 to 256"),
+            Misfit::unless((1..=64).contains(&self.rows), "rows", "must lie from 1 to 64"),
+        ];
+        faults.into_iter().flatten().collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let Self { threshold, shingle, bands, rows, score } = self.clone();
+        let documents = ctx.input(INPUT);
+        let signing = Signing { shingle, bands, rows, score };
+        let signatures = ctx.each("signatures", &signing, documents.shards(), sign)?;
+        let items =
+            signatures.entries("signatures").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
+        let clusters = ctx.once("clusters", &Clustering { threshold, bands }, items.collect(), cluster)?;
+        let slices = clusters.slices("fates");
+        let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
+        let survivors = ctx.each("survivors", &(), shards.collect(), survive)?;
+        ctx.output(OUTPUT, survivors.entries("documents"))?;
+        ctx.output(REMOVED, survivors.entries("removed"))
+    }
+}
+
+/// What decides signatures.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Signing {
+    shingle: u32,
+    bands: u32,
+    rows: u32,
+    score: Option<String>,
+}
+
+/// What decides clusters, beside signatures.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Clustering {
+    threshold: f64,
+    bands: u32,
+}
+
+/// Signs the documents of a shard.
+fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let shape = Bands { bands: signing.bands as usize, rows: signing.rows as usize };
+    let orders = MinHash::orders(shape);
+    let columns = [Column::Id, Column::Text, Column::Language, Column::Metadata];
+    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
+    let mut signed = Vec::new();
+    for row in share.track("documents", rows) {
+        let row = row??;
+        let document = row.document;
+        let shingles = shingles(&document.text, Segmenter::of(&document.language), signing.shingle as usize);
+        signed.push(Signature {
+            row: row.index,
+            cluster: stand_in(&document.id),
+            rank: rank(&document, signing.score.as_deref())?,
+            text: text_digest(&document.text),
+            bands: band_hashes(&shingles, &orders),
+            id: document.id,
+            shingles,
+        });
+    }
+    let mut file = share.file("signatures")?;
+    write_buffered(&mut file, |file| signatures::write(file, shape.bands, &signed))?;
+    share.keep(file)?;
+    Ok(())
+}
+
+/// The cluster of a document by itself.
+pub(crate) fn stand_in(id: &str) -> u64 {
+    first_half(blake3::hash(id.as_bytes())).1
+}
+
+/// The first 16 bytes of a text's digest.
+pub(crate) fn text_digest(text: &str) -> [u8; 16] {
+    first_half(blake3::hash(text.as_bytes())).0
+}
+
+fn first_half(digest: blake3::Hash) -> ([u8; 16], u64) {
+    let bytes: [u8; 16] = std::array::from_fn(|at| digest.as_bytes()[at]);
+    let first = std::array::from_fn(|at| bytes[at]);
+    (bytes, u64::from_le_bytes(first))
+}
+
+/// Which of a cluster stays: the highest rank.
+fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
+    let Some(field) = score else { return Ok(document.text.chars().count() as u64) };
+    let Some(value) = document.metadata.get(field) else { return Ok(0) };
+    let score: f64 = value.parse().ok().filter(|score: &f64| !score.is_nan()).ok_or_else(|| {
+        Error::input(format!("metadata `{field}` of document `{}` is `{value}`, not a number", document.id))
+            .help("name a field with numbers as `score`")
+    })?;
+    // The order of the numbers as an order of unsigned integers.
+    let bits = score.to_bits();
+    Ok(if score.is_sign_negative() { !bits } else { bits | 1 << 63 })
+}
+
+/// What becomes of a document in a cluster of two or more; those alone in theirs are not listed.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Fate {
+    row: u32,
+    cluster: u64,
+    size: u32,
+    /// The document that it falls to; none for the one that stays.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    id: String,
+    similarity: f64,
+    /// Whether the texts are equal.
+    exact: bool,
+}
+
+/// Finds the clusters of all shards, and leaves each shard the fates of its own documents.
+fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let mut corpus = Corpus::open(inputs)?;
+    let mut components = Components::new(corpus.documents());
+    let distinct = join_exact_copies(&corpus, &mut components);
+    join_near_copies(clustering, &mut corpus, &distinct, &mut components, share)?;
+
+    let mut fates: Vec<Vec<Fate>> = corpus.shards.iter().map(|_| Vec::new()).collect();
+    let (mut removed_exact, mut removed_near) = (0, 0);
+    let clusters = components.clusters();
+    for members in &clusters {
+        for (member, fate) in judge(members, &mut corpus)? {
+            match &fate.kept {
+                Some(kept) if kept.exact => removed_exact += 1,
+                Some(_) => removed_near += 1,
+                None => {}
+            }
+            fates[corpus.place(member).0].push(fate);
+        }
+    }
+    let all = u64::from(corpus.documents());
+    share.count("documents", all - removed_exact - removed_near);
+    share.count("documents_in", all);
+    share.count("removed_exact", removed_exact);
+    share.count("removed_near", removed_near);
+    share.count("clusters", clusters.len() as u64);
+    for (shard, mut fates) in fates.into_iter().enumerate().filter(|(_, fates)| !fates.is_empty()) {
+        fates.sort_by_key(|fate| fate.row);
+        let mut file = share.file_for(shard, "fates")?;
+        write_lines(&mut file, &fates)?;
+        share.keep(file)?;
+    }
+    Ok(())
+}
+
+/// Joins documents of equal text; gives the first of each text, which stand for the others from here on.
+fn join_exact_copies(corpus: &Corpus, components: &mut Components) -> Vec<u32> {
+    let mut by_text: Vec<u32> = (0..corpus.documents()).collect();
+    by_text.sort_unstable_by_key(|&document| (corpus.texts[document as usize], document));
+    let same = by_text.chunk_by(|a, b| corpus.texts[*a as usize] == corpus.texts[*b as usize]);
+    let mut distinct: Vec<u32> = same
+        .map(|copies| {
+            copies.iter().for_each(|&copy| components.join(copies[0], copy));
+            copies[0]
+        })
+        .collect();
+    distinct.sort_unstable();
+    distinct
+}
+
+/// Most members of a group that one is compared with, unless they are connected already.
+const TESTS_MAX: usize = 1000;
+
+/// Joins documents whose similarity reaches the threshold, among those that share a band.
+fn join_near_copies(
+    clustering: &Clustering,
+    corpus: &mut Corpus,
+    distinct: &[u32],
+    components: &mut Components,
+    share: &Share,
+) -> Result<()> {
+    for band in 0..clustering.bands {
+        let hashes = corpus.band(band as usize)?;
+        let signed = distinct.iter().filter(|&&document| corpus.shingle_count(document) > 0);
+        let mut keyed: Vec<(u64, u32)> =
+            signed.map(|&document| (hashes[document as usize], document)).collect();
+        for group in groups(&mut keyed) {
+            share.check_stop()?;
+            let mut failed = None;
+            join_group(&group, components, TESTS_MAX, |a, b| {
+                corpus.alike(a, b, clustering.threshold).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    false
+                })
+            });
+            failed.map_or(Ok(()), Err)?;
+        }
+        share.progress("bands", u64::from(band) + 1, clustering.bands.into());
+    }
+    Ok(())
+}
+
+/// Says which member of a cluster stays, and what the others fall to.
+fn judge(members: &[u32], corpus: &mut Corpus) -> Result<Vec<(u32, Fate)>> {
+    let named = members.iter().map(|&member| Ok((member, corpus.id(member)?)));
+    let named = named.collect::<Result<Vec<(u32, String)>>>()?;
+    let best = named.iter().max_by(|(a, a_id), (b, b_id)| {
+        let (a, b) = (corpus.ranks[*a as usize], corpus.ranks[*b as usize]);
+        a.cmp(&b).then_with(|| b_id.cmp(a_id))
+    });
+    let (keeper, keeper_id) = best.expect("invariant: a cluster has members").clone();
+    let cluster = named.iter().map(|(_, id)| stand_in(id)).min().unwrap_or_default();
+    let size = members.len() as u32;
+    let fate = |&member: &u32| {
+        let kept = match member == keeper {
+            true => None,
+            false => {
+                let exact = corpus.texts[member as usize] == corpus.texts[keeper as usize];
+                let similarity = if exact { 1.0 } else { corpus.similarity(member, keeper)? };
+                Some(Kept { id: keeper_id.clone(), similarity, exact })
+            }
+        };
+        Ok((member, Fate { row: corpus.row(member), cluster, size, kept }))
+    };
+    members.iter().map(fate).collect()
+}
+
+/// The signatures of all shards, their documents numbered through.
+///
+/// In memory are some 50 bytes a document and one band; shingles come from the files as they are compared.
+struct Corpus {
+    shards: Vec<Signatures>,
+    /// Number of the first document of each shard, and of all.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+    texts: Vec<[u8; 16]>,
+    ranks: Vec<u64>,
+    shingles: FxHashMap<u32, Rc<[u64]>>,
+    shingles_held: usize,
+}
+
+/// Shingle hashes held for further comparisons; 128 MiB.
+const SHINGLES_HELD_MAX: usize = 16 << 20;
+
+impl Corpus {
+    fn open(inputs: &Inputs) -> Result<Self> {
+        let (mut shards, mut starts) = (Vec::new(), vec![0_u32]);
+        let (mut rows, mut texts, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+        for item in inputs.items() {
+            let signatures = open_signatures(&item.entries()[0])?;
+            rows.extend(signatures.rows().map_err(unreadable)?);
+            texts.extend(signatures.texts().map_err(unreadable)?);
+            ranks.extend(signatures.ranks().map_err(unreadable)?);
+            let too_many = |_| Error::input("over four billion documents; deduplicate parts of them first");
+            starts.push(u32::try_from(rows.len()).map_err(too_many)?);
+            shards.push(signatures);
+        }
+        Ok(Self { shards, starts, rows, texts, ranks, shingles: FxHashMap::default(), shingles_held: 0 })
+    }
+
+    fn documents(&self) -> u32 {
+        self.rows.len() as u32
+    }
+
+    /// The shard of a document, and its number there.
+    fn place(&self, document: u32) -> (usize, usize) {
+        let shard = self.starts.partition_point(|start| *start <= document) - 1;
+        (shard, (document - self.starts[shard]) as usize)
+    }
+
+    fn row(&self, document: u32) -> u32 {
+        self.rows[document as usize]
+    }
+
+    fn id(&self, document: u32) -> Result<String> {
+        let (shard, document) = self.place(document);
+        self.shards[shard].id(document).map_err(unreadable)
+    }
+
+    fn band(&self, band: usize) -> Result<Vec<u64>> {
+        let mut hashes = Vec::with_capacity(self.rows.len());
+        for shard in &self.shards {
+            hashes.extend(shard.band(band).map_err(unreadable)?);
+        }
+        Ok(hashes)
+    }
+
+    fn shingle_count(&self, document: u32) -> usize {
+        let (shard, document) = self.place(document);
+        self.shards[shard].shingle_count(document)
+    }
+
+    fn shingles(&mut self, document: u32) -> Result<Rc<[u64]>> {
+        if let Some(known) = self.shingles.get(&document) {
+            return Ok(Rc::clone(known));
+        }
+        let (shard, number) = self.place(document);
+        let shingles: Rc<[u64]> = self.shards[shard].shingles(number).map_err(unreadable)?.into();
+        if self.shingles_held + shingles.len() > SHINGLES_HELD_MAX {
+            self.shingles.clear();
+            self.shingles_held = 0;
+        }
+        self.shingles_held += shingles.len();
+        self.shingles.insert(document, Rc::clone(&shingles));
+        Ok(shingles)
+    }
+
+    fn similarity(&mut self, a: u32, b: u32) -> Result<f64> {
+        Ok(jaccard(&*self.shingles(a)?, &*self.shingles(b)?))
+    }
+
+    fn alike(&mut self, a: u32, b: u32, threshold: f64) -> Result<bool> {
+        let possible = may_reach(threshold, self.shingle_count(a), self.shingle_count(b));
+        Ok(possible && self.similarity(a, b)? >= threshold)
+    }
+}
+
+/// Opens a signature file that an earlier step made.
+pub(crate) fn open_signatures(entry: &LocalEntry) -> Result<Signatures> {
+    Signatures::open(&entry.path()?).map_err(unreadable)
+}
+
+/// An error of reading an intermediate file.
+pub(crate) fn unreadable(error: std::io::Error) -> Error {
+    Error::io("read", Path::new("signatures"), &error)
+}
+
+/// A line of `removed`.
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    id: &'a str,
+    kept: &'a str,
+    similarity: f64,
+    cluster: String,
+}
+
+/// Selects the rows of a shard that stay, and adds their clusters.
+fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let entries = inputs.item().entries();
+    let fates = match entries.get(1) {
+        Some(slice) => read_lines::<Fate>(slice)?,
+        None => Vec::new(),
+    };
+    let mut fates: BTreeMap<u32, Fate> = fates.into_iter().map(|fate| (fate.row, fate)).collect();
+    let reader = DocumentReader::of_entry(&entries[0])?.columns(&[Column::Id]);
+    let rows = reader.rows_total() as u32;
+    let mut added = reader.added().cloned().unwrap_or_default();
+    let (mut clusters, mut sizes) = (vec![0; rows as usize], vec![0; rows as usize]);
+    let (mut selected, mut removed) = (RoaringBitmap::new(), Vec::new());
+    for row in share.track("documents", reader.rows()?) {
+        let row = row??;
+        let id = row.document.id;
+        let fate = fates.remove(&row.index);
+        let (cluster, size) =
+            fate.as_ref().map_or_else(|| (stand_in(&id), 1), |fate| (fate.cluster, fate.size));
+        clusters[row.index as usize] = cluster;
+        sizes[row.index as usize] = size;
+        match fate.and_then(|fate| fate.kept) {
+            Some(kept) => removed.push((id, kept, cluster)),
+            None => drop(selected.insert(row.index)),
+        }
+    }
+    added.insert(CLUSTER, AddedColumn::U64(clusters))?;
+    added.insert(CLUSTER_SIZE, AddedColumn::U32(sizes))?;
+    let columns = added.write(share.file("columns")?)?;
+    share.view("documents", &entries[0], rows, selected, Some(columns))?;
+    if !removed.is_empty() {
+        let lines = removed.iter().map(|(id, kept, cluster)| Removed {
+            id,
+            kept: &kept.id,
+            similarity: kept.similarity,
+            cluster: format!("{cluster:016x}"),
+        });
+        let mut file = share.file_with("removed", "jsonl")?;
+        write_lines(&mut file, lines)?;
+        share.keep(file)?;
+    }
+    Ok(())
+}
+
+/// Writes through a buffer; what fails is the disk.
+pub(crate) fn write_buffered(
+    file: &mut ShareFile,
+    write: impl FnOnce(&mut BufWriter<&mut ShareFile>) -> std::io::Result<()>,
+) -> Result<()> {
+    let mut buffer = BufWriter::new(file);
+    let written = write(&mut buffer).and_then(|()| buffer.flush());
+    written.map_err(|error| Error::io("write", Path::new("a file of the cache"), &error))
+}
+
+/// Writes values as JSON Lines.
+pub(crate) fn write_lines<T: Serialize>(
+    file: &mut ShareFile,
+    lines: impl IntoIterator<Item = T>,
+) -> Result<()> {
+    write_buffered(file, |file| {
+        for line in lines {
+            serde_json::to_writer(&mut *file, &line)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads the JSON Lines that an earlier step wrote.
+pub(crate) fn read_lines<T: for<'a> Deserialize<'a>>(entry: &LocalEntry) -> Result<Vec<T>> {
+    let path = entry.path()?;
+    let failed = |error: std::io::Error| Error::io("read", &path, &error);
+    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
+    lines
+        .map(|line| Ok(serde_json::from_str(&line.map_err(failed)?).map_err(|e| failed(e.into()))?))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ids, put_documents, put_full_documents, words};
+    use pipe_stage::testing::Bench;
+    use pipe_stage::{Artifact, Event, Outcome};
+
+    fn removed(bench: &Bench, outcome: &Outcome) -> String {
+        let files = bench.open(&bench.output(outcome, "removed").unwrap());
+        files.iter().map(|file| String::from_utf8(file.bytes().unwrap()).unwrap()).collect()
+    }
+
+    fn survivors(bench: &Bench, outcome: &Outcome) -> Vec<String> {
+        ids(bench, &bench.output(outcome, "documents").unwrap()).into_iter().collect()
+    }
+
+    fn metric(outcome: &Outcome, name: &str) -> f64 {
+        outcome.metrics.iter().find(|metric| metric.name == name).unwrap().value
+    }
+
+    /// Words of a text of its own, of which one in `every` is another.
+    fn variant(of: usize, every: usize) -> String {
+        let text = words(of, 300);
+        let changed =
+            |(n, word): (usize, &str)| if n % every == 1 { format!("{word}x") } else { word.to_owned() };
+        text.split(' ').enumerate().map(changed).collect::<Vec<_>>().join(" ")
+    }
+
+    fn shards(texts: &[(&str, String)]) -> Vec<Vec<(String, String)>> {
+        let documents: Vec<(String, String)> =
+            texts.iter().map(|(id, text)| ((*id).to_owned(), text.clone())).collect();
+        documents.chunks(2).map(<[_]>::to_vec).collect()
+    }
+
+    #[test]
+    fn copies_fall_to_the_longest_and_short_texts_only_to_equals() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let texts = [
+            ("same-b", words(1, 200)),
+            ("near-short", variant(2, 100)),
+            ("same-a", words(1, 200)),
+            ("near-long", variant(2, 100) + " and some more"),
+            ("unlike", variant(2, 7)),
+            ("tiny-a", "not found".to_owned()),
+            ("tiny-b", "not found".to_owned()),
+            ("tiny-c", "Not found".to_owned()),
+            ("empty-a", String::new()),
+            ("empty-b", String::new()),
+        ];
+        let documents = put_documents(&bench, &shards(&texts));
+        let outcome = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
+        let left = ["empty-a", "near-long", "same-a", "tiny-a", "tiny-c", "unlike"];
+        assert_eq!(survivors(&bench, &outcome), left);
+        let lines = removed(&bench, &outcome);
+        assert!(lines.contains(r#"{"id":"same-b","kept":"same-a","similarity":1.0,"#), "{lines}");
+        assert!(lines.contains(r#"{"id":"near-short","kept":"near-long","similarity":0.9"#), "{lines}");
+        let figures = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
+        assert_eq!(figures.map(|name| metric(&outcome, name)), [6.0, 10.0, 3.0, 1.0, 4.0]);
+        assert_eq!(outcome.metrics[0].name, "documents");
+    }
+
+    #[test]
+    fn survivors_are_views_with_clusters() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let texts = [("a", words(1, 100)), ("b", words(1, 100)), ("c", words(2, 100))];
+        let documents = put_documents(&bench, &shards(&texts));
+        let outcome = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
+        let unique = bench.output(&outcome, "documents").unwrap();
+        assert_eq!(unique.entries[0].content.blob, documents.entries[0].content.blob);
+        let mut found = Vec::new();
+        for entry in bench.open(&unique) {
+            for row in DocumentReader::of_entry(&entry).unwrap().rows().unwrap() {
+                let row = row.unwrap();
+                found.push((row.document.id, row.cluster.unwrap()));
+            }
+        }
+        let least = stand_in("a").min(stand_in("b"));
+        assert_eq!((found[0].0.as_str(), found[0].1.id, found[0].1.size), ("a", least, 2));
+        assert_eq!((found[1].0.as_str(), found[1].1.id, found[1].1.size), ("c", stand_in("c"), 1));
+    }
+
+    #[test]
+    fn the_best_score_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let scored = |id: &str, score: &str, text: String| Document {
+            id: id.into(),
+            text,
+            metadata: [("quality".to_owned(), score.to_owned())].into(),
+            ..Document::default()
+        };
+        let documents = put_full_documents(
+            &bench,
+            &[vec![
+                scored("a", "-3.5", words(1, 300)),
+                scored("b", "2.25", variant(1, 150)),
+                scored("c", "0.5", words(1, 300)),
+            ]],
+        );
+        let dedup = Dedup { score: Some("quality".into()), ..Dedup::default() };
+        let outcome = bench.run(&dedup, &[("documents", &documents)]).unwrap();
+        assert_eq!(survivors(&bench, &outcome), ["b"]);
+    }
+
+    /// 60 documents in 6 shards; every tenth is a near-copy of the one before.
+    fn corpus(bench: &Bench) -> Artifact {
+        put_documents(bench, &corpus_shards())
+    }
+
+    fn corpus_shards() -> Vec<Vec<(String, String)>> {
+        let text = |n: usize| if n % 10 == 9 { variant(n - 1, 120) } else { words(n, 300) };
+        (0..6)
+            .map(|shard| (0..10).map(|n| (format!("d{shard}{n}"), text(shard * 10 + n))).collect())
+            .collect()
+    }
+
+    #[test]
+    fn outputs_are_stable_whatever_the_threads() {
+        let digests = |threads| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = Bench::new(folder.path()).unwrap();
+            bench.threads = threads;
+            let outcome = bench.run(&Dedup::default(), &[("documents", &corpus(&bench))]).unwrap();
+            ["documents", "removed"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
+        };
+        assert_eq!(digests(1), ["a63c071f1da63596", "660e0bbf3edfc74d"]);
+        assert_eq!(digests(4), digests(1));
+    }
+
+    #[test]
+    fn the_order_of_shards_does_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let mut turned = corpus_shards();
+        turned.reverse();
+        let [one, other] = [corpus(&bench), put_documents(&bench, &turned)]
+            .map(|documents| bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap());
+        assert_eq!(survivors(&bench, &one), survivors(&bench, &other));
+    }
+
+    #[test]
+    fn one_new_shard_with_one_copy_reruns_two_shares_of_survivors() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let mut shards = corpus_shards();
+        bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
+        bench.events.lock().unwrap().clear();
+        // A longer near-copy of a document of the third shard, which now falls.
+        shards.push(vec![("new".to_owned(), words(25, 300) + " and more words")]);
+        bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
+        let events = bench.events.lock().unwrap();
+        let missing = |wanted: &str| {
+            events.iter().find_map(|event| match event {
+                Event::Step { step, missing, .. } if step == wanted => Some(*missing),
+                _ => None,
+            })
+        };
+        assert_eq!(
+            [missing("signatures"), missing("clusters"), missing("survivors")],
+            [Some(1), Some(1), Some(2)]
+        );
+    }
+
+    #[test]
+    fn settings_out_of_range_are_told() {
+        let dedup = Dedup { threshold: 0.0, shingle: 0, bands: 257, rows: 65, score: None };
+        let paths: Vec<String> = dedup.check().into_iter().map(|fault| fault.path).collect();
+        assert_eq!(paths, ["threshold", "shingle", "bands", "rows"]);
+        assert!(Dedup::default().check().is_empty());
+    }
+}

@@ -1,0 +1,328 @@
+//! Owns the algorithms of near-duplicate search: shingles, MinHash bands, exact Jaccard, components.
+//! Knows nothing of documents, files or stages; all take slices and return values.
+//!
+//! Broder 1997 for shingles and MinHash, Leskovec et al. (Mining of Massive Datasets, chapter 3) for bands.
+//! All arithmetic is on integers, so results are the same on every machine.
+
+use crate::segment::Segmenter;
+
+/// How candidates for near-duplicates are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bands {
+    /// Bands of a signature; texts that agree in one are candidates.
+    pub bands: usize,
+    /// MinHash values in a band.
+    pub rows: usize,
+}
+
+/// The distinct shingles of a text as 64-bit hashes, in ascending order.
+///
+/// A shingle is `width` units in a row of the language's segmenter (words, or characters of Han), in lower
+/// case and without the punctuation around them. A text of fewer units has none.
+pub fn shingles(text: &str, segmenter: Segmenter, width: usize) -> Vec<u64> {
+    let mut lower = String::new();
+    let mut units = Vec::new();
+    for unit in segmenter.units(text) {
+        let unit = unit.trim_matches(|c: char| !c.is_alphanumeric());
+        if unit.is_empty() {
+            continue;
+        }
+        let is_lower = unit.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        units.push(match is_lower {
+            true => hash(unit.as_bytes()),
+            false => {
+                lower.clear();
+                lower.extend(unit.chars().flat_map(char::to_lowercase));
+                hash(lower.as_bytes())
+            }
+        });
+    }
+    let mut shingles: Vec<u64> = units.windows(width.max(1)).map(combine).collect();
+    shingles.sort_unstable();
+    shingles.dedup();
+    shingles
+}
+
+/// The hash of each band of a text's MinHash signature; none for a text without shingles.
+pub fn band_hashes(shingles: &[u64], bands: &[Vec<MinHash>]) -> Vec<u64> {
+    if shingles.is_empty() {
+        return Vec::new();
+    }
+    let band =
+        |hashes: &Vec<MinHash>| combine(&hashes.iter().map(|hash| hash.least(shingles)).collect::<Vec<_>>());
+    bands.iter().map(band).collect()
+}
+
+/// A random order of shingles, of which the first is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct MinHash {
+    factor: u64,
+    summand: u64,
+}
+
+impl MinHash {
+    /// The orders of all bands; the same for everyone, so that signatures of any two runs compare.
+    pub fn orders(bands: Bands) -> Vec<Vec<MinHash>> {
+        let mut state = 0x5eed;
+        let mut next = || {
+            state += 1;
+            mix(state)
+        };
+        let mut order = || MinHash { factor: next() | 1, summand: next() };
+        (0..bands.bands).map(|_| (0..bands.rows).map(|_| order()).collect()).collect()
+    }
+
+    fn least(self, shingles: &[u64]) -> u64 {
+        let place = |shingle: &u64| shingle.wrapping_mul(self.factor).wrapping_add(self.summand);
+        shingles.iter().map(place).min().unwrap_or(u64::MAX)
+    }
+}
+
+/// How many values two ascending lists of distinct values have in common.
+pub fn common(a: &[u64], b: &[u64]) -> usize {
+    let (mut i, mut j, mut common) = (0, 0, 0);
+    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
+        common += usize::from(x == y);
+        i += usize::from(x <= y);
+        j += usize::from(y <= x);
+    }
+    common
+}
+
+/// The Jaccard similarity of two ascending lists of distinct values; 0 where both are empty.
+pub fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+    let common = common(a, b);
+    match a.len() + b.len() - common {
+        0 => 0.0,
+        all => common as f64 / all as f64,
+    }
+}
+
+/// Whether the Jaccard similarity can reach `threshold` at all, from the numbers of shingles alone.
+pub fn may_reach(threshold: f64, a: usize, b: usize) -> bool {
+    a.min(b) as f64 >= threshold * a.max(b) as f64
+}
+
+/// Finds groups of values that agree in a band: gives the members of each group of two or more.
+///
+/// `keyed` holds (band hash, member) and is sorted in place; members of a group ascend.
+pub fn groups(keyed: &mut [(u64, u32)]) -> impl Iterator<Item = Vec<u32>> + '_ {
+    keyed.sort_unstable();
+    let groups = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
+    groups.map(|group| group.iter().map(|(_, member)| *member).collect())
+}
+
+/// Joins those of a group that are alike, each pair tested unless it is connected already.
+///
+/// A member is tested against at most `tests_max` earlier ones of other components, so that a group of many
+/// thousands that are not alike stays affordable.
+pub fn join_group(
+    group: &[u32],
+    components: &mut Components,
+    tests_max: usize,
+    mut alike: impl FnMut(u32, u32) -> bool,
+) {
+    for (position, &member) in group.iter().enumerate() {
+        let mut tests = 0;
+        for &earlier in &group[..position] {
+            if tests == tests_max {
+                break;
+            }
+            if components.find(member) != components.find(earlier) {
+                tests += 1;
+                if alike(earlier, member) {
+                    components.join(earlier, member);
+                }
+            }
+        }
+    }
+}
+
+/// Connected components of numbered things (union-find by least member, with path halving).
+#[derive(Debug, Clone)]
+pub struct Components {
+    parents: Vec<u32>,
+}
+
+impl Components {
+    /// So many components of one.
+    pub fn new(things: u32) -> Self {
+        Self { parents: (0..things).collect() }
+    }
+
+    /// The least member of the component.
+    pub fn find(&mut self, thing: u32) -> u32 {
+        let mut at = thing;
+        while self.parents[at as usize] != at {
+            let above = self.parents[self.parents[at as usize] as usize];
+            self.parents[at as usize] = above;
+            at = above;
+        }
+        at
+    }
+
+    /// Makes one component of two.
+    pub fn join(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.find(a), self.find(b));
+        self.parents[a.max(b) as usize] = a.min(b);
+    }
+
+    /// The members of each component of two or more; both orders ascend.
+    pub fn clusters(mut self) -> Vec<Vec<u32>> {
+        let things = self.parents.len() as u32;
+        let mut keyed: Vec<(u64, u32)> =
+            (0..things).map(|thing| (u64::from(self.find(thing)), thing)).collect();
+        groups(&mut keyed).collect()
+    }
+}
+
+/// A 64-bit hash of bytes: 8 at a time, multiplied to 128 bits and folded, as wyhash does.
+fn hash(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain(std::iter::once(&last)).map(|word| u64::from_le_bytes(*word));
+    mix(words.fold(bytes.len() as u64, |state, word| fold(state ^ A, word ^ B)))
+}
+
+/// One hash of several, in order.
+fn combine(hashes: &[u64]) -> u64 {
+    mix(hashes.iter().fold(0, |state, hash| fold(state ^ A, hash ^ B)))
+}
+
+const A: u64 = 0xa076_1d64_78bd_642f;
+const B: u64 = 0xe703_7ed1_a0b4_28db;
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The finalizer of SplitMix64.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const BANDS: Bands = Bands { bands: 14, rows: 8 };
+
+    fn words(text: &str) -> Vec<u64> {
+        shingles(text, Segmenter::Words, 5)
+    }
+
+    proptest! {
+        #[test]
+        fn jaccard_is_that_of_sets(a: BTreeSet<u8>, b: BTreeSet<u8>) {
+            let list = |set: &BTreeSet<u8>| set.iter().map(|value| u64::from(*value)).collect::<Vec<_>>();
+            let union = a.union(&b).count();
+            let expected = if union == 0 { 0.0 } else { a.intersection(&b).count() as f64 / union as f64 };
+            prop_assert_eq!(jaccard(&list(&a), &list(&b)), expected);
+            prop_assert!(expected < 0.6 || may_reach(0.6, a.len(), b.len()));
+        }
+
+        #[test]
+        fn components_are_those_of_the_graph(edges in prop::collection::vec((0_u32..30, 0_u32..30), 0..40)) {
+            let mut components = Components::new(30);
+            edges.iter().for_each(|&(a, b)| components.join(a, b));
+            // Reference: labels spread along the edges until nothing changes.
+            let mut labels: Vec<u32> = (0..30).collect();
+            for _ in 0..30 {
+                for &(a, b) in &edges {
+                    let least = labels[a as usize].min(labels[b as usize]);
+                    (labels[a as usize], labels[b as usize]) = (least, least);
+                }
+            }
+            for thing in 0..30 {
+                prop_assert_eq!(components.find(thing), labels[thing as usize]);
+            }
+            let clustered: usize = components.clusters().iter().map(Vec::len).sum();
+            let together = |label: u32| labels.iter().filter(|other| **other == label).count() > 1;
+            prop_assert_eq!(clustered, labels.iter().filter(|label| together(**label)).count());
+        }
+
+        #[test]
+        fn groups_join_as_all_pairs_do(values in prop::collection::vec(0_u32..20, 0..30)) {
+            let alike = |a: u32, b: u32| values[a as usize].abs_diff(values[b as usize]) <= 1;
+            let group: Vec<u32> = (0..values.len() as u32).collect();
+            let mut grouped = Components::new(group.len() as u32);
+            join_group(&group, &mut grouped, usize::MAX, alike);
+            let mut all = Components::new(group.len() as u32);
+            for &a in &group {
+                group.iter().filter(|b| alike(a, **b)).for_each(|&b| all.join(a, b));
+            }
+            prop_assert_eq!(grouped.clusters(), all.clusters());
+        }
+    }
+
+    #[test]
+    fn shingles_ignore_case_and_punctuation_around_words() {
+        assert_eq!(words("One two, three four five. Six"), words("one TWO three (four) five six!"));
+        assert_eq!(words("one two three four five six").len(), 2);
+        assert!(words("one two three four").is_empty());
+        assert_ne!(words("one two three four five"), words("two one three four five"));
+    }
+
+    #[test]
+    fn chinese_is_shingled_by_characters() {
+        assert_eq!(shingles("数据和模型,很好", Segmenter::Characters, 5).len(), 3);
+        assert!(shingles("数据和模型,很好", Segmenter::Words, 5).is_empty());
+    }
+
+    #[test]
+    fn texts_alike_share_a_band_and_others_do_not() {
+        let text = |changed: usize| {
+            let word = |n: usize| if n % 100 < changed { format!("x{n} ") } else { format!("w{} ", n * n) };
+            words(&(0..2000).map(word).collect::<String>())
+        };
+        let orders = MinHash::orders(BANDS);
+        let shared = |a: &[u64], b: &[u64]| {
+            let pairs = band_hashes(a, &orders).into_iter().zip(band_hashes(b, &orders));
+            pairs.filter(|(a, b)| a == b).count()
+        };
+        assert!(jaccard(&text(0), &text(2)) > 0.8);
+        assert!(shared(&text(0), &text(2)) > 0);
+        assert!(jaccard(&text(0), &text(30)) < 0.5);
+        assert_eq!(shared(&text(0), &text(60)), 0);
+    }
+
+    /// Over many random pairs the share of equal MinHash values is the Jaccard similarity.
+    #[test]
+    fn minhash_estimates_jaccard() {
+        let (mut equal, mut all) = (0, 0);
+        for seed in 0..40_u64 {
+            let set = |from: u64| {
+                let mut set: Vec<u64> = (from..from + 150).map(|n| mix(n + seed * 1000)).collect();
+                set.sort_unstable();
+                set
+            };
+            let (a, b) = (set(0), set(50)); // 100 of 200 in common
+            for order in MinHash::orders(BANDS).concat() {
+                equal += usize::from(order.least(&a) == order.least(&b));
+                all += 1;
+            }
+        }
+        let estimate = f64::from(equal as u32) / f64::from(all);
+        assert!((estimate - 0.5).abs() < 0.03, "{estimate}");
+    }
+
+    #[test]
+    fn hashes_are_stable() {
+        let bands = band_hashes(&[1, 2, 3], &MinHash::orders(BANDS));
+        let found = [hash(b"shingle"), words("one two three four five")[0], bands[0], bands[13]];
+        let expected = [
+            13_349_238_103_523_150_097,
+            12_818_308_080_176_082_459,
+            2_598_971_246_382_551_023,
+            8_803_637_901_510_914_633,
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,477 @@
+//! Owns: which documents go to training, validation and test, and which would leak from one into the other.
+//! Knows nothing of threads, caches or the manifest.
+
+use std::collections::BTreeMap;
+
+use pipe_stage::{Context, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
+use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::dedup::{open_signatures, read_lines, text_digest, unreadable, write_buffered, write_lines};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, FILES, Row};
+use crate::minhash::shingles;
+use crate::segment::Segmenter;
+use crate::signatures::{self, Signature, Signatures};
+
+/// Divides documents into training, validation and test sets.
+///
+/// A document's set follows from the hash of its near-duplicate cluster (of its text, where `dedup` has not
+/// run), so copies of one text stand on one side. Adding documents moves others only where it merges their
+/// clusters.
+///
+/// MinHash cannot see that a page holds a whole book of other pages. So a document of the validation or test
+/// set is left out of all sets where at least `containment` of its shingles stand in one training document,
+/// or where that share of a training document of 50 or more shingles stands in it. The output `leaked` lists
+/// these, with the training document.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Split {
+    /// Share of clusters for validation, 0 to 0.5.
+    pub validation: f64,
+    /// Share of clusters for test, 0 to 0.5.
+    pub test: f64,
+    /// Another seed gives another split of the same size.
+    pub seed: u64,
+    /// Share of shingles from which on a document counts as contained in another, above 0 and up to 1.
+    pub containment: f64,
+    /// Words in a row that make a shingle (characters, in languages without spaces), 1 to 50.
+    pub shingle: u32,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        Self { validation: 0.01, test: 0.01, seed: 0, containment: 0.8, shingle: 5 }
+    }
+}
+
+const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text, best after dedup.");
+const TRAIN: Out = Out::main("train", &DOCUMENTS, "For training.");
+const VALIDATION: Out = Out::new("validation", &DOCUMENTS, "For decisions during training.");
+const TEST: Out = Out::new("test", &DOCUMENTS, "For the final figures.");
+const LEAKED: Out = Out::new("leaked", &FILES, "Left out, since a training document holds it: JSON Lines.");
+
+impl Stage for Split {
+    const NAME: &'static str = "split";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] =
+        &[INPUT.port(), TRAIN.port(), VALIDATION.port(), TEST.port(), LEAKED.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let containment = self.containment > 0.0 && self.containment <= 1.0;
+        let faults = [
+            Misfit::unless((0.0..=0.5).contains(&self.validation), "validation", "must lie from 0 to 0.5"),
+            Misfit::unless((0.0..=0.5).contains(&self.test), "test", "must lie from 0 to 0.5"),
+            Misfit::unless(containment, "containment", "must lie above 0 and up to 1"),
+            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must lie from 1 to 50"),
+        ];
+        faults.into_iter().flatten().collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let documents = ctx.input(INPUT);
+        let shingling = Shingling { shingle: self.shingle };
+        let shingles = ctx.each("shingles", &shingling, documents.shards(), sign)?;
+        let items =
+            shingles.entries("shingles").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
+        let leaks = ctx.once("leaks", &self.leaking(), items.collect(), find_leaks)?;
+        let slices = leaks.slices("leaks");
+        let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
+        let sets = ctx.each("sets", &self.division(), shards.collect(), divide)?;
+        for port in [TRAIN, VALIDATION, TEST, LEAKED] {
+            ctx.output(port, sets.entries(port.name()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What decides shingles.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Shingling {
+    shingle: u32,
+}
+
+/// What decides sets.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+struct Division {
+    validation: f64,
+    test: f64,
+    seed: u64,
+}
+
+/// What decides leaks, beside shingles.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Leaking {
+    division: Division,
+    containment: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Set {
+    Train,
+    Validation,
+    Test,
+}
+
+impl Split {
+    fn division(&self) -> Division {
+        Division { validation: self.validation, test: self.test, seed: self.seed }
+    }
+
+    fn leaking(&self) -> Leaking {
+        Leaking { division: self.division(), containment: self.containment }
+    }
+}
+
+impl Division {
+    /// Cuts the unit interval at `validation` and `validation + test`; a cluster falls where its hash does.
+    fn set_of(self, cluster: u64) -> Set {
+        let mut hasher = blake3::Hasher::new_derive_key("pipe split v1");
+        hasher.update(&self.seed.to_le_bytes()).update(&cluster.to_le_bytes());
+        let hash = hasher.finalize();
+        let first: [u8; 8] = std::array::from_fn(|at| hash.as_bytes()[at]);
+        // The upper 53 bits are a float exactly.
+        let position = (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64;
+        if position < self.validation {
+            Set::Validation
+        } else if position < self.validation + self.test {
+            Set::Test
+        } else {
+            Set::Train
+        }
+    }
+}
+
+/// The cluster of a document; copies of one text are one without `dedup`, too.
+fn cluster_of(row: &Row) -> u64 {
+    let by_text = || u64::from_le_bytes(std::array::from_fn(|at| text_digest(&row.document.text)[at]));
+    row.cluster.map_or_else(by_text, |cluster| cluster.id)
+}
+
+/// Shingles the documents of a shard.
+fn sign(shingling: &Shingling, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let columns = [Column::Id, Column::Text, Column::Language];
+    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
+    let mut signed = Vec::new();
+    for row in share.track("documents", rows) {
+        let row = row??;
+        let segmenter = Segmenter::of(&row.document.language);
+        signed.push(Signature {
+            row: row.index,
+            cluster: cluster_of(&row),
+            shingles: shingles(&row.document.text, segmenter, shingling.shingle as usize),
+            id: row.document.id,
+            ..Signature::default()
+        });
+    }
+    let mut file = share.file("shingles")?;
+    write_buffered(&mut file, |file| signatures::write(file, 0, &signed))?;
+    share.keep(file)?;
+    Ok(())
+}
+
+/// A document of a held-out set that a training document gives away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Leak {
+    row: u32,
+    /// The training document's id.
+    training: String,
+    /// Share of the shorter one's shingles that the other holds.
+    containment: f64,
+}
+
+/// Compares held-out documents with all training documents; leaves each shard the leaks among its own.
+fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let shards = inputs.items().iter().map(|item| open_signatures(&item.entries()[0]));
+    let shards = shards.collect::<Result<Vec<Signatures>>>()?;
+    let mut held_out = HeldOut::default();
+    let mut sets = Vec::with_capacity(shards.len());
+    for (shard, signatures) in shards.iter().enumerate() {
+        let clusters = signatures.clusters().map_err(unreadable)?;
+        let of_shard: Vec<Set> = clusters.iter().map(|cluster| leaking.division.set_of(*cluster)).collect();
+        for (document, _) in of_shard.iter().enumerate().filter(|(_, set)| **set != Set::Train) {
+            held_out.insert((shard, document), &signatures.shingles(document).map_err(unreadable)?);
+        }
+        sets.push(of_shard);
+    }
+    held_out.seal();
+
+    let mut leaks: BTreeMap<(usize, usize), Leak> = BTreeMap::new();
+    for (shard, (signatures, sets)) in shards.iter().zip(&sets).enumerate() {
+        share.check_stop()?;
+        for (document, _) in sets.iter().enumerate().filter(|(_, set)| **set == Set::Train) {
+            let shingles = signatures.shingles(document).map_err(unreadable)?;
+            for (place, containment) in held_out.overlapping(&shingles, leaking.containment) {
+                let training = signatures.id(document).map_err(unreadable)?;
+                let found = Leak { row: 0, training, containment };
+                // The most alike is named; of several, the one with the smallest id.
+                let best = leaks.entry(place).or_insert_with(|| found.clone());
+                let is_better = containment > best.containment
+                    || (containment == best.containment && found.training < best.training);
+                if is_better {
+                    *best = found;
+                }
+            }
+        }
+        share.progress("shards", shard as u64 + 1, shards.len() as u64);
+    }
+    let mut by_shard: BTreeMap<usize, Vec<Leak>> = BTreeMap::new();
+    for ((shard, document), leak) in leaks {
+        let row = shards[shard].rows().map_err(unreadable)?[document];
+        by_shard.entry(shard).or_default().push(Leak { row, ..leak });
+    }
+    for (shard, leaks) in by_shard {
+        let mut file = share.file_for(shard, "leaks")?;
+        write_lines(&mut file, leaks)?;
+        share.keep(file)?;
+    }
+    Ok(())
+}
+
+/// A training document of fewer shingles that stands in a held-out one says little about it.
+const CONTAINED_SHINGLES_MIN: usize = 50;
+
+/// The shingles of held-out documents, each with those that have it.
+#[derive(Default)]
+struct HeldOut {
+    /// Shard and number of each document.
+    places: Vec<(usize, usize)>,
+    lengths: Vec<usize>,
+    /// (shingle, document), sorted once sealed.
+    postings: Vec<(u64, u32)>,
+    /// Where the postings of a shingle start.
+    starts: FxHashMap<u64, u32>,
+    /// Shingles in common with the document in hand.
+    common: Vec<u32>,
+}
+
+impl HeldOut {
+    fn insert(&mut self, place: (usize, usize), shingles: &[u64]) {
+        let document = self.places.len() as u32;
+        self.places.push(place);
+        self.lengths.push(shingles.len());
+        self.postings.extend(shingles.iter().map(|shingle| (*shingle, document)));
+    }
+
+    fn seal(&mut self) {
+        self.postings.sort_unstable();
+        for (at, (shingle, _)) in (0..).zip(&self.postings) {
+            self.starts.entry(*shingle).or_insert(at);
+        }
+        self.common = vec![0; self.places.len()];
+    }
+
+    /// Those of which a training document with these shingles holds too much, or that hold too much of it.
+    fn overlapping(&mut self, shingles: &[u64], containment: f64) -> Vec<((usize, usize), f64)> {
+        let mut touched = Vec::new();
+        for shingle in shingles {
+            let Some(start) = self.starts.get(shingle) else { continue };
+            let postings = self.postings[*start as usize..].iter().take_while(|(other, _)| other == shingle);
+            for (_, document) in postings {
+                let common = &mut self.common[*document as usize];
+                if *common == 0 {
+                    touched.push(*document);
+                }
+                *common += 1;
+            }
+        }
+        let mut overlapping = Vec::new();
+        for document in touched {
+            let common = f64::from(std::mem::take(&mut self.common[document as usize]));
+            let mut share = common / self.lengths[document as usize] as f64;
+            if shingles.len() >= CONTAINED_SHINGLES_MIN {
+                share = share.max(common / shingles.len() as f64);
+            }
+            if share >= containment {
+                overlapping.push((self.places[document as usize], share));
+            }
+        }
+        overlapping
+    }
+}
+
+/// A line of `leaked`.
+#[derive(Debug, Serialize)]
+struct Leaked {
+    id: String,
+    set: Set,
+    training: String,
+    containment: f64,
+}
+
+/// Selects the rows of each set; the shard's text is not copied.
+fn divide(division: &Division, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let entries = inputs.item().entries();
+    let leaks = match entries.get(1) {
+        Some(slice) => read_lines::<Leak>(slice)?,
+        None => Vec::new(),
+    };
+    let mut leaks: BTreeMap<u32, Leak> = leaks.into_iter().map(|leak| (leak.row, leak)).collect();
+    let reader = DocumentReader::of_entry(&entries[0])?;
+    let is_clustered = reader.added().is_some_and(|added| added.cluster(0).is_some());
+    let columns: &[Column] = if is_clustered { &[Column::Id] } else { &[Column::Id, Column::Text] };
+    let reader = reader.columns(columns);
+    let rows = reader.rows_total() as u32;
+    let (mut train, mut validation, mut test) =
+        (RoaringBitmap::new(), RoaringBitmap::new(), RoaringBitmap::new());
+    let mut leaked = Vec::new();
+    for row in share.track("documents", reader.rows()?) {
+        let row = row??;
+        let set = division.set_of(cluster_of(&row));
+        if let Some(Leak { training, containment, .. }) = leaks.remove(&row.index) {
+            leaked.push(Leaked { id: row.document.id, set, training, containment });
+            continue;
+        }
+        match set {
+            Set::Train => train.insert(row.index),
+            Set::Validation => validation.insert(row.index),
+            Set::Test => test.insert(row.index),
+        };
+    }
+    for (port, rows_of_set) in [(TRAIN, train), (VALIDATION, validation), (TEST, test)] {
+        share.count(port.name(), rows_of_set.len());
+        share.view(port.name(), &entries[0], rows, rows_of_set, None)?;
+    }
+    share.count("leaked", leaked.len() as u64);
+    if !leaked.is_empty() {
+        let mut file = share.file_with(LEAKED.name(), "jsonl")?;
+        write_lines(&mut file, &leaked)?;
+        share.keep(file)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dedup::Dedup;
+    use crate::testing::{ids, put_documents, words};
+    use pipe_stage::testing::Bench;
+    use proptest::prelude::*;
+
+    const HALVES: Split = Split { validation: 0.25, test: 0.25, seed: 7, containment: 0.8, shingle: 5 };
+
+    proptest! {
+        #[test]
+        fn a_larger_validation_share_takes_from_the_others_only(cluster: u64, seed: u64) {
+            let small = Division { validation: 0.1, test: 0.0, seed };
+            let large = Division { validation: 0.2, test: 0.0, seed };
+            if small.set_of(cluster) == Set::Validation {
+                prop_assert_eq!(large.set_of(cluster), Set::Validation);
+            }
+        }
+    }
+
+    #[test]
+    fn sets_have_the_sizes_asked_for() {
+        let division = Division { validation: 0.1, test: 0.3, seed: 1 };
+        let count = |set| (0..10_000).filter(|cluster| division.set_of(*cluster) == set).count();
+        assert!(count(Set::Validation).abs_diff(1000) < 100, "{}", count(Set::Validation));
+        assert!(count(Set::Test).abs_diff(3000) < 150, "{}", count(Set::Test));
+    }
+
+    /// 200 documents of 100 words each in 4 shards, each text once more under another id.
+    fn corpus(bench: &Bench) -> pipe_stage::Artifact {
+        let document = |n: usize| (format!("doc-{n:03}"), words(n % 200, 100));
+        let shards: Vec<Vec<(String, String)>> =
+            (0..4).map(|shard| (0..400).filter(|n| n % 4 == shard).map(document).collect()).collect();
+        put_documents(bench, &shards)
+    }
+
+    #[test]
+    fn copies_of_one_text_share_a_set_with_and_without_dedup() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let documents = corpus(&bench);
+        let sets = bench.run(&HALVES, &[("documents", &documents)]).unwrap();
+        let mut seen = 0;
+        for set in ["train", "validation", "test"] {
+            let found = ids(&bench, &bench.output(&sets, set).unwrap());
+            seen += found.len();
+            for id in &found {
+                let n: usize = id[4..].parse().unwrap();
+                assert!(found.contains(&format!("doc-{:03}", (n + 200) % 400)), "{id}");
+            }
+        }
+        assert_eq!(seen, 400);
+
+        let unique = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
+        let unique = bench.output(&unique, "documents").unwrap();
+        let sets = bench.run(&HALVES, &[("documents", &unique)]).unwrap();
+        let sizes =
+            ["train", "validation", "test"].map(|set| ids(&bench, &bench.output(&sets, set).unwrap()).len());
+        assert_eq!(sizes.iter().sum::<usize>(), 200);
+        assert!(sizes.iter().all(|size| *size > 20), "{sizes:?}");
+    }
+
+    #[test]
+    fn outputs_are_stable_whatever_the_threads() {
+        let digests = |threads| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = Bench::new(folder.path()).unwrap();
+            bench.threads = threads;
+            let outcome = bench.run(&HALVES, &[("documents", &corpus(&bench))]).unwrap();
+            ["train", "validation", "test"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
+        };
+        assert_eq!(digests(1), ["ed41adc2317fbf6f", "7abbd1cf9a1be326", "056ce7a5f48093c2"]);
+        assert_eq!(digests(3), digests(1));
+    }
+
+    /// A book of ten chapters, its print.html that holds them all, and other documents.
+    fn book(bench: &Bench) -> pipe_stage::Artifact {
+        let chapters: Vec<(String, String)> =
+            (0..10).map(|n| (format!("chapter-{n}"), words(n, 100))).collect();
+        let print = chapters.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(" ");
+        let others = (10..40).map(|n| (format!("other-{n}"), words(n, 100)));
+        let all: Vec<_> =
+            chapters.iter().cloned().chain([("print".to_owned(), print)]).chain(others).collect();
+        put_documents(bench, &[all])
+    }
+
+    #[test]
+    fn a_page_that_holds_a_book_leaks_neither_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let documents = book(&bench);
+        let (mut print_in_training, mut print_leaked) = (0, 0);
+        for seed in 0..20 {
+            let split = Split { seed, ..HALVES };
+            let outcome = bench.run(&split, &[("documents", &documents)]).unwrap();
+            let set = |port| ids(&bench, &bench.output(&outcome, port).unwrap());
+            let (train, validation, test) = (set("train"), set("validation"), set("test"));
+            let held_out = || validation.iter().chain(&test);
+            let is_chapter = |id: &&String| id.starts_with("chapter");
+            if train.contains("print") {
+                print_in_training += 1;
+                assert_eq!(held_out().filter(is_chapter).count(), 0, "seed {seed}");
+            } else if train.iter().any(|id| id.starts_with("chapter")) {
+                print_leaked += 1;
+                assert!(!held_out().any(|id| id == "print"), "seed {seed}");
+            }
+            assert_eq!(
+                train.iter().chain(held_out()).filter(|id| id.starts_with("other")).count(),
+                30,
+                "documents that hold nothing of others stay"
+            );
+        }
+        assert!(print_in_training > 2 && print_leaked > 2, "{print_in_training} {print_leaked}");
+    }
+
+    #[test]
+    fn leaks_are_told_with_the_training_document() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let documents = book(&bench);
+        let lines = (0..20).flat_map(|seed| {
+            let outcome = bench.run(&Split { seed, ..HALVES }, &[("documents", &documents)]).unwrap();
+            let files = bench.open(&bench.output(&outcome, "leaked").unwrap());
+            files.iter().map(|file| String::from_utf8(file.bytes().unwrap()).unwrap()).collect::<Vec<_>>()
+        });
+        let all: String = lines.collect();
+        assert!(all.contains(r#""training":"print","containment":1.0}"#), "{all}");
+        assert!(all.contains(r#"{"id":"print","set":"validation","training":"chapter-"#), "{all}");
+    }
+}

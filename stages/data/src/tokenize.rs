@@ -1,0 +1,169 @@
+//! Owns: how documents become shards of token ids. Knows nothing of threads, caches or the manifest.
+
+use pipe_stage::{Artifact, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::documents::{Column, DOCUMENTS, DocumentReader};
+use crate::encode::Tokenizer;
+use crate::tokenizer_json::{TOKENIZER, TOKENIZER_JSON};
+use crate::tokens::{TOKENS, TokensWriter};
+
+/// Encodes documents as token ids, one shard of tokens for each shard of documents.
+///
+/// Text is encoded as text: special tokens that it happens to spell become ordinary ones, and none are added.
+/// Every document is decoded again and compared with its text; a difference is an error. The inputs are the
+/// sets of `split`, of which validation and test may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokenize {}
+
+const TRAIN_IN: In = In::new("train", &DOCUMENTS, "Documents for training.");
+const VALIDATION_IN: In = In::new("validation", &DOCUMENTS, "Documents for validation.").optional();
+const TEST_IN: In = In::new("test", &DOCUMENTS, "Documents for the final figures.").optional();
+const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer.");
+const TRAIN: Out = Out::main("train", &TOKENS, "Tokens for training.");
+const VALIDATION: Out = Out::new("validation", &TOKENS, "Tokens for validation.");
+const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final figures.");
+
+impl Stage for Tokenize {
+    const NAME: &'static str = "tokenize";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[
+        TRAIN_IN.port(),
+        VALIDATION_IN.port(),
+        TEST_IN.port(),
+        TOKENIZER_IN.port(),
+        TRAIN.port(),
+        VALIDATION.port(),
+        TEST.port(),
+    ];
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        // The config beside it decides no id, so it is in no key.
+        let files = &ctx.input(TOKENIZER_IN).entries;
+        let tokenizer = files.iter().find(|entry| entry.name == TOKENIZER_JSON).cloned();
+        for (input, output) in [(TRAIN_IN, TRAIN), (VALIDATION_IN, VALIDATION), (TEST_IN, TEST)] {
+            let shards = ctx.optional(input).map(Artifact::shards).unwrap_or_default();
+            let items = shards.into_iter().map(|shard| shard.with(tokenizer.clone())).collect();
+            let tokens = ctx.each(output.name(), &Set { name: output.name() }, items, tokenize)?;
+            ctx.output(output, tokens.entries("tokens"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which set a share belongs to; its metrics tell.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Set {
+    name: &'static str,
+}
+
+/// Encodes the documents of a shard.
+fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let [documents, tokenizer] = inputs.item().entries() else {
+        return Err(Error::input(format!("the tokenizer has no file `{TOKENIZER_JSON}`")));
+    };
+    let tokenizer = Tokenizer::from_json(&tokenizer.bytes()?)?;
+    let reader = DocumentReader::of_entry(documents)?.columns(&[Column::Id, Column::Text]);
+    let mut encoder = tokenizer.encoder();
+    let mut writer =
+        TokensWriter::new(share.file("tokens")?, tokenizer.vocabulary_size(), tokenizer.digest())?;
+    let (mut ids, mut documents, mut tokens, mut bytes) = (Vec::new(), 0_u64, 0_u64, 0_u64);
+    for row in share.track("documents", reader.rows()?) {
+        let document = row??.document;
+        ids.clear();
+        encoder.encode_ordinary(&document.text, &mut ids);
+        if tokenizer.decode_bytes(&ids) != document.text.as_bytes() {
+            return Err(Error::input(format!(
+                "the tokens of document `{}` do not decode to its text; the tokenizer loses some of it",
+                document.id
+            )));
+        }
+        writer.push(&document.id, &ids)?;
+        documents += 1;
+        tokens += ids.len() as u64;
+        bytes += document.text.len() as u64;
+    }
+    share.keep(writer.finish()?)?;
+    share.count("tokens", tokens);
+    share.count(format!("tokens_{}", set.name), tokens);
+    share.count(format!("documents_{}", set.name), documents);
+    share.count("bytes", bytes);
+    if tokens > 0 {
+        let ratio = Metric::new("bytes_per_token", bytes as f64 / tokens as f64, "bytes");
+        share.metric(ratio.higher_is_better().merged_by(Merge::Mean(tokens as f64)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{put_documents, words};
+    use crate::tokenizer::TokenizerStage;
+    use crate::tokens::TokensReader;
+    use pipe_stage::testing::Bench;
+    use std::collections::BTreeMap;
+
+    fn texts() -> BTreeMap<String, String> {
+        let text =
+            |n: usize| words(n, 80) + ["", "<|endoftext|>", "数据和模型。", "\u{0}\r\n\t", "🚀 é"][n % 5];
+        (0..20).map(|n| (format!("d{n:02}"), text(n))).chain([("empty".to_owned(), String::new())]).collect()
+    }
+
+    fn run(bench: &Bench) -> (pipe_stage::Outcome, Artifact) {
+        let all: Vec<(String, String)> = texts().into_iter().collect();
+        let documents = put_documents(bench, &all.chunks(8).map(<[_]>::to_vec).collect::<Vec<_>>());
+        let stage = TokenizerStage { vocabulary_size: 400, ..TokenizerStage::default() };
+        let tokenizer = bench.run(&stage, &[("documents", &documents)]).unwrap();
+        let tokenizer = bench.output(&tokenizer, "tokenizer").unwrap();
+        let validation = put_documents(bench, &[vec![("v".to_owned(), words(99, 10))]]);
+        let inputs = [("train", &documents), ("validation", &validation), ("tokenizer", &tokenizer)];
+        (bench.run(&Tokenize::default(), &inputs).unwrap(), tokenizer)
+    }
+
+    #[test]
+    fn shards_decode_to_the_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let (outcome, tokenizer) = run(&bench);
+        let json = bench
+            .open(&tokenizer)
+            .iter()
+            .find(|file| file.name() == TOKENIZER_JSON)
+            .unwrap()
+            .bytes()
+            .unwrap();
+        let tokenizer = Tokenizer::from_json(&json).unwrap();
+        let mut found = BTreeMap::new();
+        for entry in bench.open(&bench.output(&outcome, "train").unwrap()) {
+            let shard = TokensReader::of_entry(&entry).unwrap();
+            assert_eq!(shard.metadata().tokenizer_digest, blake3::hash(&json).to_hex().to_string());
+            for document in shard {
+                let (id, ids) = document.unwrap();
+                assert!(!ids.contains(&tokenizer.eos().unwrap()), "{id}");
+                found.insert(id, tokenizer.decode(&ids));
+            }
+        }
+        assert_eq!(found, texts());
+        let value = |name: &str| outcome.metrics.iter().find(|metric| metric.name == name).unwrap().value;
+        assert_eq!(value("tokens"), value("tokens_train") + value("tokens_validation"));
+        assert_eq!(value("documents_train"), 21.0);
+        assert!(value("bytes_per_token") > 1.5);
+        assert_eq!(bench.output(&outcome, "test").unwrap().entries, []);
+    }
+
+    #[test]
+    fn outputs_are_stable_whatever_the_threads() {
+        let digest = |threads| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = Bench::new(folder.path()).unwrap();
+            bench.threads = threads;
+            run(&bench).0.outputs["train"].to_string()
+        };
+        assert_eq!(&digest(1)[..16], "c4b9118d069a0b3b");
+        assert_eq!(digest(3), digest(1));
+    }
+}

@@ -1,0 +1,336 @@
+//! Owns: which tokenizer a pipeline uses: one that it trains, or one that exists.
+//! Knows nothing of threads, caches or the manifest; training is in [`crate::bpe`].
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use pipe_stage::{
+    Context, Error, In, Inputs, Item, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bpe::{Training, train};
+use crate::counts::PieceCounts;
+use crate::dedup::write_buffered;
+use crate::documents::{Column, DOCUMENTS, DocumentReader};
+use crate::encode::Tokenizer;
+use crate::pattern::Pattern;
+use crate::tokenizer_json::{
+    TOKENIZER, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config,
+};
+
+/// Trains a byte-level BPE tokenizer on documents, or takes an existing tokenizer.json.
+///
+/// Ids are: special tokens, the 256 bytes, then one token for each merge. Since every byte is a token, any
+/// text can be encoded and nothing is ever unknown or out of the vocabulary. Vocabulary and merges equal those
+/// of Hugging Face's trainer on the same text; special tokens that documents happen to spell are text.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerStage {
+    /// Path of an existing tokenizer.json to use as it is, relative to the project; byte-level BPE models with
+    /// the split pattern of GPT-2, Llama 3 or Qwen 2 are supported. A tokenizer_config.json beside it is used
+    /// too. Without a path, one is trained.
+    pub from: Option<String>,
+    /// Tokens, special ones and the 256 bytes included, up to 1,048,576. Fewer come out where the text has no
+    /// more pairs of `min_frequency`.
+    pub vocabulary_size: u32,
+    /// Special tokens, which take the first ids. The first ends documents, the second fills up batches.
+    pub special_tokens: Vec<String>,
+    /// How text is split into pieces, across which tokens never reach.
+    pub pattern: Pattern,
+    /// Least occurrences of a pair that merges.
+    pub min_frequency: u64,
+}
+
+impl Default for TokenizerStage {
+    fn default() -> Self {
+        Self {
+            from: None,
+            vocabulary_size: 4096,
+            special_tokens: vec!["<|endoftext|>".into(), "<|pad|>".into()],
+            pattern: Pattern::Llama3,
+            min_frequency: 2,
+        }
+    }
+}
+
+const INPUT: In = In::new("documents", &DOCUMENTS, "Text to train on; not needed beside `from`.").optional();
+const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and tokenizer_config.json.");
+
+const SPECIAL_BYTES_MAX: usize = 100;
+const VOCABULARY_MAX: u32 = 1 << 20;
+
+impl Stage for TokenizerStage {
+    const NAME: &'static str = "tokenizer";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let least = 256 + self.special_tokens.len() as u32;
+        let size = (least..=VOCABULARY_MAX).contains(&self.vocabulary_size);
+        let some = !self.special_tokens.is_empty();
+        let distinct = self.special_tokens.iter().collect::<BTreeSet<_>>().len() == self.special_tokens.len();
+        let mut faults: Vec<Misfit> = [
+            Misfit::unless(size, "vocabulary_size", format!("must lie from {least} to {VOCABULARY_MAX}")),
+            Misfit::unless(some, "special_tokens", "must name at least one, which ends documents"),
+            Misfit::unless(distinct, "special_tokens", "names a token twice"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        for (at, token) in self.special_tokens.iter().enumerate() {
+            let path = format!("special_tokens[{at}]");
+            if token.is_empty() || token.len() > SPECIAL_BYTES_MAX {
+                faults.push(Misfit::new(path, format!("must have 1 to {SPECIAL_BYTES_MAX} bytes")));
+            } else if self.pattern.pieces(token).count() == 1 {
+                // Else training could make an ordinary token of the same text.
+                let fault = Misfit::new(path, format!("`{token}` is a word that ordinary text may hold"));
+                faults.push(fault.help(format!("mark it, as in `<|{token}|>`")));
+            }
+        }
+        faults
+    }
+
+    fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        let Some(from) = &self.from else { return Ok(Vec::new()) };
+        let path = places.project.join(from);
+        let (Some(folder), Some(file)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+        else {
+            return Err(vec![Misfit::new("from", format!("`{from}` names no file"))]);
+        };
+        Ok(vec![SourceRequest {
+            source: "tokenizer".into(),
+            root: folder.to_owned(),
+            include: vec![file.to_owned(), TOKENIZER_CONFIG_JSON.into()],
+            exclude: Vec::new(),
+            field: "from".into(),
+            help: Some("give the path of a tokenizer.json, relative to the project".into()),
+            pin: None,
+        }])
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let made = match (&self.from, ctx.optional(INPUT)) {
+            (Some(from), _) => {
+                let file = Path::new(from).file_name().map(PathBuf::from).unwrap_or_default();
+                let adoption = Adoption { file: file.to_string_lossy().into_owned() };
+                let sources = Item::of_sources("tokenizer", ctx.sources().to_vec());
+                ctx.once("adopt", &adoption, vec![sources], adopt)?
+            }
+            (None, Some(documents)) => {
+                let counting = Counting { pattern: self.pattern };
+                let counts = ctx.each("counts", &counting, documents.shards(), count)?;
+                let counts =
+                    counts.entries("counts").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
+                let Self { vocabulary_size, special_tokens, pattern, min_frequency, .. } = self.clone();
+                let wanted = Wanted { vocabulary_size, special_tokens, pattern, min_frequency };
+                ctx.once("train", &wanted, counts.collect(), train_tokenizer)?
+            }
+            (None, None) => {
+                return Err(Error::input("the tokenizer has neither documents nor an existing file")
+                    .help("connect `documents`, or name a tokenizer.json as `from`"));
+            }
+        };
+        ctx.output(OUTPUT, made.entries("tokenizer"))
+    }
+}
+
+/// What decides counts.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Counting {
+    pattern: Pattern,
+}
+
+/// What decides the vocabulary, beside counts.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Wanted {
+    vocabulary_size: u32,
+    special_tokens: Vec<String>,
+    pattern: Pattern,
+    min_frequency: u64,
+}
+
+/// Which of the source files is the tokenizer.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Adoption {
+    file: String,
+}
+
+/// Counts the pieces of a shard.
+fn count(counting: &Counting, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let reader = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&[Column::Text]);
+    let mut counts = PieceCounts::default();
+    for row in share.track("documents", reader.rows()?) {
+        counts.add_text(counting.pattern, &row??.document.text);
+    }
+    let mut file = share.file("counts")?;
+    write_buffered(&mut file, |file| counts.write(file))?;
+    share.keep(file)?;
+    Ok(())
+}
+
+/// Trains on the counts of all shards.
+fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let mut counts = PieceCounts::default();
+    for item in inputs.items() {
+        let path = item.entries()[0].path()?;
+        let failed = |error| Error::io("read", &path, &error);
+        counts.add_file(BufReader::new(File::open(&path).map_err(failed)?)).map_err(failed)?;
+    }
+    let training = Training {
+        vocabulary_size: wanted.vocabulary_size as usize,
+        frequency_min: wanted.min_frequency,
+        special_tokens: &wanted.special_tokens,
+    };
+    let mut stopped = Ok(());
+    let vocabulary = train(counts.sorted(), training, |tokens| {
+        if tokens % 64 == 0 {
+            share.progress("tokens", tokens as u64, wanted.vocabulary_size.into());
+            stopped = share.check_stop();
+        }
+        stopped.is_ok()
+    });
+    stopped?;
+    let tokenizer = TrainedTokenizer { pattern: wanted.pattern, vocabulary: &vocabulary };
+    share.write("tokenizer", TOKENIZER_JSON, &tokenizer.to_json())?;
+    let config =
+        tokenizer_config(&wanted.special_tokens[0], wanted.special_tokens.get(1).map(String::as_str), None);
+    share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
+    let size = vocabulary.tokens.len() as u64;
+    if size < u64::from(wanted.vocabulary_size) {
+        share
+            .note(format!("the text has pairs for {size} tokens only, of {} wanted", wanted.vocabulary_size));
+    }
+    share.count("vocabulary", size);
+    share.count("merges", vocabulary.merges.len() as u64);
+    share.count("pieces", counts.len() as u64);
+    Ok(())
+}
+
+/// Takes an existing tokenizer, after a look whether it can be used.
+fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let files = inputs.item();
+    let missing = || Error::input(format!("there is no file `{}`", adoption.file));
+    let json = files.entry(&adoption.file).ok_or_else(missing)?.bytes()?;
+    let config = files.entry(TOKENIZER_CONFIG_JSON).filter(|entry| entry.name() != adoption.file);
+    let config = config.map(|entry| entry.bytes()).transpose()?;
+    let tokenizer = match &config {
+        Some(config) => Tokenizer::from_files(&json, config)?,
+        None => Tokenizer::from_json(&json)?,
+    };
+    let eos = tokenizer.eos().ok_or_else(|| {
+        Error::input(format!("`{}` has no token that is known to end documents", adoption.file))
+            .help(format!("put a {TOKENIZER_CONFIG_JSON} beside it that names its `eos_token`"))
+    })?;
+    share.write("tokenizer", TOKENIZER_JSON, &json)?;
+    let config = config.unwrap_or_else(|| {
+        let pad = tokenizer.pad().map(|pad| tokenizer.decode(&[pad]));
+        tokenizer_config(&tokenizer.decode(&[eos]), pad.as_deref(), None)
+    });
+    share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
+    share.count("vocabulary", tokenizer.vocabulary_size().into());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{put_documents, words};
+    use pipe_stage::testing::Bench;
+    use pipe_stage::{Artifact, Mode, Outcome};
+
+    fn corpus(bench: &Bench) -> Artifact {
+        let document = |n: usize| (format!("d{n}"), words(n % 7, 100) + "\n数据和模型 <|endoftext|>\n");
+        put_documents(bench, &[(0..10).map(document).collect(), (10..20).map(document).collect()])
+    }
+
+    fn small() -> TokenizerStage {
+        TokenizerStage { vocabulary_size: 400, ..TokenizerStage::default() }
+    }
+
+    fn read(bench: &Bench, outcome: &Outcome) -> (Tokenizer, Vec<u8>) {
+        let files = bench.open(&bench.output(outcome, "tokenizer").unwrap());
+        let bytes = |name: &str| files.iter().find(|file| file.name() == name).unwrap().bytes().unwrap();
+        let (json, config) = (bytes(TOKENIZER_JSON), bytes(TOKENIZER_CONFIG_JSON));
+        (Tokenizer::from_files(&json, &config).unwrap(), json)
+    }
+
+    #[test]
+    fn trains_what_hugging_face_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let outcome = bench.run(&small(), &[("documents", &corpus(&bench))]).unwrap();
+        let (tokenizer, json) = read(&bench, &outcome);
+        assert_eq!((tokenizer.vocabulary_size(), tokenizer.eos(), tokenizer.pad()), (400, Some(0), Some(1)));
+        let oracle = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+        let text = words(3, 50) + "数据和模型";
+        assert_eq!(tokenizer.encode(&text), oracle.encode(text, false).unwrap().get_ids());
+    }
+
+    #[test]
+    fn outputs_are_stable_whatever_the_threads() {
+        let digest = |threads| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut bench = Bench::new(folder.path()).unwrap();
+            bench.threads = threads;
+            let outcome = bench.run(&small(), &[("documents", &corpus(&bench))]).unwrap();
+            outcome.outputs["tokenizer"].to_string()
+        };
+        assert_eq!(&digest(1)[..16], "71cdd32b80690932");
+        assert_eq!(digest(3), digest(1));
+    }
+
+    #[test]
+    fn an_existing_tokenizer_is_taken_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(&folder.path().join("store")).unwrap();
+        let trained = bench.run(&small(), &[("documents", &corpus(&bench))]).unwrap();
+        let project = folder.path().join("project");
+        std::fs::create_dir(&project).unwrap();
+        std::fs::write(project.join("mine.json"), read(&bench, &trained).1).unwrap();
+        let stage = TokenizerStage { from: Some("mine.json".into()), ..TokenizerStage::default() };
+        let places = Places { project: project.clone(), variable: &|_| None };
+        let request = &stage.sources(&places).unwrap()[0];
+        assert_eq!((&request.root, &request.include[0]), (&project, &"mine.json".to_owned()));
+        let sources = Bench::sources("tokenizer", &project).unwrap();
+        let adopted = bench.enter(&stage, &[], sources, Mode::Here).unwrap();
+        assert_eq!(adopted.outputs["tokenizer"], trained.outputs["tokenizer"]);
+    }
+
+    #[test]
+    fn an_unsupported_tokenizer_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(&folder.path().join("store")).unwrap();
+        std::fs::create_dir(folder.path().join("project")).unwrap();
+        let json = r#"{"model": {"type": "WordPiece", "vocab": {"a": 0}}}"#;
+        std::fs::write(folder.path().join("project/tokenizer.json"), json).unwrap();
+        let stage = TokenizerStage { from: Some("tokenizer.json".into()), ..TokenizerStage::default() };
+        let sources = Bench::sources("tokenizer", &folder.path().join("project")).unwrap();
+        let error = bench.enter(&stage, &[], sources, Mode::Here).unwrap_err();
+        assert!(error.to_string().contains("has a model of type `WordPiece`; supported are"), "{error}");
+    }
+
+    #[test]
+    fn without_documents_and_file_it_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let error = bench.run(&small(), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "the tokenizer has neither documents nor an existing file");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_told() {
+        let stage = TokenizerStage {
+            vocabulary_size: 257,
+            special_tokens: vec!["<|end|>".into(), "the".into(), "the".into()],
+            ..TokenizerStage::default()
+        };
+        let faults: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
+        assert_eq!(faults, ["vocabulary_size", "special_tokens", "special_tokens[1]", "special_tokens[2]"]);
+        assert!(TokenizerStage::default().check().is_empty());
+    }
+}
