@@ -10,6 +10,8 @@ pub mod repair;
 pub mod language;
 pub mod rules;
 
+pub mod ingest;
+
 pub mod pattern;
 
 pub mod bpe;
@@ -33,6 +35,7 @@ mod testing;
 pub use dedup::Dedup;
 pub use documents::{DOCUMENTS, FILES};
 pub use encode::Tokenizer;
+pub use ingest::Ingest;
 pub use split::Split;
 pub use tokenize::Tokenize;
 pub use tokenizer::TokenizerStage;

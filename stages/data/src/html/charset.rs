@@ -30,7 +30,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
             let (text, _) = encoding.decode_without_bom_handling(bytes);
             tolerable(text).or_else(|| utf8.ok().map(Cow::Borrowed))
         }
-        (None, Err(_)) => tolerable(guessed(bytes)),
+        (None, Err(_)) => guessed(bytes),
     }
 }
 
@@ -57,9 +57,9 @@ fn declared(head: &[u8]) -> Option<&'static Encoding> {
     None
 }
 
-/// The first of the usual encodings in which nothing is damaged, else damaged UTF-8 or Windows-1252,
-/// whichever has less of it. The page's `lang` says which East Asian encodings to try.
-fn guessed(bytes: &[u8]) -> Cow<'_, str> {
+/// The first of the usual encodings in which nothing is damaged, else slightly damaged UTF-8, else Windows-1252 if
+/// that gives a Western text. The page's `lang` says which East Asian encodings to try.
+fn guessed(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let head = bytes[..bytes.len().min(META_WITHIN)].to_ascii_lowercase();
     let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();
     let candidates: &[&'static Encoding] = if says("lang=\"zh-tw") || says("lang=\"zh-hk") {
@@ -76,15 +76,13 @@ fn guessed(bytes: &[u8]) -> Cow<'_, str> {
     for encoding in candidates {
         let (text, damaged) = encoding.decode_without_bom_handling(bytes);
         if !damaged {
-            return text;
+            return Some(text);
         }
     }
-    let utf8 = String::from_utf8_lossy(bytes);
-    if tolerable(Cow::Borrowed(&utf8)).is_some() {
-        utf8
-    } else {
-        WINDOWS_1252.decode_without_bom_handling(bytes).0
-    }
+    // Every sequence of bytes is Windows-1252, but in Western texts most letters are ASCII.
+    let western = || bytes.iter().filter(|byte| !byte.is_ascii()).count() * 4 <= bytes.len();
+    tolerable(String::from_utf8_lossy(bytes))
+        .or_else(|| western().then(|| WINDOWS_1252.decode_without_bom_handling(bytes).0))
 }
 
 fn tolerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
@@ -144,5 +142,7 @@ mod tests {
         let bytes =
             page("<meta charset=gbk>", UTF_8, "x").into_iter().chain([0xFF; 500]).collect::<Vec<u8>>();
         assert_eq!(decode(&bytes), None);
+        assert_eq!(decode(&[0xC3; 100]), None);
+        assert_eq!(decode(b"Gr\xFC\xDFe aus K\xF6ln").unwrap(), "Grüße aus Köln");
     }
 }
