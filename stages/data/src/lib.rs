@@ -11,6 +11,7 @@ pub mod language;
 pub mod rules;
 
 pub mod ingest;
+pub mod clean;
 
 pub mod pattern;
 
@@ -32,6 +33,7 @@ pub mod tokenizer;
 #[cfg(test)]
 mod testing;
 
+pub use clean::Clean;
 pub use dedup::Dedup;
 pub use documents::{DOCUMENTS, FILES};
 pub use encode::Tokenizer;

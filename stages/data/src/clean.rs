@@ -1,0 +1,410 @@
+//! Pages -> texts: main content, repair, language, rules. Shard by shard; what is dropped is kept aside, with why.
+//!
+//! Owns: the order of these, and what is reported. How each is done stands in `html`, `repair`, `language`, `rules`.
+
+use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
+use crate::html::{Limits, extract};
+use crate::language::{Detected, detect, is_known};
+use crate::repair::repair;
+use crate::rules::{Profile, Rule, Rules};
+use pipe_stage::{Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Takes the text out of pages, repairs it, and drops what is not worth training on.
+///
+/// Text is light Markdown: code blocks are fenced and verbatim, headings, lists and tables are kept, navigation is
+/// not. Encoding mistakes and control characters are mended outside of code, Unicode is brought to NFC. Dropped
+/// documents stand in `dropped`, their text shortened, with `rule`, `value` and `threshold` in their metadata; the
+/// counts by rule are metrics. A rule that has no threshold for a document's language is skipped and counted in
+/// `skipped.<rule>`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clean {
+    /// Which rules there are, and how strict: `web`, `docs` or `none`.
+    pub profile: Profile,
+    /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`; all if empty.
+    pub languages: Vec<String>,
+    /// Score of the detected language, 0 to 1, below which the language that the page declares counts instead. Short
+    /// pages and lists of names score low.
+    pub language_score_min: f64,
+    /// Rules of the profile to switch off.
+    pub without: Vec<Rule>,
+    /// Thresholds in place of the profile's, for every language; they also switch on rules that the profile has not.
+    pub limits: BTreeMap<Rule, f64>,
+    /// Most elements of a page; more are a trap or a dump.
+    pub elements_max: u32,
+}
+
+impl Default for Clean {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Web,
+            languages: Vec::new(),
+            language_score_min: 0.5,
+            without: Vec::new(),
+            limits: BTreeMap::new(),
+            elements_max: 400_000,
+        }
+    }
+}
+
+const PAGES: In = In::new("documents", &DOCUMENTS, "Pages as `ingest` makes them, or documents with text.");
+const TEXTS: Out = Out::main("documents", &DOCUMENTS, "Documents with text and language.");
+const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "What was dropped, with rule, value and threshold.");
+
+impl Stage for Clean {
+    const NAME: &'static str = "clean";
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let score = Misfit::unless(
+            (0.0..=1.0).contains(&self.language_score_min),
+            "language_score_min",
+            "must lie from 0 to 1",
+        );
+        let elements = Misfit::unless(self.elements_max > 0, "elements_max", "must be at least 1");
+        let languages =
+            self.languages.iter().enumerate().filter(|(_, code)| !is_known(code)).map(|(at, code)| {
+                Misfit::new(
+                    format!("languages[{at}]"),
+                    format!("`{code}` is no language that can be detected"),
+                )
+                .help("languages are ISO 639-1 codes, such as `en`, `de`, `zh`")
+            });
+        let limits = self.limits.iter().filter_map(|(rule, &limit)| {
+            let path = format!("limits.{}", rule.name());
+            match rule.is_share() {
+                true => Misfit::unless((0.0..=1.0).contains(&limit), &path, "is a share, from 0 to 1"),
+                false => Misfit::unless(limit >= 0.0 && limit.is_finite(), &path, "must be 0 or more"),
+            }
+        });
+        score.into_iter().chain(elements).chain(languages).chain(limits).collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let texts = ctx.each("texts", self, ctx.input(PAGES).shards(), clean_shard)?;
+        ctx.output(TEXTS, texts.entries(TEXTS.name()))?;
+        ctx.output(DROPPED, texts.entries(DROPPED.name()))
+    }
+}
+
+fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let cleaner = Cleaner::new(clean);
+    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.rows()?;
+    let mut texts = DocumentWriter::new(share.file(TEXTS.name())?)?;
+    let mut dropped = DocumentWriter::new(share.file(DROPPED.name())?)?;
+    let mut figures = Figures::default();
+    for row in share.track("documents", rows) {
+        let Cleaned { document, dropped: why, skipped } = cleaner.clean(row??.document);
+        skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule.name()).or_default() += 1);
+        match why {
+            None => {
+                figures.characters += document.text.chars().count() as u64;
+                *figures.languages.entry(document.language.clone()).or_default() += 1;
+                texts.push(&document)?;
+            }
+            Some(why) => {
+                *figures.dropped.entry(why.rule.clone()).or_default() += 1;
+                dropped.push(&why.marked(document))?;
+            }
+        }
+    }
+    figures.report(share, texts.rows(), dropped.rows());
+    keep(share, texts)?;
+    keep(share, dropped)
+}
+
+/// A file without documents is no entry.
+fn keep(share: &mut Share, writer: DocumentWriter<ShareFile>) -> Result<()> {
+    if writer.rows() > 0 {
+        share.keep(writer.finish()?)?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Figures {
+    characters: u64,
+    languages: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, u64>,
+    skipped: BTreeMap<&'static str, u64>,
+}
+
+impl Figures {
+    fn report(self, share: &mut Share, kept: u64, dropped: u64) {
+        share.count("documents", kept);
+        share.count("characters", self.characters);
+        share.count("dropped", dropped);
+        for (rule, count) in self.dropped {
+            share.metric(Metric::count(format!("dropped.{rule}"), count));
+        }
+        for (rule, count) in self.skipped {
+            share.metric(Metric::count(format!("skipped.{rule}"), count));
+        }
+        for (language, count) in self.languages {
+            let language = if language.is_empty() { "unknown" } else { &language };
+            share.metric(Metric::count(format!("language.{language}"), count));
+        }
+    }
+}
+
+/// Why a document is dropped, in words for its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reason {
+    rule: String,
+    value: String,
+    threshold: String,
+}
+
+impl Reason {
+    /// Marks a dropped document and shortens its text: it is there to be looked at.
+    fn marked(self, mut document: Document) -> Document {
+        const TEXT_CHARACTERS: usize = 2000;
+        if let Some((end, _)) = document.text.char_indices().nth(TEXT_CHARACTERS) {
+            document.text.truncate(end);
+        }
+        let facts = [("rule", self.rule), ("value", self.value), ("threshold", self.threshold)];
+        document.metadata.extend(facts.map(|(name, fact)| (name.to_owned(), fact)));
+        document
+    }
+}
+
+/// A document after cleaning.
+struct Cleaned {
+    document: Document,
+    dropped: Option<Reason>,
+    skipped: Vec<Rule>,
+}
+
+/// What cleans one document; the rules are set up once.
+struct Cleaner<'c> {
+    clean: &'c Clean,
+    rules: Rules,
+    limits: Limits,
+}
+
+impl<'c> Cleaner<'c> {
+    fn new(clean: &'c Clean) -> Self {
+        let rules = Rules::new(clean.profile, &clean.without, &clean.limits);
+        let limits = Limits { nodes_max: clean.elements_max as usize, ..Limits::default() };
+        // What a documents file can hold, `ingest` has let through.
+        Self { clean, rules, limits: Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits } }
+    }
+
+    fn clean(&self, mut document: Document) -> Cleaned {
+        let mut declared = document.language.clone();
+        if let Some(html) = document.html.take() {
+            match extract(&html, self.limits) {
+                Ok(page) => {
+                    document.text = page.text;
+                    declared = page.language;
+                    note(&mut document, "title", page.title);
+                    if document.url.is_empty() {
+                        document.url = page.canonical;
+                    }
+                }
+                Err(refusal) => {
+                    let (rule, value) = (format!("page_{}", refusal.code()), refusal.to_string());
+                    let dropped = Some(Reason { rule, value, threshold: String::new() });
+                    return Cleaned { document, dropped, skipped: Vec::new() };
+                }
+            }
+        }
+        document.text = repair(&document.text);
+        let detected = detect(&document.text);
+        document.language = self.language(detected, &declared);
+        note(&mut document, "language_declared", declared);
+        note(&mut document, "language_score", detected.map(|found| shown(found.score)).unwrap_or_default());
+        if let Some(cut) = self.rules.cut_lines(&document.text, &document.language) {
+            document.text = repair(&cut);
+        }
+        if !self.clean.languages.is_empty() && !self.clean.languages.contains(&document.language) {
+            let value =
+                if document.language.is_empty() { "unknown".into() } else { document.language.clone() };
+            let dropped =
+                Some(Reason { rule: "language".into(), value, threshold: self.clean.languages.join(",") });
+            return Cleaned { document, dropped, skipped: Vec::new() };
+        }
+        let judgement = self.rules.judge(&document.text, &document.language);
+        let dropped = judgement.dropped.map(|verdict| Reason {
+            rule: verdict.rule.name().to_owned(),
+            value: shown(verdict.value),
+            threshold: shown(verdict.threshold),
+        });
+        Cleaned { document, dropped, skipped: judgement.skipped }
+    }
+
+    /// The detected language where its score is good, else the declared one where there is one.
+    fn language(&self, detected: Option<Detected>, declared: &str) -> String {
+        let sure = detected.filter(|found| found.score >= self.clean.language_score_min);
+        match (sure, detected) {
+            (Some(found), _) => found.code.to_owned(),
+            (None, _) if is_known(declared) => declared.to_owned(),
+            (None, Some(found)) => found.code.to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn note(document: &mut Document, name: &str, fact: String) {
+    if !fact.is_empty() {
+        document.metadata.insert(name.to_owned(), fact);
+    }
+}
+
+/// A figure with as many places as it has, four at most.
+fn shown(value: f64) -> String {
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipe_stage::testing::Bench;
+    use pipe_stage::{Artifact, Outcome};
+
+    const PROSE: &str = "Ownership is a set of rules that govern how a program manages memory. All programs have to \
+        manage the way they use it while they run. Some languages have garbage collection that looks for memory.";
+    const CHINESE: &str = "所有权是程序管理内存的一组规则。所有程序在运行时都必须管理它们使用内存的方式。\
+        一些语言具有垃圾回收机制，在程序运行时不断寻找不再使用的内存。";
+
+    fn page(number: usize) -> Document {
+        let html = match number % 4 {
+            0 => format!(
+                "<html lang=en><title>Page {number}</title><main><h1>P{number}</h1><p>{PROSE}</p><pre>  x\n</pre></main>"
+            ),
+            1 => format!("<html lang=zh><main><p>第{number}页。{CHINESE}</p></main>"),
+            2 => "<main><p>Short.</p></main>".to_owned(),
+            _ => format!("<html lang=en><main>{}</main>", "<p>The same line again.</p>".repeat(60 + number)),
+        };
+        Document { id: format!("site/{number}.html"), html: Some(html.into_bytes()), ..Document::default() }
+    }
+
+    fn artifact(bench: &Bench, documents: &[Document]) -> Artifact {
+        let shards: Vec<Vec<u8>> = documents
+            .chunks(10)
+            .map(|documents| {
+                let mut writer = DocumentWriter::new(Vec::new()).unwrap();
+                documents.iter().for_each(|document| writer.push(document).unwrap());
+                writer.finish().unwrap()
+            })
+            .collect();
+        let names: Vec<String> =
+            (0..shards.len()).map(|shard| format!("site/{shard:016x}.parquet")).collect();
+        let files: Vec<(&str, &[u8])> =
+            names.iter().zip(&shards).map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        bench.artifact("documents", &files).unwrap()
+    }
+
+    fn documents(bench: &Bench, outcome: &Outcome, port: &str) -> Vec<Document> {
+        let entries = bench.open(&bench.output(outcome, port).unwrap());
+        let rows = |entry| DocumentReader::of_entry(entry).unwrap().rows().unwrap();
+        entries.iter().flat_map(rows).map(|row| row.unwrap().document).collect()
+    }
+
+    fn docs(languages: &[&str]) -> Clean {
+        let languages = languages.iter().map(|code| (*code).to_owned()).collect();
+        Clean { profile: Profile::Docs, languages, ..Clean::default() }
+    }
+
+    fn run(clean: &Clean, pages: &[Document]) -> (Vec<Document>, Vec<Document>, Outcome) {
+        let store = tempfile::tempdir().unwrap();
+        let bench = Bench::new(store.path()).unwrap();
+        let outcome = bench.run(clean, &[("documents", &artifact(&bench, pages))]).unwrap();
+        (documents(&bench, &outcome, "documents"), documents(&bench, &outcome, "dropped"), outcome)
+    }
+
+    #[test]
+    fn makes_text_of_pages() {
+        let (texts, dropped, _) = run(&docs(&["en"]), &[page(0)]);
+        assert_eq!(dropped, []);
+        assert_eq!(texts[0].text, format!("## P0\n\n{PROSE}\n\n```\n  x\n```\n"));
+        assert_eq!((texts[0].language.as_str(), texts[0].html.as_ref()), ("en", None));
+        assert_eq!(texts[0].metadata["title"], "Page 0");
+    }
+
+    #[test]
+    fn dropped_documents_say_rule_value_and_threshold() {
+        let empty = Document { id: "site/x".into(), html: Some(b"<p></p>".to_vec()), ..Document::default() };
+        let pages = [page(1), page(2), page(3), empty];
+        let (texts, dropped, outcome) = run(&docs(&["en"]), &pages);
+        assert_eq!(texts, []);
+        let facts = |document: &Document| {
+            ["rule", "value", "threshold"]
+                .map(|name| document.metadata.get(name).cloned().unwrap_or_default())
+        };
+        let found: Vec<[String; 3]> = dropped.iter().map(facts).collect();
+        assert_eq!(found[0], ["language", "zh", "en"]);
+        assert_eq!(found[1][0], "language");
+        assert_eq!(found[2], ["repeated_lines", "0.9841", "0.7"]);
+        assert_eq!(found[3], ["page_no_content", "it has no main content", ""]);
+        let count = outcome.metrics.iter().find(|metric| metric.name == "dropped.language").unwrap();
+        assert_eq!(count.value, 2.0);
+    }
+
+    #[test]
+    fn no_rule_made_for_english_drops_chinese() {
+        let clean = Clean { languages: vec!["zh".into()], ..Clean::default() };
+        let text = CHINESE.repeat(3).replace("机制", "机制。此外还有别的办法");
+        let page = Document { text, ..Document { id: "zh".into(), ..Document::default() } };
+        let limits = BTreeMap::from([(Rule::RepeatedLines, 1.0)]);
+        let (texts, _, outcome) = run(&Clean { limits, ..clean }, &[page]);
+        assert_eq!(texts[0].language, "zh");
+        let skipped =
+            |name: &str| outcome.metrics.iter().any(|metric| metric.name == format!("skipped.{name}"));
+        assert!(skipped("gopher_word_length_min") && skipped("top_2_gram"));
+    }
+
+    #[test]
+    fn output_bytes_are_pinned_and_threads_do_not_matter() {
+        let pages: Vec<Document> = (0..40).map(page).collect();
+        let digests: Vec<[String; 2]> = [1, 4]
+            .into_iter()
+            .map(|threads| {
+                let store = tempfile::tempdir().unwrap();
+                let mut bench = Bench::new(store.path()).unwrap();
+                bench.threads = threads;
+                let outcome =
+                    bench.run(&docs(&["en", "zh"]), &[("documents", &artifact(&bench, &pages))]).unwrap();
+                ["documents", "dropped"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
+            })
+            .collect();
+        assert_eq!(digests[0], digests[1]);
+        assert_eq!(digests[0], ["6fd48b75574f46b5", "4237521ff3773aaf"]);
+    }
+
+    #[test]
+    fn text_does_not_depend_on_the_documents_around_it() {
+        let pages: Vec<Document> = (0..40).map(page).collect();
+        let backwards: Vec<Document> = pages.iter().rev().cloned().collect();
+        let (mut forwards, _, _) = run(&docs(&[]), &pages);
+        let (backwards, _, _) = run(&docs(&[]), &backwards);
+        forwards.reverse();
+        assert_eq!(forwards, backwards);
+    }
+
+    #[test]
+    fn every_page_is_kept_or_dropped_with_a_reason() {
+        let pages: Vec<Document> = (0..40).map(page).collect();
+        let (texts, dropped, _) = run(&Clean::default(), &pages);
+        assert_eq!(texts.len() + dropped.len(), 40);
+        assert!(dropped.iter().all(|document| document.metadata.contains_key("rule")));
+    }
+
+    #[test]
+    fn bad_settings_are_named_by_their_path() {
+        let clean = Clean {
+            languages: vec!["en".into(), "eng".into()],
+            language_score_min: 2.0,
+            limits: BTreeMap::from([(Rule::GopherLetters, 80.0)]),
+            ..Clean::default()
+        };
+        let paths: Vec<String> = clean.check().into_iter().map(|misfit| misfit.path).collect();
+        assert_eq!(paths, ["language_score_min", "languages[1]", "limits.gopher_letters"]);
+        assert_eq!(Clean::default().check(), []);
+    }
+}
