@@ -163,9 +163,11 @@ fn escape(name: &str) -> String {
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
     let mut process = Process::new("sh");
-    process.arg("-c").arg(&params.line.run).stdin(Stdio::null()).env_clear();
+    process.stdin(Stdio::null()).env_clear();
     let inherited = ["PATH", "HOME", "USER", "PIPE_EVENTS", "CUDA_VISIBLE_DEVICES"];
     process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    let (run, secrets) = without_secrets(&params.line.run);
+    process.arg("-c").arg(run).envs(secrets.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     process.env("LANG", "C.UTF-8").env("TMPDIR", folder(&scratch.path().join("tmp"))?);
     process.envs(params.line.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
     for (place, item) in params.ports.iter().zip(inputs.items()) {
@@ -198,6 +200,22 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes `${secret.NAME}` the shell's own `${NAME}`: a secret reaches a process as a variable only, so that
+/// neither a spec nor the list of processes shows it. Returns the names too.
+fn without_secrets(line: &str) -> (String, Vec<String>) {
+    const OPEN: &str = "${secret.";
+    let (mut shell, mut names, mut rest) = (String::new(), Vec::new(), line);
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        shell += before;
+        shell += "${";
+        rest = after;
+        if let Some((name, _)) = after.split_once('}') {
+            names.push(name.to_owned());
+        }
+    }
+    (shell + rest, names)
 }
 
 /// Runs the process to its end, in our process group, so that it ends when we do.

@@ -73,6 +73,9 @@ enum Command {
     /// Print the JSON Schema of manifests.
     #[command(after_help = "Example: pipe schema > pipe.schema.json")]
     Schema,
+    /// End commands whose engine was killed; the engine starts this.
+    #[command(hide = true)]
+    Watcher,
     /// Do what a spec says; the engine starts this.
     #[command(hide = true)]
     Worker {
@@ -158,6 +161,10 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
     let json = cli.command.wants_json();
     let outcome = match cli.command {
         Command::Worker { spec } => return ExitCode::from(crate::run::worker::worker(&spec, types)),
+        Command::Watcher => {
+            crate::run::watcher::watch();
+            Ok(())
+        }
         Command::Run(command) => command.run(types),
         Command::Plan(command) => command.run(types),
         Command::Why(command) => command.run(types),
@@ -229,7 +236,7 @@ fn tell(failure: Failure, style: Style) -> u8 {
 }
 
 fn know_kinds(types: &[StageType]) {
-    let mut kinds: Vec<&'static pipe_stage::Kind> = Vec::new();
+    let mut kinds: Vec<&'static pipe_stage::Kind> = vec![&pipe_stage::FILES];
     for port in types.iter().flat_map(|kind| kind.ports) {
         if !kinds.contains(&port.kind) {
             kinds.push(port.kind);

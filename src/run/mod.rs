@@ -7,6 +7,8 @@ mod finish;
 
 mod local;
 
+pub mod watcher;
+
 pub mod machine;
 
 pub mod spec;

@@ -7,6 +7,7 @@ use super::{
     local::{self, Ended, Heard, Process},
     machine,
     spec::{Leash, Spec, SpecInput},
+    watcher::Watcher,
 };
 use crate::{
     manifest::Time,
@@ -58,6 +59,7 @@ pub fn run(
         replans: BTreeMap::new(),
         sender,
         run: None,
+        watcher: None,
         stop: 0,
         tell,
     };
@@ -143,6 +145,7 @@ struct Scheduler<'a> {
     replans: BTreeMap<usize, u32>,
     sender: Sender<(usize, Heard)>,
     run: Option<Run>,
+    watcher: Option<Watcher>,
     stop: u32,
     tell: &'a mut dyn FnMut(&RunEvent),
 }
@@ -305,6 +308,7 @@ impl Scheduler<'_> {
             threads: cpus,
             leash: Leash::Stdin,
         };
+        let runs_commands = self.session.kind(stage).has_own_ports;
         let started = run.spec(&name, &spec).and_then(|(spec, log)| {
             let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;
             local::start(&program, &spec, &log, &[], self.sender.clone(), stage)
@@ -317,6 +321,15 @@ impl Scheduler<'_> {
                 return Ok(());
             }
         };
+        if runs_commands {
+            if self.watcher.is_none() {
+                // Without it a killed engine may leave commands behind; no reason not to run them.
+                self.watcher = std::env::current_exe().and_then(|program| Watcher::start(&program)).ok();
+            }
+            if let Some(watcher) = &mut self.watcher {
+                watcher.add(process.pid);
+            }
+        }
         let reasons = self.session.work(stage, &resolved)?.reasons;
         let key = resolved.key;
         (self.tell)(&RunEvent::Started { stage: name, key, reasons, cpus });
@@ -357,6 +370,9 @@ impl Scheduler<'_> {
         self.free.jobs += 1;
         // Ends commands that the stage left behind.
         process.kill();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.remove(process.pid);
+        }
         let run = self.run.as_ref().expect("invariant: a stage ran");
         let log = run.log(self.session.name(stage));
         let result = match (word, killed) {

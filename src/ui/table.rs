@@ -23,7 +23,8 @@ pub fn table(heading: &[&str], rows: Vec<Vec<Cell>>) -> String {
             Cell::Figure(text) => comfy_table::Cell::new(text).set_alignment(CellAlignment::Right),
         }));
     }
-    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+    // Cells are padded by a space on both sides; the first needs none before it.
+    let lines = table.lines().map(|line| format!("{}\n", line.get(1..).unwrap_or_default().trim_end()));
     lines.collect()
 }
 

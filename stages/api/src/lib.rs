@@ -39,7 +39,7 @@ pub use event::{Event, Events, Sink};
 pub use machine::instruction_set;
 pub use metric::{Better, Merge, Metric, merge};
 pub use pipe_cache::{Blob, Digest, Durable, Scratch, Store};
-pub use port::{Direction, In, Kind, Out, Port};
+pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
 pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Track};
 pub use source::{Pin, Places, SourceFile, SourceRequest};

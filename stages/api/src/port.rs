@@ -36,6 +36,9 @@ impl PartialEq for Kind {
 
 impl Eq for Kind {}
 
+/// Files of any sort.
+pub static FILES: Kind = Kind::files("files", "Files of any sort.");
+
 /// Lists names and sizes, and shows the head of a file that is text.
 fn list_files(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     const TEXT_MAX: u64 = 64 << 10;

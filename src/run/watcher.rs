@@ -1,0 +1,57 @@
+//! Owns: the small process that outlives a killed engine just long enough to end its commands.
+//!
+//! Workers end by their leash. But a worker that was killed together with its engine leaves its commands
+//! behind; the watcher, in a session of its own, reads process groups from stdin (`+ID`, `-ID`, a line
+//! each), and ends those that are left when stdin ends.
+
+use rustix::process::{Pid, Signal, kill_process_group, setsid};
+use std::{
+    collections::BTreeSet,
+    io::{self, BufRead, Write},
+    path::Path,
+    process::{ChildStdin, Command, Stdio},
+};
+
+/// The engine's end: tells the watcher which groups to end.
+pub(super) struct Watcher(ChildStdin);
+
+impl Watcher {
+    /// Starts `pipe watcher`.
+    pub(super) fn start(program: &Path) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("watcher").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take().expect("invariant: stdin is piped");
+        // It ends with us and needs no waiting for: the system takes it over when we end.
+        drop(child);
+        Ok(Self(stdin))
+    }
+
+    /// A group to end when we are gone.
+    pub(super) fn add(&mut self, group: Pid) {
+        let _ = writeln!(self.0, "+{}", group.as_raw_nonzero());
+    }
+
+    /// A group that ended.
+    pub(super) fn remove(&mut self, group: Pid) {
+        let _ = writeln!(self.0, "-{}", group.as_raw_nonzero());
+    }
+}
+
+/// The watcher's own loop.
+pub fn watch() {
+    // Out of the engine's group, so that what kills the group does not reach us.
+    let _ = setsid();
+    let mut groups = BTreeSet::new();
+    for line in io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        match (line.get(..1), line.get(1..).and_then(|id| id.parse::<i32>().ok())) {
+            (Some("+"), Some(id)) => drop(groups.insert(id)),
+            (Some("-"), Some(id)) => drop(groups.remove(&id)),
+            _ => {}
+        }
+    }
+    for group in groups.into_iter().filter_map(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
