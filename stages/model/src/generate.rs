@@ -4,7 +4,7 @@ use crate::huggingface::ModelFiles;
 use crate::random::{Purpose, Random, seed};
 use crate::transformer::CausalLm;
 use burn::prelude::*;
-use pipe_data::tokenizer::Tokenizer;
+use pipe_data::Tokenizer;
 use pipe_stage::{Error, Result};
 use std::path::Path;
 
@@ -78,7 +78,7 @@ pub(crate) fn continuation(
     context: usize,
     options: &Options,
 ) -> Result<Vec<u32>> {
-    let start = eos.map_or(&[][..], std::slice::from_ref);
+    let start = eos.as_slice();
     let prompt = if prompt.is_empty() { start } else { prompt };
     if prompt.is_empty() {
         return Err(Error::input("the prompt is empty, and the model has no token to begin with"));

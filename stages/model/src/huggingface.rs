@@ -15,7 +15,7 @@ use crate::safetensors::{Tensors, decode, encode};
 use crate::transformer::{Architecture, CausalLm, Classifier};
 use burn::module::Module;
 use burn::prelude::*;
-use pipe_data::tokenizer::Tokenizer;
+use pipe_data::Tokenizer;
 use pipe_stage::{Error, LocalEntry, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

@@ -1,20 +1,45 @@
-//! The transformer on burn: pretrain, finetune, eval, export.
+//! The transformer on burn: pretrain, finetune, eval, export, and writing text with what they made.
 //!
 //! Invariant: knows nothing of manifests, schedulers or terminals; it sees devices, artifacts and configs.
 
+mod eval;
+mod export;
+mod finetune;
+mod pretrain;
+
+mod backend;
+mod checkpoints;
+mod kinds;
+mod settings;
+
+mod generate;
+mod huggingface;
+mod safetensors;
+
 mod batches;
-mod kernels;
+mod classification;
+mod labels;
 mod language;
+mod schedule;
+mod scores;
+mod train;
+
+mod kernels;
 mod parameters;
 mod random;
-mod safetensors;
-mod schedule;
-mod train;
 mod transformer;
 
 pub mod speed;
 
+pub use backend::Backend;
 pub use batches::Order;
+pub use eval::Eval;
+pub use export::Export;
+pub use finetune::Finetune;
+pub use generate::{Generator, Options};
 pub use kernels::{instruction_set, matrix_peak};
+pub use kinds::{METRICS, MODEL};
+pub use pretrain::{Pretrain, Samples};
 pub use schedule::Shape;
+pub use settings::{Adam, Architectural, Preset, Validation};
 pub use transformer::{Architecture, CausalLm, Classifier};

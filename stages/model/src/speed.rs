@@ -106,6 +106,13 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
     encode(&weights(&state.model), [("format".to_owned(), "pt".to_owned())].into())
 }
 
+/// The weights that `pretrain` starts from with this seed, as safetensors bytes.
+pub fn initial_weights(architecture: &Architecture, seed: u64) -> Result<Vec<u8>> {
+    architecture.check().map_err(Error::input)?;
+    let model = architecture.init(seed, &Device::flex());
+    encode(&weights(&model), [("format".to_owned(), "pt".to_owned())].into())
+}
+
 struct Each<F>(F);
 
 impl<F: FnMut(u64, Taken)> Watcher<CausalLm> for Each<F> {

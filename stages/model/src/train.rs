@@ -129,6 +129,21 @@ pub(crate) struct Progress {
     pub(crate) instruction_sets: Vec<String>,
 }
 
+impl Progress {
+    /// Validation loss of the weights that the run gives.
+    pub(crate) fn final_validation(&self, is_best: bool) -> Option<f32> {
+        let last = || self.history.iter().rev().find_map(|point| point.validation.get("loss_validation").copied());
+        if is_best { self.loss_best } else { last() }
+    }
+
+    /// Mean training loss of the last `n` steps.
+    pub(crate) fn mean_loss(&self, n: usize) -> Option<f64> {
+        let losses: Vec<f32> = self.history.iter().rev().take(n).filter_map(|point| point.loss).collect();
+        let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
+        (!losses.is_empty()).then(|| sum / losses.len() as f64)
+    }
+}
+
 /// Takes steps until `until` of them are taken, or early stopping ends the run.
 pub(crate) fn train<T: Task>(
     task: &T,

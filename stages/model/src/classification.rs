@@ -1,0 +1,156 @@
+//! Classification of texts: examples on disk, padded batches, scores.
+
+use crate::batches::{TokenFile, TokenWriter};
+use crate::kernels::loss::IGNORE;
+use crate::random::{Purpose, permuted, seed};
+use crate::scores::{Confusion, likeliest};
+use crate::train::Task;
+use crate::transformer::{Architecture, Classifier, Ids, Noise};
+use burn::prelude::*;
+use pipe_stage::{Error, Result};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Labelled texts: their tokens in a file, their places in memory.
+#[derive(Debug)]
+pub(crate) struct Examples {
+    tokens: TokenFile,
+    places: Vec<Place>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u64,
+    length: u32,
+    label: u32,
+}
+
+/// Writes [`Examples`].
+pub(crate) struct ExamplesWriter {
+    tokens: TokenWriter,
+    at: u64,
+    places: Vec<Place>,
+}
+
+impl ExamplesWriter {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { tokens: TokenWriter::create(path)?, at: 0, places: Vec::new() })
+    }
+
+    /// Adds a text that has at least one token.
+    pub(crate) fn push(&mut self, ids: &[u32], label: usize) -> io::Result<()> {
+        self.places.push(Place { start: self.at, length: ids.len() as u32, label: label as u32 });
+        self.at += ids.len() as u64;
+        self.tokens.push(ids)
+    }
+
+    pub(crate) fn finish(self) -> io::Result<Examples> {
+        Ok(Examples { tokens: self.tokens.finish()?, places: self.places })
+    }
+}
+
+/// Texts of a batch, filled up at the right with `pad`.
+struct Padded {
+    ids: Ids,
+    last: Vec<usize>,
+    labels: Vec<u32>,
+}
+
+impl Examples {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Texts per label.
+    pub(crate) fn counts(&self, classes: usize) -> Vec<u64> {
+        let mut counts = vec![0; classes];
+        self.places.iter().for_each(|place| counts[place.label as usize] += 1);
+        counts
+    }
+
+    fn padded(&self, texts: impl Iterator<Item = usize>, pad: u32) -> Result<Padded> {
+        let places: Vec<Place> = texts.map(|text| self.places[text]).collect();
+        let width = places.iter().map(|place| place.length).max().unwrap_or(1) as usize;
+        let mut ids = Vec::with_capacity(places.len() * width);
+        for (row, place) in places.iter().enumerate() {
+            let text = self.tokens.read(place.start, place.length as usize);
+            ids.extend(text.map_err(|error| Error::io("read", Path::new("the flat example file"), &error))?);
+            ids.resize((row + 1) * width, pad);
+        }
+        Ok(Padded {
+            last: places.iter().map(|place| place.length as usize - 1).collect(),
+            labels: places.iter().map(|place| place.label).collect(),
+            ids: Ids::new(ids, places.len()),
+        })
+    }
+
+    /// Mean cross entropy in nats, and who was taken for whom.
+    pub(crate) fn score(&self, model: &Classifier, classes: usize, rows: usize, pad: u32) -> Result<(f64, Confusion)> {
+        let (mut nats, mut confusion) = (0.0, Confusion::new(classes));
+        for first in (0..self.len()).step_by(rows) {
+            let batch = self.padded(first..self.len().min(first + rows), pad)?;
+            let scores = model.scores(&batch.ids, &batch.last);
+            for (scores, &label) in scores.chunks(classes).zip(&batch.labels) {
+                confusion.add(label as usize, likeliest(scores));
+                nats += cross_entropy(scores, label as usize);
+            }
+        }
+        Ok((nats / self.len().max(1) as f64, confusion))
+    }
+}
+
+/// `ln sum e^s - s[label]`.
+fn cross_entropy(scores: &[f32], label: usize) -> f64 {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f64 = scores.iter().map(|&score| f64::from(score - largest).exp()).sum();
+    total.ln() + f64::from(largest) - f64::from(scores[label])
+}
+
+/// Training a classifier on labelled texts, in an order that follows from the seed.
+pub(crate) struct Classification {
+    pub(crate) architecture: Architecture,
+    pub(crate) classes: usize,
+    pub(crate) train: Examples,
+    pub(crate) validation: Examples,
+    pub(crate) rows: usize,
+    pub(crate) tokens_max: usize,
+    pub(crate) pad: u32,
+    pub(crate) seed: u64,
+}
+
+impl Task for Classification {
+    type Model = Classifier;
+
+    fn loss(&self, model: &Classifier, batch: u64, noise: Noise) -> Result<Tensor<1>> {
+        let n = self.train.len() as u64;
+        let first = batch * self.rows as u64;
+        let texts = (first..first + self.rows as u64).map(|index| {
+            let key = seed(self.seed, Purpose::Order, index / n);
+            permuted(index % n, n, key) as usize
+        });
+        let batch = self.train.padded(texts, self.pad)?;
+        debug_assert!(batch.labels.iter().all(|&label| label != IGNORE));
+        Ok(model.loss(&batch.ids, &batch.last, &Arc::new(batch.labels), noise))
+    }
+
+    fn validate(&self, model: &Classifier) -> Result<BTreeMap<String, f32>> {
+        let (loss, confusion) = self.validation.score(model, self.classes, self.rows, self.pad)?;
+        let figures = [
+            ("loss_validation", loss),
+            ("accuracy", confusion.accuracy()),
+            ("macro_f1", confusion.macro_f1()),
+        ];
+        Ok(figures.map(|(name, value)| (name.to_owned(), value as f32)).into())
+    }
+
+    fn tokens(&self) -> u64 {
+        (self.rows * self.tokens_max) as u64
+    }
+
+    fn flops_per_token(&self) -> f64 {
+        let head = 6.0 * (self.architecture.vocabulary * self.architecture.features) as f64;
+        self.architecture.flops_per_token() - head
+    }
+}

@@ -1,0 +1,452 @@
+//! The stage `eval`: figures of language models and classifiers on held-out documents.
+
+use crate::backend::Backend;
+use crate::classification::ExamplesWriter;
+use crate::generate::{self, continuation};
+use crate::huggingface::{ModelFiles, Purpose};
+use crate::kernels::loss::IGNORE;
+use crate::labels::LabelRule;
+use crate::pretrain::lines;
+use crate::random;
+use crate::scores::{Confusion, Surprise, majority};
+use crate::train::Sample;
+use crate::transformer::{CausalLm, Ids};
+use crate::{METRICS, MODEL};
+use burn::prelude::*;
+use pipe_data::documents::{Column, DocumentReader};
+use pipe_data::{DOCUMENTS, FILES, Tokenizer};
+use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Scores models on held-out documents.
+///
+/// A language model gets perplexity, bits per byte and bits per character, twice: by sliding windows, in
+/// which each token sees at least `context - stride` tokens before it, and by windows that do not overlap,
+/// the rule of many scripts. Perplexity compares models of one vocabulary only; bits per byte compare all.
+/// A classifier gets accuracy and macro F1, beside the accuracy of always giving the commonest label.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Eval {
+    /// Bytes of text that language models are scored on, from the first documents on; at most 200,000, which
+    /// the output `text` holds.
+    pub text_bytes_max: usize,
+    /// Tokens by which the sliding window moves; half the context where it is left out.
+    pub stride: Option<usize>,
+    /// Regular expression on the path of a document's URL, for classifiers; its first group captures the
+    /// label, as in `finetune`.
+    pub label: String,
+    /// Tokens read from the head of each document by a classifier.
+    pub tokens_max: usize,
+    /// Each is continued by every language model.
+    pub prompts: Vec<String>,
+    /// Tokens written after each prompt.
+    pub sample_tokens: usize,
+    /// Divides the logits of samples; 0 takes the likeliest token always.
+    pub temperature: f64,
+    /// Decides samples.
+    pub seed: u64,
+    /// Sequences that go through a model at once; changes no figure beyond rounding.
+    pub batch_rows: usize,
+    /// What computes.
+    pub backend: Backend,
+}
+
+impl Default for Eval {
+    fn default() -> Self {
+        Self {
+            text_bytes_max: TEXT_BYTES_MAX,
+            stride: None,
+            label: String::new(),
+            tokens_max: 128,
+            prompts: Vec::new(),
+            sample_tokens: 64,
+            temperature: 0.8,
+            seed: 0,
+            batch_rows: 8,
+            backend: Backend::Cpu,
+        }
+    }
+}
+
+const TEXT_BYTES_MAX: usize = 200_000;
+
+const MODELS: In = In::new("model", &MODEL, "Language models and classifiers, one or several.").many();
+const HELD_OUT: In = In::new("documents", &DOCUMENTS, "Documents that no model has seen.");
+const TRAIN: In =
+    In::new("train", &DOCUMENTS, "Training documents: the commonest label is taken from these.").optional();
+const SCORES: Out = Out::main("scores", &METRICS, "scores.json and scores.md: every figure of every model.");
+const TEXT: Out = Out::new("text", &FILES, "text.txt: the very text that language models were scored on.");
+const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that language models wrote.");
+
+impl Stage for Eval {
+    const NAME: &'static str = "eval";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] =
+        &[MODELS.port(), HELD_OUT.port(), TRAIN.port(), SCORES.port(), TEXT.port(), SAMPLES.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let bytes = 1..=TEXT_BYTES_MAX;
+        let own = [
+            Misfit::unless(bytes.contains(&self.text_bytes_max), "text_bytes_max", "must be from 1 to 200000"),
+            Misfit::unless(self.stride != Some(0), "stride", "must be above 0"),
+            if self.label.is_empty() { None } else { LabelRule::misfit(&self.label) },
+            Misfit::unless(self.tokens_max > 0, "tokens_max", "must be above 0"),
+            Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
+            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
+            self.backend.misfit(),
+        ];
+        own.into_iter().flatten().collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let models = ctx.many(MODELS);
+        let name = |(i, label): (usize, &str)| match label {
+            "" if models.len() == 1 => "model".to_owned(),
+            "" => format!("model {}", i + 1),
+            label => label.to_owned(),
+        };
+        let labels = models.iter().map(|model| model.label.as_str());
+        let names: Vec<String> = labels.enumerate().map(name).collect();
+        let mut items = vec![ctx.input(HELD_OUT).item("documents")];
+        items.extend(ctx.optional(TRAIN).map(|documents| documents.item("train")));
+        items.extend(models.iter().zip(&names).map(|(model, name)| model.artifact.item(&format!("model/{name}"))));
+        let has_train = ctx.optional(TRAIN).is_some();
+        let params = Params { config: self.clone(), models: names, has_train };
+        let scored = ctx.once("score", &params, items, score)?;
+        ctx.output(SCORES, scored.entries("scores"))?;
+        ctx.output(TEXT, scored.entries("text"))?;
+        ctx.output(SAMPLES, scored.entries("samples"))
+    }
+}
+
+/// The config, and what the inputs are called: names of items do not stand in a key by themselves.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+struct Params {
+    config: Eval,
+    models: Vec<String>,
+    has_train: bool,
+}
+
+/// One figure of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Score {
+    pub(crate) model: String,
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) unit: String,
+}
+
+/// What scores.json holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scores {
+    pub(crate) version: u32,
+    pub(crate) scores: Vec<Score>,
+}
+
+impl Scores {
+    /// A Markdown table, a row a figure.
+    pub(crate) fn to_markdown(&self) -> String {
+        let mut table = "| model | figure | value | unit |\n|---|---|---:|---|\n".to_owned();
+        for Score { model, name, value, unit } in &self.scores {
+            let value = if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.4}") };
+            table += &format!("| {} | {name} | {value} | {unit} |\n", model.replace('|', "\\|"));
+        }
+        table
+    }
+}
+
+fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let config = &params.config;
+    let documents = inputs.named("documents").expect("invariant: `run` gives this item");
+    let text = head_of_text(documents, config.text_bytes_max)?;
+    let (mut scores, mut samples) = (Vec::new(), Vec::new());
+    let mut is_text_used = false;
+    for name in &params.models {
+        let item = inputs.named(&format!("model/{name}")).expect("invariant: `run` gives this item");
+        let model = ModelFiles::from_entries(item.entries())?;
+        let figures = match &model.config.purpose {
+            Purpose::Language => {
+                is_text_used = true;
+                config.language_figures(&model, &text, share, &mut samples)?
+            }
+            Purpose::Classification(labels) => {
+                config.classifier_figures(&model, labels, documents, inputs.named("train"), share)?
+            }
+        };
+        let figures = figures.into_iter().map(|(figure, value, unit)| Score {
+            model: name.clone(),
+            name: figure.into(),
+            value,
+            unit: unit.into(),
+        });
+        scores.extend(figures);
+    }
+    for score in &scores {
+        let name = if params.models.len() == 1 { score.name.clone() } else { format!("{}.{}", score.model, score.name) };
+        let metric = Metric::new(name, score.value, &score.unit);
+        share.metric(match score.name.as_str() {
+            "accuracy" | "macro_f1" => metric.higher_is_better(),
+            name if name.starts_with("bits") || name.starts_with("perplexity") => metric.lower_is_better(),
+            _ => metric,
+        });
+    }
+    let scores = Scores { version: 1, scores };
+    let mut json = serde_json::to_vec_pretty(&scores).expect("invariant: scores are plain data");
+    json.push(b'\n');
+    share.write("scores", "scores.json", &json)?;
+    share.write("scores", "scores.md", scores.to_markdown().as_bytes())?;
+    share.write("text", "text.txt", if is_text_used { text.as_bytes() } else { b"" })?;
+    share.write("samples", "samples.jsonl", &lines(&samples))?;
+    Ok(())
+}
+
+/// The documents' text, blank lines between them, up to `bytes_max`, cut between characters.
+///
+/// Carriage returns become line feeds, as any reader in text mode would make them.
+fn head_of_text(documents: &InputItem, bytes_max: usize) -> Result<String> {
+    let mut text = String::new();
+    'documents: for entry in documents.entries() {
+        for row in DocumentReader::of_entry(entry)?.columns(&[Column::Text]).rows()? {
+            if !text.is_empty() {
+                text.push_str("\n\n");
+            }
+            text += &row?.document.text.replace("\r\n", "\n").replace('\r', "\n");
+            if text.len() >= bytes_max {
+                text.truncate(text.floor_char_boundary(bytes_max));
+                break 'documents;
+            }
+        }
+    }
+    Ok(text)
+}
+
+type Figures = Vec<(&'static str, f64, &'static str)>;
+
+impl Eval {
+    fn language_figures(
+        &self,
+        model: &ModelFiles,
+        text: &str,
+        share: &Share,
+        samples: &mut Vec<Sample>,
+    ) -> Result<Figures> {
+        let context = model.config.architecture.context;
+        let (lm, tokenizer) = (model.language_model(&self.backend.device())?, model.open_tokenizer()?);
+        let ids = tokenizer.encode(text);
+        if ids.len() < 2 {
+            return Err(Error::input("the held-out text has fewer than two tokens").help("hold more documents out"));
+        }
+        let first = tokenizer.decode(&ids[..1]);
+        let (bytes, characters) = (text.len() - first.len().min(text.len()), text.chars().count());
+        let characters = characters.saturating_sub(first.chars().count());
+        let stride = self.stride.unwrap_or(context / 2).clamp(1, context);
+        let scorer = Scorer { model: &lm, ids: &ids, rows: self.batch_rows, share };
+        let surprise = |nats: f64| Surprise {
+            nats,
+            tokens: ids.len() as u64 - 1,
+            bytes: bytes as u64,
+            characters: characters as u64,
+        };
+        let sliding = surprise(scorer.nats(&sliding_windows(ids.len(), context, stride))?);
+        let disjoint = surprise(scorer.nats(&disjoint_windows(ids.len(), context))?);
+        self.write_samples(&lm, &tokenizer, model, samples)?;
+        Ok(vec![
+            ("bits_per_byte", sliding.bits_per_byte(), "bit/byte"),
+            ("bits_per_character", sliding.bits_per_character(), "bit/character"),
+            ("perplexity", sliding.perplexity(), "vocabulary of the model"),
+            ("bits_per_byte_disjoint", disjoint.bits_per_byte(), "bit/byte"),
+            ("bits_per_character_disjoint", disjoint.bits_per_character(), "bit/character"),
+            ("perplexity_disjoint", disjoint.perplexity(), "vocabulary of the model"),
+            ("tokens", disjoint.tokens as f64, "token"),
+            ("bytes", bytes as f64, "byte"),
+        ])
+    }
+
+    fn write_samples(
+        &self,
+        lm: &CausalLm,
+        tokenizer: &Tokenizer,
+        model: &ModelFiles,
+        samples: &mut Vec<Sample>,
+    ) -> Result<()> {
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            let options = generate::Options {
+                tokens_max: self.sample_tokens,
+                temperature: self.temperature,
+                seed: random::seed(self.seed, random::Purpose::Sampling, number as u64),
+                ..generate::Options::default()
+            };
+            let eos = model.config.eos.or(tokenizer.eos());
+            let context = model.config.architecture.context;
+            let ids = continuation(lm, &tokenizer.encode(prompt), eos, context, &options)?;
+            samples.push(Sample { step: 0, prompt: prompt.clone(), text: tokenizer.decode(&ids) });
+        }
+        Ok(())
+    }
+
+    fn classifier_figures(
+        &self,
+        model: &ModelFiles,
+        labels: &[String],
+        documents: &InputItem,
+        train: Option<&InputItem>,
+        share: &Share,
+    ) -> Result<Figures> {
+        if self.label.is_empty() {
+            return Err(Error::input("a classifier is to be scored, but `label` is not set")
+                .help("give the `label` that `finetune` had"));
+        }
+        let rule = LabelRule::checked(&self.label)?;
+        let class_of = |url: &str| labels.iter().position(|label| rule.label(url) == Some(label.as_str()));
+        let tokenizer = model.open_tokenizer()?;
+        let classifier = model.classifier(&self.backend.device())?;
+        let scratch = share.scratch()?;
+        let path = scratch.path().join("held-out");
+        let written = |error: std::io::Error| Error::io("write", &path, &error);
+        let mut writer = ExamplesWriter::create(&path).map_err(written)?;
+        let tokens_max = self.tokens_max.min(model.config.architecture.context);
+        for entry in documents.entries() {
+            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Text, Column::Url]);
+            for row in share.track("documents", reader.rows()?) {
+                let document = row??.document;
+                let Some(class) = class_of(&document.url) else { continue };
+                let mut ids = tokenizer.encode_ordinary(&document.text);
+                ids.truncate(tokens_max);
+                if !ids.is_empty() {
+                    writer.push(&ids, class).map_err(written)?;
+                }
+            }
+        }
+        let held_out = writer.finish().map_err(written)?;
+        if held_out.len() == 0 {
+            return Err(Error::input("no held-out document has one of the classifier's labels")
+                .help(format!("its labels are {}", labels.join(", "))));
+        }
+        let commonest = match train {
+            Some(train) => majority(&count_labels(train, labels.len(), class_of)?),
+            None => majority(&held_out.counts(labels.len())),
+        };
+        let pad = model.config.pad.unwrap_or(0);
+        let (loss, confusion) = held_out.score(&classifier, labels.len(), self.batch_rows, pad)?;
+        Ok(classifier_table(loss, &confusion, commonest))
+    }
+}
+
+fn classifier_table(loss: f64, confusion: &Confusion, commonest: usize) -> Figures {
+    let baseline = confusion.accuracy_of_always(commonest);
+    vec![
+        ("accuracy", confusion.accuracy(), ""),
+        ("accuracy_majority", baseline, ""),
+        ("accuracy_gain", confusion.accuracy() - baseline, ""),
+        ("macro_f1", confusion.macro_f1(), ""),
+        ("loss", loss, "nat/text"),
+        ("texts", confusion.total() as f64, "text"),
+    ]
+}
+
+fn count_labels(documents: &InputItem, classes: usize, class_of: impl Fn(&str) -> Option<usize>) -> Result<Vec<u64>> {
+    let mut counts = vec![0; classes];
+    for entry in documents.entries() {
+        for row in DocumentReader::of_entry(entry)?.columns(&[Column::Url]).rows()? {
+            if let Some(class) = class_of(&row?.document.url) {
+                counts[class] += 1;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// A run of inputs, and the first of them whose next token counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
+    start: usize,
+    end: usize,
+    counted_from: usize,
+}
+
+/// Windows of `context` inputs, one after the other; each of the `n - 1` predictions counts once.
+fn disjoint_windows(n: usize, context: usize) -> Vec<Window> {
+    let window = |start: usize| Window { start, end: (start + context).min(n - 1), counted_from: start };
+    (0..n - 1).step_by(context).map(window).collect()
+}
+
+/// Windows of `context` inputs that move by `stride`; a prediction counts in the first window that has it.
+fn sliding_windows(n: usize, context: usize, stride: usize) -> Vec<Window> {
+    let (mut windows, mut counted, mut start) = (Vec::new(), 0, 0);
+    while counted < n - 1 {
+        let end = (start + context).min(n - 1);
+        windows.push(Window { start, end, counted_from: counted });
+        (counted, start) = (end, start + stride);
+    }
+    windows
+}
+
+/// Runs windows of one text through a model.
+struct Scorer<'a, 'b> {
+    model: &'a CausalLm,
+    ids: &'a [u32],
+    rows: usize,
+    share: &'a Share<'b>,
+}
+
+impl Scorer<'_, '_> {
+    /// Sum of the cross entropy of all counted predictions, in nats.
+    fn nats(&self, windows: &[Window]) -> Result<f64> {
+        let mut nats = 0.0;
+        // Windows of one length go together; only the last ones are shorter.
+        let same_length = windows.chunk_by(|a, b| a.end - a.start == b.end - b.start);
+        for batch in same_length.flat_map(|windows| windows.chunks(self.rows)) {
+            self.share.check_stop()?;
+            let (mut ids, mut targets) = (Vec::new(), Vec::new());
+            for window in batch {
+                ids.extend_from_slice(&self.ids[window.start..window.end]);
+                let target = |at: usize| if at < window.counted_from { IGNORE } else { self.ids[at + 1] };
+                targets.extend((window.start..window.end).map(target));
+            }
+            let losses = self.model.losses(&Ids::new(ids, batch.len()), &targets);
+            nats += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+            self.share.advance("windows", batch.len() as u64);
+        }
+        if nats.is_finite() {
+            return Ok(nats);
+        }
+        Err(Error::input("the model's loss is not a number: its weights are broken"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_prediction_counts_once() {
+        for n in [2, 3, 9, 10, 11, 40] {
+            for (context, stride) in [(4, 1), (4, 2), (4, 4), (8, 3), (100, 50)] {
+                for windows in [disjoint_windows(n, context), sliding_windows(n, context, stride)] {
+                    let mut counted: Vec<usize> =
+                        windows.iter().flat_map(|window| window.counted_from..window.end).collect();
+                    assert!(windows.iter().all(|w| w.start <= w.counted_from && w.end - w.start <= context));
+                    counted.sort_unstable();
+                    assert_eq!(counted, (0..n - 1).collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sliding_windows_see_enough_before_them() {
+        for window in &sliding_windows(50, 8, 3)[1..] {
+            assert!(window.counted_from - window.start >= 5);
+        }
+    }
+
+    #[test]
+    fn table_escapes_what_would_break_it() {
+        let score = Score { model: "a|b".into(), name: "accuracy".into(), value: 0.5, unit: String::new() };
+        let table = Scores { version: 1, scores: vec![score] }.to_markdown();
+        assert!(table.ends_with("| a\\|b | accuracy | 0.5000 |  |\n"));
+    }
+}

@@ -1,0 +1,226 @@
+//! The stage `export`: a model's folder with a card that says what it is and what it was made of.
+
+use crate::eval::Scores;
+use crate::huggingface::{Config, ModelFiles, Purpose};
+use crate::{METRICS, MODEL};
+use pipe_data::DOCUMENTS;
+use pipe_data::documents::{Column, DocumentReader};
+use pipe_stage::{Context, Error, In, InputItem, Inputs, Misfit, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Makes a folder that stock Hugging Face libraries load, with a model card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    /// Title of the model card.
+    pub name: String,
+    /// One paragraph of the card: what the model is for.
+    pub description: String,
+    /// Licence of the weights, by its SPDX identifier; empty for none stated.
+    pub license: String,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self { name: "model".into(), description: String::new(), license: String::new() }
+    }
+}
+
+const MODEL_IN: In = In::new("model", &MODEL, "The model to export.");
+const SCORES: In = In::new("scores", &METRICS, "Evaluations that the card quotes.").optional().many();
+const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, by the map's labels.").optional().many();
+const MODEL_OUT: Out = Out::main("model", &MODEL, "The folder, README.md included.");
+
+impl Stage for Export {
+    const NAME: &'static str = "export";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[MODEL_IN.port(), SCORES.port(), DATA.port(), MODEL_OUT.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let is_line = |text: &str| !text.is_empty() && !text.contains(['\n', '\r']);
+        let is_spdx = self.license.chars().all(|c| c.is_ascii_alphanumeric() || " .-+()".contains(c));
+        let faults = [
+            Misfit::unless(is_line(&self.name), "name", "must be one line"),
+            Misfit::unless(is_spdx, "license", "is no SPDX identifier"),
+        ];
+        faults.into_iter().flatten().collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let mut sources = Vec::new();
+        let mut items = vec![ctx.input(MODEL_IN).item("model")];
+        let digest = ctx.input(MODEL_IN).digest();
+        sources.push(Source { port: MODEL_IN.name().into(), label: String::new(), digest: digest.to_string() });
+        for port in [SCORES, DATA] {
+            for (number, input) in ctx.many(port).iter().enumerate() {
+                items.push(input.artifact.item(&format!("{}/{number}", port.name())));
+                let label = input.label.clone();
+                sources.push(Source { port: port.name().into(), label, digest: input.digest.to_string() });
+            }
+        }
+        let made = ctx.once("card", &Params { config: self.clone(), sources }, items, export)?;
+        ctx.output(MODEL_OUT, made.entries("model"))
+    }
+}
+
+/// The config, and where each input came from.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+struct Params {
+    config: Export,
+    sources: Vec<Source>,
+}
+
+/// An input: the port, its label where the port takes several, and the digest of the artifact.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+struct Source {
+    port: String,
+    label: String,
+    digest: String,
+}
+
+fn export(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let model = inputs.named("model").expect("invariant: `run` gives this item");
+    // Read whole, so that nothing is exported that would not load.
+    let files = ModelFiles::from_entries(model.entries())?;
+    files.open_tokenizer()?;
+    for entry in model.entries().iter().filter(|entry| entry.name() != "README.md") {
+        share.pass("model", entry);
+    }
+    let of_port = |port: &str| {
+        let prefix = format!("{port}/");
+        inputs.items().iter().filter(move |item| item.name().starts_with(&prefix))
+    };
+    let mut card = Card { config: &params.config, text: String::new() };
+    card.head(&files.config);
+    card.data(&counts(of_port(DATA.name()), &params.sources)?);
+    for scores in of_port(SCORES.name()) {
+        let entry = scores.entry("scores.json").map(|entry| entry.bytes()).transpose()?;
+        let Some(bytes) = entry else { continue };
+        let scores: Scores = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::input(format!("scores.json cannot be read: {error}")))?;
+        card.figures(&scores);
+    }
+    card.origins(&params.sources);
+    share.write("model", "README.md", card.text.as_bytes())?;
+    share.count("parameters", files.config.architecture.parameters() as u64);
+    Ok(())
+}
+
+/// What a set of documents holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Counts {
+    label: String,
+    documents: u64,
+    bytes: u64,
+    by_source: BTreeMap<String, u64>,
+    by_license: BTreeMap<String, u64>,
+}
+
+fn counts<'a>(items: impl Iterator<Item = &'a InputItem>, sources: &[Source]) -> Result<Vec<Counts>> {
+    let labels = sources.iter().filter(|source| source.port == DATA.name()).map(|source| source.label.clone());
+    let count = |(item, label): (&InputItem, String)| {
+        let mut counts = Counts { label, ..Counts::default() };
+        for entry in item.entries() {
+            let columns = [Column::Text, Column::Source, Column::License];
+            for row in DocumentReader::of_entry(entry)?.columns(&columns).rows()? {
+                let document = row?.document;
+                counts.documents += 1;
+                counts.bytes += document.text.len() as u64;
+                *counts.by_source.entry(document.source).or_default() += 1;
+                *counts.by_license.entry(document.license).or_default() += 1;
+            }
+        }
+        Ok(counts)
+    };
+    items.zip(labels).map(count).collect()
+}
+
+/// The model card, section by section.
+struct Card<'a> {
+    config: &'a Export,
+    text: String,
+}
+
+impl Card<'_> {
+    fn line(&mut self, line: impl AsRef<str>) {
+        self.text.push_str(line.as_ref());
+        self.text.push('\n');
+    }
+
+    fn head(&mut self, model: &Config) {
+        let task = match model.purpose {
+            Purpose::Language => "text-generation",
+            Purpose::Classification(_) => "text-classification",
+        };
+        let license = self.config.license.to_ascii_lowercase();
+        let license = if license.is_empty() { String::new() } else { format!("license: \"{license}\"\n") };
+        let front = format!("---\nlibrary_name: transformers\npipeline_tag: {task}\n{license}---\n");
+        self.line(front);
+        self.line(format!("# {}\n", self.config.name));
+        if !self.config.description.is_empty() {
+            self.line(format!("{}\n", self.config.description));
+        }
+        let shape = &model.architecture;
+        self.line("## Model\n");
+        self.line(format!(
+            "A transformer of Llama form with {} parameters: {} layers of width {}, {} query and {} key heads of \
+             {} features, feed-forward width {}, vocabulary {}, context {}, {} head, f32.",
+            shape.parameters(),
+            shape.layers,
+            shape.features,
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            shape.feed_forward,
+            shape.vocabulary,
+            shape.context,
+            if shape.tied { "tied" } else { "separate" },
+        ));
+        if let Purpose::Classification(labels) = &model.purpose {
+            self.line(format!("\nIt tells {} labels apart: {}.", labels.len(), labels.join(", ")));
+        }
+    }
+
+    fn data(&mut self, sets: &[Counts]) {
+        if sets.is_empty() {
+            return;
+        }
+        self.line("\n## Data\n\n| set | documents | bytes of text | sources | licences |\n|---|---:|---:|---|---|");
+        let list = |counts: &BTreeMap<String, u64>| {
+            let named = counts.iter().map(|(name, n)| (if name.is_empty() { "unknown" } else { name }, n));
+            named.map(|(name, n)| format!("{} ({n})", cell(name))).collect::<Vec<_>>().join(", ")
+        };
+        for (number, set) in sets.iter().enumerate() {
+            let label = if set.label.is_empty() { (number + 1).to_string() } else { set.label.clone() };
+            let (sources, licenses) = (list(&set.by_source), list(&set.by_license));
+            let (documents, bytes) = (set.documents, set.bytes);
+            self.line(format!("| {} | {documents} | {bytes} | {sources} | {licenses} |", cell(&label)));
+        }
+    }
+
+    fn figures(&mut self, scores: &Scores) {
+        let table = scores.to_markdown();
+        self.line("\n## Figures\n\nOn held-out documents. Perplexity compares models of one vocabulary only.\n");
+        self.text.push_str(&table);
+    }
+
+    fn origins(&mut self, sources: &[Source]) {
+        self.line("\n## Made from\n\n| input | digest of the artifact (BLAKE3) |\n|---|---|");
+        for Source { port, label, digest } in sources {
+            let mut name = port.clone();
+            if !label.is_empty() {
+                write!(name, ".{}", cell(label)).expect("invariant: writing to a string");
+            }
+            self.line(format!("| {name} | `{digest}` |"));
+        }
+    }
+}
+
+/// Text that cannot break out of a table's cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,340 @@
+//! The stage `finetune`: a classifier of documents on the body of a language model.
+
+use crate::backend::Backend;
+use crate::checkpoints::{Folder, Rates};
+use crate::classification::{Classification, Examples, ExamplesWriter};
+use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
+use crate::labels::LabelRule;
+use crate::pretrain::{lines, report_rates};
+use crate::random::mix;
+use crate::schedule::{Schedule, Shape};
+use crate::settings::{Adam, Validation};
+use crate::train::{Recipe, State};
+use crate::{METRICS, MODEL};
+use pipe_data::documents::{Column, DocumentReader};
+use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
+use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Trains a classifier of documents, starting from a language model.
+///
+/// A label is what the first group of `label` captures in the path of a document's URL. Documents without
+/// one, and those of labels with fewer than `documents_min` documents, are left out and counted. The head
+/// reads the hidden state at a text's last token, as `LlamaForSequenceClassification` does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Finetune {
+    /// Regular expression on the path of a document's URL; its first group captures the label.
+    pub label: String,
+    /// Documents that a label must have in the training set.
+    pub documents_min: u64,
+    /// Tokens read from the head of each document; no more than the model's context.
+    pub tokens_max: usize,
+    /// Optimizer steps. Texts seen are `steps * batch_rows`.
+    pub steps: u64,
+    /// Texts of a batch.
+    pub batch_rows: usize,
+    /// AdamW, its rate and clipping.
+    pub optimizer: Adam,
+    /// How the learning rate falls after warmup.
+    pub schedule: Shape,
+    /// Steps over which the learning rate rises to `optimizer.lr`.
+    pub warmup_steps: u64,
+    /// Share of the steps over which `warmup-stable-decay` falls.
+    pub decay: f64,
+    /// Probability of dropping an activation, from 0 to below 1.
+    pub dropout: f64,
+    /// Share of the near-duplicate clusters held out, where no `validation` input is given.
+    pub validation_share: f64,
+    /// Figures on the held-out set during training, and early stopping; `batches` plays no part.
+    pub validation: Validation,
+    /// Decides the head's initial weights, order and dropout.
+    pub seed: u64,
+    /// What computes.
+    pub backend: Backend,
+    /// Steps from one checkpoint to the next.
+    #[schemars(extend("x-runtime" = true))]
+    pub checkpoint_steps: u64,
+}
+
+impl Default for Finetune {
+    fn default() -> Self {
+        Self {
+            label: String::new(),
+            documents_min: 8,
+            tokens_max: 128,
+            steps: 200,
+            batch_rows: 16,
+            optimizer: Adam { lr: 5e-4, weight_decay: 0.01, ..Adam::default() },
+            schedule: Shape::Cosine,
+            warmup_steps: 20,
+            decay: 0.2,
+            dropout: 0.0,
+            validation_share: 0.1,
+            validation: Validation { every_steps: 50, ..Validation::default() },
+            seed: 0,
+            backend: Backend::Cpu,
+            checkpoint_steps: 100,
+        }
+    }
+}
+
+const MODEL_IN: In = In::new("model", &MODEL, "The language model to start from.");
+const TRAIN: In = In::new("train", &DOCUMENTS, "Documents to learn from, with labels in their URLs.");
+const VALIDATION: In =
+    In::new("validation", &DOCUMENTS, "Held-out documents; without them a share of `train` is held out.").optional();
+const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "Must be the model's own, if given.").optional();
+const MODEL_OUT: Out = Out::main("model", &MODEL, "The classifier with its tokenizer.");
+const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and held-out figures by step.");
+
+impl Stage for Finetune {
+    const NAME: &'static str = "finetune";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[
+        MODEL_IN.port(),
+        TRAIN.port(),
+        VALIDATION.port(),
+        TOKENIZER_IN.port(),
+        MODEL_OUT.port(),
+        HISTORY.port(),
+    ];
+
+    fn check(&self) -> Vec<Misfit> {
+        let own = [
+            LabelRule::misfit(&self.label),
+            Misfit::unless(self.documents_min > 0, "documents_min", "must be above 0"),
+            Misfit::unless(self.tokens_max > 0, "tokens_max", "must be above 0"),
+            Misfit::unless(self.steps > 0, "steps", "must be above 0"),
+            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
+            Misfit::unless(self.warmup_steps <= self.steps, "warmup_steps", "must be no more than `steps`"),
+            Misfit::unless((0.0..=1.0).contains(&self.decay), "decay", "is a share from 0 to 1"),
+            Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
+            Misfit::unless(
+                self.validation_share > 0.0 && self.validation_share <= 0.5,
+                "validation_share",
+                "must lie above 0 and up to 0.5",
+            ),
+            Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
+            self.backend.misfit(),
+        ];
+        own.into_iter().flatten().chain(self.optimizer.check()).collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let mut items = vec![ctx.input(MODEL_IN).item("model"), ctx.input(TRAIN).item("train")];
+        items.extend(ctx.optional(VALIDATION).map(|documents| documents.item("validation")));
+        items.extend(ctx.optional(TOKENIZER_IN).map(|tokenizer| tokenizer.item("tokenizer")));
+        let params = Params { config: self.clone(), inputs: items.iter().map(|item| item.name.clone()).collect() };
+        let trained = ctx.once("train", &params, items, finetune)?;
+        ctx.output(MODEL_OUT, trained.entries("model"))?;
+        ctx.output(HISTORY, trained.entries("history"))
+    }
+}
+
+/// The config, and which inputs there are: names of items do not stand in a key by themselves.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+struct Params {
+    config: Finetune,
+    inputs: Vec<String>,
+}
+
+fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let config = &params.config;
+    let item = |name: &str| inputs.named(name).expect("invariant: `run` gives this item");
+    let base = ModelFiles::from_entries(item("model").entries())?;
+    let tokenizer = base.open_tokenizer()?;
+    if let Some(given) = inputs.named("tokenizer")
+        && TokenizerFiles::from_entries(given.entries())?.open()?.digest() != tokenizer.digest()
+    {
+        return Err(Error::input("`needs.tokenizer` is not the tokenizer of the model"));
+    }
+    let rule = LabelRule::checked(&config.label)?;
+    let labels = config.labels(&rule, item("train"), share)?;
+    let scratch = share.scratch()?;
+    let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder: scratch.path() };
+    let tokens_max = config.tokens_max.min(base.config.architecture.context);
+    let (train, validation) = match inputs.named("validation") {
+        Some(held_out) => {
+            let keep_all = |_: u64| true;
+            (sets.examples(share, item("train"), "train", tokens_max, keep_all)?,
+             sets.examples(share, held_out, "validation", tokens_max, keep_all)?)
+        }
+        None => {
+            let is_held_out = |cluster| config.is_held_out(cluster);
+            (sets.examples(share, item("train"), "train", tokens_max, |cluster| !is_held_out(cluster))?,
+             sets.examples(share, item("train"), "validation", tokens_max, is_held_out)?)
+        }
+    };
+    let (counts, texts) = (validation.counts(labels.len()), (train.len(), validation.len()));
+    let majority = crate::scores::majority(&train.counts(labels.len()));
+    let majority = counts[majority] as f64 / validation.len().max(1) as f64;
+    let pad = base.config.pad.or(base.config.eos).or(tokenizer.pad()).or(tokenizer.eos()).unwrap_or(0);
+    let task = Classification {
+        architecture: base.config.architecture,
+        classes: labels.len(),
+        train,
+        validation,
+        rows: config.batch_rows,
+        tokens_max,
+        pad,
+        seed: config.seed,
+    };
+    let device = config.backend.device().autodiff();
+    let fresh = base.new_classifier(labels.len(), config.seed, &device)?;
+    let items: Vec<&InputItem> = inputs.items().iter().collect();
+    let durable = share.durable("train", params, &items)?;
+    let folder = Folder { share, durable, every: config.checkpoint_steps, total: config.steps };
+    let mut rates = Rates::default();
+    let state = folder.latest(config.steps, &fresh, &device)?.unwrap_or_else(|| State::new(fresh));
+    let state = folder.train(&task, &config.recipe(), state, config.steps, &mut rates)?;
+    drop(folder);
+
+    let architecture = base.config.architecture;
+    let model = ModelFiles {
+        config: Config {
+            architecture,
+            purpose: Purpose::Classification(labels.clone()),
+            eos: base.config.eos,
+            pad: Some(pad),
+        },
+        weights: state.result(),
+        tokenizer: base.tokenizer,
+    };
+    for (name, bytes) in model.files()? {
+        share.write("model", name, &bytes)?;
+    }
+    share.write("history", "history.jsonl", &lines(&state.progress.history))?;
+    if let Some(point) = state.progress.history.iter().rev().find(|point| !point.validation.is_empty()) {
+        for (name, better) in [("accuracy", true), ("macro_f1", true), ("loss_validation", false)] {
+            let metric = Metric::new(name, f64::from(point.validation[name]), "");
+            share.metric(if better { metric.higher_is_better() } else { metric.lower_is_better() });
+        }
+    }
+    share.metric(Metric::new("accuracy_majority", majority, ""));
+    share.count("labels", labels.len() as u64);
+    share.count("texts_train", texts.0 as u64);
+    share.count("texts_validation", texts.1 as u64);
+    share.count("steps", state.progress.step);
+    report_rates(share, &rates);
+    Ok(())
+}
+
+/// What turns documents into examples.
+struct Sets<'a> {
+    config: &'a Finetune,
+    rule: &'a LabelRule,
+    tokenizer: &'a Tokenizer,
+    labels: &'a [String],
+    folder: &'a Path,
+}
+
+impl Sets<'_> {
+    /// The labelled documents of `item` whose cluster is wanted, cut to `tokens_max` tokens.
+    fn examples(
+        &self,
+        share: &Share,
+        item: &InputItem,
+        set: &str,
+        tokens_max: usize,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Result<Examples> {
+        let path = self.folder.join(set);
+        let written = |error: std::io::Error| Error::io("write", &path, &error);
+        let mut writer = ExamplesWriter::create(&path).map_err(written)?;
+        for entry in item.entries() {
+            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Id, Column::Text, Column::Url]);
+            for row in share.track("documents", reader.rows()?) {
+                let row = row??;
+                let cluster = row.cluster.map_or_else(|| hash(&row.document.id), |cluster| cluster.id);
+                let label = self.rule.label(&row.document.url);
+                let label = label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
+                let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
+                let mut ids = self.tokenizer.encode_ordinary(&row.document.text);
+                ids.truncate(tokens_max);
+                if !ids.is_empty() {
+                    writer.push(&ids, label).map_err(written)?;
+                }
+            }
+        }
+        let examples = writer.finish().map_err(written)?;
+        if examples.len() == 0 {
+            let message = format!("no labelled document is left for the {set} set");
+            return Err(Error::input(message).help(format!("see `label`, now `{}`", self.config.label)));
+        }
+        Ok(examples)
+    }
+}
+
+/// Stands for a cluster where `dedup` has added none.
+fn hash(id: &str) -> u64 {
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Finetune {
+    /// Labels of enough training documents, in their own order.
+    fn labels(&self, rule: &LabelRule, train: &InputItem, share: &mut Share) -> Result<Vec<String>> {
+        const LABELS_MAX: usize = 10_000;
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let (mut unlabelled, mut example) = (0, None);
+        for entry in train.entries() {
+            for row in DocumentReader::of_entry(entry)?.columns(&[Column::Url]).rows()? {
+                let url = row?.document.url;
+                match rule.label(&url) {
+                    Some(label) => *counts.entry(label.to_owned()).or_default() += 1,
+                    None => {
+                        unlabelled += 1;
+                        example.get_or_insert(url);
+                    }
+                }
+                if counts.len() > LABELS_MAX {
+                    let message = format!("`label` gives more than {LABELS_MAX} labels");
+                    return Err(Error::input(message).help("let its first group capture a coarser part"));
+                }
+            }
+        }
+        let rare: u64 = counts.values().filter(|&&n| n < self.documents_min).sum();
+        counts.retain(|_, n| *n >= self.documents_min);
+        share.count("documents_unlabelled", unlabelled);
+        share.count("documents_of_rare_labels", rare);
+        if counts.len() < 2 {
+            let found = counts.len();
+            let seen = example.map(|url| format!("; a URL without label is `{url}`")).unwrap_or_default();
+            let message = format!("{found} labels have {} documents or more{seen}", self.documents_min);
+            return Err(Error::input(message).help("see `label` and `documents_min`; two labels are the least"));
+        }
+        Ok(counts.into_keys().collect())
+    }
+
+    fn is_held_out(&self, cluster: u64) -> bool {
+        // 53 random bits against the share.
+        let position = (mix(mix(cluster) ^ mix(self.seed)) >> 11) as f64 / (1_u64 << 53) as f64;
+        position < self.validation_share
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            schedule: Schedule {
+                shape: self.schedule,
+                lr: self.optimizer.lr,
+                lr_min: self.optimizer.lr_min(),
+                warmup_steps: self.warmup_steps,
+                steps: self.steps,
+                decay: self.decay,
+            },
+            beta1: self.optimizer.beta1,
+            beta2: self.optimizer.beta2,
+            epsilon: self.optimizer.epsilon,
+            weight_decay: self.optimizer.weight_decay,
+            clip: self.optimizer.clip,
+            accumulation: 1,
+            dropout: self.dropout,
+            seed: self.seed,
+            validate_steps: self.validation.every_steps,
+            patience: self.validation.patience,
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! The stage `pretrain`: a language model from scratch, on a stream of tokens.
+
+use crate::backend::Backend;
+use crate::batches::{Order, TokenFile, TokenWriter, Windows};
+use crate::checkpoints::{Folder, Rates};
+use crate::generate::{self, continuation};
+use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
+use crate::language::{LanguageModelling, Sampler};
+use crate::random;
+use crate::schedule::{Schedule, Shape};
+use crate::settings::{Adam, Architectural, Preset, Validation};
+use crate::train::{Recipe, Sample, State};
+use crate::transformer::{Architecture, CausalLm};
+use crate::{METRICS, MODEL};
+use burn::prelude::*;
+use pipe_data::tokens::TokensReader;
+use pipe_data::{FILES, TOKENIZER, TOKENS, Tokenizer};
+use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Trains a language model of Llama form from scratch.
+///
+/// Documents follow each other in one stream, each ended by the tokenizer's end-of-document token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pretrain {
+    /// Shape of the model, where `model` does not say otherwise.
+    pub preset: Preset,
+    /// Parts of the shape that differ from the preset's.
+    pub model: Architectural,
+    /// Optimizer steps. Tokens seen are `steps * batch_rows * accumulation * context`.
+    pub steps: u64,
+    /// Sequences of a batch.
+    pub batch_rows: usize,
+    /// Batches of a step; their gradients are averaged.
+    pub accumulation: u64,
+    /// AdamW, its rate and clipping.
+    pub optimizer: Adam,
+    /// How the learning rate falls after warmup.
+    pub schedule: Shape,
+    /// Steps over which the learning rate rises to `optimizer.lr`.
+    pub warmup_steps: u64,
+    /// Share of the steps over which `warmup-stable-decay` falls.
+    pub decay: f64,
+    /// Probability of dropping an activation, from 0 to below 1.
+    pub dropout: f64,
+    /// Which windows of the stream a step sees.
+    pub order: Order,
+    /// Decides initial weights, order, dropout and samples.
+    pub seed: u64,
+    /// Loss on the held-out stream during training, and early stopping.
+    pub validation: Validation,
+    /// Texts written at each validation.
+    pub samples: Samples,
+    /// What computes.
+    pub backend: Backend,
+    /// Steps from one checkpoint to the next.
+    #[schemars(extend("x-runtime" = true))]
+    pub checkpoint_steps: u64,
+}
+
+/// Texts that show how the model comes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Samples {
+    /// Each is continued at every validation; none means no samples.
+    pub prompts: Vec<String>,
+    /// Tokens written after each prompt.
+    pub tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token always.
+    pub temperature: f64,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self { prompts: Vec::new(), tokens: 48, temperature: 0.8 }
+    }
+}
+
+impl Default for Pretrain {
+    fn default() -> Self {
+        Self {
+            preset: Preset::GptSmall,
+            model: Architectural::default(),
+            steps: 1000,
+            batch_rows: 8,
+            accumulation: 1,
+            optimizer: Adam::default(),
+            schedule: Shape::Cosine,
+            warmup_steps: 50,
+            decay: 0.2,
+            dropout: 0.0,
+            order: Order::Shuffled,
+            seed: 0,
+            validation: Validation::default(),
+            samples: Samples::default(),
+            backend: Backend::Cpu,
+            checkpoint_steps: 100,
+        }
+    }
+}
+
+const TRAIN: In = In::new("train", &TOKENS, "Tokens to learn from.");
+const VALIDATION: In = In::new("validation", &TOKENS, "Held-out tokens for the validation loss.");
+const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer that made both.");
+const MODEL_OUT: Out = Out::main("model", &MODEL, "The trained model with its tokenizer.");
+const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and gradient norm of each step.");
+const SAMPLES: Out = Out::new("samples", &FILES, "Texts written during training.");
+
+impl Stage for Pretrain {
+    const NAME: &'static str = "pretrain";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const PORTS: &'static [Port] = &[
+        TRAIN.port(),
+        VALIDATION.port(),
+        TOKENIZER_IN.port(),
+        MODEL_OUT.port(),
+        HISTORY.port(),
+        SAMPLES.port(),
+    ];
+
+    fn check(&self) -> Vec<Misfit> {
+        // The vocabulary comes with the tokenizer; any other part of the shape can be judged now.
+        let shape = self.architecture(1).check().err().map(|fault| Misfit::new("model", fault));
+        let own = [
+            shape,
+            Misfit::unless(self.steps > 0, "steps", "must be above 0"),
+            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
+            Misfit::unless((1..=65_536).contains(&self.accumulation), "accumulation", "must be from 1 to 65536"),
+            Misfit::unless((0.0..=1.0).contains(&self.decay), "decay", "is a share from 0 to 1"),
+            Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
+            Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
+            Misfit::unless(self.samples.temperature >= 0.0, "samples.temperature", "must be 0 or above"),
+            Misfit::unless(
+                self.warmup_steps <= self.warmup_end(),
+                "warmup_steps",
+                "must be no more than the steps before the decay",
+            ),
+            self.backend.misfit(),
+        ];
+        own.into_iter().flatten().chain(self.optimizer.check()).collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let items = vec![
+            ctx.input(TRAIN).item("train"),
+            ctx.input(VALIDATION).item("validation"),
+            ctx.input(TOKENIZER_IN).item("tokenizer"),
+        ];
+        let trained = ctx.once("train", self, items, pretrain)?;
+        ctx.output(MODEL_OUT, trained.entries("model"))?;
+        ctx.output(HISTORY, trained.entries("history"))?;
+        ctx.output(SAMPLES, trained.entries("samples"))
+    }
+}
+
+fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let [train, validation, tokenizer] = ["train", "validation", "tokenizer"].map(|name| {
+        inputs.named(name).expect("invariant: `run` gives these three items")
+    });
+    let files = TokenizerFiles::from_entries(tokenizer.entries())?;
+    let tokenizer = files.open()?;
+    let architecture = config.architecture(tokenizer.vocabulary_size() as usize);
+    architecture.check().map_err(Error::input)?;
+
+    let scratch = share.scratch()?;
+    let least = architecture.context as u64 + 2;
+    let stream = |item, name: &str| flat_stream(share, item, &tokenizer, &scratch.path().join(name), least);
+    let (train, validation) = (stream(train, "train.tokens")?, stream(validation, "validation.tokens")?);
+    let tokens = train.len();
+    let task = LanguageModelling {
+        architecture,
+        windows: Windows {
+            order: config.order,
+            seed: config.seed,
+            tokens,
+            rows: config.batch_rows,
+            context: architecture.context,
+        },
+        train,
+        validation,
+        validation_batches: config.validation.batches,
+        sampler: config.sampler(&tokenizer, architecture.context),
+    };
+    let mut rates = Rates::default();
+    let state = config.run_phases(&task, inputs, share, &mut rates)?;
+
+    let progress = &state.progress;
+    let model = ModelFiles {
+        config: Config {
+            architecture,
+            purpose: Purpose::Language,
+            eos: tokenizer.eos(),
+            pad: tokenizer.pad(),
+        },
+        weights: state.result(),
+        tokenizer: files,
+    };
+    for (name, bytes) in model.files()? {
+        share.write("model", name, &bytes)?;
+    }
+    share.write("history", "history.jsonl", &lines(&progress.history))?;
+    share.write("samples", "samples.jsonl", &lines(&progress.samples))?;
+    report(config, share, &state, architecture, tokens);
+    report_rates(share, &rates);
+    Ok(())
+}
+
+/// Values as JSON Lines.
+pub(crate) fn lines<T: Serialize>(values: &[T]) -> Vec<u8> {
+    let line = |value: &T| serde_json::to_string(value).expect("invariant: plain data") + "\n";
+    values.iter().map(line).collect::<String>().into_bytes()
+}
+
+fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: Architecture, tokens: u64) {
+    let progress = &state.progress;
+    if let Some(loss) = progress.final_validation(config.validation.patience > 0) {
+        let loss = f64::from(loss);
+        share.metric(Metric::new("loss_validation", loss, "nat/token").lower_is_better());
+        share.metric(Metric::new("perplexity_validation", loss.exp(), "").lower_is_better());
+    }
+    if let Some(loss) = progress.mean_loss(100) {
+        share.metric(Metric::new("loss_train", loss, "nat/token").lower_is_better());
+    }
+    let seen = progress.step * config.accumulation * (config.batch_rows * shape.context) as u64;
+    share.count("parameters", shape.parameters() as u64);
+    share.count("steps", progress.step);
+    share.count("tokens_seen", seen);
+    share.count("tokens_train", tokens);
+}
+
+/// Reports the rates of this process's steps, which a clock made.
+pub(crate) fn report_rates(share: &mut Share, rates: &Rates) {
+    if let Some(speed) = rates.median() {
+        let rate = Metric::new("tokens_per_second", speed.tokens_per_second, "token/s");
+        share.metric(rate.higher_is_better().by_clock());
+        share.metric(Metric::new("utilisation", speed.utilisation, "").higher_is_better().by_clock());
+    }
+}
+
+/// Writes the documents' tokens one after the other, each document ended by the end-of-document token.
+fn flat_stream(
+    share: &Share,
+    item: &InputItem,
+    tokenizer: &Tokenizer,
+    path: &Path,
+    least: u64,
+) -> Result<TokenFile> {
+    let written = |error: std::io::Error| Error::io("write", path, &error);
+    let fault = |error: &dyn std::fmt::Display| Error::input(format!("{} tokens: {error}", item.name()));
+    let mut writer = TokenWriter::create(path).map_err(written)?;
+    for entry in share.track("shards", item.entries()) {
+        let entry = entry?;
+        let reader = TokensReader::open(&entry.path()?, entry.selection()?.as_ref()).map_err(|e| fault(&e))?;
+        if reader.metadata().tokenizer_digest != tokenizer.digest() {
+            let message = format!("shard `{}` was made with another tokenizer", entry.name());
+            return Err(fault(&message).help("tokenize with the tokenizer that `needs.tokenizer` names"));
+        }
+        for document in reader {
+            let (_, ids) = document.map_err(|error| fault(&error))?;
+            writer.push(&ids).map_err(written)?;
+            if let Some(eos) = tokenizer.eos().filter(|eos| ids.last() != Some(eos)) {
+                writer.push(&[eos]).map_err(written)?;
+            }
+        }
+    }
+    let stream = writer.finish().map_err(written)?;
+    if stream.len() < least {
+        let message = format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());
+        return Err(Error::input(message).help("give more documents, or shorten `model.context`"));
+    }
+    Ok(stream)
+}
+
+impl Pretrain {
+    fn architecture(&self, vocabulary: usize) -> Architecture {
+        self.model.over(self.preset.shape(vocabulary))
+    }
+
+    fn schedule_of(&self) -> Schedule {
+        Schedule {
+            shape: self.schedule,
+            lr: self.optimizer.lr,
+            lr_min: self.optimizer.lr_min(),
+            warmup_steps: self.warmup_steps,
+            steps: self.steps,
+            decay: self.decay,
+        }
+    }
+
+    /// The last step at which warmup may end.
+    fn warmup_end(&self) -> u64 {
+        if self.schedule == Shape::Cosine { self.steps } else { self.schedule_of().decay_start() }
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            schedule: self.schedule_of(),
+            beta1: self.optimizer.beta1,
+            beta2: self.optimizer.beta2,
+            epsilon: self.optimizer.epsilon,
+            weight_decay: self.optimizer.weight_decay,
+            clip: self.optimizer.clip,
+            accumulation: self.accumulation,
+            dropout: self.dropout,
+            seed: self.seed,
+            validate_steps: self.validation.every_steps,
+            patience: self.validation.patience,
+        }
+    }
+
+    /// The part of the config that decides the stable part of the schedule: all but its end.
+    fn trunk(&self) -> Self {
+        Self { steps: 0, decay: 0.0, ..self.clone() }
+    }
+
+    /// Trains the stable part in one durable folder and the decay in another, so that a run with more steps
+    /// goes on from where this one's decay began.
+    fn run_phases(
+        &self,
+        task: &LanguageModelling<'_>,
+        inputs: &Inputs,
+        share: &Share,
+        rates: &mut Rates,
+    ) -> Result<State<CausalLm>> {
+        let device = self.backend.device().autodiff();
+        let items: Vec<&InputItem> = inputs.items().iter().collect();
+        let recipe = self.recipe();
+        // The last step belongs to the decay even of a constant rate: it validates where a longer run may not.
+        let decay_start = self.schedule_of().decay_start().min(self.steps - 1);
+        let fresh = task.architecture.init(self.seed, &device);
+        let folder = |durable| Folder { share, durable, every: self.checkpoint_steps, total: self.steps };
+
+        let decay = folder(share.durable("decay", self, &items)?);
+        if let Some(state) = decay.latest(self.steps, &fresh, &device)? {
+            return decay.train(task, &recipe, state, self.steps, rates);
+        }
+        let mut state = State::new(fresh.clone());
+        if decay_start > 0 {
+            let trunk = folder(share.durable("trunk", &self.trunk(), &items)?);
+            state = trunk.latest(decay_start, &fresh, &device)?.unwrap_or(state);
+            state = trunk.train(task, &recipe, state, decay_start, rates)?;
+            trunk.pin(&state)?;
+        }
+        decay.train(task, &recipe, state, self.steps, rates)
+    }
+
+    fn sampler<'a>(&'a self, tokenizer: &'a Tokenizer, context: usize) -> Option<Sampler<'a>> {
+        if self.samples.prompts.is_empty() {
+            return None;
+        }
+        Some(Box::new(move |model, step| {
+            let sample = |prompt: &String| {
+                let options = generate::Options {
+                    tokens_max: self.samples.tokens,
+                    temperature: self.samples.temperature,
+                    seed: random::seed(self.seed, random::Purpose::Sampling, step),
+                    ..generate::Options::default()
+                };
+                let ids = continuation(model, &tokenizer.encode(prompt), tokenizer.eos(), context, &options)?;
+                Ok(Sample { step, prompt: prompt.clone(), text: tokenizer.decode(&ids) })
+            };
+            self.samples.prompts.iter().map(sample).collect()
+        }))
+    }
+}

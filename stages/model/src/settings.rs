@@ -1,0 +1,188 @@
+//! Parts of configs that training stages share.
+
+use crate::transformer::Architecture;
+use pipe_stage::Misfit;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A named shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// 2 layers of width 64, context 64: for tests.
+    GptTiny,
+    /// 6 layers of width 256, context 256: 6.9M parameters at a vocabulary of 4,096.
+    #[default]
+    GptSmall,
+}
+
+impl Preset {
+    /// The preset's shape over a vocabulary.
+    pub fn shape(self, vocabulary: usize) -> Architecture {
+        let small = Architecture {
+            vocabulary,
+            features: 256,
+            layers: 6,
+            heads: 4,
+            kv_heads: 4,
+            head_dim: 64,
+            feed_forward: 704,
+            context: 256,
+            rope_theta: 10_000.0,
+            norm_epsilon: 1e-5,
+            tied: false,
+        };
+        match self {
+            Self::GptSmall => small,
+            Self::GptTiny => Architecture {
+                features: 64,
+                layers: 2,
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 16,
+                feed_forward: 192,
+                context: 64,
+                ..small
+            },
+        }
+    }
+}
+
+/// Overrides of a preset's shape; what is left out stays as the preset has it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Architectural {
+    /// Number of blocks.
+    pub layers: Option<usize>,
+    /// Width of the residual stream.
+    pub features: Option<usize>,
+    /// Query heads.
+    pub heads: Option<usize>,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: Option<usize>,
+    /// Features of a head, even; else `features / heads` where one of these is given.
+    pub head_dim: Option<usize>,
+    /// Width of the feed-forward layer.
+    pub feed_forward: Option<usize>,
+    /// Longest sequence in tokens.
+    pub context: Option<usize>,
+    /// Base of the rotary frequencies.
+    pub rope_theta: Option<f64>,
+    /// Added to the mean square in normalisation.
+    pub norm_epsilon: Option<f64>,
+    /// Whether the head is the embedding.
+    pub tied: Option<bool>,
+}
+
+impl Architectural {
+    pub(crate) fn over(&self, preset: Architecture) -> Architecture {
+        let heads = self.heads.unwrap_or(preset.heads);
+        let features = self.features.unwrap_or(preset.features);
+        let is_resized = self.heads.is_some() || self.features.is_some();
+        let head_dim = if is_resized { features / heads.max(1) } else { preset.head_dim };
+        Architecture {
+            vocabulary: preset.vocabulary,
+            features,
+            layers: self.layers.unwrap_or(preset.layers),
+            heads,
+            kv_heads: self.kv_heads.unwrap_or(if self.heads.is_some() { heads } else { preset.kv_heads }),
+            head_dim: self.head_dim.unwrap_or(head_dim),
+            feed_forward: self.feed_forward.unwrap_or(preset.feed_forward),
+            context: self.context.unwrap_or(preset.context),
+            rope_theta: self.rope_theta.unwrap_or(preset.rope_theta),
+            norm_epsilon: self.norm_epsilon.unwrap_or(preset.norm_epsilon),
+            tied: self.tied.unwrap_or(preset.tied),
+        }
+    }
+}
+
+/// AdamW (Loshchilov and Hutter, 2019) with clipping by the global gradient norm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Adam {
+    /// Highest learning rate.
+    pub lr: f64,
+    /// Learning rate at the end; a tenth of `lr` where it is left out.
+    pub lr_min: Option<f64>,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled weight decay; applied to matrices, never to norms.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient over all parameters; 0 for no clipping.
+    pub clip: f64,
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { lr: 1e-3, lr_min: None, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 }
+    }
+}
+
+impl Adam {
+    pub(crate) fn lr_min(&self) -> f64 {
+        self.lr_min.unwrap_or(self.lr / 10.0)
+    }
+
+    /// Faults by field path, for a config that holds this as `optimizer`.
+    pub(crate) fn check(&self) -> impl Iterator<Item = Misfit> {
+        let share = 0.0..1.0;
+        let lr_min = self.lr_min();
+        let faults = [
+            Misfit::unless(self.lr > 0.0 && self.lr <= 1.0, "optimizer.lr", "must lie above 0 and up to 1"),
+            Misfit::unless((0.0..=self.lr).contains(&lr_min), "optimizer.lr_min", "must be from 0 to `lr`"),
+            Misfit::unless(share.contains(&self.beta1), "optimizer.beta1", "must be from 0 to below 1"),
+            Misfit::unless(share.contains(&self.beta2), "optimizer.beta2", "must be from 0 to below 1"),
+            Misfit::unless(self.epsilon > 0.0 && self.epsilon < 1.0, "optimizer.epsilon", "must lie between 0 and 1"),
+            Misfit::unless((0.0..=10.0).contains(&self.weight_decay), "optimizer.weight_decay", "must be from 0 to 10"),
+            Misfit::unless(self.clip >= 0.0, "optimizer.clip", "must be 0 or above"),
+        ];
+        faults.into_iter().flatten()
+    }
+}
+
+/// Figures on the held-out set during training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Validation {
+    /// Steps from one validation to the next, one after the last step besides; 0 for none at all.
+    pub every_steps: u64,
+    /// Batches of a validation, at most, from the head of the held-out set.
+    pub batches: u64,
+    /// Validations without a new least loss after which training ends and gives the best weights; 0 never
+    /// ends early and gives the last.
+    pub patience: u64,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self { every_steps: 100, batches: 32, patience: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_has_its_published_size() {
+        assert_eq!(Preset::GptSmall.shape(4096).parameters(), 6_917_376);
+    }
+
+    #[test]
+    fn presets_are_sound() {
+        for preset in [Preset::GptTiny, Preset::GptSmall] {
+            assert_eq!(preset.shape(100).check(), Ok(()));
+            assert_eq!(Architectural::default().over(preset.shape(9)), preset.shape(9));
+        }
+    }
+
+    #[test]
+    fn head_dimension_follows_the_width() {
+        let wide = Architectural { features: Some(512), ..Default::default() };
+        assert_eq!(wide.over(Preset::GptSmall.shape(9)).head_dim, 128);
+    }
+}

@@ -1,0 +1,269 @@
+//! The four stages on small data: what they make, that interruptions leave no trace, that faults are named.
+
+use pipe_data::bpe::{self, Training};
+use pipe_data::documents::{Document, DocumentWriter};
+use pipe_data::tokenizer_json::{TrainedTokenizer, tokenizer_config};
+use pipe_data::tokens::TokensWriter;
+use pipe_data::{Tokenizer, pattern::Pattern};
+use pipe_model::{Adam, Eval, Export, Finetune, Generator, Options, Pretrain, Preset, Shape, Validation};
+use pipe_stage::testing::Bench;
+use pipe_stage::{Artifact, Error, Stage};
+use serde_json::Value;
+
+const END: &str = "<|endoftext|>";
+
+/// A store with a tokenizer, tokens and documents of two kinds of sentences.
+struct World {
+    _folder: tempfile::TempDir,
+    bench: Bench,
+    tokenizer: Artifact,
+    train: Artifact,
+    validation: Artifact,
+    documents: Artifact,
+}
+
+fn texts(first: usize, n: usize) -> Vec<(String, String)> {
+    let text = |i: usize| {
+        let (book, words) = match i % 3 {
+            0 => ("fruit", ["apple", "pear", "plum", "cherry"]),
+            _ => ("metal", ["iron", "copper", "zinc", "silver"]),
+        };
+        let sentence = |j: usize| format!("The {} is {}. ", words[(i + j) % 4], words[(i * 7 + j * 3) % 4]);
+        (format!("https://example.org/{book}/{i}.html"), (0..6).map(sentence).collect())
+    };
+    (first..first + n).map(text).collect()
+}
+
+fn world() -> World {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = Bench::new(folder.path()).expect("a store");
+    let (train, held_out) = (texts(0, 60), texts(60, 18));
+    let words: Vec<&str> = train.iter().flat_map(|(_, text)| text.split_inclusive(' ')).collect();
+    let special_tokens = [END.to_owned()];
+    let training = Training { vocabulary_size: 300, frequency_min: 2, special_tokens: &special_tokens };
+    let mut counts = std::collections::BTreeMap::<&[u8], u64>::new();
+    words.iter().for_each(|word| *counts.entry(word.as_bytes()).or_default() += 1);
+    let vocabulary = bpe::train(counts, training, |_| true);
+    let json = TrainedTokenizer { pattern: Pattern::Gpt2, vocabulary: &vocabulary }.to_json();
+    let config = tokenizer_config(END, None, None);
+    let tokenizer = Tokenizer::from_files(&json, &config).expect("a tokenizer");
+    let tokens = |texts: &[(String, String)]| {
+        let mut writer =
+            TokensWriter::new(Vec::new(), tokenizer.vocabulary_size(), tokenizer.digest()).expect("a writer");
+        for (url, text) in texts {
+            writer.push(url, &tokenizer.encode_ordinary(text)).expect("pushed");
+        }
+        let bytes = writer.finish().expect("finished");
+        bench.artifact("tokens", &[("a.parquet", &bytes)]).expect("stored")
+    };
+    let documents = |texts: &[(String, String)]| {
+        let mut writer = DocumentWriter::new(Vec::new()).expect("a writer");
+        for (url, text) in texts {
+            let (id, url, text) = (url.clone(), url.clone(), text.clone());
+            writer.push(&Document { id, url, text, source: "example".into(), ..Document::default() }).expect("pushed");
+        }
+        let bytes = writer.finish().expect("finished");
+        bench.artifact("documents", &[("a.parquet", &bytes)]).expect("stored")
+    };
+    World {
+        tokenizer: bench
+            .artifact("tokenizer", &[("tokenizer.json", &json), ("tokenizer_config.json", &config)])
+            .expect("stored"),
+        train: tokens(&train),
+        validation: tokens(&held_out),
+        documents: documents(&[train, held_out].concat()),
+        _folder: folder,
+        bench,
+    }
+}
+
+fn tiny() -> Pretrain {
+    Pretrain {
+        preset: Preset::GptTiny,
+        steps: 12,
+        batch_rows: 4,
+        warmup_steps: 2,
+        dropout: 0.1,
+        seed: 5,
+        accumulation: 2,
+        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        validation: Validation { every_steps: 5, batches: 2, patience: 0 },
+        samples: pipe_model::Samples { prompts: vec!["The ".into()], tokens: 8, temperature: 0.5 },
+        checkpoint_steps: 3,
+        ..Pretrain::default()
+    }
+}
+
+impl World {
+    fn pretrain(&self, config: &Pretrain) -> pipe_stage::Result<pipe_stage::Outcome> {
+        let inputs =
+            [("train", &self.train), ("validation", &self.validation), ("tokenizer", &self.tokenizer)];
+        self.bench.run(config, &inputs)
+    }
+
+    fn file(&self, artifact: &Artifact, name: &str) -> Vec<u8> {
+        let entries = self.bench.open(artifact);
+        let entry = entries.iter().find(|entry| entry.name() == name).expect("the file is there");
+        entry.bytes().expect("read")
+    }
+}
+
+#[test]
+fn defaults_pass_their_own_check() {
+    assert_eq!(Pretrain::default().check(), []);
+    assert_eq!(Finetune { label: "^/([^/]+)/".into(), ..Finetune::default() }.check(), []);
+    assert_eq!(Eval::default().check(), []);
+    assert_eq!(Export::default().check(), []);
+}
+
+#[test]
+fn pretrain_finetune_eval_export_and_generate() {
+    let world = world();
+    let trained = world.pretrain(&tiny()).expect("trained");
+    let model = world.bench.output(&trained, "model").expect("a model");
+    let names: Vec<&str> = model.entries.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    );
+    let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
+    assert_eq!((&config["model_type"], &config["rope_theta"]), (&"llama".into(), &10_000.0.into()));
+    let tokenizer: Value = serde_json::from_slice(&world.file(&model, "tokenizer_config.json")).expect("JSON");
+    assert_eq!(tokenizer["model_max_length"], 64);
+    let history = world.bench.output(&trained, "history").expect("a history");
+    let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
+    assert_eq!(lines.lines().count(), 12);
+    assert_eq!(lines.lines().filter(|line| line.contains("loss_validation")).count(), 3);
+
+    let finetune = Finetune {
+        label: "^/([^/]+)/".into(),
+        steps: 40,
+        batch_rows: 8,
+        warmup_steps: 2,
+        tokens_max: 32,
+        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        ..Finetune::default()
+    };
+    let tuned = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]).expect("tuned");
+    let classifier = world.bench.output(&tuned, "model").expect("a model");
+    let config: Value = serde_json::from_slice(&world.file(&classifier, "config.json")).expect("JSON");
+    assert_eq!(config["id2label"]["1"], "metal");
+    assert_eq!(config["architectures"][0], "LlamaForSequenceClassification");
+
+    let eval = Eval { label: finetune.label.clone(), prompts: vec!["The apple".into()], ..Eval::default() };
+    let inputs = [("model", &model), ("model", &classifier), ("documents", &world.documents)];
+    let scored = world.bench.run(&eval, &inputs).expect("scored");
+    let scores = world.bench.output(&scored, "scores").expect("scores");
+    let scores_json: Value = serde_json::from_slice(&world.file(&scores, "scores.json")).expect("JSON");
+    let value = |model: &str, name: &str| {
+        let mut all = scores_json["scores"].as_array().expect("a list").iter();
+        let score = all.find(|score| score["model"] == model && score["name"] == name).expect("a score");
+        score["value"].as_f64().expect("a number")
+    };
+    assert!(value("model 1", "bits_per_byte") > 0.0 && value("model 1", "bits_per_byte") < 8.0);
+    assert!(value("model 2", "accuracy") > 0.9, "{}", value("model 2", "accuracy"));
+    assert!((value("model 2", "accuracy_majority") - 2.0 / 3.0).abs() < 0.01);
+    let text = world.bench.output(&scored, "text").expect("a text");
+    assert!(!world.file(&text, "text.txt").is_empty());
+
+    let inputs = [("model", &model), ("scores", &scores), ("documents", &world.documents)];
+    let exported = world.bench.run(&Export::default(), &inputs).expect("exported");
+    let exported = world.bench.output(&exported, "model").expect("a folder");
+    let card = String::from_utf8(world.file(&exported, "README.md")).expect("text");
+    for part in ["pipeline_tag: text-generation", "bits_per_byte", "example (78)", "documents | `"] {
+        assert!(card.contains(part), "`{part}` is not in the card:\n{card}");
+    }
+
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in world.bench.open(&exported) {
+        entry.copy_to(&folder.path().join(entry.name())).expect("copied");
+    }
+    let generator = Generator::load(folder.path()).expect("loaded");
+    let options = Options { tokens_max: 12, seed: 3, ..Options::default() };
+    let text = generator.generate("The ", &options).expect("written");
+    assert_eq!(text, generator.generate("The ", &options).expect("written"));
+    assert!(!text.is_empty());
+}
+
+#[test]
+fn interrupted_runs_end_in_the_same_bytes() {
+    let config = tiny();
+    let undisturbed = world().pretrain(&config).expect("trained");
+    let world = world();
+    world.bench.stop.ask();
+    for _ in 0..4 {
+        // Asked to stop, each run takes one step, stores it, and ends.
+        assert!(matches!(world.pretrain(&config), Err(Error::Interrupted)));
+    }
+    let resumed = World { bench: Bench { stop: Default::default(), ..world.bench }, ..world };
+    let resumed = resumed.pretrain(&config).expect("trained");
+    assert_eq!(resumed.outputs, undisturbed.outputs);
+}
+
+#[test]
+fn longer_runs_go_on_from_the_trunk_with_the_same_bytes() {
+    let short = Pretrain { schedule: Shape::WarmupStableDecay, decay: 0.25, ..tiny() };
+    let long = Pretrain { steps: 16, ..short.clone() };
+    let from_scratch = world().pretrain(&long).expect("trained");
+    let world = world();
+    world.pretrain(&short).expect("trained");
+    world.bench.events.lock().expect("no panic").clear();
+    let extended = world.pretrain(&long).expect("trained");
+    assert_eq!(extended.outputs, from_scratch.outputs);
+    let steps_taken = world.bench.events.lock().expect("no panic").iter().filter(|event| {
+        matches!(event, pipe_stage::Event::Metric { name, .. } if name == "loss")
+    }).count();
+    assert_eq!(steps_taken, 7, "the short run's trunk had 9 steps of 16");
+}
+
+#[test]
+fn early_stopping_gives_the_best_weights() {
+    let world = world();
+    let config = Pretrain {
+        steps: 60,
+        optimizer: Adam { lr: 0.2, ..Adam::default() },
+        validation: Validation { every_steps: 2, batches: 1, patience: 2 },
+        ..tiny()
+    };
+    let trained = world.pretrain(&config).expect("trained");
+    let history = world.bench.output(&trained, "history").expect("a history");
+    let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
+    assert!(lines.lines().count() < 60);
+    let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["validation"]["loss_validation"].as_f64();
+    let best = lines.lines().filter_map(loss).fold(f64::INFINITY, f64::min);
+    let reported = trained.metrics.iter().find(|metric| metric.name == "loss_validation").expect("a metric");
+    assert!((reported.value - best).abs() < 1e-9);
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_its_step() {
+    let world = world();
+    let optimizer = Adam { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..Adam::default() };
+    // Decay of ten times the learning rate flips and blows up every weight within a few steps.
+    let config = Pretrain { optimizer, steps: 200, warmup_steps: 0, dropout: 0.0, ..tiny() };
+    let error = world.pretrain(&config).expect_err("it cannot go well").to_string();
+    assert!(error.contains(" at step "), "{error}");
+}
+
+#[test]
+fn tokens_of_another_tokenizer_are_refused() {
+    let world = world();
+    let mut writer = TokensWriter::new(Vec::new(), 300, "00").expect("a writer");
+    writer.push("a", &[1; 500]).expect("pushed");
+    let bytes = writer.finish().expect("finished");
+    let other = world.bench.artifact("tokens", &[("x.parquet", &bytes)]).expect("stored");
+    let inputs = [("train", &other), ("validation", &world.validation), ("tokenizer", &world.tokenizer)];
+    let error = world.bench.run(&tiny(), &inputs).expect_err("refused").to_string();
+    assert!(error.contains("another tokenizer"), "{error}");
+}
+
+#[test]
+fn labels_that_match_nothing_are_explained() {
+    let world = world();
+    let model = world.pretrain(&Pretrain { steps: 2, ..tiny() }).expect("trained");
+    let model = world.bench.output(&model, "model").expect("a model");
+    let finetune = Finetune { label: "^/(nothing)/".into(), ..Finetune::default() };
+    let error = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]);
+    let error = error.expect_err("refused").to_string();
+    assert!(error.contains("https://example.org/fruit/0.html"), "{error}");
+}
