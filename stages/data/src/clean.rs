@@ -322,7 +322,7 @@ mod tests {
     fn makes_text_of_pages() {
         let (texts, dropped, _) = run(&docs(&["en"]), &[page(0)]);
         assert_eq!(dropped, []);
-        assert_eq!(texts[0].text, format!("## P0\n\n{PROSE}\n\n```\n  x\n```\n"));
+        assert_eq!(texts[0].text, format!("# P0\n\n{PROSE}\n\n```\n  x\n```\n"));
         assert_eq!((texts[0].language.as_str(), texts[0].html.as_ref()), ("en", None));
         assert_eq!(texts[0].metadata["title"], "Page 0");
     }
@@ -374,7 +374,7 @@ mod tests {
             })
             .collect();
         assert_eq!(digests[0], digests[1]);
-        assert_eq!(digests[0], ["6fd48b75574f46b5", "4237521ff3773aaf"]);
+        assert_eq!(digests[0], ["fb96b8ffefb5e076", "4237521ff3773aaf"]);
     }
 
     #[test]

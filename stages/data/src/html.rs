@@ -1,12 +1,14 @@
 //! Main content of an HTML page, in bounded time and memory.
 //!
-//! Owns: bytes -> text -> bounded markup -> main content (dom_smoothie) -> blocks. Each page either gives a
+//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` says itself what its content
+//! is; in others dom_smoothie finds it. Each page either gives a
 //! [`Page`] or says why not. Knows nothing of documents, files or stages.
 
 mod blocks;
 mod charset;
 mod scan;
 
+use dom_query::Document;
 use dom_smoothie::{Config, Readability};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -89,7 +91,7 @@ impl Refusal {
 /// The reason why there is none.
 pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
     let scanned = look_at(bytes, limits)?;
-    let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned.html)));
+    let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned)));
     let content = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
     let text = blocks::text_of(&content);
     if text.trim().is_empty() {
@@ -151,10 +153,17 @@ fn is_binary(bytes: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) || (!marked && head.contains(&0))
 }
 
-/// Markup of the main content.
-fn main_content(html: &str) -> Option<String> {
+/// Markup of the main content, as a parser serialises it.
+///
+/// Extractors weigh paragraphs against links; where a page of reference is a list of names, they take the list
+/// that weighs most and lose the rest. So what a page calls `<main>` is taken whole.
+fn main_content(scanned: &scan::Scanned) -> Option<String> {
+    let document = Document::from(scanned.html.as_str());
+    if scanned.has_main {
+        return Some(document.select("body").inner_html().to_string());
+    }
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
-    let mut readability = Readability::new(html, None, Some(config)).ok()?;
+    let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
     Some(readability.parse().ok()?.content.to_string())
 }
 

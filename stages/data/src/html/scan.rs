@@ -65,8 +65,18 @@ const KEPT: &[&str] = &[
 ];
 /// Classes of controls that documentation generators put into the text: "Expand description" and versions
 /// (rustdoc), "[edit]" (MediaWiki), text for screen readers.
-const CONTROLS: &[&str] =
-    &["hideme", "rightside", "since", "mw-editsection", "sr-only", "visually-hidden", "noprint"];
+const CONTROLS: &[&str] = &[
+    "hideme",
+    "rightside",
+    "since",
+    "breadcrumb",
+    "breadcrumbs",
+    "rustdoc-breadcrumbs",
+    "mw-editsection",
+    "sr-only",
+    "visually-hidden",
+    "noprint",
+];
 /// Classes of links that are controls: "Source" and "§" (rustdoc), permanent links (Sphinx).
 const CONTROL_LINKS: &[&str] = &["src", "srclink", "anchor", "doc-anchor", "headerlink", "tooltip"];
 
@@ -83,6 +93,8 @@ pub(super) struct Scanned {
     pub(super) refresh: Option<String>,
     /// Content of `<title>`, entities as they stand.
     pub(super) title: String,
+    /// Whether the page has one `<main>`; `html` is then what it holds.
+    pub(super) has_main: bool,
 }
 
 /// More start tags than were allowed.
@@ -170,7 +182,11 @@ impl<'p> Scan<'p> {
                 self.pop();
             }
         }
-        let dropped = DROPPED.iter().any(|name| tag.is(name)) || tag.is_control();
+        let in_main = self.mains.last().is_some_and(|(_, end)| *end == usize::MAX);
+        let dropped = DROPPED.iter().any(|name| tag.is(name))
+            || (in_main && tag.is("footer"))
+            || tag.is_control()
+            || tag.is_hidden();
         let written = self.dropping == 0 && !dropped && self.open.len() < DEPTH_MAX && !tag.is("plaintext");
         if written {
             tag.write(&mut self.out.html);
@@ -212,6 +228,7 @@ impl<'p> Scan<'p> {
     /// A page with one `<main>` says itself where its content is.
     fn keep_main(&mut self) {
         if let [(start, end)] = self.mains[..] {
+            self.out.has_main = true;
             self.out.html.truncate(end);
             self.out.html.drain(..start);
         }
@@ -289,6 +306,13 @@ impl<'p> Tag<'p> {
         classes
             .take(ATTRIBUTES_MAX)
             .any(|class| CONTROLS.contains(&class) || (link && CONTROL_LINKS.contains(&class)))
+    }
+
+    /// Browsers do not show it.
+    fn is_hidden(&self) -> bool {
+        let hidden = self.value("hidden").is_some_and(|value| !value.eq_ignore_ascii_case("until-found"));
+        let style = self.value("style").unwrap_or_default();
+        hidden || (style.len() <= VALUE_BYTES_MAX && style.replace(' ', "").contains("display:none"))
     }
 
     fn write(&self, out: &mut String) {
@@ -400,6 +424,10 @@ mod tests {
         assert_eq!(html("<p>site</p><main><p>text</p></main><p>help</p>"), "<p>text</p>");
         assert_eq!(html("<main>a</main><main>b</main>"), "<main>a</main><main>b</main>");
         assert_eq!(html("x<main>never ended"), "never ended");
+        assert_eq!(
+            html("<main>a<footer>b</footer><p hidden>c</p><p style='display: none'>d</p></main>"),
+            "a   "
+        );
     }
 
     #[test]
