@@ -1,0 +1,202 @@
+//! Commands that look: `plan`, `why`, `check`, `graph`, `get`, `show`, `stages`, `schema`, `verify`, `cache`.
+
+use crate::project::{Project, STAGES, below};
+use serde_json::json;
+use std::fs;
+
+#[test]
+fn a_plan_tells_fields_with_both_values() {
+    let project = Project::letters("");
+    let first = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
+    first.prints(&["it has not run before", "needs first, shorter", "cost unknown"]);
+    assert!(!project.path("out").exists() && !project.path("pipeline.lock").exists());
+    project.run(&[]).expect(0);
+    project
+        .pipe(&["plan", "pipeline.yaml"])
+        .expect(0)
+        .prints(&["nothing to do: all 6 stages are up to date"]);
+
+    project.edit("head -c 4", "head -c 3");
+    let told = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
+    let told = told.prints(&["with.run head -c 4", "-> head -c 3", "4 to run, 2 cached", "of work"]);
+    let line = |stage: &str| told.stdout.lines().find(|line| line.starts_with(stage)).unwrap().to_owned();
+    assert!(line("joined").contains("needs shorter") && line("first").contains("cached"), "{}", told.stdout);
+    let plan = project.plan(&[]);
+    let verdicts: Vec<&str> = STAGES.iter().map(|stage| plan[*stage]["plan"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["cached", "cached", "run", "depends", "depends", "depends"]);
+    assert_eq!(plan["shorter"]["why"][0]["reason"], "config");
+    assert_eq!(plan["shorter"]["why"][0]["field"], "run");
+    assert_eq!(plan["joined"]["upstream"], json!(["shorter"]));
+    assert!(plan["shorter"]["estimate"]["seconds"].is_f64());
+    project.edit("head -c 3", "head -c 4");
+    project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["nothing to do"]);
+}
+
+#[test]
+fn a_plan_tells_sources_inputs_and_types() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    project.write("in/first.txt", "changed\n");
+    let told = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
+    told.prints(&["sources: 1 changed of 1 files", "in/first.txt"]);
+    project.run(&["first"]).expect(0);
+    let told = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
+    told.prints(&["input `a` (first) changed: 1 of 1 shards"]);
+    project.run(&[]).expect(0);
+
+    let project = Project::one("echo a > $PIPE_OUTPUT_text/a", "");
+    project.run(&[]).expect(0);
+    project.edit("{ text: files }", "{ text: files, more: files }");
+    project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["with.outputs.more absent -> files"]);
+}
+
+#[test]
+fn exit_code_3_says_that_something_would_run() {
+    let project = Project::letters("");
+    let plan = ["plan", "pipeline.yaml", "--detailed-exitcode"];
+    project.pipe(&plan).expect(3);
+    project.run(&["second"]).expect(0);
+    project.pipe(&[&plan[..], &["second"]].concat()).expect(0);
+    project.pipe(&plan).expect(3);
+    project.run(&[]).expect(0);
+    project.pipe(&plan).expect(0);
+    project.pipe(&[&plan[..], &["--set", "stages.first.with.env=[X]"]].concat()).expect(3);
+}
+
+#[test]
+fn why_explains_one_stage() {
+    let project = Project::letters("");
+    let why = |stage: &str| project.pipe(&["why", "pipeline.yaml", stage]).expect(0);
+    why("joined").prints(&["`joined` may run", "needs first, shorter", "recipe "]);
+    project.run(&[]).expect(0);
+    why("joined").prints(&["`joined` is up to date", "key "]);
+    project.edit("head -c 4", "head -c 3");
+    why("shorter").prints(&["`shorter` would run", "with.run head -c 4", "key "]);
+    let told = project.pipe(&["why", "pipeline.yaml", "shorter", "--json"]).expect(0).json();
+    assert_eq!((&told["plan"], &told["why"][0]["field"]), (&json!("run"), &json!("run")));
+    project.pipe(&["why", "pipeline.yaml", "shorten"]).expect(2).says(&["shorten", "shorter"]);
+}
+
+#[test]
+fn check_finds_faults_and_missing_sources() {
+    let project = Project::letters("");
+    project.pipe(&["check", "pipeline.yaml"]).expect(0).prints(&["`letters` is right: 6 stages"]);
+    let told = project.pipe(&["check", "pipeline.yaml", "--json"]).expect(0).json();
+    assert_eq!((&told["faults"], &told["stages"]), (&json!([]), &json!(6)));
+    project.edit("outputs: { text: files }", "files: ['no/such/*.txt'], outputs: { text: files }");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["no/such/*.txt", "pipeline.yaml:5"]);
+}
+
+#[test]
+fn a_graph_is_drawn_in_three_forms() {
+    let project = Project::letters("");
+    let drawn = |more: &[&str]| project.pipe(&[&["graph", "pipeline.yaml"], more].concat()).expect(0).stdout;
+    let text = drawn(&[]);
+    assert_eq!(text.lines().count(), 6, "{text}");
+    assert!(text.contains("joined   command  a <- first, b <- shorter"), "{text}");
+    let mermaid = drawn(&["--as", "mermaid"]);
+    assert!(mermaid.starts_with("flowchart TD\n") && mermaid.contains("-->|text| "), "{mermaid}");
+    let dot = drawn(&["--as", "dot"]);
+    assert!(dot.starts_with("digraph pipeline {") && dot.contains("\"shorter\" -> \"joined\""), "{dot}");
+    assert_eq!(drawn(&["shorter"]).lines().count(), 2);
+}
+
+#[test]
+fn get_writes_a_folder_and_where_it_comes_from() {
+    let project = Project::letters("");
+    let get = |what: &str, folder: &str| project.pipe(&["get", "pipeline.yaml", what, folder]);
+    get("report", "made").expect(1).says(&["`report` is not up to date", "pipe run pipeline.yaml report"]);
+    project.run(&[]).expect(0);
+    get("report", "made").expect(0).says(&["1 files of `report.report` in made"]);
+    assert_eq!(project.read("made/all.txt"), "abc\nwxyzABC\nWXYZ");
+    let names: Vec<_> =
+        below(&project.path("made")).iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["all.txt", "provenance.json"]);
+    let provenance: serde_json::Value = serde_json::from_str(&project.read("made/provenance.json")).unwrap();
+    assert_eq!((&provenance["pipeline"], &provenance["stage"]), (&json!("letters"), &json!("report")));
+    for stage in STAGES {
+        let told = &provenance["stages"][stage];
+        assert_eq!(told["key"], project.lock()["stages"][stage]["key"], "{provenance}");
+        assert!(told["config"]["run"].is_string() && told["code"].is_string(), "{told}");
+    }
+    get("report", "made").expect(2).says(&["`made` is not empty"]);
+    fs::create_dir(project.path("empty")).unwrap();
+    get("joined.text", "empty").expect(0);
+    assert_eq!(project.read("empty/c.txt"), "abc\nwxyz");
+    get("joined.texts", "other").expect(2).says(&["no output `texts`", "text"]);
+    assert!(!project.path("other").exists());
+    // What was got out is a copy: changing it harms nothing.
+    fs::write(project.path("made/all.txt"), "mine").unwrap();
+    project.pipe(&["cache", "verify"]).expect(0);
+}
+
+#[test]
+fn show_tells_the_record_the_log_and_the_outputs() {
+    let project = Project::letters("echo some words; echo and more >&2;");
+    project.pipe(&["show", "pipeline.yaml", "joined"]).expect(1).says(&["not up to date"]);
+    project.run(&[]).expect(0);
+    let shown = project.pipe(&["show", "pipeline.yaml", "joined"]).expect(0);
+    shown.prints(&["joined (command revision", "key ", "took ", "text: files in 1 entries, 8 B"]);
+    let log = project.pipe(&["show", "pipeline.yaml", "joined", "--log"]).expect(0);
+    assert_eq!(log.stdout, "some words\nand more\n");
+    let told = project.pipe(&["show", "pipeline.yaml", "joined", "--json"]).expect(0).json();
+    assert_eq!(told["record"]["uses"], "command");
+    assert_eq!(told["record"]["inputs"].as_object().unwrap().len(), 2);
+    project.pipe(&["show", "pipeline.yaml", "joint"]).expect(2).says(&["joint", "joined"]);
+}
+
+#[test]
+fn stages_and_schema_explain_what_may_be_written() {
+    let project = Project::letters("");
+    project.pipe(&["stages"]).expect(0).prints(&["command  Runs a shell line"]);
+    let fields = ["command (revision", "run: text", "outputs: map to (text)", "env: list of (text)"];
+    project.pipe(&["stages", "command"]).expect(0).prints(&fields);
+    let told = project.pipe(&["stages", "command", "--json"]).expect(0).json();
+    assert_eq!(told["name"], "command");
+    project.pipe(&["stages", "comand"]).expect(2).says(&["no stage type `comand`", "command"]);
+    let schema = project.pipe(&["schema"]).expect(0).json();
+    assert!(schema["properties"]["stages"].is_object(), "{schema}");
+}
+
+#[test]
+fn verify_runs_again_and_compares() {
+    let project = Project::letters("");
+    project.pipe(&["verify", "pipeline.yaml"]).expect(1).says(&["not up to date"]);
+    project.run(&[]).expect(0);
+    let before = project.listing(".pipe/objects");
+    let told = project.pipe(&["verify", "pipeline.yaml"]).expect(0);
+    assert_eq!(told.stdout.lines().count(), 6, "{}", told.stdout);
+    assert!(told.stdout.lines().all(|line| line.ends_with(": the same bytes")), "{}", told.stdout);
+    assert_eq!(project.listing(".pipe/objects"), before);
+    let told = project.pipe(&["verify", "pipeline.yaml", "upper"]).expect(0);
+    assert_eq!(told.stdout, "upper: the same bytes\n");
+    project.assert_clean();
+
+    let outside = tempfile::tempdir().unwrap();
+    let count = outside.path().join("count");
+    let project = Project::one(&format!("echo x >> {0}; cp {0} $PIPE_OUTPUT_text/a", count.display()), "");
+    project.run(&[]).expect(0);
+    let told = project.pipe(&["verify", "pipeline.yaml"]).expect(1);
+    told.prints(&["only: output `text` has other bytes: a"]).says(&["1 stages came out otherwise"]);
+    project.assert_clean();
+}
+
+#[test]
+fn the_cache_is_listed_measured_and_verified() {
+    let project = Project::letters("");
+    project.pipe(&["cache", "ls"]).expect(2).says(&["there is no cache"]);
+    project.run(&[]).expect(0);
+    let told = project.pipe(&["cache", "ls", "--json"]).expect(0).json();
+    assert_eq!(told["records"].as_array().unwrap().len(), 6);
+    let told = project.pipe(&["cache", "ls"]).expect(0);
+    assert_eq!(told.stdout.lines().count(), 7, "{}", told.stdout);
+    let told = project.pipe(&["cache", "du", "--json"]).expect(0).json();
+    let objects = &told["usage"][0];
+    assert_eq!((&objects["what"], &objects["files"]), (&json!("objects"), &json!(project.objects().len())));
+    project.pipe(&["cache", "du"]).expect(0).prints(&["objects", "artifacts", "records"]);
+    project.pipe(&["cache", "verify"]).expect(0).says(&["all is as it was stored"]);
+    let elsewhere = project.path("elsewhere");
+    let more = ["--cache", elsewhere.to_str().unwrap()];
+    assert_eq!(project.ran(&more), STAGES);
+    project.pipe(&[&["cache", "verify"], &more[..]].concat()).expect(0);
+}
