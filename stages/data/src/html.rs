@@ -92,8 +92,7 @@ impl Refusal {
 pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
     let scanned = look_at(bytes, limits)?;
     let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned)));
-    let content = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
-    let text = blocks::text_of(&content);
+    let text = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
     if text.trim().is_empty() {
         return Err(Refusal::NoContent);
     }
@@ -153,18 +152,29 @@ fn is_binary(bytes: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) || (!marked && head.contains(&0))
 }
 
-/// Markup of the main content, as a parser serialises it.
+/// Share of the page's text without links below which an extractor's choice is doubted.
+const CHOICE_MIN: f64 = 0.5;
+/// Share of the page's text in links above which it is a list of links, and not taken whole.
+const LINKS_MAX: f64 = 0.7;
+
+/// Text of the main content.
 ///
-/// Extractors weigh paragraphs against links; where a page of reference is a list of names, they take the list
-/// that weighs most and lose the rest. So what a page calls `<main>` is taken whole.
+/// Extractors weigh paragraphs against links; of a page of reference, a thread or a chapter in a language without
+/// commas they may take the one part that weighs most and lose the rest. So what a page calls `<main>` is taken
+/// whole, and so is a page whose running text the choice would leave out by more than half.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
     let document = Document::from(scanned.html.as_str());
+    let body = document.select("body").inner_html();
     if scanned.has_main {
-        return Some(document.select("body").inner_html().to_string());
+        return Some(blocks::text_of(&body));
     }
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
-    Some(readability.parse().ok()?.content.to_string())
+    let chosen = readability.parse().map(|article| article.content).unwrap_or_default();
+    let (of_chosen, of_body) = (blocks::text_sizes(&chosen), blocks::text_sizes(&body));
+    let doubted = (of_chosen.plain as f64) < CHOICE_MIN * of_body.plain as f64;
+    let whole = doubted && of_body.linked as f64 <= LINKS_MAX * (of_body.plain + of_body.linked) as f64;
+    Some(blocks::text_of(if whole { &body } else { &chosen }))
 }
 
 #[cfg(test)]
@@ -190,6 +200,13 @@ mod tests {
         assert!(page.text.starts_with("## Own\n\nOwnership is"), "{}", page.text);
         assert!(page.text.contains("```rust\nfn f() {\n    1\n}\n```"), "{}", page.text);
         assert!(!page.text.contains("Home") && !page.text.contains("Imprint"), "{}", page.text);
+    }
+
+    #[test]
+    fn takes_a_chapter_whole() {
+        let section = "<div class=section><h2>节</h2><p>所有权是程序管理内存的一组规则，所有程序都必须管理内存。</p></div>";
+        let page = format!("<body><div class=chapter>{}</div></body>", section.repeat(30));
+        assert_eq!(text(&page).unwrap().matches("所有权").count(), 30);
     }
 
     #[test]

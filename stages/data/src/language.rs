@@ -1,7 +1,7 @@
 //! Which language a text is in: whatlang on its prose. Code and inline code are left out, since names of
 //! programs are in no language. The score is kept beside the code, so that a filter can be moved later.
 
-use crate::segment::{Line, lines};
+use crate::segment::{Line, is_cjk, lines};
 use whatlang::Lang;
 
 /// A language with the detector's confidence.
@@ -24,13 +24,26 @@ pub fn detect(text: &str) -> Option<Detected> {
     if sample.chars().filter(|c| c.is_alphabetic()).count() < letters_min(&sample) {
         return None;
     }
-    let found = whatlang::detect(&sample)?;
+    let found = whatlang::detect(&of_main_script(sample))?;
     Some(Detected { code: code(found.lang()), score: found.confidence() })
+}
+
+/// A text in Chinese or Japanese that names many programs has more Latin letters than others, and the detector goes
+/// by the most frequent script. A character is worth a few letters, so the letters are left out.
+fn of_main_script(sample: String) -> String {
+    const LETTERS_PER_CHARACTER: usize = 3;
+    let unspaced = sample.chars().filter(|c| is_cjk(*c) && c.is_alphabetic()).count();
+    let latin = sample.chars().filter(char::is_ascii_alphabetic).count();
+    if unspaced * LETTERS_PER_CHARACTER > latin {
+        sample.replace(|c: char| c.is_ascii_alphabetic(), "")
+    } else {
+        sample
+    }
 }
 
 /// A Han character says as much as a word.
 fn letters_min(sample: &str) -> usize {
-    if sample.chars().any(crate::segment::is_cjk) { LETTERS_MIN / 4 } else { LETTERS_MIN }
+    if sample.chars().any(is_cjk) { LETTERS_MIN / 4 } else { LETTERS_MIN }
 }
 
 fn sample(text: &str) -> String {
@@ -157,6 +170,15 @@ mod tests {
         let text = "这是一个关于所有权的例子，请看下面的代码。\n```rust\nfn the_quick_brown_fox_jumps_over() { return and_the_lazy_dog_sleeps(); }\n```\n`let us say something in English here`\n";
         assert_eq!(detect(text).map(|found| found.code), Some("zh"));
         assert_eq!(detect("```\nfn main() { println!(\"nothing but code in here\") }\n```\n"), None);
+    }
+
+    #[test]
+    fn latin_names_do_not_make_chinese_english() {
+        let text =
+            "窗口系统可以为：Wayland (原生)、X Window System (兼容)、GNOME Display Manager (登录管理器)。";
+        assert_eq!(detect(text).map(|found| found.code), Some("zh"));
+        let text = "The Chinese word for ownership is 所有权, and this sentence is an English one.";
+        assert_eq!(detect(text).map(|found| found.code), Some("en"));
     }
 
     #[test]

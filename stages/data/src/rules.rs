@@ -90,7 +90,7 @@ pub enum Rule {
     C4WordCharacters,
     /// C4: occurrences of "lorem ipsum", at most.
     C4LoremIpsum,
-    /// C4: curly brackets in prose, at most.
+    /// C4: curly brackets in prose, at most; inline code is not counted.
     C4Braces,
     /// C4: cuts lines that have fewer words than this, or speak of JavaScript or terms of use. Drops nothing.
     C4LineWords,
@@ -366,6 +366,10 @@ mod tests {
     fn code_in_fences_is_not_judged() {
         let text = format!("{ENGLISH}```rust\nfn main() {{ let x = [1, 2, 3]; {{}} }}\n```\n");
         assert_eq!(web().judge(&text, "en").dropped, None);
+        assert_eq!(
+            web().judge(&format!("{ENGLISH}Write `${{HOME}}` for your folder.\n"), "en").dropped,
+            None
+        );
         let bare = format!("{ENGLISH}fn main() {{ }}\n");
         assert_eq!(web().judge(&bare, "en").dropped.map(|verdict| verdict.rule), Some(Rule::C4Braces));
     }

@@ -32,6 +32,35 @@ pub(super) fn text_of(html: &str) -> String {
     writer.finish()
 }
 
+/// Bytes of text outside of links and in them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct TextSizes {
+    pub(super) plain: usize,
+    pub(super) linked: usize,
+}
+
+/// Measures serialised markup.
+pub(super) fn text_sizes(html: &str) -> TextSizes {
+    let (mut sizes, mut depth) = (TextSizes::default(), 0usize);
+    let mut rest = html;
+    while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
+        let text = rest[..at].trim().len();
+        if depth > 0 {
+            sizes.linked += text
+        } else {
+            sizes.plain += text
+        }
+        let Some(length) = end_of_tag(&rest[at..]) else { break };
+        match &rest[at + 1..at + length - 1] {
+            "/a" => depth = depth.saturating_sub(1),
+            tag if tag == "a" || tag.starts_with("a ") => depth += 1,
+            _ => {}
+        }
+        rest = &rest[at + length..];
+    }
+    sizes
+}
+
 /// Bytes up to and with the `>` that ends a tag; one within a quoted value does not.
 fn end_of_tag(tag: &str) -> Option<usize> {
     let mut quoted = false;
@@ -514,6 +543,12 @@ mod tests {
     #[test]
     fn writes_definitions_under_their_terms() {
         assert_eq!(text_of("<dl><dt>a</dt><dd>b</dd><dt>c</dt><dd>d</dd></dl>"), "a\n: b\n\nc\n: d\n");
+    }
+
+    #[test]
+    fn measures_links() {
+        let sizes = text_sizes("<p>abc</p><a href=\"x\"><b>d</b></a>");
+        assert_eq!(sizes, TextSizes { plain: 3, linked: 1 });
     }
 
     proptest! {

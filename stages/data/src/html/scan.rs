@@ -64,7 +64,7 @@ const KEPT: &[&str] = &[
     "datetime",
 ];
 /// Classes of controls that documentation generators put into the text: "Expand description" and versions
-/// (rustdoc), "[edit]" (MediaWiki), text for screen readers.
+/// (rustdoc), "[edit]" and contents (MediaWiki), "Next" (DocBook), text for screen readers.
 const CONTROLS: &[&str] = &[
     "hideme",
     "rightside",
@@ -73,6 +73,9 @@ const CONTROLS: &[&str] = &[
     "breadcrumbs",
     "rustdoc-breadcrumbs",
     "mw-editsection",
+    "toc",
+    "navheader",
+    "navfooter",
     "sr-only",
     "visually-hidden",
     "noprint",

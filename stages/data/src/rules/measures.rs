@@ -1,7 +1,7 @@
 //! The figures that rules compare. Each group is counted once, when the first of its rules asks.
 
 use super::{Rule, values};
-use crate::segment::{Segmenter, sentences};
+use crate::segment::{Line, Segmenter, lines, sentences};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -56,7 +56,7 @@ impl<'t> Measures<'t> {
             Rule::C4Sentences => count(sentences(self.prose)).filter(|_| self.words().count() > 0),
             Rule::C4WordCharacters => count(self.words().longest),
             Rule::C4LoremIpsum => count(self.prose.to_lowercase().matches("lorem ipsum").count()),
-            Rule::C4Braces => count(self.prose.matches('{').count()),
+            Rule::C4Braces => count(without_inline_code(self.text).matches('{').count()),
             Rule::C4LineWords => None,
         }
     }
@@ -86,6 +86,12 @@ impl<'t> Measures<'t> {
         }
         found.len()
     }
+}
+
+/// Prose without what stands between backticks.
+fn without_inline_code(text: &str) -> String {
+    let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
+    prose.flat_map(|(_, line)| line.split('`').step_by(2)).collect()
 }
 
 fn share(part: usize, whole: usize) -> Option<f64> {
