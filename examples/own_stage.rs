@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Change a file below `docs/` and run again: `count` does the one share that changed, `merge` runs, and if
-//! the table comes out as it was, nothing that reads it would run.
+//! the table comes out as it was, `longest`, which reads it, does not run.
 
 use pipe::{command::Command, stage_type::StageType};
 use pipe_stage::{
