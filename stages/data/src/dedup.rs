@@ -370,7 +370,7 @@ impl Corpus {
     }
 
     fn similarity(&mut self, a: u32, b: u32) -> Result<f64> {
-        Ok(jaccard(&*self.shingles(a)?, &*self.shingles(b)?))
+        Ok(jaccard(&self.shingles(a)?, &self.shingles(b)?))
     }
 
     fn alike(&mut self, a: u32, b: u32, threshold: f64) -> Result<bool> {
@@ -472,7 +472,7 @@ pub(crate) fn read_lines<T: for<'a> Deserialize<'a>>(entry: &LocalEntry) -> Resu
     let failed = |error: std::io::Error| Error::io("read", &path, &error);
     let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
     lines
-        .map(|line| Ok(serde_json::from_str(&line.map_err(failed)?).map_err(|e| failed(e.into()))?))
+        .map(|line| serde_json::from_str(&line.map_err(failed)?).map_err(|error| failed(error.into())))
         .collect()
 }
 

@@ -31,6 +31,7 @@ mod writer;
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::{DOCUMENTS, FILES};
 pub use reader::{DocumentReader, Row, rows_in};
+pub(crate) use reader::{check_layout, guarded};
 pub use writer::DocumentWriter;
 
 use parquet::basic::{Compression, ZstdLevel};
@@ -199,7 +200,7 @@ mod tests {
         let document = |number: usize| Document {
             id: format!("book/{number}.html"),
             text: format!("Page {number}: 你好\n"),
-            html: (number % 2 == 0).then(|| vec![b'<', number as u8]),
+            html: number.is_multiple_of(2).then(|| vec![b'<', number as u8]),
             metadata: BTreeMap::from([("title".into(), format!("Page {number}")), ("a".into(), "b".into())]),
             ..Document::default()
         };
@@ -302,7 +303,7 @@ mod tests {
             let path = folder.path().join("damaged.parquet");
             std::fs::write(&path, bytes).unwrap();
             if let Ok(rows) = DocumentReader::open(path).and_then(DocumentReader::rows) {
-                rows.for_each(|row| drop(row));
+                rows.for_each(drop);
             }
         }
     }

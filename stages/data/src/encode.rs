@@ -19,7 +19,7 @@ pub struct Tokenizer {
     /// The bytes of each token; empty for an id that stands for none.
     pub(crate) tokens: Vec<Box<[u8]>>,
     /// Ids by the names in tokenizer.json: special tokens as they read, others as their bytes are spelled.
-    pub(crate) names: BTreeMap<String, u32>,
+    pub(crate) names: FxHashMap<String, u32>,
     pub(crate) added: AddedTokens,
     pub(crate) eos: Option<u32>,
     pub(crate) pad: Option<u32>,

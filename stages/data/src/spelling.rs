@@ -23,14 +23,19 @@ pub fn unspell(spelling: &str) -> Option<Vec<u8>> {
 }
 
 fn byte(character: char) -> Option<u8> {
-    match character as u32 {
-        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
-        code @ SHIFTED..=0x143 => bytes_in_order().nth(PRINTING + (code - SHIFTED) as usize),
-        _ => None,
-    }
+    *BYTES.get(character as usize)?
 }
 
 static CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(characters);
+
+/// The byte that each character below U+0144 stands for.
+static BYTES: LazyLock<[Option<u8>; 0x144]> = LazyLock::new(|| {
+    let mut bytes = [None; 0x144];
+    for (byte, character) in (0..=255).zip(*CHARACTERS) {
+        bytes[character as usize] = Some(byte);
+    }
+    bytes
+});
 
 fn characters() -> [char; 256] {
     let mut characters = ['\0'; 256];

@@ -198,7 +198,7 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
     let tokenizer = TrainedTokenizer { pattern: wanted.pattern, vocabulary: &vocabulary };
     share.write("tokenizer", TOKENIZER_JSON, &tokenizer.to_json())?;
     let config =
-        tokenizer_config(&wanted.special_tokens[0], wanted.special_tokens.get(1).map(String::as_str), None);
+        tokenizer_config(&wanted.special_tokens[0], wanted.special_tokens.get(1).map(String::as_str));
     share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
     let size = vocabulary.tokens.len() as u64;
     if size < u64::from(wanted.vocabulary_size) {
@@ -229,7 +229,7 @@ fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> 
     share.write("tokenizer", TOKENIZER_JSON, &json)?;
     let config = config.unwrap_or_else(|| {
         let pad = tokenizer.pad().map(|pad| tokenizer.decode(&[pad]));
-        tokenizer_config(&tokenizer.decode(&[eos]), pad.as_deref(), None)
+        tokenizer_config(&tokenizer.decode(&[eos]), pad.as_deref())
     });
     share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
     share.count("vocabulary", tokenizer.vocabulary_size().into());

@@ -5,10 +5,12 @@
 //! change ids is refused by name, never ignored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rustc_hash::FxHashMap;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::bpe::Vocabulary;
@@ -136,8 +138,8 @@ impl From<TokenizerError> for pipe_stage::Error {
 
 /// tokenizer_config.json for a tokenizer from training, as `PreTrainedTokenizerFast` reads it.
 ///
-/// `model_max_length` is the model's context in tokens; without it none is stated.
-pub fn tokenizer_config(eos: &str, pad: Option<&str>, model_max_length: Option<u64>) -> Vec<u8> {
+/// Whoever exports a model adds `model_max_length`, its context in tokens.
+pub fn tokenizer_config(eos: &str, pad: Option<&str>) -> Vec<u8> {
     let mut config = BTreeMap::from([
         // Off, since the clean-up eats spaces before punctuation when it decodes.
         ("clean_up_tokenization_spaces", Value::from(false)),
@@ -148,9 +150,6 @@ pub fn tokenizer_config(eos: &str, pad: Option<&str>, model_max_length: Option<u
     ]);
     if let Some(pad) = pad {
         config.insert("pad_token", Value::from(pad));
-    }
-    if let Some(length) = model_max_length {
-        config.insert("model_max_length", Value::from(length));
     }
     json(&config)
 }
@@ -213,7 +212,7 @@ impl TrainedTokenizer<'_> {
                     .vocabulary
                     .merges
                     .iter()
-                    .map(|&(left, right)| Merge::Pair(name(left), name(right)))
+                    .map(|&(left, right)| Merge(name(left), name(right)))
                     .collect(),
                 ..Model::default()
             },
@@ -344,29 +343,70 @@ impl Serialize for Vocab {
 }
 
 impl<'de> Deserialize<'de> for Vocab {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Other models hold a list here; they are refused by their type's name.
-        match Value::deserialize(deserializer)? {
-            Value::Object(tokens) => tokens
-                .into_iter()
-                .map(|(name, id)| {
-                    let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
-                    id.map(|id| (name, id))
-                        .ok_or_else(|| serde::de::Error::custom("a token's id is no number"))
-                })
-                .collect::<Result<_, _>>()
-                .map(Vocab),
-            _ => Ok(Vocab(Vec::new())),
-        }
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(VocabVisitor)
     }
 }
 
-/// A merge, as files spell it since 2024, or before.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Merge {
-    Pair(String, String),
-    Line(String),
+struct VocabVisitor;
+
+impl<'de> Visitor<'de> for VocabVisitor {
+    type Value = Vocab;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of tokens to ids")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+        let mut tokens = Vec::new();
+        while let Some(token) = map.next_entry()? {
+            tokens.push(token);
+        }
+        Ok(Vocab(tokens))
+    }
+
+    /// Other models hold a list here; they are refused by their type's name.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Vocab::default())
+    }
+}
+
+/// A merge, as files spell it since 2024 (`["a", "b"]`), or before (`"a b"`).
+struct Merge(String, String);
+
+impl Serialize for Merge {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0, &self.1).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MergeVisitor)
+    }
+}
+
+struct MergeVisitor;
+
+impl<'de> Visitor<'de> for MergeVisitor {
+    type Value = Merge;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pair of tokens")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Merge, E> {
+        let pair = line.split_once(' ').ok_or_else(|| E::custom("a merge is no pair of tokens"))?;
+        Ok(Merge(pair.0.to_owned(), pair.1.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Merge, A::Error> {
+        match (pair.next_element()?, pair.next_element()?, pair.next_element::<IgnoredAny>()?) {
+            (Some(left), Some(right), None) => Ok(Merge(left, right)),
+            _ => Err(serde::de::Error::custom("a merge is no pair of tokens")),
+        }
+    }
 }
 
 impl File {
@@ -381,7 +421,7 @@ impl File {
             return Err(damaged(format!("token id {last} is above {IDS_MAX}")));
         }
         let mut tokens = vec![Box::<[u8]>::default(); last as usize + 1];
-        let mut names = BTreeMap::new();
+        let mut names = FxHashMap::default();
         // Not all names of a vocabulary spell bytes: special tokens need not.
         let mut spelled = FxHashMap::<Box<[u8]>, u32>::default();
         for (name, id) in vocab.0 {
@@ -392,11 +432,7 @@ impl File {
             tokens[id as usize] = bytes.unwrap_or_else(|| name.as_bytes().to_vec()).into();
             names.insert(name, id);
         }
-        let pairs = merges.iter().map(|merge| {
-            let (left, right) = match merge {
-                Merge::Pair(left, right) => (left.as_str(), right.as_str()),
-                Merge::Line(line) => line.split_once(' ').ok_or_else(|| damaged("a merge is not a pair"))?,
-            };
+        let pairs = merges.iter().map(|Merge(left, right)| {
             let id = |name: &str| {
                 let reason = || format!("a merge names `{name}`, which the vocabulary lacks");
                 names.get(name).copied().ok_or_else(|| damaged(reason()))
@@ -581,7 +617,7 @@ mod tests {
 
     #[test]
     fn special_tokens_come_from_the_config() {
-        let config = tokenizer_config("<|pad|>", Some("<|endoftext|>"), Some(512));
+        let config = tokenizer_config("<|pad|>", Some("<|endoftext|>"));
         let tokenizer = Tokenizer::from_files(&file(), &config).unwrap();
         assert_eq!((tokenizer.eos(), tokenizer.pad()), (Some(1), Some(0)));
         let error = Tokenizer::from_files(&file(), br#"{"eos_token": {"content": "</s>"}}"#).unwrap_err();
@@ -594,7 +630,8 @@ mod tests {
     #[test]
     fn what_would_change_ids_is_refused_by_name() {
         let refused = |change: fn(&mut Value)| changed(change).unwrap_err().to_string();
-        let cases: [(fn(&mut Value), &str); 8] = [
+        type Change = fn(&mut Value);
+        let cases: [(Change, &str); 8] = [
             (
                 |json| json["model"] = json!({"type": "Unigram", "vocab": [["a", 0.1]]}),
                 "a model of type `Unigram`",

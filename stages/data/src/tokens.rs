@@ -25,15 +25,19 @@ use arrow::array::{
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Schema, UInt16Type, UInt32Type};
-use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowSelection,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use pipe_stage::{Kind, LocalEntry};
 use roaring::RoaringBitmap;
+
+use crate::documents::{DocumentsError, check_layout, guarded};
 
 /// Documents as lists of token ids, one Parquet file a shard.
 pub static TOKENS: Kind = Kind {
@@ -66,21 +70,8 @@ pub enum TokensError {
         source: std::io::Error,
     },
     /// The bytes are not a readable Parquet file.
-    #[error("cannot read token shard `{path}`")]
-    Read {
-        /// The shard.
-        path: PathBuf,
-        /// The cause.
-        source: ParquetError,
-    },
-    /// A batch of rows cannot be decoded.
-    #[error("cannot decode token shard `{path}`")]
-    Decode {
-        /// The shard.
-        path: PathBuf,
-        /// The cause.
-        source: ArrowError,
-    },
+    #[error(transparent)]
+    Read(#[from] DocumentsError),
     /// The file is Parquet, but not a token shard of a revision known here.
     #[error("`{path}` is not a token shard: {reason}")]
     Format {
@@ -243,9 +234,12 @@ impl TokensReader {
     /// Opens a shard; `selection` holds the rows to read, all where it is `None`.
     pub fn open(path: &Path, selection: Option<&RoaringBitmap>) -> Result<Self, TokensError> {
         let file = File::open(path).map_err(|source| TokensError::Open { path: path.to_owned(), source })?;
-        let read = |source| TokensError::Read { path: path.to_owned(), source };
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let footer =
+            guarded(path, || ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string()))?;
+        check_layout(path, &file, footer.metadata())?;
         let mut builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(read)?.with_batch_size(BATCH_DOCUMENTS);
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).with_batch_size(BATCH_DOCUMENTS);
         let metadata =
             metadata(&builder).map_err(|reason| TokensError::Format { path: path.to_owned(), reason })?;
         if let Some(selection) = selection {
@@ -257,7 +251,7 @@ impl TokensReader {
             let total = metadata.documents as usize;
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows, total));
         }
-        let rows = builder.build().map_err(read)?;
+        let rows = guarded(path, || builder.build().map_err(|error| error.to_string()))?;
         Ok(Self { path: path.to_owned(), metadata, rows, batch: None, failed: false })
     }
 
@@ -283,8 +277,9 @@ impl TokensReader {
                 check_ids(&document, &ids, self.metadata.vocabulary_size)?;
                 return Ok(Some((document, ids)));
             }
-            let Some(batch) = self.rows.next() else { return Ok(None) };
-            let batch = batch.map_err(|source| TokensError::Decode { path: self.path.clone(), source })?;
+            let rows = &mut self.rows;
+            let next = guarded(&self.path, || rows.next().transpose().map_err(|error| error.to_string()))?;
+            let Some(batch) = next else { return Ok(None) };
             check_columns(&batch)
                 .map_err(|reason| TokensError::Format { path: self.path.clone(), reason })?;
             self.batch = Some((batch, 0));

@@ -259,7 +259,7 @@ pub(super) fn open_parquet(
 }
 
 /// Refuses footers that promise what the file cannot hold, before anything is allocated by them.
-pub(super) fn check_layout(
+pub(crate) fn check_layout(
     path: &Path,
     file: &File,
     metadata: &ParquetMetaData,
@@ -327,7 +327,7 @@ pub(super) fn damaged(path: &Path, reason: &str) -> DocumentsError {
 }
 
 /// Runs a call into the Parquet library, which panics on some damaged files where it should fail.
-pub(super) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, String>) -> Result<T, DocumentsError> {
+pub(crate) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, String>) -> Result<T, DocumentsError> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err("the file is damaged".to_owned()))
         .map_err(|reason| damaged(path, &reason))
