@@ -1,6 +1,8 @@
-//! Pages -> texts: main content, repair, language, rules. Shard by shard; what is dropped is kept aside, with why.
+//! Pages -> texts: main content, repair, language, rules. Shard by shard; what is dropped is kept aside, with
+//! why.
 //!
-//! Owns: the order of these, and what is reported. How each is done stands in `html`, `repair`, `language`, `rules`.
+//! Owns: the order of these, and what is reported. How each is done stands in `html`, `repair`, `language`,
+//! `rules`.
 
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
 use crate::html::{Limits, extract};
@@ -14,11 +16,11 @@ use std::collections::BTreeMap;
 
 /// Takes the text out of pages, repairs it, and drops what is not worth training on.
 ///
-/// Text is light Markdown: code blocks are fenced and verbatim, headings, lists and tables are kept, navigation is
-/// not. Encoding mistakes and control characters are mended outside of code, Unicode is brought to NFC. Dropped
-/// documents stand in `dropped`, their text shortened, with `rule`, `value` and `threshold` in their metadata; the
-/// counts by rule are metrics. A rule that has no threshold for a document's language is skipped and counted in
-/// `skipped.<rule>`.
+/// Text is light Markdown: code blocks are fenced and verbatim, headings, lists and tables are kept,
+/// navigation is not. Encoding mistakes and control characters are mended outside of code, Unicode is brought
+/// to NFC. Dropped documents stand in `dropped`, their text shortened, with `rule`, `value` and `threshold`
+/// in their metadata; the counts by rule are metrics. A rule that has no threshold for a document's language
+/// is skipped and counted in `skipped.<rule>`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
@@ -26,12 +28,13 @@ pub struct Clean {
     pub profile: Profile,
     /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`; all if empty.
     pub languages: Vec<String>,
-    /// Score of the detected language, 0 to 1, below which the language that the page declares counts instead. Short
-    /// pages and lists of names score low.
+    /// Score of the detected language, 0 to 1, below which the language that the page declares counts
+    /// instead. Short pages and lists of names score low.
     pub language_score_min: f64,
     /// Rules of the profile to switch off.
     pub without: Vec<Rule>,
-    /// Thresholds in place of the profile's, for every language; they also switch on rules that the profile has not.
+    /// Thresholds in place of the profile's, for every language; they also switch on rules that the profile
+    /// has not.
     pub limits: BTreeMap<Rule, f64>,
     /// Most elements of a page; more are a trap or a dump.
     pub elements_max: u32,
@@ -267,15 +270,17 @@ mod tests {
     use pipe_stage::testing::Bench;
     use pipe_stage::{Artifact, Outcome};
 
-    const PROSE: &str = "Ownership is a set of rules that govern how a program manages memory. All programs have to \
-        manage the way they use it while they run. Some languages have garbage collection that looks for memory.";
+    const PROSE: &str = "Ownership is a set of rules that govern how a program manages memory. All programs have \
+        to manage the way they use it while they run. Some languages have garbage collection that looks for \
+        memory.";
     const CHINESE: &str = "所有权是程序管理内存的一组规则。所有程序在运行时都必须管理它们使用内存的方式。\
         一些语言具有垃圾回收机制，在程序运行时不断寻找不再使用的内存。";
 
     fn page(number: usize) -> Document {
         let html = match number % 4 {
             0 => format!(
-                "<html lang=en><title>Page {number}</title><main><h1>P{number}</h1><p>{PROSE}</p><pre>  x\n</pre></main>"
+                "<html lang=en><title>Page {number}</title>\
+                 <main><h1>P{number}</h1><p>{PROSE}</p><pre>  x\n</pre></main>"
             ),
             1 => format!("<html lang=zh><main><p>第{number}页。{CHINESE}</p></main>"),
             2 => "<main><p>Short.</p></main>".to_owned(),

@@ -1,8 +1,8 @@
 //! Main content of an HTML page, in bounded time and memory.
 //!
-//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` says itself what its content
-//! is; in others dom_smoothie finds it. Each page either gives a
-//! [`Page`] or says why not. Knows nothing of documents, files or stages.
+//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` says itself what
+//! its content is; in others dom_smoothie finds it. Each page either gives a [`Page`] or says why not. Knows
+//! nothing of documents, files or stages.
 
 mod blocks;
 mod charset;
@@ -159,9 +159,9 @@ const LINKS_MAX: f64 = 0.7;
 
 /// Text of the main content.
 ///
-/// Extractors weigh paragraphs against links; of a page of reference, a thread or a chapter in a language without
-/// commas they may take the one part that weighs most and lose the rest. So what a page calls `<main>` is taken
-/// whole, and so is a page whose running text the choice would leave out by more than half.
+/// Extractors weigh paragraphs against links; of a page of reference, a thread or a chapter in a language
+/// without commas they may take the one part that weighs most and lose the rest. So what a page calls
+/// `<main>` is taken whole, and so is a page whose running text the choice would leave out by more than half.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
     let document = Document::from(scanned.html.as_str());
     let body = document.select("body").inner_html();

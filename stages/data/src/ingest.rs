@@ -1,7 +1,7 @@
 //! Files from outside -> document shards. The only stage that cuts borders.
 //!
-//! Owns: which files are read, how they are spread over shards, and which of them are no pages. Takes nothing out
-//! of a page: that is for `clean`.
+//! Owns: which files are read, how they are spread over shards, and which of them are no pages. Takes nothing
+//! out of a page: that is for `clean`.
 
 mod borders;
 mod rust_docs;
@@ -21,9 +21,10 @@ use std::path::PathBuf;
 
 /// Reads HTML files into document shards.
 ///
-/// Each source is cut into shards by the hash of its files' names, so a changed page changes one shard and a new one
-/// at most one more. Documents are named `<source>/<path>`. Pages that only lead elsewhere are left out. Files that
-/// are no pages (empty, binary, undecodable, too large) stand in `rejected` with their reason.
+/// Each source is cut into shards by the hash of its files' names, so a changed page changes one shard and a
+/// new one at most one more. Documents are named `<source>/<path>`. Pages that only lead elsewhere are left
+/// out. Files that are no pages (empty, binary, undecodable, too large) stand in `rejected` with their
+/// reason.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
@@ -58,8 +59,8 @@ impl Default for Ingest {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
-    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`, `cargo`,
-    /// `nomicon`, `error_codes` and others. Each is a source by its own name.
+    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`,
+    /// `cargo`, `nomicon`, `error_codes` and others. Each is a source by its own name.
     #[serde(rename = "rust-docs")]
     pub rust_docs: Vec<String>,
     /// Files by a pattern relative to the project, such as `pages/**/*.html`.
@@ -160,7 +161,7 @@ impl Source {
     fn check(&self, path: &str) -> Vec<Misfit> {
         let is_docs = !self.rust_docs.is_empty();
         let mut misfits = Vec::new();
-        if is_docs == !self.glob.is_empty() {
+        if is_docs != self.glob.is_empty() {
             misfits.push(Misfit::new(path, "needs either `rust-docs` or `glob`"));
         }
         if is_docs && !(self.name.is_empty() && self.url.is_empty() && self.license.is_empty()) {
@@ -256,9 +257,9 @@ fn is_name(name: &str) -> bool {
 
 /// Splits a glob into the folders before its first pattern, and the pattern.
 fn split_glob(glob: &str) -> (PathBuf, String) {
-    let is_pattern = |part: &&str| part.contains(['*', '?', '[', '{']);
+    let is_pattern = |part: &str| part.contains(['*', '?', '[', '{']);
     let parts: Vec<&str> = glob.split('/').collect();
-    let at = parts.iter().position(|part| is_pattern(&part)).unwrap_or(parts.len());
+    let at = parts.iter().position(|part| is_pattern(part)).unwrap_or(parts.len());
     let root = parts[..at].join("/");
     let root = if root.is_empty() && glob.starts_with('/') { "/".to_owned() } else { root };
     (PathBuf::from(root), parts[at..].join("/"))

@@ -28,8 +28,9 @@ pub fn detect(text: &str) -> Option<Detected> {
     Some(Detected { code: code(found.lang()), score: found.confidence() })
 }
 
-/// A text in Chinese or Japanese that names many programs has more Latin letters than others, and the detector goes
-/// by the most frequent script. A character is worth a few letters, so the letters are left out.
+/// A text in Chinese or Japanese that names many programs has more Latin letters than others, and the
+/// detector goes by the most frequent script. A character is worth a few letters, so the letters are left
+/// out.
 fn of_main_script(sample: String) -> String {
     const LETTERS_PER_CHARACTER: usize = 3;
     let unspaced = sample.chars().filter(|c| is_cjk(*c) && c.is_alphabetic()).count();
@@ -136,7 +137,6 @@ fn code(language: Lang) -> &'static str {
         Lang::Vie => "vi",
         Lang::Yid => "yi",
         Lang::Zul => "zu",
-        other => other.code(),
     }
 }
 

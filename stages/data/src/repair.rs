@@ -6,8 +6,8 @@ use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 use plsfix::{TextFixerConfig, fix_text};
 use std::borrow::Cow;
 
-/// What of plsfix is used. Its defaults (which are ftfy's) rewrite 46 % of clean pages: they straighten quotes and
-/// turn full-width punctuation into ASCII.
+/// What of plsfix is used. Its defaults (which are ftfy's) rewrite 46 % of clean pages: they straighten
+/// quotes and turn full-width punctuation into ASCII.
 const FIXES: TextFixerConfig = TextFixerConfig {
     unescape_html: Some(false),
     remove_terminal_escapes: true,
@@ -28,10 +28,12 @@ const FIXES: TextFixerConfig = TextFixerConfig {
 /// Longest line that is searched for mojibake: the search may be quadratic in a line.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Repairs a document's text. What is repaired stays as it is when repaired again, short of mojibake of mojibake.
+/// Repairs a document's text. What is repaired stays as it is when repaired again, short of mojibake of
+/// mojibake.
 ///
-/// Prose lines: encoding mistakes undone, control characters removed, NFC (never NFKC), each run of white space
-/// one space (indentation stays), no space at the end. At most one blank line in a row, none at either end.
+/// Prose lines: encoding mistakes undone, control characters removed, NFC (never NFKC), each run of white
+/// space one space (indentation stays), no space at the end. At most one blank line in a row, none at either
+/// end.
 pub fn repair(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut blank = true; // so that none opens the text
@@ -78,7 +80,7 @@ fn line_of_prose(line: &str, out: &mut String) {
         if position > 0 {
             out.push('`');
         }
-        let code = position % 2 == 1 && position < ticks + ticks % 2 && (ticks % 2 == 0 || position < ticks);
+        let code = position % 2 == 1 && position < ticks;
         if code { out.push_str(piece) } else { spaced(&mended(piece), out) }
     }
 }

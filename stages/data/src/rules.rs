@@ -1,5 +1,5 @@
-//! Quality rules: which texts are dropped, and by what. Gopher's (Rae 2021), C4's (Raffel 2020), and a minimum
-//! length, each switchable, with thresholds for each language.
+//! Quality rules: which texts are dropped, and by what. Gopher's (Rae 2021), C4's (Raffel 2020), and a
+//! minimum length, each switchable, with thresholds for each language.
 //!
 //! A rule without a threshold for a text's language is skipped and said to be, never applied with another
 //! language's. Rules see prose: fenced code is left out before anything is counted.
@@ -245,8 +245,8 @@ enum Setting {
 }
 
 impl Rules {
-    /// Rules of a profile without those in `without`, and with the thresholds in `limits`, which also switch on
-    /// rules that the profile has not and count for every language.
+    /// Rules of a profile without those in `without`, and with the thresholds in `limits`, which also switch
+    /// on rules that the profile has not and count for every language.
     pub fn new(profile: Profile, without: &[Rule], limits: &BTreeMap<Rule, f64>) -> Self {
         Self { profile, without: without.iter().copied().collect(), limits: limits.clone() }
     }
@@ -332,10 +332,11 @@ mod tests {
         only(rule, impossible).judge(text, language).dropped.unwrap().value
     }
 
-    const ENGLISH: &str = "Some languages have garbage collection that regularly looks for memory which is no longer \
-        used while the program runs. In other languages, the programmer must allocate and free the memory by hand. \
-        A third approach is to manage memory through a system of ownership with a set of rules. The compiler checks \
-        them. If any of the rules are violated, the program does not compile. None of these features slow it down.\n";
+    const ENGLISH: &str = "Some languages have garbage collection that regularly looks for memory which is no \
+        longer used while the program runs. In other languages, the programmer must allocate and free the memory \
+        by hand. A third approach is to manage memory through a system of ownership with a set of rules. The \
+        compiler checks them. If any of the rules are violated, the program does not compile. None of these \
+        features slow it down.\n";
 
     #[test]
     fn names_are_those_of_manifests() {

@@ -1,8 +1,9 @@
 //! Where words and sentences begin and end, for each language. Rules, shingles and word counts all use this.
 //!
-//! Chinese, Japanese, Thai and others write no spaces between words: there the unit is the character, and runs
-//! of Latin letters and digits are one unit each. Elsewhere words are what white space separates, punctuation
-//! included, as in dolma and NeMo Curator (splitting punctuation off halves the share of "words with a letter").
+//! Chinese, Japanese, Thai and others write no spaces between words: there the unit is the character, and
+//! runs of Latin letters and digits are one unit each. Elsewhere words are what white space separates,
+//! punctuation included, as in dolma and NeMo Curator (splitting punctuation off halves the share of "words
+//! with a letter").
 
 /// How a language is cut into units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,13 +95,28 @@ pub fn ends_sentence(line: &str) -> bool {
         || line.chars().next_back().is_some_and(is_full_stop)
 }
 
-/// Whether a character belongs to Chinese, Japanese or Korean writing without spaces: Han, Kana, their
-/// punctuation and full-width forms (Hangul has spaces).
+/// Whether a character belongs to Chinese or Japanese writing: Han, Kana, their punctuation and full-width forms.
+/// Korean puts spaces between words.
 pub fn is_cjk(c: char) -> bool {
-    matches!(c,
-        '\u{2E80}'..='\u{2FDF}' | '\u{3000}'..='\u{30FF}' | '\u{3100}'..='\u{312F}' | '\u{31A0}'..='\u{31FF}'
-        | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{FE30}'..='\u{FE4F}'
-        | '\u{FF01}'..='\u{FF60}' | '\u{FF66}'..='\u{FF9F}' | '\u{20000}'..='\u{3FFFF}')
+    const RANGES: [(char, char); 12] = [
+        ('\u{2E80}', '\u{2FDF}'),
+        ('\u{3000}', '\u{30FF}'),
+        ('\u{3100}', '\u{312F}'),
+        ('\u{31A0}', '\u{31FF}'),
+        ('\u{3400}', '\u{4DBF}'),
+        ('\u{4E00}', '\u{9FFF}'),
+        ('\u{F900}', '\u{FAFF}'),
+        ('\u{FE30}', '\u{FE4F}'),
+        ('\u{FF01}', '\u{FF60}'),
+        ('\u{FF66}', '\u{FF9F}'),
+        ('\u{20000}', '\u{2FFFF}'),
+        ('\u{30000}', '\u{3FFFF}'),
+    ];
+    c >= RANGES[0].0 && is_in(c, &RANGES)
+}
+
+fn is_in(c: char, ranges: &[(char, char)]) -> bool {
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// A full stop that ends a sentence wherever it stands.
@@ -120,9 +136,20 @@ fn is_unspaced(c: char) -> bool {
     is_cjk(c) || matches!(c, '\u{0E00}'..='\u{0FFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}')
 }
 
+/// Vowel signs and tone marks of Thai, Lao, Burmese and Khmer, and the voicing marks of Kana.
 fn is_mark(c: char) -> bool {
-    matches!(c, '\u{0E31}' | '\u{0E34}'..='\u{0E3A}' | '\u{0E47}'..='\u{0E4E}' | '\u{0EB1}' | '\u{0EB4}'..='\u{0EBC}'
-        | '\u{0EC8}'..='\u{0ECE}' | '\u{102B}'..='\u{103E}' | '\u{17B4}'..='\u{17D3}' | '\u{3099}'..='\u{309A}')
+    const RANGES: [(char, char); 9] = [
+        ('\u{0E31}', '\u{0E31}'),
+        ('\u{0E34}', '\u{0E3A}'),
+        ('\u{0E47}', '\u{0E4E}'),
+        ('\u{0EB1}', '\u{0EB1}'),
+        ('\u{0EB4}', '\u{0EBC}'),
+        ('\u{0EC8}', '\u{0ECE}'),
+        ('\u{102B}', '\u{103E}'),
+        ('\u{17B4}', '\u{17D3}'),
+        ('\u{3099}', '\u{309A}'),
+    ];
+    is_in(c, &RANGES)
 }
 
 /// Text without its code: fenced blocks are left out, backticks and the signs of headings taken off.

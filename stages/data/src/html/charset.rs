@@ -57,8 +57,8 @@ fn declared(head: &[u8]) -> Option<&'static Encoding> {
     None
 }
 
-/// The first of the usual encodings in which nothing is damaged, else slightly damaged UTF-8, else Windows-1252 if
-/// that gives a Western text. The page's `lang` says which East Asian encodings to try.
+/// The first of the usual encodings in which nothing is damaged, else slightly damaged UTF-8, else
+/// Windows-1252 if that gives a Western text. The page's `lang` says which East Asian encodings to try.
 fn guessed(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let head = bytes[..bytes.len().min(META_WITHIN)].to_ascii_lowercase();
     let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();

@@ -1,8 +1,8 @@
 //! Where one shard ends and the next begins.
 //!
-//! The files of a source hang in a binary trie over the first 64 bits of the BLAKE3 of their names; a shard is a
-//! leaf. A leaf that grows beyond the caps splits by its next bit. So a changed page changes one shard, a new
-//! one at most one more, and nothing else moves, whatever the order in which files came.
+//! The files of a source hang in a binary trie over the first 64 bits of the BLAKE3 of their names; a shard
+//! is a leaf. A leaf that grows beyond the caps splits by its next bit. So a changed page changes one shard,
+//! a new one at most one more, and nothing else moves, whatever the order in which files came.
 
 use pipe_stage::{Digest, SourceFile};
 

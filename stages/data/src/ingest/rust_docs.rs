@@ -1,7 +1,7 @@
 //! Where the documentation of the pinned Rust toolchain lies. Looks at paths and settings; starts no process.
 //!
-//! Every toolchain of rustup's default profile carries the same 48,625 pages, which makes them a real input on
-//! every machine. `RUST_DOCS` names the folder where it is elsewhere.
+//! Every toolchain of rustup's default profile carries the same 48,625 pages, which makes them a real input
+//! on every machine. `RUST_DOCS` names the folder where it is elsewhere.
 
 use pipe_stage::Places;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,11 @@ pub(super) struct RustDocs {
 }
 
 /// What to do when it is not there.
-pub(super) const HELP: &str = "install it by `rustup component add rust-docs`, or name its folder in the environment variable RUST_DOCS";
+pub(super) const HELP: &str = "install it by `rustup component add rust-docs`, or name its folder in the \
+    environment variable RUST_DOCS";
 
-/// Files of the books that are no pages: each book once more as a whole, tables of contents, lists of all names,
-/// messages for lost readers. `hello/print.html` of Rust by Example is a page.
+/// Files of the books that are no pages: each book once more as a whole, tables of contents, lists of all
+/// names, messages for lost readers. `hello/print.html` of Rust by Example is a page.
 pub(super) const EXCLUDED: &[&str] = &[
     "print.html",
     "*-edition/print.html",
@@ -33,8 +34,8 @@ pub(super) const EXCLUDED: &[&str] = &[
     "searchindex.html",
 ];
 
-/// Finds the documentation of the toolchain that rustup would use in the project: that of `RUSTUP_TOOLCHAIN`, of
-/// the nearest `rust-toolchain.toml`, or the default one.
+/// Finds the documentation of the toolchain that rustup would use in the project: that of `RUSTUP_TOOLCHAIN`,
+/// of the nearest `rust-toolchain.toml`, or the default one.
 pub(super) fn find(places: &Places) -> Option<RustDocs> {
     let variable = |name: &str| (places.variable)(name).filter(|value| !value.is_empty());
     if let Some(folder) = variable("RUST_DOCS") {

@@ -1,8 +1,8 @@
 //! Thresholds by profile and language.
 //!
-//! Those of profile `web` are Gopher's and C4's for English. Counts of lines, paragraphs and signs mean the same
-//! in every language. Rules over words have values for languages with spaces and words of like length; word
-//! lengths are widened where compounds are written as one word.
+//! Those of profile `web` are Gopher's and C4's for English. Counts of lines, paragraphs and signs mean the
+//! same in every language. Rules over words have values for languages with spaces and words of like length;
+//! word lengths are widened where compounds are written as one word.
 
 use super::{Profile, Rule, Setting};
 use crate::segment::Segmenter;
@@ -52,8 +52,8 @@ fn web(rule: Rule, language: &str) -> Option<f64> {
     }
 }
 
-/// Reference pages are lists of short entries whose wording repeats, and name much that is no word; what still
-/// tells a bad page is that it holds next to nothing, or the same line over and over.
+/// Reference pages are lists of short entries whose wording repeats, and name much that is no word; what
+/// still tells a bad page is that it holds next to nothing, or the same line over and over.
 fn docs(rule: Rule, language: &str) -> Setting {
     match rule {
         Rule::CharactersMin => Setting::On(by_script(language, 100.0)),
