@@ -11,7 +11,7 @@ const WIDTH: usize = 100;
 /// Lists stage types, one line each.
 pub fn overview(types: &[StageType]) -> String {
     let width = types.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
-    types.iter().map(|kind| hanging(&format!("{:width$}  ", kind.name), kind.about())).collect()
+    types.iter().map(|kind| hanging(&format!("{:width$}  ", kind.name), &kind.about())).collect()
 }
 
 /// Describes one stage type: what it does, its ports, its config field by field.

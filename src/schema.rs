@@ -73,10 +73,11 @@ fn with_types(mut stage: Value, types: &[StageType], configs: &[(&str, Value)]) 
     stage["properties"]["uses"] = json!({ "description": "Its type.", "oneOf": choices.collect::<Vec<_>>() });
     stage["properties"]["needs"] = json!({ "$ref": "#/$defs/Needs" });
     stage["properties"]["with"] = json!({ "description": "Its config." });
+    let interpolated = json!({ "$ref": "#/$defs/Interpolated" });
     let rule = |(name, config): &(&str, Value)| {
         json!({
             "if": { "properties": { "uses": { "const": name } }, "required": ["uses"] },
-            "then": { "properties": { "with": { "anyOf": [config, { "type": "null" }] } } },
+            "then": { "properties": { "with": { "anyOf": [config, { "type": "null" }, interpolated] } } },
         })
     };
     stage["allOf"] = configs.iter().map(rule).collect();

@@ -2,7 +2,7 @@
 
 use crate::manifest::{Faults, Node, Span, read_config};
 use pipe_stage::{Direction, DynStage, Port, Stage, canonical};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{borrow::Cow, sync::OnceLock};
 
 /// What `uses:` names.
@@ -25,6 +25,12 @@ pub struct StageType {
 pub trait OwnPorts: Stage {
     /// Lists outputs as name and kind; the field `outputs.NAME` is blamed for a kind that nobody knows.
     fn outputs(&self) -> Vec<(String, String)>;
+
+    /// Names environment variables that decide results: their values stand under `env` in the essence, and so
+    /// in the key and among the reasons.
+    fn variables(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// A stage's settings, read and found right.
@@ -67,7 +73,13 @@ impl StageType {
         row.read = |kind, with, key, faults| {
             let stage = read_config::<S>(with, key, faults)?;
             let ports = Ports::own(stage.outputs());
-            Some(kind.config(stage, ports))
+            let value = |name: &String| std::env::var(name).map_or(Value::Null, Value::String);
+            let values: Map<_, _> = stage.variables().iter().map(|name| (name.clone(), value(name))).collect();
+            let mut config = kind.config(stage, ports);
+            if !values.is_empty() {
+                config.essence["env"] = Value::Object(values);
+            }
+            Some(config)
         };
         row
     }
@@ -88,10 +100,10 @@ impl StageType {
         self.configure(&empty).map_or(Value::Null, |stage| stage.config())
     }
 
-    /// First sentence of the type's documentation.
-    pub fn about(&self) -> &str {
+    /// First paragraph of the type's documentation.
+    pub fn about(&self) -> String {
         let text = self.schema()["description"].as_str().unwrap_or_default();
-        text.lines().next().unwrap_or_default()
+        text.split("\n\n").next().unwrap_or_default().replace('\n', " ")
     }
 
     /// The ports of every stage of this type, if they don't depend on its config.

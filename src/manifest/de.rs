@@ -126,9 +126,10 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
             Kind::Scalar(scalar) => match scalar.value() {
-                Value::Float(value) if !(value as f32).is_finite() => self.scalar(scalar, |_| {
-                    Err(Misread::invalid_value(Unexpected::Float(value), &"a number up to 3.4e38"))
-                }),
+                Value::Float(value) if value.is_finite() && !(value as f32).is_finite() => self
+                    .scalar(scalar, |_| {
+                        Err(Misread::invalid_value(Unexpected::Float(value), &"a number up to 3.4e38"))
+                    }),
                 _ => self.deserialize_any(visitor),
             },
             _ => self.deserialize_any(visitor),
@@ -157,16 +158,16 @@ impl<'de> Deserializer<'de> for &'de Node {
             Kind::Scalar(scalar) if !scalar.is_null() => self.scalar(scalar, |scalar| {
                 visitor.visit_enum(Choice { name: &scalar.text, key: self.span, data: None })
             }),
-            Kind::Mapping(mapping) if mapping.len() == 1 => {
-                let (name, Entry { key, value }) =
-                    &mapping[..][0..1].iter().next().expect("invariant: one entry");
-                visitor.visit_enum(Choice { name, key: *key, data: Some(value) })
-            }
-            Kind::Mapping(mapping) => {
-                let fault = Fault::new(Code::WrongType, "one choice is expected", "expected one field");
-                let second = mapping.values().nth(1).map_or(self.span, |entry| entry.key);
-                Err(Misread::new(fault.at(second)))
-            }
+            Kind::Mapping(mapping) => match mapping.first() {
+                Some((name, Entry { key, value })) if mapping.len() == 1 => {
+                    visitor.visit_enum(Choice { name, key: *key, data: Some(value) })
+                }
+                _ => {
+                    let fault = Fault::new(Code::WrongType, "one choice is expected", "expected one field");
+                    let second = mapping.values().nth(1).map_or(self.span, |entry| entry.key);
+                    Err(Misread::new(fault.at(second)))
+                }
+            },
             _ => self.deserialize_any(visitor),
         };
         read.map_err(|misread| misread.at(self.span))
@@ -395,7 +396,8 @@ fn found_words(found: &Unexpected<'_>) -> String {
         Unexpected::Bool(value) => format!("`{value}`"),
         Unexpected::Unsigned(value) => format!("the number `{value}`"),
         Unexpected::Signed(value) => format!("the number `{value}`"),
-        Unexpected::Float(value) => format!("the number `{value}`"),
+        Unexpected::Float(value) if value.abs() < 1e15 => format!("the number `{value}`"),
+        Unexpected::Float(value) => format!("the number `{value:e}`"),
         Unexpected::Unit | Unexpected::Option => "nothing".into(),
         Unexpected::Seq => "a list".into(),
         Unexpected::Map => "a mapping".into(),

@@ -101,6 +101,11 @@ impl Fault {
         Self { code, message, label, place: None, also: vec![], help: None }
     }
 
+    /// Gives it another code, where the finder knows more than the maker.
+    pub fn coded(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     /// Makes the fault of a value that has been reported already.
     pub(crate) fn consequence() -> Self {
         Self::new(Code::Consequence, "", "")
@@ -138,7 +143,10 @@ impl Fault {
 /// Finds the word that was probably meant: within a third of its length in typing errors.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: String = word.chars().take(64).collect();
-    let far_max = word.chars().count().div_ceil(3);
+    let far_max = match word.chars().count() {
+        1 => 0, // one letter is as near to any other
+        letters => letters.div_ceil(3),
+    };
     let distance = |known: &&'a str| (strsim::damerau_levenshtein(known, &word), *known);
     known.iter().map(distance).min().filter(|(far, _)| *far <= far_max).map(|(_, known)| known)
 }
@@ -207,6 +215,16 @@ impl Faults {
     /// Takes a value, or adds the fault that stands for it.
     pub(crate) fn take<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
         result.map_err(|fault| self.push(fault)).ok()
+    }
+
+    /// Adds a suggestion to a fault, if it will be shown: to find one costs far more than to count a fault.
+    pub(crate) fn nearest<'a>(
+        &self,
+        fault: Fault,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Fault {
+        if self.is_full() { fault } else { fault.nearest(word, known) }
     }
 
     /// Says whether further faults are only counted.

@@ -84,21 +84,21 @@ impl Interpolation<'_> {
 
     fn scalar(&mut self, scalar: &Scalar, span: Span, depth: usize) -> Result<Node, Fault> {
         let (mut text, mut origin, mut from, mut broken) = (String::new(), None, 0, false);
-        for (index, (start, _)) in scalar.text.match_indices("${").enumerate() {
+        let mut written = self.sources.slice(span).match_indices("${");
+        for (start, _) in scalar.text.match_indices("${") {
+            let in_source = written.next();
             let Some(before) = scalar.text.get(from..start) else { continue }; // within a reported one
             let rest = &scalar.text[start..];
-            let expression = &rest[..rest.find('}').map_or(rest.len(), |end| end + 1)];
-            if let Some(before) = before.strip_suffix('$') {
-                if expression.starts_with("${secret.") {
-                    return Err(
-                        bad("a `${secret.…}` cannot be escaped").at(self.part(span, index, expression))
-                    );
-                }
+            if let Some(before) = before.strip_suffix('$').filter(|_| !rest.starts_with("${secret.")) {
                 text.extend([before, "${"]);
                 from = start + 2;
                 continue;
             }
-            let place = self.part(span, index, expression);
+            let expression = &rest[..rest.find('}').map_or(rest.len(), |end| end + 1)];
+            let place = self.part(span, in_source.map(|(start, _)| start), expression);
+            if before.ends_with('$') {
+                return Err(bad("a `${secret.…}` cannot be escaped").at(place));
+            }
             let value = self.value(expression, place).map_err(|fault| fault.at(place));
             let value = self.faults.take(value).unwrap_or(Node { span: place, kind: Kind::Broken });
             match value.kind {
@@ -114,13 +114,13 @@ impl Interpolation<'_> {
                     return paid.map(|()| value).map_err(|fault| fault.at(place));
                 }
                 Kind::Scalar(value) => {
+                    self.budget.take(0, value.text.len()).map_err(|fault| fault.at(place))?;
                     text.extend([before, &value.text]);
                     origin = origin.or(value.origin);
                 }
                 _ => return Err(bad("a list or mapping within text").at(place)),
             }
             from = start + expression.len();
-            self.budget.take(0, text.len()).map_err(|fault| fault.at(place))?;
         }
         text += &scalar.text[from..];
         let whole = Scalar { text: text.into(), style: scalar.style, origin };
@@ -181,8 +181,12 @@ impl Interpolation<'_> {
             let unknown =
                 || Fault::new(Code::UnknownVariable, format!("no variable `{name}`"), "not under `vars`");
             let known = || self.vars.keys().map(|known| &**known);
-            let mut value =
-                self.vars.get(name).ok_or_else(|| unknown().nearest(name, known()))?.value.clone();
+            let mut value = self
+                .vars
+                .get(name)
+                .ok_or_else(|| self.faults.nearest(unknown(), name, known()))?
+                .value
+                .clone();
             self.open.push(name.to_owned());
             self.expand(&mut value, 1);
             self.open.pop();
@@ -197,10 +201,10 @@ impl Interpolation<'_> {
         }
     }
 
-    /// Finds the `index`-th `${` of a scalar in its text as written, quotes and escapes included.
-    fn part(&self, span: Span, index: usize, expression: &str) -> Span {
+    /// Narrows a scalar's place to a `${…}` in it, which starts at `start` in the text as written, quotes
+    /// and escapes included.
+    fn part(&self, span: Span, start: Option<usize>, expression: &str) -> Span {
         let written = self.sources.slice(span);
-        let start = written.match_indices("${").nth(index).map(|(start, _)| start);
         let found = start.filter(|start| written[*start..].starts_with(expression));
         found.map_or(span, |start| span.part(start..start + expression.len()))
     }

@@ -207,7 +207,7 @@ fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed>
         let stage = ManifestStage { needs, ..draft.stage? };
         Some((StageName(name.clone()), stage))
     });
-    Some((envelope?.pipeline, whole.collect::<Option<_>>()?))
+    Some((envelope?.pipeline?, whole.collect::<Option<_>>()?))
 }
 
 fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults) {
@@ -218,15 +218,31 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
         faults.push(fault.at(vars.value.span));
     }
     let Some(envelope) = envelope else { return };
+    report_missing(root, faults);
     let place = |field| root.find(field).span().unwrap_or(root.span);
     if let Some(version) = envelope.version.as_ref().filter(|version| *version != "1") {
         let message = format!("this program does not read manifests of version `{version}`");
         let fault = Fault::new(Code::UnsupportedVersion, message, "only `1` is read");
         faults.push(fault.help("leave `version` out, or upgrade `pipe`").at(place("version")));
     }
-    if !is_name(&envelope.pipeline, "_-.") {
+    if envelope.pipeline.as_ref().is_some_and(|name| !is_name(name, "_-.")) {
         let fault = Fault::new(Code::InvalidValue, "this cannot be the name of a pipeline", "not a name");
         faults.push(fault.help("names are letters, digits, `_`, `-` and `.`").at(place("pipeline")));
+    }
+}
+
+/// Reports sections that a manifest cannot do without, unless one is there under a misspelt name.
+fn report_missing(root: &Node, faults: &mut Faults) {
+    let Some(sections) = root.mapping() else { return };
+    for name in ["pipeline", "stages"] {
+        let names: Vec<&str> = sections.keys().map(|name| &**name).collect();
+        let misspelt =
+            || fault::nearest(name, &names).is_some_and(|near| !["vars", "version"].contains(&near));
+        if !sections.contains_key(name) && !misspelt() {
+            let label = format!("`{name}` is missing here");
+            let fault = Fault::new(Code::MissingField, format!("missing field `{name}`"), label);
+            faults.push(fault.at(root.span.part(0..0)));
+        }
     }
 }
 

@@ -119,13 +119,13 @@ impl<'a> Resolver<'a> {
         match fits[..] {
             [input] => Ok(Some(input)),
             [] => {
-                let message = format!("no input takes {kind}, which `{name}` gives");
+                let message = format!("`{name}` is of kind `{kind}`, which no input here takes");
                 Err(self
                     .wrong_kind(message, reference, |wanted| inputs.iter().any(|input| input.kind == wanted)))
             }
             [first, ..] => {
                 let names: Vec<_> = fits.iter().map(|input| format!("`{}`", input.name)).collect();
-                let message = format!("`{name}` gives {kind}, which {} inputs take", fits.len());
+                let message = format!("`{name}` is of kind `{kind}`, which {} inputs take", fits.len());
                 let fault =
                     Fault::new(Code::AmbiguousNeed, message, format!("{} would do", names.join(", ")));
                 Err(fault.help(format!("name the input: `needs: {{ {}: {name} }}`", first.name)))
@@ -182,7 +182,10 @@ impl<'a> Resolver<'a> {
         {
             let (kind, from) = (&reference.output.kind, self.name(reference.stage));
             let output = &reference.output.name;
-            let message = format!("the input `{name}` takes {}, and `{from}.{output}` is {kind}", input.kind);
+            let message = format!(
+                "the input `{name}` takes `{}`, and `{from}.{output}` is of kind `{kind}`",
+                input.kind
+            );
             let fault = self.wrong_kind(message, &reference, |wanted| input.kind == wanted);
             return self.faults.push(fault.at(node.span));
         }
@@ -245,7 +248,7 @@ impl<'a> Resolver<'a> {
         let Some(stage) = self.stages.names.get_index_of(name) else {
             let fault = Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "needed here");
             let known = self.stages.names.keys().map(|name| &**name);
-            self.faults.push(fault.nearest(name, known).at(node.span));
+            self.faults.push(self.faults.nearest(fault, name, known).at(node.span));
             return None;
         };
         self.resolved.edges.push((stage, node.span));
@@ -281,7 +284,7 @@ impl<'a> Resolver<'a> {
     /// Points out another output of the same stage that would do.
     fn wrong_kind(&self, message: String, reference: &Reference<'_>, fits: impl Fn(&str) -> bool) -> Fault {
         let name = self.name(reference.stage);
-        let fault = Fault::new(Code::WrongPortKind, message, format!("this is {}", reference.output.kind));
+        let fault = Fault::new(Code::WrongPortKind, message, format!("of kind `{}`", reference.output.kind));
         let outputs = self.stages.ports[reference.stage].map(|ports| &ports.outputs[..]).unwrap_or_default();
         let would_do: Vec<_> = outputs
             .iter()
@@ -314,13 +317,16 @@ impl<'a> Resolver<'a> {
                 continue; // what is wrong with it has been told
             }
             let message = format!("the input `{}` is missing", input.name);
-            let fault =
-                Fault::new(Code::MissingInput, message, format!("`{}` takes {}", input.name, input.kind));
+            let fault = Fault::new(
+                Code::MissingInput,
+                message,
+                format!("`{}` takes the kind `{}`", input.name, input.kind),
+            );
             let givers = self.givers(&input.kind);
             let help = match givers.first() {
-                None => format!("no stage of this manifest gives {}", input.kind),
+                None => format!("no stage of this manifest gives the kind `{}`", input.kind),
                 Some(_) => format!(
-                    "add `{}: …` to `needs`; {} is given by {}",
+                    "add `{}: …` to `needs`; the kind `{}` is given by {}",
                     input.name,
                     input.kind,
                     givers.join(", ")

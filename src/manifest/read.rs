@@ -19,6 +19,9 @@ pub(crate) struct Reading<'a, T> {
     pub(crate) whole: bool,
 }
 
+/// Readings of one value, however much of it is wrong.
+const ROUNDS_MAX: usize = 100;
+
 /// Reads a `T` from a subtree; `key` is blamed for what is missing in it.
 pub(crate) fn read<'a, T: DeserializeOwned>(
     node: &'a Node,
@@ -26,14 +29,14 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
     faults: &mut Faults,
 ) -> Reading<'a, T> {
     let mut reading = Reading { value: None, tree: Cow::Borrowed(node), whole: !node.holds_broken() };
-    loop {
+    for round in 1.. {
         let misread = match T::deserialize(&*reading.tree) {
             Ok(value) => return Reading { value: Some(value), ..reading },
             Err(misread) => misread,
         };
         reading.whole = false;
         let (fault, way) = misread.into_parts();
-        let is_done = way.is_empty() || faults.is_full();
+        let is_done = way.is_empty() || faults.is_full() || round == ROUNDS_MAX;
         let broken = find(reading.tree.to_mut(), &way);
         // What is missing may be what is broken.
         let follows =
@@ -43,9 +46,10 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
         }
         broken.kind = Kind::Broken;
         if is_done {
-            return reading;
+            break;
         }
     }
+    reading
 }
 
 fn find<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {

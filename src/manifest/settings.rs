@@ -13,29 +13,24 @@ use std::{
 };
 
 /// A pipeline: stages, and variables for their settings.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 #[schemars(title = "pipe manifest")]
 pub(crate) struct Envelope {
     /// Name of the pipeline: letters, digits, `_`, `-` and `.`.
-    pub(crate) pipeline: String,
+    #[schemars(with = "String")]
+    pub(crate) pipeline: Option<String>,
     /// Form of the manifest: 1.
-    #[serde(default)]
     pub(crate) version: Option<String>,
     /// Another manifest, relative to this one, over which this one lies.
-    #[serde(default)]
     #[schemars(with = "Option<String>")]
-    #[expect(dead_code, reason = "read with the layers; here for the schema")]
     pub(crate) extends: Option<IgnoredAny>,
     /// Values for `${vars.name}`.
-    #[serde(default)]
     #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
-    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
     pub(crate) vars: Option<IgnoredAny>,
     /// Stages by name: letters, digits, `_` and `-`.
     #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
-    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
-    pub(crate) stages: IgnoredAny,
+    pub(crate) stages: Option<IgnoredAny>,
 }
 
 /// One stage.

@@ -35,7 +35,7 @@ fn depth_is_limited_in_files_and_sets() {
     let block: String = (0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     let deep_set = format!("{}=1", vec!["a"; 100_000].join("."));
     assert_eq!(codes(load_one(&deep, &[])), ["syntax"]);
-    assert_eq!(codes(load_one(&block, &[])), ["syntax"]);
+    assert_eq!(codes(load_one(&block, &[])), ["too_large"]);
     assert_eq!(codes(load_one(GOOD, &[&deep_set])), ["bad_set"]);
     let through_variables = format!(
         "pipeline: p\nstages: {{}}\nvars:\n  v0: [x]\n{}",
@@ -84,6 +84,23 @@ fn large_texts_end_soon() {
         "- \n".repeat(bytes / 3),
         "? ".repeat(bytes / 2),
         "a: 1\n".repeat(bytes / 5),
+        format!("pipeline: p\nvars: {{ v: '' }}\nstages: {{}}\nx: {}\n", "${vars.v}".repeat(bytes / 9)),
+        format!("pipeline: p\nstages: {{}}\nx: '{}'\n", "$${".repeat(bytes / 3 - 100)),
+        format!("pipeline: p\nstages: {{}}\nx: [{}]\n", "${vars.v},".repeat(90_000)),
+        format!(
+            "pipeline: p\nstages:\n{}",
+            (0..20_000)
+                .map(|n| format!(
+                    "  stage-{n}: {{ uses: dedup, needs: stage_{n}, with: {{ treshold: 1 }} }}\n"
+                ))
+                .collect::<String>()
+        ),
+        format!(
+            "pipeline: p\nvars: {{ v: [{{ glob: ${{vars.no}} }}] }}\nstages:\n{}",
+            (0..20_000)
+                .map(|n| format!("  s{n}: {{ uses: ingest, with: {{ sources: ${{vars.v}} }} }}\n"))
+                .collect::<String>()
+        ),
     ] {
         let started = Instant::now();
         let told = load_one(&text, &[]).expect_err("it is wrong").render(Colour::Plain, 100);

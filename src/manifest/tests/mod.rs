@@ -32,7 +32,7 @@ struct Ingest {
 
 /// Where pages come from.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 enum Source {
     /// The toolchain's documentation.
     RustDocs(Vec<String>),
