@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Documents in the order of their shards' names, each ended by the end-of-document token, as `pretrain` has
 /// them.
 fn flatten(folder: &Path, tokenizer: &Tokenizer, out: &Path) -> Result<u64, Box<dyn Error>> {
-    let mut shards: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut shards: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     shards.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
     shards.sort();
     let (mut out, mut tokens) = (BufWriter::new(File::create(out)?), 0);

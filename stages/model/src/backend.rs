@@ -27,7 +27,10 @@ impl Backend {
             _ => return None,
         };
         let help = format!("build with `--features {feature}`, or use `cpu`");
-        Some(Misfit::new("backend", format!("is not in this build: it lacks the feature `{feature}`")).help(help))
+        Some(
+            Misfit::new("backend", format!("is not in this build: it lacks the feature `{feature}`"))
+                .help(help),
+        )
     }
 
     /// The device, without autodiff. A backend that is not in this build falls to the CPU; `misfit` has

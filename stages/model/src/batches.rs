@@ -37,7 +37,11 @@ pub(crate) struct TokenWriter {
 
 impl TokenWriter {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, File::create(path)?), tokens: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::with_capacity(1 << 20, File::create(path)?),
+            tokens: 0,
+        })
     }
 
     pub(crate) fn push(&mut self, ids: &[u32]) -> io::Result<()> {

@@ -49,7 +49,12 @@ impl Rates {
 impl Folder<'_, '_> {
     /// The state of the latest checkpoint, at most `until` steps old; one made by this instruction set wins
     /// over a later one made by another.
-    pub(crate) fn latest<M: Module>(&self, until: u64, fresh: &M, device: &Device) -> Result<Option<State<M>>> {
+    pub(crate) fn latest<M: Module>(
+        &self,
+        until: u64,
+        fresh: &M,
+        device: &Device,
+    ) -> Result<Option<State<M>>> {
         let step = |meta: &serde_json::Value| meta["step"].as_u64().unwrap_or(u64::MAX);
         let mut checkpoints = self.durable.checkpoints()?;
         checkpoints.retain(|checkpoint| step(&checkpoint.meta) <= until);
@@ -59,7 +64,8 @@ impl Folder<'_, '_> {
         let Some(path) = checkpoint.path(FILE) else { return Ok(None) };
         if !own(&checkpoint.meta) {
             let other = &checkpoint.meta["instruction_set"];
-            self.share.note(format!("going on from a checkpoint made with {other}, here is {}", instruction_set()));
+            self.share
+                .note(format!("going on from a checkpoint made with {other}, here is {}", instruction_set()));
         }
         let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
         State::from_bytes(&bytes, fresh.clone(), device).map(Some)
@@ -95,7 +101,8 @@ impl Folder<'_, '_> {
     /// Deletes all checkpoints but the latest, and those at `pinned` steps.
     fn prune(&self, latest: u64) -> Result<()> {
         let checkpoints = self.durable.checkpoints()?;
-        let is_kept = |meta: &serde_json::Value| meta["step"].as_u64() == Some(latest) || meta["pinned"] == true;
+        let is_kept =
+            |meta: &serde_json::Value| meta["step"].as_u64() == Some(latest) || meta["pinned"] == true;
         let kept: Vec<&str> =
             checkpoints.iter().filter(|c| is_kept(&c.meta)).map(|c| c.name.as_str()).collect();
         Ok(self.durable.keep(&kept)?)

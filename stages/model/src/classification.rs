@@ -87,7 +87,13 @@ impl Examples {
     }
 
     /// Mean cross entropy in nats, and who was taken for whom.
-    pub(crate) fn score(&self, model: &Classifier, classes: usize, rows: usize, pad: u32) -> Result<(f64, Confusion)> {
+    pub(crate) fn score(
+        &self,
+        model: &Classifier,
+        classes: usize,
+        rows: usize,
+        pad: u32,
+    ) -> Result<(f64, Confusion)> {
         let (mut nats, mut confusion) = (0.0, Confusion::new(classes));
         for first in (0..self.len()).step_by(rows) {
             let batch = self.padded(first..self.len().min(first + rows), pad)?;

@@ -12,7 +12,6 @@ use crate::scores::{Confusion, Surprise, majority};
 use crate::train::Sample;
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
-use burn::prelude::*;
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, FILES, Tokenizer};
 use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
@@ -36,8 +35,6 @@ pub struct Eval {
     /// Regular expression on the path of a document's URL, for classifiers; its first group captures the
     /// label, as in `finetune`.
     pub label: String,
-    /// Tokens read from the head of each document by a classifier.
-    pub tokens_max: usize,
     /// Each is continued by every language model.
     pub prompts: Vec<String>,
     /// Tokens written after each prompt.
@@ -58,7 +55,6 @@ impl Default for Eval {
             text_bytes_max: TEXT_BYTES_MAX,
             stride: None,
             label: String::new(),
-            tokens_max: 128,
             prompts: Vec::new(),
             sample_tokens: 64,
             temperature: 0.8,
@@ -89,10 +85,13 @@ impl Stage for Eval {
     fn check(&self) -> Vec<Misfit> {
         let bytes = 1..=TEXT_BYTES_MAX;
         let own = [
-            Misfit::unless(bytes.contains(&self.text_bytes_max), "text_bytes_max", "must be from 1 to 200000"),
+            Misfit::unless(
+                bytes.contains(&self.text_bytes_max),
+                "text_bytes_max",
+                "must be from 1 to 200000",
+            ),
             Misfit::unless(self.stride != Some(0), "stride", "must be above 0"),
             if self.label.is_empty() { None } else { LabelRule::misfit(&self.label) },
-            Misfit::unless(self.tokens_max > 0, "tokens_max", "must be above 0"),
             Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
             Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
             self.backend.misfit(),
@@ -111,7 +110,9 @@ impl Stage for Eval {
         let names: Vec<String> = labels.enumerate().map(name).collect();
         let mut items = vec![ctx.input(HELD_OUT).item("documents")];
         items.extend(ctx.optional(TRAIN).map(|documents| documents.item("train")));
-        items.extend(models.iter().zip(&names).map(|(model, name)| model.artifact.item(&format!("model/{name}"))));
+        items.extend(
+            models.iter().zip(&names).map(|(model, name)| model.artifact.item(&format!("model/{name}"))),
+        );
         let has_train = ctx.optional(TRAIN).is_some();
         let params = Params { config: self.clone(), models: names, has_train };
         let scored = ctx.once("score", &params, items, score)?;
@@ -185,7 +186,11 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         scores.extend(figures);
     }
     for score in &scores {
-        let name = if params.models.len() == 1 { score.name.clone() } else { format!("{}.{}", score.model, score.name) };
+        let name = if params.models.len() == 1 {
+            score.name.clone()
+        } else {
+            format!("{}.{}", score.model, score.name)
+        };
         let metric = Metric::new(name, score.value, &score.unit);
         share.metric(match score.name.as_str() {
             "accuracy" | "macro_f1" => metric.higher_is_better(),
@@ -237,7 +242,9 @@ impl Eval {
         let (lm, tokenizer) = (model.language_model(&self.backend.device())?, model.open_tokenizer()?);
         let ids = tokenizer.encode(text);
         if ids.len() < 2 {
-            return Err(Error::input("the held-out text has fewer than two tokens").help("hold more documents out"));
+            return Err(
+                Error::input("the held-out text has fewer than two tokens").help("hold more documents out")
+            );
         }
         let first = tokenizer.decode(&ids[..1]);
         let (bytes, characters) = (text.len() - first.len().min(text.len()), text.chars().count());
@@ -307,7 +314,7 @@ impl Eval {
         let path = scratch.path().join("held-out");
         let written = |error: std::io::Error| Error::io("write", &path, &error);
         let mut writer = ExamplesWriter::create(&path).map_err(written)?;
-        let tokens_max = self.tokens_max.min(model.config.architecture.context);
+        let tokens_max = model.config.architecture.context;
         for entry in documents.entries() {
             let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Text, Column::Url]);
             for row in share.track("documents", reader.rows()?) {
@@ -347,7 +354,11 @@ fn classifier_table(loss: f64, confusion: &Confusion, commonest: usize) -> Figur
     ]
 }
 
-fn count_labels(documents: &InputItem, classes: usize, class_of: impl Fn(&str) -> Option<usize>) -> Result<Vec<u64>> {
+fn count_labels(
+    documents: &InputItem,
+    classes: usize,
+    class_of: impl Fn(&str) -> Option<usize>,
+) -> Result<Vec<u64>> {
     let mut counts = vec![0; classes];
     for entry in documents.entries() {
         for row in DocumentReader::of_entry(entry)?.columns(&[Column::Url]).rows()? {

@@ -31,7 +31,9 @@ impl Default for Export {
 
 const MODEL_IN: In = In::new("model", &MODEL, "The model to export.");
 const SCORES: In = In::new("scores", &METRICS, "Evaluations that the card quotes.").optional().many();
-const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, by the map's labels.").optional().many();
+const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, by the map's labels.")
+    .optional()
+    .many();
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The folder, README.md included.");
 
 impl Stage for Export {
@@ -54,7 +56,11 @@ impl Stage for Export {
         let mut sources = Vec::new();
         let mut items = vec![ctx.input(MODEL_IN).item("model")];
         let digest = ctx.input(MODEL_IN).digest();
-        sources.push(Source { port: MODEL_IN.name().into(), label: String::new(), digest: digest.to_string() });
+        sources.push(Source {
+            port: MODEL_IN.name().into(),
+            label: String::new(),
+            digest: digest.to_string(),
+        });
         for port in [SCORES, DATA] {
             for (number, input) in ctx.many(port).iter().enumerate() {
                 items.push(input.artifact.item(&format!("{}/{number}", port.name())));
@@ -121,7 +127,8 @@ struct Counts {
 }
 
 fn counts<'a>(items: impl Iterator<Item = &'a InputItem>, sources: &[Source]) -> Result<Vec<Counts>> {
-    let labels = sources.iter().filter(|source| source.port == DATA.name()).map(|source| source.label.clone());
+    let labels =
+        sources.iter().filter(|source| source.port == DATA.name()).map(|source| source.label.clone());
     let count = |(item, label): (&InputItem, String)| {
         let mut counts = Counts { label, ..Counts::default() };
         for entry in item.entries() {
@@ -189,7 +196,9 @@ impl Card<'_> {
         if sets.is_empty() {
             return;
         }
-        self.line("\n## Data\n\n| set | documents | bytes of text | sources | licences |\n|---|---:|---:|---|---|");
+        self.line(
+            "\n## Data\n\n| set | documents | bytes of text | sources | licences |\n|---|---:|---:|---|---|",
+        );
         let list = |counts: &BTreeMap<String, u64>| {
             let named = counts.iter().map(|(name, n)| (if name.is_empty() { "unknown" } else { name }, n));
             named.map(|(name, n)| format!("{} ({n})", cell(name))).collect::<Vec<_>>().join(", ")
@@ -204,7 +213,9 @@ impl Card<'_> {
 
     fn figures(&mut self, scores: &Scores) {
         let table = scores.to_markdown();
-        self.line("\n## Figures\n\nOn held-out documents. Perplexity compares models of one vocabulary only.\n");
+        self.line(
+            "\n## Figures\n\nOn held-out documents. Perplexity compares models of one vocabulary only.\n",
+        );
         self.text.push_str(&table);
     }
 

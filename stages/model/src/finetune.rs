@@ -10,6 +10,7 @@ use crate::random::mix;
 use crate::schedule::{Schedule, Shape};
 use crate::settings::{Adam, Validation};
 use crate::train::{Recipe, State};
+use crate::transformer::Architecture;
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
@@ -31,7 +32,8 @@ pub struct Finetune {
     pub label: String,
     /// Documents that a label must have in the training set.
     pub documents_min: u64,
-    /// Tokens read from the head of each document; no more than the model's context.
+    /// Tokens read from the head of each document; no more than the model's context. It becomes the
+    /// classifier's context, so that nobody gives it longer texts than it has learned from.
     pub tokens_max: usize,
     /// Optimizer steps. Texts seen are `steps * batch_rows`.
     pub steps: u64,
@@ -85,7 +87,8 @@ impl Default for Finetune {
 const MODEL_IN: In = In::new("model", &MODEL, "The language model to start from.");
 const TRAIN: In = In::new("train", &DOCUMENTS, "Documents to learn from, with labels in their URLs.");
 const VALIDATION: In =
-    In::new("validation", &DOCUMENTS, "Held-out documents; without them a share of `train` is held out.").optional();
+    In::new("validation", &DOCUMENTS, "Held-out documents; without them a share of `train` is held out.")
+        .optional();
 const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "Must be the model's own, if given.").optional();
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The classifier with its tokenizer.");
 const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and held-out figures by step.");
@@ -128,7 +131,8 @@ impl Stage for Finetune {
         let mut items = vec![ctx.input(MODEL_IN).item("model"), ctx.input(TRAIN).item("train")];
         items.extend(ctx.optional(VALIDATION).map(|documents| documents.item("validation")));
         items.extend(ctx.optional(TOKENIZER_IN).map(|tokenizer| tokenizer.item("tokenizer")));
-        let params = Params { config: self.clone(), inputs: items.iter().map(|item| item.name.clone()).collect() };
+        let params =
+            Params { config: self.clone(), inputs: items.iter().map(|item| item.name.clone()).collect() };
         let trained = ctx.once("train", &params, items, finetune)?;
         ctx.output(MODEL_OUT, trained.entries("model"))?;
         ctx.output(HISTORY, trained.entries("history"))
@@ -157,16 +161,21 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
     let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder: scratch.path() };
     let tokens_max = config.tokens_max.min(base.config.architecture.context);
+    let architecture = Architecture { context: tokens_max, ..base.config.architecture };
     let (train, validation) = match inputs.named("validation") {
         Some(held_out) => {
             let keep_all = |_: u64| true;
-            (sets.examples(share, item("train"), "train", tokens_max, keep_all)?,
-             sets.examples(share, held_out, "validation", tokens_max, keep_all)?)
+            (
+                sets.examples(share, item("train"), "train", tokens_max, keep_all)?,
+                sets.examples(share, held_out, "validation", tokens_max, keep_all)?,
+            )
         }
         None => {
             let is_held_out = |cluster| config.is_held_out(cluster);
-            (sets.examples(share, item("train"), "train", tokens_max, |cluster| !is_held_out(cluster))?,
-             sets.examples(share, item("train"), "validation", tokens_max, is_held_out)?)
+            (
+                sets.examples(share, item("train"), "train", tokens_max, |cluster| !is_held_out(cluster))?,
+                sets.examples(share, item("train"), "validation", tokens_max, is_held_out)?,
+            )
         }
     };
     let (counts, texts) = (validation.counts(labels.len()), (train.len(), validation.len()));
@@ -174,7 +183,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let majority = counts[majority] as f64 / validation.len().max(1) as f64;
     let pad = base.config.pad.or(base.config.eos).or(tokenizer.pad()).or(tokenizer.eos()).unwrap_or(0);
     let task = Classification {
-        architecture: base.config.architecture,
+        architecture,
         classes: labels.len(),
         train,
         validation,
@@ -193,7 +202,6 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let state = folder.train(&task, &config.recipe(), state, config.steps, &mut rates)?;
     drop(folder);
 
-    let architecture = base.config.architecture;
     let model = ModelFiles {
         config: Config {
             architecture,
@@ -251,7 +259,8 @@ impl Sets<'_> {
                 let row = row??;
                 let cluster = row.cluster.map_or_else(|| hash(&row.document.id), |cluster| cluster.id);
                 let label = self.rule.label(&row.document.url);
-                let label = label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
+                let label =
+                    label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
                 let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
                 let mut ids = self.tokenizer.encode_ordinary(&row.document.text);
                 ids.truncate(tokens_max);
@@ -271,7 +280,8 @@ impl Sets<'_> {
 
 /// Stands for a cluster where `dedup` has added none.
 fn hash(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    id.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Finetune {
@@ -304,7 +314,9 @@ impl Finetune {
             let found = counts.len();
             let seen = example.map(|url| format!("; a URL without label is `{url}`")).unwrap_or_default();
             let message = format!("{found} labels have {} documents or more{seen}", self.documents_min);
-            return Err(Error::input(message).help("see `label` and `documents_min`; two labels are the least"));
+            return Err(
+                Error::input(message).help("see `label` and `documents_min`; two labels are the least")
+            );
         }
         Ok(counts.into_keys().collect())
     }

@@ -33,7 +33,10 @@ impl Options {
     /// Says what is wrong, if anything.
     pub fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Error::input(format!("the temperature is {}, below 0 or no number", self.temperature)));
+            return Err(Error::input(format!(
+                "the temperature is {}, below 0 or no number",
+                self.temperature
+            )));
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Error::input(format!("top_p is {}, not above 0 and up to 1", self.top_p)));

@@ -75,7 +75,8 @@ impl Config {
             "transformers_version": "4.57.0",
         });
         if let Purpose::Classification(labels) = &self.purpose {
-            let by_id: Map<_, _> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
+            let by_id: Map<_, _> =
+                labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
             let by_label: Map<_, _> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
             config["id2label"] = by_id.into();
             config["label2id"] = by_label.into();
@@ -90,14 +91,16 @@ impl Config {
             let message = format!("the model type is {}, not \"llama\"", config["model_type"]);
             return Err(fault(message).help("models of Llama form can be read"));
         }
-        let refused = [("hidden_act", json!("silu")), ("attention_bias", json!(false)), ("mlp_bias", json!(false))];
+        let refused =
+            [("hidden_act", json!("silu")), ("attention_bias", json!(false)), ("mlp_bias", json!(false))];
         for (field, only) in refused {
             if !matches!(&config[field], Value::Null) && config[field] != only {
                 return Err(fault(format!("`{field}` is {}, only {only} can be read", config[field])));
             }
         }
         let number = |field: &str| config[field].as_u64().map(|n| n as usize);
-        let size = |field: &str| number(field).ok_or_else(|| fault(format!("`{field}` is missing or no number")));
+        let size =
+            |field: &str| number(field).ok_or_else(|| fault(format!("`{field}` is missing or no number")));
         let (features, heads) = (size("hidden_size")?, size("num_attention_heads")?);
         let theta = config["rope_theta"].as_f64().or(config["rope_parameters"]["rope_theta"].as_f64());
         let architecture = Architecture {
@@ -151,7 +154,10 @@ pub(crate) struct TokenizerFiles {
 
 impl TokenizerFiles {
     pub(crate) fn from_entries(entries: &[LocalEntry]) -> Result<Self> {
-        Ok(Self { tokenizer: required(entries, "tokenizer.json")?, config: required(entries, "tokenizer_config.json")? })
+        Ok(Self {
+            tokenizer: required(entries, "tokenizer.json")?,
+            config: required(entries, "tokenizer_config.json")?,
+        })
     }
 
     pub(crate) fn open(&self) -> Result<Tokenizer> {
@@ -213,7 +219,8 @@ impl ModelFiles {
         ]);
         if self.config.purpose == Purpose::Language {
             let (bos, eos) = (self.config.eos, self.config.eos);
-            let generation = json!({ "bos_token_id": bos, "eos_token_id": eos, "transformers_version": "4.57.0" });
+            let generation =
+                json!({ "bos_token_id": bos, "eos_token_id": eos, "transformers_version": "4.57.0" });
             files.insert("generation_config.json", pretty(&generation));
         }
         Ok(files)

@@ -10,7 +10,8 @@ pub(crate) struct LabelRule(Regex);
 impl LabelRule {
     /// Compiles `pattern`, whose first group captures the label.
     pub(crate) fn new(pattern: &str) -> Result<Self, String> {
-        let regex = RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| error.to_string())?;
+        let regex =
+            RegexBuilder::new(pattern).size_limit(1 << 20).build().map_err(|error| error.to_string())?;
         if regex.captures_len() < 2 {
             return Err("has no group that would capture the label".into());
         }

@@ -31,7 +31,8 @@ pub(crate) fn weights<M: Module>(module: &M) -> BTreeMap<String, Weights> {
         fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
             let tensor = parameter.val().inner();
             let shape = tensor.dims().to_vec();
-            self.1.insert(self.0.name(), Weights { shape, values: tensor.into_data().iter::<f32>().collect() });
+            self.1
+                .insert(self.0.name(), Weights { shape, values: tensor.into_data().iter::<f32>().collect() });
         }
     }
     let mut reader = Reader(Path::default(), BTreeMap::new());
@@ -60,9 +61,9 @@ pub(crate) fn load<M: Module, E>(
             }
             let shape = parameter.val().dims();
             match (self.1)(&self.0.name(), &shape) {
-                Ok(values) => replace(parameter, |old| {
-                    Tensor::from_data(TensorData::new(values, shape), &old.device())
-                }),
+                Ok(values) => {
+                    replace(parameter, |old| Tensor::from_data(TensorData::new(values, shape), &old.device()))
+                }
                 Err(error) => {
                     self.2 = Some(error);
                     parameter

@@ -12,7 +12,6 @@ use crate::settings::{Adam, Architectural, Preset, Validation};
 use crate::train::{Recipe, Sample, State};
 use crate::transformer::{Architecture, CausalLm};
 use crate::{METRICS, MODEL};
-use burn::prelude::*;
 use pipe_data::tokens::TokensReader;
 use pipe_data::{FILES, TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
@@ -129,7 +128,11 @@ impl Stage for Pretrain {
             shape,
             Misfit::unless(self.steps > 0, "steps", "must be above 0"),
             Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
-            Misfit::unless((1..=65_536).contains(&self.accumulation), "accumulation", "must be from 1 to 65536"),
+            Misfit::unless(
+                (1..=65_536).contains(&self.accumulation),
+                "accumulation",
+                "must be from 1 to 65536",
+            ),
             Misfit::unless((0.0..=1.0).contains(&self.decay), "decay", "is a share from 0 to 1"),
             Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
             Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
@@ -158,9 +161,8 @@ impl Stage for Pretrain {
 }
 
 fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let [train, validation, tokenizer] = ["train", "validation", "tokenizer"].map(|name| {
-        inputs.named(name).expect("invariant: `run` gives these three items")
-    });
+    let [train, validation, tokenizer] = ["train", "validation", "tokenizer"]
+        .map(|name| inputs.named(name).expect("invariant: `run` gives these three items"));
     let files = TokenizerFiles::from_entries(tokenizer.entries())?;
     let tokenizer = files.open()?;
     let architecture = config.architecture(tokenizer.vocabulary_size() as usize);
@@ -254,7 +256,8 @@ fn flat_stream(
     let mut writer = TokenWriter::create(path).map_err(written)?;
     for entry in share.track("shards", item.entries()) {
         let entry = entry?;
-        let reader = TokensReader::open(&entry.path()?, entry.selection()?.as_ref()).map_err(|e| fault(&e))?;
+        let reader =
+            TokensReader::open(&entry.path()?, entry.selection()?.as_ref()).map_err(|e| fault(&e))?;
         if reader.metadata().tokenizer_digest != tokenizer.digest() {
             let message = format!("shard `{}` was made with another tokenizer", entry.name());
             return Err(fault(&message).help("tokenize with the tokenizer that `needs.tokenizer` names"));
@@ -269,7 +272,8 @@ fn flat_stream(
     }
     let stream = writer.finish().map_err(written)?;
     if stream.len() < least {
-        let message = format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());
+        let message =
+            format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());
         return Err(Error::input(message).help("give more documents, or shorten `model.context`"));
     }
     Ok(stream)

@@ -136,8 +136,16 @@ impl Adam {
             Misfit::unless((0.0..=self.lr).contains(&lr_min), "optimizer.lr_min", "must be from 0 to `lr`"),
             Misfit::unless(share.contains(&self.beta1), "optimizer.beta1", "must be from 0 to below 1"),
             Misfit::unless(share.contains(&self.beta2), "optimizer.beta2", "must be from 0 to below 1"),
-            Misfit::unless(self.epsilon > 0.0 && self.epsilon < 1.0, "optimizer.epsilon", "must lie between 0 and 1"),
-            Misfit::unless((0.0..=10.0).contains(&self.weight_decay), "optimizer.weight_decay", "must be from 0 to 10"),
+            Misfit::unless(
+                self.epsilon > 0.0 && self.epsilon < 1.0,
+                "optimizer.epsilon",
+                "must lie between 0 and 1",
+            ),
+            Misfit::unless(
+                (0.0..=10.0).contains(&self.weight_decay),
+                "optimizer.weight_decay",
+                "must be from 0 to 10",
+            ),
             Misfit::unless(self.clip >= 0.0, "optimizer.clip", "must be 0 or above"),
         ];
         faults.into_iter().flatten()

@@ -132,7 +132,8 @@ pub(crate) struct Progress {
 impl Progress {
     /// Validation loss of the weights that the run gives.
     pub(crate) fn final_validation(&self, is_best: bool) -> Option<f32> {
-        let last = || self.history.iter().rev().find_map(|point| point.validation.get("loss_validation").copied());
+        let last =
+            || self.history.iter().rev().find_map(|point| point.validation.get("loss_validation").copied());
         if is_best { self.loss_best } else { last() }
     }
 
@@ -290,7 +291,8 @@ impl<M: Module> State<M> {
             Some(weights) if weights.shape == shape => Ok(weights.values),
             _ => Err(broken(format!("`{name}` is missing or has another shape"))),
         })?;
-        let moments = Moments { first: tensors_of(of("first"), device), second: tensors_of(of("second"), device) };
+        let moments =
+            Moments { first: tensors_of(of("first"), device), second: tensors_of(of("second"), device) };
         Ok(Self { model, moments, progress, best: of("best") })
     }
 }

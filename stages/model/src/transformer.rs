@@ -67,13 +67,15 @@ impl Architecture {
             ("the feed-forward width", self.feed_forward, 1 << 18),
             ("the context", self.context, 1 << 22),
         ];
-        if let Some((name, size, most)) = sizes.into_iter().find(|(_, size, most)| !(1..=*most).contains(size)) {
+        if let Some((name, size, most)) =
+            sizes.into_iter().find(|(_, size, most)| !(1..=*most).contains(size))
+        {
             return Err(format!("{name} is {size}, not from 1 to {most}"));
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} key heads do not divide {} heads", self.kv_heads, self.heads));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(format!("the head dimension is {}, an odd number", self.head_dim));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
@@ -243,7 +245,7 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn new(ids: Vec<u32>, rows: usize) -> Self {
-        assert!(rows > 0 && !ids.is_empty() && ids.len() % rows == 0);
+        assert!(rows > 0 && !ids.is_empty() && ids.len().is_multiple_of(rows));
         Self { ids: Arc::new(ids), rows }
     }
 
@@ -308,7 +310,10 @@ impl Llama {
 impl Block {
     fn queries_keys_values(&self, x: Tensor<3>) -> Tensor<3> {
         let attention = &self.self_attn;
-        linear(x, [attention.q_proj.weight.val(), attention.k_proj.weight.val(), attention.v_proj.weight.val()])
+        linear(
+            x,
+            [attention.q_proj.weight.val(), attention.k_proj.weight.val(), attention.v_proj.weight.val()],
+        )
     }
 
     fn attend(&self, x: Tensor<3>, geometry: &Geometry) -> Tensor<3> {
@@ -331,8 +336,8 @@ impl Block {
         };
         *past = Some((k.clone(), v.clone()));
         let scores = q.matmul(k.swap_dims(2, 3)).div_scalar((geometry.heads.dim as f32).sqrt());
-        let future =
-            Tensor::<2, Bool>::tril_mask([time, offset + time], offset as i64, &scores.device()).unsqueeze::<4>();
+        let future = Tensor::<2, Bool>::tril_mask([time, offset + time], offset as i64, &scores.device())
+            .unsqueeze::<4>();
         let p = softmax(scores.mask_fill(future, f32::NEG_INFINITY), 3);
         self.self_attn.o_proj.project(merge(p.matmul(v)))
     }
@@ -384,7 +389,8 @@ impl Classifier {
     /// Gives `[1, rows, features]`, ready for a head.
     fn pooled(&self, ids: &Ids, last: &[usize], noise: Noise) -> Tensor<3> {
         let hidden = self.model.forward(ids, noise);
-        let rows = last.iter().enumerate().map(|(row, &at)| hidden.clone().narrow(0, row, 1).narrow(1, at, 1));
+        let rows =
+            last.iter().enumerate().map(|(row, &at)| hidden.clone().narrow(0, row, 1).narrow(1, at, 1));
         Tensor::cat(rows.collect(), 1)
     }
 

@@ -5,7 +5,7 @@ use pipe_data::documents::{Document, DocumentWriter};
 use pipe_data::tokenizer_json::{TrainedTokenizer, tokenizer_config};
 use pipe_data::tokens::TokensWriter;
 use pipe_data::{Tokenizer, pattern::Pattern};
-use pipe_model::{Adam, Eval, Export, Finetune, Generator, Options, Pretrain, Preset, Shape, Validation};
+use pipe_model::{Adam, Eval, Export, Finetune, Generator, Options, Preset, Pretrain, Shape, Validation};
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Error, Stage};
 use serde_json::Value;
@@ -60,7 +60,9 @@ fn world() -> World {
         let mut writer = DocumentWriter::new(Vec::new()).expect("a writer");
         for (url, text) in texts {
             let (id, url, text) = (url.clone(), url.clone(), text.clone());
-            writer.push(&Document { id, url, text, source: "example".into(), ..Document::default() }).expect("pushed");
+            writer
+                .push(&Document { id, url, text, source: "example".into(), ..Document::default() })
+                .expect("pushed");
         }
         let bytes = writer.finish().expect("finished");
         bench.artifact("documents", &[("a.parquet", &bytes)]).expect("stored")
@@ -124,11 +126,18 @@ fn pretrain_finetune_eval_export_and_generate() {
     let names: Vec<&str> = model.entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(
         names,
-        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+        [
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json"
+        ]
     );
     let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
     assert_eq!((&config["model_type"], &config["rope_theta"]), (&"llama".into(), &10_000.0.into()));
-    let tokenizer: Value = serde_json::from_slice(&world.file(&model, "tokenizer_config.json")).expect("JSON");
+    let tokenizer: Value =
+        serde_json::from_slice(&world.file(&model, "tokenizer_config.json")).expect("JSON");
     assert_eq!(tokenizer["model_max_length"], 64);
     let history = world.bench.output(&trained, "history").expect("a history");
     let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
@@ -137,7 +146,7 @@ fn pretrain_finetune_eval_export_and_generate() {
 
     let finetune = Finetune {
         label: "^/([^/]+)/".into(),
-        steps: 40,
+        steps: 60,
         batch_rows: 8,
         warmup_steps: 2,
         tokens_max: 32,
@@ -148,6 +157,7 @@ fn pretrain_finetune_eval_export_and_generate() {
     let classifier = world.bench.output(&tuned, "model").expect("a model");
     let config: Value = serde_json::from_slice(&world.file(&classifier, "config.json")).expect("JSON");
     assert_eq!(config["id2label"]["1"], "metal");
+    assert_eq!(config["max_position_embeddings"], 32);
     assert_eq!(config["architectures"][0], "LlamaForSequenceClassification");
 
     let eval = Eval { label: finetune.label.clone(), prompts: vec!["The apple".into()], ..Eval::default() };
@@ -179,10 +189,12 @@ fn pretrain_finetune_eval_export_and_generate() {
         entry.copy_to(&folder.path().join(entry.name())).expect("copied");
     }
     let generator = Generator::load(folder.path()).expect("loaded");
-    let options = Options { tokens_max: 12, seed: 3, ..Options::default() };
-    let text = generator.generate("The ", &options).expect("written");
-    assert_eq!(text, generator.generate("The ", &options).expect("written"));
-    assert!(!text.is_empty());
+    let write = |seed| {
+        let options = Options { tokens_max: 12, seed, ..Options::default() };
+        generator.generate("The apple", &options).expect("written")
+    };
+    assert_eq!(write(3), write(3));
+    assert!((0..8).any(|seed| !write(seed).is_empty()));
 }
 
 #[test]
@@ -210,9 +222,14 @@ fn longer_runs_go_on_from_the_trunk_with_the_same_bytes() {
     world.bench.events.lock().expect("no panic").clear();
     let extended = world.pretrain(&long).expect("trained");
     assert_eq!(extended.outputs, from_scratch.outputs);
-    let steps_taken = world.bench.events.lock().expect("no panic").iter().filter(|event| {
-        matches!(event, pipe_stage::Event::Metric { name, .. } if name == "loss")
-    }).count();
+    let steps_taken = world
+        .bench
+        .events
+        .lock()
+        .expect("no panic")
+        .iter()
+        .filter(|event| matches!(event, pipe_stage::Event::Metric { name, .. } if name == "loss"))
+        .count();
     assert_eq!(steps_taken, 7, "the short run's trunk had 9 steps of 16");
 }
 
@@ -229,10 +246,12 @@ fn early_stopping_gives_the_best_weights() {
     let history = world.bench.output(&trained, "history").expect("a history");
     let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
     assert!(lines.lines().count() < 60);
-    let loss = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["validation"]["loss_validation"].as_f64();
+    let loss = |line: &str| {
+        serde_json::from_str::<Value>(line).expect("JSON")["validation"]["loss_validation"].as_f64()
+    };
     let best = lines.lines().filter_map(loss).fold(f64::INFINITY, f64::min);
     let reported = trained.metrics.iter().find(|metric| metric.name == "loss_validation").expect("a metric");
-    assert!((reported.value - best).abs() < 1e-9);
+    assert!((reported.value - best).abs() < 1e-6);
 }
 
 #[test]

@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn nan_gradient_shows_in_the_parameter() {
         let (a, _) = slot(&mut Numbers::new(17), 5);
-        let gradient = Tensor::from_data(TensorData::new(vec![0.0, f32::NAN, 0.0, 0.0, 0.0], [5]), &Device::flex());
+        let gradient =
+            Tensor::from_data(TensorData::new(vec![0.0, f32::NAN, 0.0, 0.0, 0.0], [5]), &Device::flex());
         assert!(values(adamw(a, gradient, STEP))[1].is_nan());
     }
 

@@ -56,7 +56,10 @@ impl<const D: usize> Input for Tensor<D> {
 }
 
 /// Runs `op`, on the tape if any input is there. All inputs must be on flex.
-pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(op: F, inputs: [&dyn Input; N]) -> Tensor<D> {
+pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(
+    op: F,
+    inputs: [&dyn Input; N],
+) -> Tensor<D> {
     let arrays = inputs.map(Input::array);
     if !inputs.iter().any(|input| input.is_tracked()) {
         let (output, _) = op.forward(arrays.each_ref(), false);

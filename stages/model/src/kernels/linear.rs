@@ -101,7 +101,8 @@ mod tests {
     fn gradients_agree_with_the_plain_form() {
         let mut numbers = Numbers::new(1);
         for [b, t, k, o1, o2, o3] in [[1, 1, 1, 1, 1, 1], [2, 5, 7, 3, 9, 1], [3, 17, 33, 64, 5, 20]] {
-            let inputs = || [numbers.vec(b * t * k), numbers.vec(o1 * k), numbers.vec(o2 * k), numbers.vec(o3 * k)];
+            let inputs =
+                || [numbers.vec(b * t * k), numbers.vec(o1 * k), numbers.vec(o2 * k), numbers.vec(o3 * k)];
             let shapes = [vec![b, t, k], vec![o1, k], vec![o2, k], vec![o3, k]];
             let mut inputs = inputs;
             agree(

@@ -22,7 +22,6 @@ mod fused;
 mod matmul;
 mod simd;
 
-
 pub use matmul::matrix_peak;
 pub use simd::instruction_set;
 
