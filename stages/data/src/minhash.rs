@@ -20,27 +20,42 @@ pub struct Bands {
 /// A shingle is `width` units in a row of the language's segmenter (words, or characters of Han), in lower
 /// case and without the punctuation around them. A text of fewer units has none.
 pub fn shingles(text: &str, segmenter: Segmenter, width: usize) -> Vec<u64> {
+    // Units are held a few thousand at a time, and repeats dropped as they grow many: a page that says one
+    // thing a million times takes little memory.
+    const UNITS_HELD: usize = 4096;
+    let width = width.max(1);
     let mut lower = String::new();
     let mut units = Vec::new();
+    let (mut shingles, mut distinct) = (Vec::new(), 0);
     for unit in segmenter.units(text) {
         let unit = unit.trim_matches(|c: char| !c.is_alphanumeric());
         if unit.is_empty() {
             continue;
         }
-        let is_lower = unit.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-        units.push(match is_lower {
-            true => hash(unit.as_bytes()),
-            false => {
-                lower.clear();
-                lower.extend(unit.chars().flat_map(char::to_lowercase));
-                hash(lower.as_bytes())
+        units.push(hash_lower(unit, &mut lower));
+        if units.len() == UNITS_HELD + width {
+            shingles.extend(units.windows(width).map(combine));
+            units.drain(..=UNITS_HELD);
+            if shingles.len() > 2 * distinct + UNITS_HELD {
+                shingles.sort_unstable();
+                shingles.dedup();
+                distinct = shingles.len();
             }
-        });
+        }
     }
-    let mut shingles: Vec<u64> = units.windows(width.max(1)).map(combine).collect();
+    shingles.extend(units.windows(width).map(combine));
     shingles.sort_unstable();
     shingles.dedup();
     shingles
+}
+
+fn hash_lower(unit: &str, lower: &mut String) -> u64 {
+    if unit.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return hash(unit.as_bytes());
+    }
+    lower.clear();
+    lower.extend(unit.chars().flat_map(char::to_lowercase));
+    hash(lower.as_bytes())
 }
 
 /// The hash of each band of a text's MinHash signature; none for a text without shingles.
@@ -268,6 +283,17 @@ mod tests {
         assert_eq!(words("one two three four five six").len(), 2);
         assert!(words("one two three four").is_empty());
         assert_ne!(words("one two three four five"), words("two one three four five"));
+    }
+
+    #[test]
+    fn long_texts_are_shingled_as_a_whole() {
+        let text = |words: usize| (0..words).map(|n| format!("w{} ", n * n % 9973)).collect::<String>();
+        let units: Vec<String> = text(20_000).split_whitespace().map(str::to_owned).collect();
+        let mut expected: Vec<u64> = units.windows(5).flat_map(|window| words(&window.join(" "))).collect();
+        expected.sort_unstable();
+        expected.dedup();
+        assert_eq!(words(&text(20_000)), expected);
+        assert_eq!(words(&"a b ".repeat(1 << 20)).len(), 2);
     }
 
     #[test]
