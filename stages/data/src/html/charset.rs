@@ -34,27 +34,24 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The encoding that a `<meta charset>` or `<meta http-equiv>` names. UTF-16 cannot be told by ASCII text,
-/// so such a claim means UTF-8, as in browsers.
+/// The encoding that an XML declaration, `<meta charset>` or `<meta http-equiv>` names. UTF-16 cannot be told by
+/// ASCII text, so such a claim means UTF-8, as in browsers.
 fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let head = head.to_ascii_lowercase();
-    let mut rest = &head[..];
-    while let Some(at) = memchr::memmem::find(rest, b"charset") {
-        rest = &rest[at + b"charset".len()..];
-        let value = rest.trim_ascii_start();
-        let Some(value) = value.strip_prefix(b"=") else { continue };
-        let value = value.trim_ascii_start();
+    let xml = head.starts_with(b"<?xml").then(|| label_after(&head, b"encoding")).flatten();
+    let encoding = xml.or_else(|| label_after(&head, b"charset"))?;
+    if encoding == UTF_16LE || encoding == UTF_16BE { Some(UTF_8) } else { Some(encoding) }
+}
+
+/// The first known label in `name=label`, quoted or not.
+fn label_after(head: &[u8], name: &[u8]) -> Option<&'static Encoding> {
+    let ends =
+        |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b';' | b'>' | b'/' | b'\n' | b'\r' | b'\t' | b'?');
+    memchr::memmem::find_iter(head, name).find_map(|at| {
+        let value = head[at + name.len()..].trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
         let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
-        let ends =
-            |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b';' | b'>' | b'/' | b'\n' | b'\r' | b'\t');
-        let label = &value[..value.iter().position(ends).unwrap_or(value.len())];
-        match Encoding::for_label(label) {
-            Some(encoding) if encoding == UTF_16LE || encoding == UTF_16BE => return Some(UTF_8),
-            Some(encoding) => return Some(encoding),
-            None => {}
-        }
-    }
-    None
+        Encoding::for_label(&value[..value.iter().position(ends).unwrap_or(value.len())])
+    })
 }
 
 /// The first of the usual encodings in which nothing is damaged, else slightly damaged UTF-8, else
@@ -111,6 +108,9 @@ mod tests {
             let bytes = page(meta, encoding, body);
             assert!(decode(&bytes).unwrap().ends_with(body), "{meta}");
         }
+        let bytes =
+            [b"<?xml version='1.0' encoding='GB2312'?>".as_slice(), &page("", GB18030, body)].concat();
+        assert!(decode(&bytes).unwrap().ends_with(body));
         let bytes = page("<meta charset='big5'>", BIG5, "繁體中文網頁");
         assert!(decode(&bytes).unwrap().ends_with("繁體中文網頁"));
         let bytes = page("<meta charset=shift_jis>", SHIFT_JIS, "日本語のページ");

@@ -241,7 +241,7 @@ impl<'p> Scan<'p> {
     fn note(&mut self, tag: &Tag) {
         let out = &mut self.out;
         if tag.is("html") && out.language.is_empty() {
-            out.language = tag.value("lang").unwrap_or_default().to_owned();
+            out.language = tag.value("lang").or(tag.value("xml:lang")).unwrap_or_default().to_owned();
         } else if tag.is("link") && tag.value("rel").is_some_and(|rel| rel.eq_ignore_ascii_case("canonical"))
         {
             out.canonical = tag.value("href").unwrap_or_default().to_owned();
@@ -451,6 +451,11 @@ mod tests {
         let found = scan(page, 1000).unwrap();
         assert_eq!((found.language.as_str(), found.canonical.as_str()), ("de", "/x"));
         assert_eq!((found.refresh.as_deref(), found.title.as_str()), (Some("other.html"), "A &amp; B"));
+    }
+
+    #[test]
+    fn xhtml_says_its_language_too() {
+        assert_eq!(scan("<html xml:lang='fr'>", 9).unwrap().language, "fr");
     }
 
     #[test]
