@@ -61,6 +61,10 @@ impl OwnPorts for Command {
     fn outputs(&self) -> Vec<(String, String)> {
         self.outputs.iter().map(|(name, kind)| (name.clone(), kind.clone())).collect()
     }
+
+    fn variables(&self) -> &[String] {
+        &self.env
+    }
 }
 
 impl Stage for Command {
@@ -212,7 +216,7 @@ fn without_secrets(line: &str) -> (String, Vec<String>) {
         shell += "${";
         rest = after;
         if let Some((name, _)) = after.split_once('}') {
-            names.push(name.to_owned());
+            names.push(name.split(":-").next().unwrap_or_default().to_owned());
         }
     }
     (shell + rest, names)
@@ -229,8 +233,7 @@ fn wait(mut process: Process, share: &Share) -> Result<()> {
             return match (status.success(), asked) {
                 (true, _) => Ok(()),
                 (false, true) => Err(Error::Interrupted),
-                (false, false) => Err(Error::input(format!("the command ended with {status}"))
-                    .help("what it said is in the log")),
+                (false, false) => Err(Error::Command { status: status.to_string() }),
             };
         }
         if share.is_stopping() && !asked {

@@ -74,7 +74,8 @@ impl StageType {
             let stage = read_config::<S>(with, key, faults)?;
             let ports = Ports::own(stage.outputs());
             let value = |name: &String| std::env::var(name).map_or(Value::Null, Value::String);
-            let values: Map<_, _> = stage.variables().iter().map(|name| (name.clone(), value(name))).collect();
+            let values: Map<_, _> =
+                stage.variables().iter().map(|name| (name.clone(), value(name))).collect();
             let mut config = kind.config(stage, ports);
             if !values.is_empty() {
                 config.essence["env"] = Value::Object(values);

@@ -3,9 +3,9 @@
 use super::machine::OomCount;
 use crate::run::machine;
 use command_fds::{CommandFdExt, FdMapping};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use pipe_stage::{Error, Event};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -15,6 +15,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// How long events may still come from a channel that a process in another session holds open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a worker's process says, in any order but this: its end comes last.
 #[derive(Debug)]
@@ -80,10 +83,20 @@ pub(super) fn start(
     drop(command); // and with it our end of the pipe that the child writes to
     let leash = child.stdin.take().expect("invariant: stdin is piped");
     let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
+    let told = heard.clone();
+    let (whole, is_whole) = bounded(1);
     thread::spawn(move || {
-        listen(reader, &heard, stage);
+        listen(reader, &told, stage);
+        let _ = whole.send(());
+    });
+    thread::spawn(move || {
+        // What a stage leaves in the background ends with it, or its channel would stay open; as long as the
+        // process is not reaped, nobody else can have its id.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let _ = kill_process_group(pid, Signal::KILL);
         // Waiting reaps the process; its id means nothing afterwards.
         let ended = wait(child.id(), &killed_before);
+        let _ = is_whole.recv_timeout(LAST_WORDS);
         let _ = heard.send((stage, Heard::Ended(ended)));
     });
     Ok(Process { pid, _leash: leash, started })

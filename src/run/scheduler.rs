@@ -368,15 +368,13 @@ impl Scheduler<'_> {
         self.free.memory += memory;
         self.free.gpus += gpus;
         self.free.jobs += 1;
-        // Ends commands that the stage left behind.
-        process.kill();
         if let Some(watcher) = &mut self.watcher {
             watcher.remove(process.pid);
         }
         let run = self.run.as_ref().expect("invariant: a stage ran");
         let log = run.log(self.session.name(stage));
         let result = match (word, killed) {
-            (_, Some(Killed::Timeout(limit))) => Err(Error::TimedOut { seconds: limit.0 }),
+            (_, Some(Killed::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
             (_, Some(Killed::Interrupt)) => Err(Error::Interrupted),
             (_, Some(Killed::LostLease)) => {
                 Err(Error::Died { message: "its lease was taken over by another run".to_owned() })
@@ -518,6 +516,8 @@ impl Scheduler<'_> {
         }
         if let Some(run) = &self.run {
             run.close(&rows);
+            // What killed workers left; the next run would find it too, but the disk may be wanted before.
+            let _ = self.session.store.sweep();
         }
         if options.is_full {
             for (&stage, (_, made)) in &outputs {

@@ -76,10 +76,16 @@ pub enum Error {
         message: String,
     },
     /// It ran longer than `timeout` allows.
-    #[error("still running after {seconds} s, its `timeout`")]
+    #[error("still running after {limit}, its `timeout`")]
     TimedOut {
-        /// The limit.
-        seconds: u64,
+        /// The limit: `1h30m`.
+        limit: String,
+    },
+    /// A command says that it failed; whether that may go away, only its author knows.
+    #[error("the command ended with {status}")]
+    Command {
+        /// `exit status: 3`.
+        status: String,
     },
     /// A bug in the stage.
     #[error("the stage panicked: {message}")]
@@ -152,9 +158,11 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Input { .. } | Self::DiskFull { .. } | Self::Panic { .. } | Self::Halt(_) => Class::Final,
-            Self::Machine { .. } | Self::OutOfMemory { .. } | Self::Died { .. } | Self::TimedOut { .. } => {
-                Class::Transient
-            }
+            Self::Machine { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Died { .. }
+            | Self::TimedOut { .. }
+            | Self::Command { .. } => Class::Transient,
             Self::SourceChanged { .. }
             | Self::Outdated { .. }
             | Self::Damaged { .. }
