@@ -24,12 +24,22 @@ impl Array {
         }
     }
 
-    /// An array of `shape` whose elements `write` fills, all of them.
+    /// An array of `shape` whose elements `write` sets, every one, before it reads any.
+    ///
+    /// Zeroing them first would be a pass over memory for nothing; `FlexTensor::empty` would even zero a byte
+    /// vector and copy it to an aligned one.
     pub(super) fn build(shape: impl Into<Shape>, write: impl FnOnce(&mut [f32])) -> Self {
         let shape = shape.into();
-        // Zeroed pages come lazily from the system for large arrays. `FlexTensor::empty` would zero a byte
-        // vector and copy it to an aligned one.
-        let mut values = vec![0.0_f32; shape.num_elements()];
+        let n = shape.num_elements();
+        let mut values = Vec::<f32>::with_capacity(n);
+        if cfg!(any(test, debug_assertions)) {
+            values.resize(n, f32::NAN); // an element that a kernel forgets shows in its tests
+        }
+        // SAFETY: the capacity is there, every bit pattern is an f32, and `write` sets all elements first.
+        #[allow(clippy::uninit_vec, reason = "set by `write`, see above")]
+        unsafe {
+            values.set_len(n);
+        }
         write(&mut values);
         Self::from_vec(values, shape)
     }
