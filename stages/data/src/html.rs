@@ -234,6 +234,9 @@ mod tests {
             nested("p", 300_000),
             format!("<p {}>{PROSE}", (0..500_000).map(|n| format!("a{n}=1 ")).collect::<String>()),
             "<p>a</p></x></div>".repeat(100_000),
+            "&amp;&lt;".repeat(500_000),
+            "<".repeat(10_000_000),
+            format!("<pre>{}", "a line of a log\n".repeat(500_000)),
             format!("<table>{}</table>", "<tr><td>x".repeat(100_000)),
         ];
         for page in pages {

@@ -1,8 +1,9 @@
 //! One pass over the raw markup before any parser sees it. It bounds what makes parsers slow (depth, number
 //! of nodes, attributes), drops what is never text, and notes what the page says of itself.
 //!
-//! HTML parsers and the extractors on top of them are quadratic in nesting (50,000 open `<div>` take minutes)
-//! and in the attributes of one tag. Tags below [`DEPTH_MAX`] are left out and their text is kept.
+//! HTML parsers and the extractors on top of them are quadratic in nesting (50,000 open `<div>` take minutes), in
+//! the lines and references of one text (a log of 10 MB takes a minute) and in the attributes of one tag. Tags below
+//! [`DEPTH_MAX`] are left out and their text is kept.
 
 /// Nesting that is kept; no page that people read goes deeper.
 const DEPTH_MAX: usize = 256;
@@ -11,6 +12,11 @@ const REACH: usize = 512;
 /// Attributes that are looked at in one tag, and the longest value that is passed on.
 const ATTRIBUTES_MAX: usize = 64;
 const VALUE_BYTES_MAX: usize = 512;
+
+/// Lines and character references of one stretch of text, and its bytes, after which it is broken by `<wbr>`, which
+/// stands for nothing: parsers append each of them to what they have by copying it.
+const PIECES_MAX: usize = 512;
+const STRETCH_BYTES_MAX: usize = 64 << 10;
 
 /// Elements whose content is no prose: dropped as a whole.
 const DROPPED: &[&str] = &[
@@ -100,13 +106,20 @@ pub(super) struct Scanned {
     pub(super) has_main: bool,
 }
 
-/// More start tags than were allowed.
+/// More start tags, and signs that look like one, than were allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyNodes;
 
 /// Scans a page in time proportional to its length.
 pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes> {
-    let mut scan = Scan { out: Scanned::default(), open: Vec::new(), dropping: 0, mains: Vec::new() };
+    let mut scan = Scan {
+        out: Scanned::default(),
+        open: Vec::new(),
+        dropping: 0,
+        mains: Vec::new(),
+        stretch: 0,
+        pieces: 0,
+    };
     scan.out.html.reserve(page.len());
     let mut rest = page;
     let mut nodes = 0;
@@ -136,6 +149,11 @@ pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes
                 }
             }
             _ => {
+                // A sign that begins no tag costs the parser as much as one that does.
+                nodes += 1;
+                if nodes > nodes_max {
+                    return Err(TooManyNodes);
+                }
                 scan.text("&lt;");
                 rest = &rest[1..];
             }
@@ -153,6 +171,9 @@ struct Scan<'p> {
     dropping: usize,
     /// Where the content of each `<main>` starts and ends in what was written.
     mains: Vec<(usize, usize)>,
+    /// Where the text being written began, and the lines and references in it.
+    stretch: usize,
+    pieces: usize,
 }
 
 struct Open<'p> {
@@ -164,9 +185,27 @@ struct Open<'p> {
 
 impl<'p> Scan<'p> {
     fn text(&mut self, text: &str) {
-        if self.dropping == 0 {
-            self.out.html.push_str(text);
+        if self.dropping > 0 {
+            return;
         }
+        let mut from = 0;
+        for at in memchr::memchr3_iter(b'&', b'\n', b'\r', text.as_bytes()) {
+            self.pieces += 1;
+            if self.pieces > PIECES_MAX || self.out.html.len() + at - from - self.stretch > STRETCH_BYTES_MAX
+            {
+                self.out.html.push_str(&text[from..at]);
+                self.out.html.push_str("<wbr>");
+                from = at;
+                self.end_stretch();
+            }
+        }
+        self.out.html.push_str(&text[from..]);
+    }
+
+    /// A tag was written: what follows is another text.
+    fn end_stretch(&mut self) {
+        self.pieces = 0;
+        self.stretch = self.out.html.len();
     }
 
     /// A title is noted and not passed on: extractors remove headings that repeat it.
@@ -193,6 +232,7 @@ impl<'p> Scan<'p> {
         let written = self.dropping == 0 && !dropped && self.open.len() < DEPTH_MAX && !tag.is("plaintext");
         if written {
             tag.write(&mut self.out.html);
+            self.end_stretch();
             if tag.is("main") {
                 self.mains.push((self.out.html.len(), usize::MAX));
             }
@@ -225,6 +265,7 @@ impl<'p> Scan<'p> {
             self.out.html.push_str("</");
             self.out.html.push_str(open.name);
             self.out.html.push('>');
+            self.end_stretch();
         }
     }
 
@@ -436,6 +477,13 @@ mod tests {
     #[test]
     fn refuses_too_many_nodes() {
         assert_eq!(scan(&"<i>".repeat(1001), 1000), Err(TooManyNodes));
+    }
+
+    #[test]
+    fn breaks_texts_of_many_lines() {
+        let found = html(&format!("<pre>{}</pre>", "x &amp; y\n".repeat(1000)));
+        assert_eq!(found.matches("<wbr>").count(), 3);
+        assert_eq!(found.replace("<wbr>", ""), format!("<pre>{}</pre>", "x &amp; y\n".repeat(1000)));
     }
 
     #[test]
