@@ -100,7 +100,7 @@ impl Tokenizer {
 
 /// Encodes one text after another with a tokenizer.
 ///
-/// Its memory is bounded (3 MiB); results do not depend on what was encoded before.
+/// Its memory is bounded (a few MiB); results do not depend on what was encoded before.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
