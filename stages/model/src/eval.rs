@@ -9,7 +9,6 @@ use crate::labels::LabelRule;
 use crate::pretrain::lines;
 use crate::random;
 use crate::scores::{Confusion, Surprise, majority};
-use crate::train::Sample;
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
@@ -140,6 +139,14 @@ pub(crate) struct Score {
     pub(crate) unit: String,
 }
 
+/// A text that a model wrote.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Written {
+    model: String,
+    prompt: String,
+    text: String,
+}
+
 /// What scores.json holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scores {
@@ -171,7 +178,7 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         let figures = match &model.config.purpose {
             Purpose::Language => {
                 is_text_used = true;
-                config.language_figures(&model, &text, share, &mut samples)?
+                config.language_figures(name, &model, &text, share, &mut samples)?
             }
             Purpose::Classification(labels) => {
                 config.classifier_figures(&model, labels, documents, inputs.named("train"), share)?
@@ -233,10 +240,11 @@ type Figures = Vec<(&'static str, f64, &'static str)>;
 impl Eval {
     fn language_figures(
         &self,
+        name: &str,
         model: &ModelFiles,
         text: &str,
         share: &Share,
-        samples: &mut Vec<Sample>,
+        samples: &mut Vec<Written>,
     ) -> Result<Figures> {
         let context = model.config.architecture.context;
         let (lm, tokenizer) = (model.language_model(&self.backend.device())?, model.open_tokenizer()?);
@@ -259,7 +267,7 @@ impl Eval {
         };
         let sliding = surprise(scorer.nats(&sliding_windows(ids.len(), context, stride))?);
         let disjoint = surprise(scorer.nats(&disjoint_windows(ids.len(), context))?);
-        self.write_samples(&lm, &tokenizer, model, samples)?;
+        samples.extend(self.write_samples(name, &lm, &tokenizer, model)?);
         Ok(vec![
             ("bits_per_byte", sliding.bits_per_byte(), "bit/byte"),
             ("bits_per_character", sliding.bits_per_character(), "bit/character"),
@@ -274,24 +282,23 @@ impl Eval {
 
     fn write_samples(
         &self,
+        name: &str,
         lm: &CausalLm,
         tokenizer: &Tokenizer,
         model: &ModelFiles,
-        samples: &mut Vec<Sample>,
-    ) -> Result<()> {
-        for (number, prompt) in self.prompts.iter().enumerate() {
+    ) -> Result<Vec<Written>> {
+        let (context, eos) = (model.config.architecture.context, model.config.eos.or(tokenizer.eos()));
+        let write = |(number, prompt): (usize, &String)| {
             let options = generate::Options {
                 tokens_max: self.sample_tokens,
                 temperature: self.temperature,
                 seed: random::seed(self.seed, random::Purpose::Sampling, number as u64),
                 ..generate::Options::default()
             };
-            let eos = model.config.eos.or(tokenizer.eos());
-            let context = model.config.architecture.context;
             let ids = continuation(lm, &tokenizer.encode(prompt), eos, context, &options)?;
-            samples.push(Sample { step: 0, prompt: prompt.clone(), text: tokenizer.decode(&ids) });
-        }
-        Ok(())
+            Ok(Written { model: name.to_owned(), prompt: prompt.clone(), text: tokenizer.decode(&ids) })
+        };
+        self.prompts.iter().enumerate().map(write).collect()
     }
 
     fn classifier_figures(

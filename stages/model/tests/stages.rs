@@ -45,7 +45,7 @@ fn world() -> World {
     words.iter().for_each(|word| *counts.entry(word.as_bytes()).or_default() += 1);
     let vocabulary = bpe::train(counts, training, |_| true);
     let json = TrainedTokenizer { pattern: Pattern::Gpt2, vocabulary: &vocabulary }.to_json();
-    let config = tokenizer_config(END, None, None);
+    let config = tokenizer_config(END, None);
     let tokenizer = Tokenizer::from_files(&json, &config).expect("a tokenizer");
     let tokens = |texts: &[(String, String)]| {
         let mut writer =
