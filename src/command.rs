@@ -4,7 +4,7 @@
 //! through any permission) and leaves what it makes in `$PIPE_OUTPUT_<name>`. Besides these and the
 //! variables that `env` names, its environment is fixed.
 
-use crate::stage_type::OwnPorts;
+use crate::{run::machine::disk_free, stage_type::OwnPorts};
 use pipe_stage::{
     Context, Error, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
 };
@@ -14,7 +14,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command as Process, Stdio},
+    process::{Command as Process, ExitStatus, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -190,7 +190,7 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     for name in params.line.outputs.keys() {
         process.env(format!("PIPE_OUTPUT_{name}"), folder(&output(name))?);
     }
-    wait(process, share)?;
+    wait(process, share, scratch.path())?;
     for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
         file.bytes()?; // and while it ran
     }
@@ -223,7 +223,7 @@ fn without_secrets(line: &str) -> (String, Vec<String>) {
 }
 
 /// Runs the process to its end, in our process group, so that it ends when we do.
-fn wait(mut process: Process, share: &Share) -> Result<()> {
+fn wait(mut process: Process, share: &Share, scratch: &Path) -> Result<()> {
     const LOOKED_EVERY: Duration = Duration::from_millis(20);
     let failed = |error: std::io::Error| Error::io("run", Path::new("sh"), &error);
     let mut child = process.spawn().map_err(failed)?;
@@ -233,7 +233,7 @@ fn wait(mut process: Process, share: &Share) -> Result<()> {
             return match (status.success(), asked) {
                 (true, _) => Ok(()),
                 (false, true) => Err(Error::Interrupted),
-                (false, false) => Err(Error::Command { status: status.to_string() }),
+                (false, false) => Err(failure(status, scratch)),
             };
         }
         if share.is_stopping() && !asked {
@@ -243,6 +243,15 @@ fn wait(mut process: Process, share: &Share) -> Result<()> {
             }
         }
         std::thread::sleep(LOOKED_EVERY);
+    }
+}
+
+/// Explains a command that failed. Programs meet a full disk in ways of their own, so look whether it is full.
+fn failure(status: ExitStatus, scratch: &Path) -> Error {
+    const ROOM_MIN: u64 = 64 << 10;
+    match disk_free(scratch) {
+        Some(free) if free < ROOM_MIN => Error::DiskFull { path: scratch.display().to_string() },
+        _ => Error::Command { status: status.to_string() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the whole program: a manifest and a call in; files, output and an exit code out.
 //!
-//! All stages are commands, so everything here holds without the stages of language models too.
+//! Nearly all stages here are commands, so that it holds without the stages of language models too.
 
 mod project;
 
@@ -17,3 +17,6 @@ mod sharing;
 mod damaged;
 
 mod hostile;
+
+#[cfg(all(feature = "data", feature = "model"))]
+mod tiny;
