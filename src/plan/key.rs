@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(key.to_string(), PINNED);
     }
 
-    const PINNED: &str = "";
+    const PINNED: &str = "42b2af3719d89dcdbd71998217debba6e6f2c069365941d570f4bbb7dce66e0b";
 
     #[test]
     fn paths_of_sources_stay_out() {
