@@ -221,11 +221,14 @@ impl<'a> Resolver<'a> {
 
     /// Looks for unknown stages and outputs where the input is wrong already.
     fn references_only(&mut self, node: &'a Node) {
-        match &node.kind {
-            Kind::Scalar(_) => drop(self.reference(node)),
-            Kind::Sequence(items) => items.iter().for_each(|item| drop(self.reference(item))),
-            Kind::Mapping(labels) => labels.values().for_each(|entry| drop(self.reference(&entry.value))),
-            Kind::Broken => {}
+        let nodes: Vec<&Node> = match &node.kind {
+            Kind::Scalar(_) => vec![node],
+            Kind::Sequence(items) => items.iter().collect(),
+            Kind::Mapping(labels) => labels.values().map(|entry| &entry.value).collect(),
+            Kind::Broken => vec![],
+        };
+        for node in nodes {
+            self.reference(node);
         }
     }
 

@@ -166,7 +166,7 @@ impl Display for Memory {
     /// In the largest unit that needs no fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = MEMORY_UNITS.iter().filter(|(name, _)| name.len() != 2);
-        let fits = |unit: &&(&str, u64)| self.0 % unit.1 == 0 && self.0 > 0;
+        let fits = |unit: &&(&str, u64)| self.0.is_multiple_of(unit.1) && self.0 > 0;
         let (name, bytes) = binary.clone().find(fits).unwrap_or(&("B", 1));
         write!(f, "{}{name}", self.0 / bytes)
     }
