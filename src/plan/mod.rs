@@ -141,11 +141,13 @@ impl Session {
                 Ok(listed) => files.extend(listed),
                 Err(error) => {
                     let mut misfit = Misfit::new(request.field.clone(), told(&error));
+                    let mut code = Code::MissingSource;
                     misfit.help = request.help.clone();
                     if let SourceError::BadGlob { field, .. } = &error {
                         misfit.path.clone_from(field);
+                        code = Code::InvalidValue;
                     }
-                    faults.push(self.manifest.misfit(stage, &misfit));
+                    faults.push(self.manifest.misfit(stage, &misfit).coded(code));
                 }
             }
             if let Some(pin) = request.pin {
