@@ -170,7 +170,7 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     process.stdin(Stdio::null()).env_clear();
     let inherited = ["PATH", "HOME", "USER", "PIPE_EVENTS", "CUDA_VISIBLE_DEVICES"];
     process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    let (run, secrets) = without_secrets(&params.line.run);
+    let (run, secrets) = without_secrets(params.line.run);
     process.arg("-c").arg(run).envs(secrets.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     process.env("LANG", "C.UTF-8").env("TMPDIR", folder(&scratch.path().join("tmp"))?);
     process.envs(params.line.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));

@@ -411,13 +411,8 @@ impl Scheduler<'_> {
                 if let Error::Damaged { digest } = &error {
                     self.session.store.discard(digest)?;
                 }
-                if matches!(error, Error::SourceChanged { .. } | Error::Outdated { .. })
-                    && self.session.relist(stage).is_err()
-                {
-                    false
-                } else {
-                    true
-                }
+                let is_outdated = matches!(error, Error::SourceChanged { .. } | Error::Outdated { .. });
+                !is_outdated || self.session.relist(stage).is_ok()
             }
             Class::Transient if *tries < self.session.manifest.stages[stage].retry && self.stop == 0 => {
                 *tries += 1;

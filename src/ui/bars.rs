@@ -55,9 +55,11 @@ impl Bars {
                 )));
                 bar.set_position(*done);
             }
-            Event::Metric { name, value, .. } => bar.set_message(format!("{name} {}", figure(*value))),
+            Event::Metric { name, value, .. } if name == "loss" => {
+                bar.set_message(format!("{name} {}", figure(*value)))
+            }
             Event::Note { message } => self.line(&format!("{stage}: {message}")),
-            Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Metric { .. } | Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
 

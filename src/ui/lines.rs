@@ -36,7 +36,7 @@ impl Lines {
                 eprintln!("{stage}: {step}, {missing} of {shares} shares")
             }
             Event::Note { message } => eprintln!("{stage}: {message}"),
-            Event::Metric { name, step, value } => {
+            Event::Metric { name, step, value } if name == "loss" => {
                 self.loss.insert(stage.to_owned(), format!("; {name} {} at {step}", figure(*value)));
             }
             Event::Progress { unit, done, total } => {
@@ -48,7 +48,7 @@ impl Lines {
                     eprintln!("{stage}: {done}{total} {unit}{loss}");
                 }
             }
-            Event::Share { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Metric { .. } | Event::Share { .. } | Event::Done { .. } | Event::Failed { .. } => {}
         }
     }
 }
