@@ -333,6 +333,20 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_names_has_the_language_that_it_declares() {
+        let names: String =
+            (0..40).map(|n| format!("<h3>impl Mul&lt;f{n}&gt; for Wrapping&lt;i{n}&gt;</h3>")).collect();
+        let html = format!("<html lang=en-US><main>{names}</main>").into_bytes();
+        let page = Document { id: "names".into(), html: Some(html), ..Document::default() };
+        let strict = Clean { language_score_min: 1.0, ..docs(&["en"]) };
+        let (texts, _, _) = run(&strict, &[page]);
+        assert_eq!(
+            (texts[0].language.as_str(), texts[0].metadata["language_declared"].as_str()),
+            ("en", "en")
+        );
+    }
+
+    #[test]
     fn dropped_documents_say_rule_value_and_threshold() {
         let empty = Document { id: "site/x".into(), html: Some(b"<p></p>".to_vec()), ..Document::default() };
         let pages = [page(1), page(2), page(3), empty];

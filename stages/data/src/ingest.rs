@@ -510,6 +510,16 @@ mod tests {
     }
 
     #[test]
+    fn no_page_is_lost_for_what_it_looks_like() {
+        // Guessing by content (libmagic) takes such pages for tables and drops them without a word.
+        let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let bench = Bench::new(store.path()).unwrap();
+        let table = "a,b,c\n1,2,3\n".repeat(50);
+        let files = site(folder.path(), &[("a.html", table.as_bytes()), ("b.html", b"plain text")]);
+        assert_eq!(metric(&run(&bench, &stage(0), files).unwrap(), "documents"), 2.0);
+    }
+
+    #[test]
     fn a_file_above_the_limit_is_rejected_unread() {
         let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let bench = Bench::new(store.path()).unwrap();
