@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # A file system that fills up: the run says so and ends with 1; after space is made, it ends well.
 #
-#   scripts/test-full-disk.sh PIPE [MANIFEST]
+#   scripts/test-full-disk.sh PIPE [MANIFEST [MIB...]]
 #
-# Runs as root on Linux, since it mounts a tmpfs of each size from too small to large enough. PIPE is the built
-# program. Without MANIFEST, a pipeline of commands is used that makes some 60 MB.
+# Runs as root on Linux, since it mounts a tmpfs of each size in MiB. PIPE is the built program. Without MANIFEST,
+# a pipeline of commands is used that makes some 60 MB.
 set -euo pipefail
 
 pipe=$(realpath "${1:?usage: $0 PIPE [MANIFEST]}")
 manifest=${2:+$(realpath "$2")}
+sizes=("${@:3}")
+[ ${#sizes[@]} -gt 0 ] || sizes=(1 8 16 24 32 48 64 100 150 200)
 scratch=$(mktemp -d)
 disk=$scratch/disk
 mkdir "$disk"
@@ -18,7 +20,12 @@ clean_up() {
 }
 trap clean_up EXIT
 
-if [ -z "$manifest" ]; then
+if [ -n "$manifest" ]; then
+    # A copy, so that lock file and links of the project stay as they are.
+    export RUST_DOCS=${RUST_DOCS:-$(cd "$(dirname "$manifest")" && rustc --print sysroot)/share/doc/rust/html}
+    cp "$(dirname "$manifest")"/*.yaml "$scratch/"
+    manifest=$scratch/$(basename "$manifest")
+else
     manifest=$scratch/pipeline.yaml
     cat >"$manifest" <<'YAML'
 pipeline: large
@@ -53,7 +60,7 @@ what_was_made >"$scratch/expected"
 umount "$disk"
 
 full=0
-for mib in 1 8 16 24 32 48 64 100 150 200; do
+for mib in "${sizes[@]}"; do
     rm -f "$lock"
     mount -t tmpfs -o "size=${mib}m" tmpfs "$disk"
     code=0
@@ -77,4 +84,4 @@ for mib in 1 8 16 24 32 48 64 100 150 200; do
     umount "$disk"
 done
 rm -f "$lock"
-[ "$full" -ge 2 ] || { echo 'failed: no size was too small'; exit 1; }
+[ "$full" -ge 1 ] || { echo 'failed: no size was too small'; exit 1; }
