@@ -19,5 +19,5 @@ if len(found) != 1:
     sys.exit(f"scores.json has {len(found)} figures `bits_per_byte_disjoint` of `base`, expected 1")
 (text,) = pathlib.Path(text).glob("*.txt")
 call = [sys.executable, check, model, "--text", str(text)]
-call += ["--expect-bpb", str(found[0]), "--bpb-tol", str(found[0] / 1000), "--skip-peft"]
+call += ["--expect-bpb", str(found[0]), "--bpb-tol", str(found[0] / 1000)]
 sys.exit(subprocess.call(call))
