@@ -39,13 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Documents in the order of their shards' names, each ended by the end-of-document token, as `pretrain` has
 /// them.
 fn flatten(folder: &Path, tokenizer: &Tokenizer, out: &Path) -> Result<u64, Box<dyn Error>> {
-    let mut shards: Vec<_> =
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    shards.retain(|path| path.extension().is_some_and(|extension| extension == "parquet"));
+    let mut shards = Vec::new();
+    list(folder, "", &mut shards)?;
     shards.sort();
     let (mut out, mut tokens) = (BufWriter::new(File::create(out)?), 0);
     for shard in shards {
-        for document in TokensReader::open(&shard, None)? {
+        for document in TokensReader::open(&folder.join(shard), None)? {
             let (_, mut ids) = document?;
             ids.extend(tokenizer.eos().filter(|eos| ids.last() != Some(eos)));
             for id in &ids {
@@ -56,4 +55,18 @@ fn flatten(folder: &Path, tokenizer: &Tokenizer, out: &Path) -> Result<u64, Box<
     }
     out.flush()?;
     Ok(tokens)
+}
+
+/// Names of all shards below `folder`, with `/` between their parts.
+fn list(folder: &Path, prefix: &str, shards: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            list(&entry.path(), &format!("{name}/"), shards)?;
+        } else if name.ends_with(".parquet") {
+            shards.push(name);
+        }
+    }
+    Ok(())
 }
