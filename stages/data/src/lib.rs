@@ -5,13 +5,13 @@
 
 pub mod documents;
 pub mod html;
-pub mod segment;
-pub mod repair;
 pub mod language;
+pub mod repair;
 pub mod rules;
+pub mod segment;
 
-pub mod ingest;
 pub mod clean;
+pub mod ingest;
 
 pub mod pattern;
 
