@@ -4,7 +4,7 @@
 //! records/KEY      this, as JSON         journal/PIPELINE/STAGE.jsonl    one `Visit` a line, newest last
 //! ```
 
-use pipe_stage::{Artifact, Better, Blob, Digest, Metric, Store};
+use pipe_stage::{Artifact, Blob, Digest, Metric, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -107,11 +107,9 @@ impl Record {
         self.outputs.values().all(held)
     }
 
-    /// The figure that stands for the stage: the first of those that no clock made which can be better or
-    /// worse, else the first of all that no clock made.
+    /// The figure that stands for the stage: the first that no clock made.
     pub fn main_metric(&self) -> Option<&Metric> {
-        let lasting = || self.metrics.iter().filter(|metric| !metric.clock);
-        lasting().find(|metric| metric.better != Better::Neutral).or_else(|| lasting().next())
+        self.metrics.iter().find(|metric| !metric.clock)
     }
 }
 

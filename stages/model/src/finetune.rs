@@ -157,7 +157,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         return Err(Error::input("`needs.tokenizer` is not the tokenizer of the model"));
     }
     let rule = LabelRule::checked(&config.label)?;
-    let labels = config.labels(&rule, item("train"), share)?;
+    let (labels, without) = config.labels(&rule, item("train"))?;
     let scratch = share.scratch()?;
     let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder: scratch.path() };
     let tokens_max = config.tokens_max.min(base.config.architecture.context);
@@ -224,6 +224,8 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     }
     share.metric(Metric::new("accuracy_majority", majority, ""));
     share.count("labels", labels.len() as u64);
+    share.count("documents_unlabelled", without.label);
+    share.count("documents_of_rare_labels", without.common_label);
     share.count("texts_train", texts.0 as u64);
     share.count("texts_validation", texts.1 as u64);
     share.count("steps", state.progress.step);
@@ -284,9 +286,17 @@ fn hash(id: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Training documents that no class is made of.
+struct Without {
+    /// Those whose URL the pattern does not match.
+    label: u64,
+    /// Those whose label has too few documents.
+    common_label: u64,
+}
+
 impl Finetune {
     /// Labels of enough training documents, in their own order.
-    fn labels(&self, rule: &LabelRule, train: &InputItem, share: &mut Share) -> Result<Vec<String>> {
+    fn labels(&self, rule: &LabelRule, train: &InputItem) -> Result<(Vec<String>, Without)> {
         const LABELS_MAX: usize = 10_000;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut unlabelled, mut example) = (0, None);
@@ -308,8 +318,6 @@ impl Finetune {
         }
         let rare: u64 = counts.values().filter(|&&n| n < self.documents_min).sum();
         counts.retain(|_, n| *n >= self.documents_min);
-        share.count("documents_unlabelled", unlabelled);
-        share.count("documents_of_rare_labels", rare);
         if counts.len() < 2 {
             let found = counts.len();
             let seen = example.map(|url| format!("; a URL without label is `{url}`")).unwrap_or_default();
@@ -318,7 +326,7 @@ impl Finetune {
                 Error::input(message).help("see `label` and `documents_min`; two labels are the least")
             );
         }
-        Ok(counts.into_keys().collect())
+        Ok((counts.into_keys().collect(), Without { label: unlabelled, common_label: rare }))
     }
 
     fn is_held_out(&self, cluster: u64) -> bool {
