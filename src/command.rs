@@ -2,11 +2,15 @@
 //!
 //! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies: a program run by root writes
 //! through any permission) and leaves what it makes in `$PIPE_OUTPUT_<name>`. Besides these and the
-//! variables that `env` names, its environment is fixed.
+//! variables that `env` names, its environment is fixed. `$PIPE_DURABLE` is a folder for checkpoints that
+//! outlives a crash; `$PIPE_EVENTS` takes progress, figures and notes.
+
+mod channel;
 
 use crate::{run::machine::disk_free, stage_type::OwnPorts};
+use channel::Channel;
 use pipe_stage::{
-    Context, Error, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
+    Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,6 +74,7 @@ impl OwnPorts for Command {
 impl Stage for Command {
     const NAME: &'static str = "command";
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[];
 
     fn check(&self) -> Vec<Misfit> {
@@ -118,8 +123,8 @@ impl Stage for Command {
                     (_, "") => position.to_string(),
                     (_, label) => label.to_owned(),
                 };
+                items.push(input.artifact.item(&format!("{port}/{label}")));
                 ports.push(Place { port: port.clone(), label, kind: input.artifact.kind.clone() });
-                items.push(input.artifact.item(port));
             }
         }
         items.push(Item::of_sources("files", ctx.sources().iter().cloned()));
@@ -168,7 +173,7 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
     let mut process = Process::new("sh");
     process.stdin(Stdio::null()).env_clear();
-    let inherited = ["PATH", "HOME", "USER", "PIPE_EVENTS", "CUDA_VISIBLE_DEVICES"];
+    let inherited = ["PATH", "HOME", "USER", "CUDA_VISIBLE_DEVICES"];
     process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let (run, secrets) = without_secrets(params.line.run);
     process.arg("-c").arg(run).envs(secrets.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -190,7 +195,13 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     for name in params.line.outputs.keys() {
         process.env(format!("PIPE_OUTPUT_{name}"), folder(&output(name))?);
     }
-    wait(process, share, scratch.path())?;
+    let items: Vec<&InputItem> = inputs.items().iter().collect();
+    let durable = share.durable("command", params, &items)?;
+    process.env("PIPE_DURABLE", durable.workspace()?);
+    let mut channel = Channel::open(&mut process)?;
+    wait(process, &mut channel, share, scratch.path())?;
+    channel.figures().into_iter().for_each(|figure| share.metric(figure));
+    share.remove_when_recorded(durable);
     for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
         file.bytes()?; // and while it ran
     }
@@ -223,13 +234,16 @@ fn without_secrets(line: &str) -> (String, Vec<String>) {
 }
 
 /// Runs the process to its end, in our process group, so that it ends when we do.
-fn wait(mut process: Process, share: &Share, scratch: &Path) -> Result<()> {
+fn wait(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Path) -> Result<()> {
     const LOOKED_EVERY: Duration = Duration::from_millis(20);
     let failed = |error: std::io::Error| Error::io("run", Path::new("sh"), &error);
     let mut child = process.spawn().map_err(failed)?;
+    drop(process); // and with it our copy of the end that it writes to
     let mut asked = false;
     loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
+        let ended = child.try_wait().map_err(failed)?;
+        channel.look(share);
+        if let Some(status) = ended {
             return match (status.success(), asked) {
                 (true, _) => Ok(()),
                 (false, true) => Err(Error::Interrupted),

@@ -1,7 +1,14 @@
-//! The program `pipe`: its table of stage types. The only file that names the field's packages.
+//! The program `pipe`: its table of stage types, and that of commands on models. The only file that names the
+//! field's packages.
 
-use pipe::{command::Command, stage_type::StageType};
+use pipe::{cli::FolderCommand, command::Command, stage_type::StageType};
 use std::{process::ExitCode, sync::LazyLock};
+
+#[cfg(feature = "model")]
+mod generate;
+
+#[cfg(feature = "serve")]
+mod serve;
 
 static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
     Box::new([
@@ -29,6 +36,13 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
     ])
 });
 
+const COMMANDS: &[FolderCommand] = &[
+    #[cfg(feature = "model")]
+    generate::COMMAND,
+    #[cfg(feature = "serve")]
+    serve::COMMAND,
+];
+
 fn main() -> ExitCode {
-    pipe::cli::main(&STAGES)
+    pipe::cli::main_with(&STAGES, COMMANDS)
 }

@@ -24,6 +24,9 @@ pub struct Record {
     pub uses: String,
     /// Its revision.
     pub revision: u32,
+    /// Digest of the program that held the type, where the key has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Digest>,
     /// The config without its defaults: what is in the key.
     pub config: Value,
     /// Artifacts that were read, by port.

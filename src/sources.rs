@@ -115,6 +115,27 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
     Ok(seen.into_iter().map(|seen| seen.file).collect())
 }
 
+/// The folder of stamps in a cache.
+pub fn stamps(cache: &Path) -> PathBuf {
+    cache.join("stamps")
+}
+
+/// Hashes the program that this process runs.
+pub fn program(cache: &Path) -> Result<Digest, SourceError> {
+    let unknown = |source| SourceError::Read { path: PathBuf::from("the program itself"), source };
+    let request = SourceRequest {
+        source: "program".to_owned(),
+        root: std::env::current_exe().map_err(unknown)?,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        field: String::new(),
+        help: None,
+        pin: None,
+    };
+    let files = list(&request, Some(&stamps(cache)))?;
+    Ok(files.first().expect("invariant: a listing that is not refused has a file").digest)
+}
+
 fn identity(request: &SourceRequest) -> String {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

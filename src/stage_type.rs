@@ -1,7 +1,7 @@
 //! Owns: a row of the table of stage types: all that the engine knows of a type. `main.rs` makes the table.
 
 use crate::manifest::{Faults, Node, Span, read_config};
-use pipe_stage::{Direction, DynStage, Port, Stage, canonical};
+use pipe_stage::{Code, Digest, Direction, DynStage, Identity, Port, Stage, canonical};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, sync::OnceLock};
 
@@ -11,6 +11,8 @@ pub struct StageType {
     pub name: &'static str,
     /// Stands in every key.
     pub revision: u32,
+    /// What else tells its code.
+    pub code: Code,
     /// The ports, as far as they are the same for every stage of this type.
     pub ports: &'static [Port],
     /// Whether outputs come from each stage's config, and inputs may have any name.
@@ -51,6 +53,7 @@ impl StageType {
         Self {
             name: S::NAME,
             revision: S::REVISION,
+            code: S::CODE,
             ports: S::PORTS,
             has_own_ports: false,
             read: |kind, with, key, faults| {
@@ -83,6 +86,12 @@ impl StageType {
             Some(config)
         };
         row
+    }
+
+    /// Which code it is in this program.
+    pub fn identity(&self, program: Option<Digest>) -> Identity {
+        let program = program.filter(|_| self.code == Code::Program);
+        Identity { name: self.name.to_owned(), revision: self.revision, program }
     }
 
     /// The config's JSON Schema, with defaults.

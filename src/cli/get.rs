@@ -29,23 +29,14 @@ pub(super) struct Get {
 
 impl Get {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (stage, port) = match self.what.split_once('.') {
-            Some((stage, port)) => (stage, Some(port)),
-            None => (self.what.as_str(), None),
-        };
+        let (stage, port) = split(&self.what);
         let (session, target, key, record) = self.pipeline.recorded(types, stage)?;
         let port = match port {
             Some(port) => port.to_owned(),
             None => main_port(&session, target)?,
         };
-        let Some(digest) = record.outputs.get(&port) else {
-            let known: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
-            return Err(Failure::Call(
-                format!("stage `{stage}` has no output `{port}`"),
-                Some(format!("it has: {}", known.join(", "))),
-            ));
-        };
-        let artifact = read_artifact(&session.store, digest).ok_or(Error::Missing { digest: *digest })?;
+        let digest = output(&record, stage, &port)?;
+        let artifact = read_artifact(&session.store, &digest).ok_or(Error::Missing { digest })?;
         write(&session, &artifact, &self.folder)?;
         let provenance = provenance(&session, target, &port, key, &record)?;
         let path = self.folder.join("provenance.json");
@@ -58,6 +49,21 @@ impl Get {
         }
         Ok(())
     }
+}
+
+/// Splits `STAGE` or `STAGE.PORT`.
+pub(super) fn split(what: &str) -> (&str, Option<&str>) {
+    what.split_once('.').map_or((what, None), |(stage, port)| (stage, Some(port)))
+}
+
+pub(super) fn output(record: &Record, stage: &str, port: &str) -> Result<Digest, Failure> {
+    record.outputs.get(port).copied().ok_or_else(|| {
+        let known: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
+        Failure::Call(
+            format!("stage `{stage}` has no output `{port}`"),
+            Some(format!("it has: {}", known.join(", "))),
+        )
+    })
 }
 
 pub(super) fn main_port(session: &Session, stage: usize) -> Result<String, Failure> {

@@ -5,6 +5,8 @@
 
 mod cache;
 
+mod folder;
+
 mod get;
 
 mod look;
@@ -26,7 +28,8 @@ use crate::{
     stage_type::StageType,
     ui::{self, Style},
 };
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+pub use folder::{FolderCommand, arguments};
 use pipe_stage::{Digest, Store};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -149,9 +152,26 @@ impl From<pipe_stage::Error> for Failure {
 
 /// Runs the program with this table of stage types: the whole of a `main`.
 pub fn main(types: &'static [StageType]) -> ExitCode {
+    main_with(types, &[])
+}
+
+/// The same, with more commands than the engine's own.
+pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCode {
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let usage = more.iter().fold(Cli::command(), |usage, command| usage.subcommand(command.command()));
+    let parsed = usage.try_get_matches().and_then(|matches| {
+        let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
+        match more.iter().find(|command| command.name == name) {
+            Some(command) => Ok(Said::More(command, own.clone())),
+            None => Cli::from_arg_matches(&matches).map(Said::Own),
+        }
+    });
+    let cli = match parsed {
+        Ok(Said::Own(cli)) => cli,
+        Ok(Said::More(command, arguments)) => {
+            know_kinds(types);
+            return exit(command.run(&arguments, types), Style::new(false));
+        }
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -180,9 +200,19 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
             Ok(())
         }
     };
+    exit(outcome, Style::new(json))
+}
+
+/// What was said on the command line.
+enum Said<'a> {
+    Own(Cli),
+    More(&'a FolderCommand, clap::ArgMatches),
+}
+
+fn exit(outcome: Outcome, style: Style) -> ExitCode {
     ExitCode::from(match outcome {
         Ok(()) => 0,
-        Err(failure) => tell(failure, Style::new(json)),
+        Err(failure) => tell(failure, style),
     })
 }
 

@@ -1,41 +1,37 @@
 //! Owns: keys and recipes. Pure: digests in, digest out.
 
-use pipe_stage::{Digest, SourceFile, canonical::Encoder};
+use pipe_stage::{Digest, Identity, SourceFile, canonical::Encoder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What decides a stage's result, apart from its inputs.
 #[derive(Debug, Clone, Copy)]
-pub struct Identity<'a> {
+pub struct Asked<'a> {
     /// Stage type.
-    pub uses: &'a str,
-    /// Its revision.
-    pub revision: u32,
+    pub identity: &'a Identity,
     /// Config without defaults.
     pub essence: &'a Value,
-    /// Digest of the program that holds a stage type from outside; `None` for those shipped here.
-    pub program: Option<Digest>,
 }
 
 /// Digests by port, with labels; of artifacts for keys, of recipes for recipes.
 pub type InputDigests = BTreeMap<String, Vec<(String, Digest)>>;
 
 /// Hashes everything that decides a result.
-pub fn key(identity: Identity<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
-    encode(identity, inputs, sources).derive("pipe key v1")
+pub fn key(asked: Asked<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
+    encode(asked, inputs, sources).derive("pipe key v1")
 }
 
 /// Hashes what was asked for: like the key, with the inputs' recipes.
-pub fn recipe(identity: Identity<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
-    encode(identity, inputs, sources).derive("pipe recipe v1")
+pub fn recipe(asked: Asked<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
+    encode(asked, inputs, sources).derive("pipe recipe v1")
 }
 
-fn encode(identity: Identity<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Encoder {
+fn encode(asked: Asked<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Encoder {
     let mut out = Encoder::default();
-    out.text(identity.uses);
-    out.integer(identity.revision);
-    out.value(identity.essence);
-    match &identity.program {
+    out.text(&asked.identity.name);
+    out.integer(asked.identity.revision);
+    out.value(asked.essence);
+    match &asked.identity.program {
         Some(program) => out.digest(program),
         None => out.null(),
     }
@@ -62,15 +58,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn identity(essence: &Value) -> Identity<'_> {
-        Identity { uses: "clean", revision: 3, essence, program: None }
+    fn key_of(essence: &Value, program: Option<Digest>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
+        let identity = Identity { name: "clean".into(), revision: 3, program };
+        key(Asked { identity: &identity, essence }, inputs, sources)
     }
 
     #[test]
     fn the_key_is_pinned() {
         // Another digest here means that every cache out there is stale.
         let inputs = InputDigests::from([("documents".into(), vec![(String::new(), Digest::of(b"x"))])]);
-        let key = key(identity(&json!({ "profile": "docs" })), &inputs, &[]);
+        let key = key_of(&json!({ "profile": "docs" }), None, &inputs, &[]);
         assert_eq!(key.to_string(), PINNED);
     }
 
@@ -85,7 +82,14 @@ mod tests {
             size: 1,
             path: path.into(),
         };
-        let of = |path| key(identity(&json!({})), &InputDigests::new(), &[file(path)]);
+        let of = |path| key_of(&json!({}), None, &InputDigests::new(), &[file(path)]);
         assert_eq!(of("/here/a.html"), of("/there/a.html"));
+    }
+
+    #[test]
+    fn another_program_is_another_key() {
+        let of = |program| key_of(&json!({}), program, &InputDigests::new(), &[]);
+        let (one, other) = (Some(Digest::of(b"one")), Some(Digest::of(b"other")));
+        assert!(of(one) != of(other) && of(one) != of(None));
     }
 }

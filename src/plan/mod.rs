@@ -18,9 +18,9 @@ use crate::{
     stage_type::StageType,
 };
 pub use estimate::Estimate;
-use key::{Identity, InputDigests};
+use key::{Asked, InputDigests};
 use pipe_stage::{
-    Context, Digest, Error, Event, Halt, InputArtifact, Misfit, Mode, Pin, Places, Setup, SourceFile, Stop,
+    Context, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup, SourceFile, Stop,
     Store,
 };
 use std::{
@@ -47,6 +47,8 @@ pub struct Session {
     pub lock: Lock,
     listings: Vec<Option<Arc<Vec<SourceFile>>>>,
     pins: BTreeSet<Pin>,
+    /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
+    program: Option<Digest>,
 }
 
 /// All that decides a stage's result, known.
@@ -110,8 +112,18 @@ impl Session {
         let lock = Lock::read(&project.lock()).unwrap_or_default();
         let listings = vec![None; manifest.stages.len()];
         let pins = BTreeSet::new();
-        let mut session = Self { manifest, graph, types, project, store, journal, lock, listings, pins };
+        let program = None;
+        let mut session =
+            Self { manifest, graph, types, project, store, journal, lock, listings, pins, program };
         let mut faults = Faults::default();
+        if let Some(&stage) =
+            stages.iter().find(|&&stage| session.kind(stage).code == pipe_stage::Code::Program)
+        {
+            match sources::program(&session.project.cache) {
+                Ok(program) => session.program = Some(program),
+                Err(error) => faults.push(session.manifest.misfit(stage, &Misfit::new("", told(&error)))),
+            }
+        }
         for &stage in stages {
             session.relist_with(stage, variable, &mut faults);
         }
@@ -134,7 +146,7 @@ impl Session {
                 return;
             }
         };
-        let stamps = self.project.cache.join("stamps");
+        let stamps = sources::stamps(&self.project.cache);
         let mut files = Vec::new();
         for request in requests {
             match sources::list(&request, Some(&stamps)) {
@@ -183,10 +195,13 @@ impl Session {
         &self.types[self.manifest.stages[stage].uses]
     }
 
-    fn identity(&self, stage: usize) -> Identity<'_> {
-        let kind = self.kind(stage);
-        let essence = &self.manifest.stages[stage].config.essence;
-        Identity { uses: kind.name, revision: kind.revision, essence, program: None }
+    /// Which code a stage runs.
+    pub fn identity(&self, stage: usize) -> Identity {
+        self.kind(stage).identity(self.program)
+    }
+
+    fn essence(&self, stage: usize) -> &serde_json::Value {
+        &self.manifest.stages[stage].config.essence
     }
 
     fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
@@ -208,7 +223,9 @@ impl Session {
             inputs.insert(port.clone(), needs.iter().map(artifact).collect::<Option<_>>()?);
         }
         let sources = self.listing(stage);
-        Some(Resolved { key: key::key(self.identity(stage), &inputs, &sources), inputs, sources })
+        let identity = self.identity(stage);
+        let asked = Asked { identity: &identity, essence: self.essence(stage) };
+        Some(Resolved { key: key::key(asked, &inputs, &sources), inputs, sources })
     }
 
     /// Makes the recipes of stages, which come in running order.
@@ -223,7 +240,9 @@ impl Session {
                 };
                 inputs.insert(port.clone(), needs.iter().map(asked).collect());
             }
-            recipes.insert(stage, key::recipe(self.identity(stage), &inputs, &self.listing(stage)));
+            let identity = self.identity(stage);
+            let asked = Asked { identity: &identity, essence: self.essence(stage) };
+            recipes.insert(stage, key::recipe(asked, &inputs, &self.listing(stage)));
         }
         recipes
     }
@@ -326,11 +345,9 @@ impl Session {
             };
             inputs.insert(port.clone(), artifacts.iter().map(open).collect::<Option<Vec<_>>>()?);
         }
-        let kind = self.kind(stage);
         let setup = Setup {
             store: self.store.clone(),
-            name: kind.name.to_owned(),
-            revision: kind.revision,
+            identity: self.identity(stage),
             mode: Mode::Count,
             inputs,
             sources: resolved.sources.to_vec(),

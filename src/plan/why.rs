@@ -39,6 +39,8 @@ pub enum Reason {
         /// What it is.
         after: u32,
     },
+    /// The program that holds the stage type is another build.
+    Program,
     /// An input changed.
     Input {
         /// At which port.
@@ -76,6 +78,7 @@ impl fmt::Display for Reason {
             Self::Config { field, before, after } => write!(f, "with.{field} {before} -> {after}"),
             Self::Type { before, after } => write!(f, "uses {before} -> {after}"),
             Self::Revision { before, after } => write!(f, "revision of the stage type {before} -> {after}"),
+            Self::Program => f.write_str("the program with this stage type is another build"),
             Self::Input { port, from, changed, of } => {
                 write!(f, "input `{port}` ({}) changed", from.join(", "))?;
                 match changed {
@@ -107,6 +110,9 @@ pub(super) fn reasons(session: &Session, stage: usize, resolved: &Resolved, befo
     let mut reasons = Vec::new();
     if before.revision != kind.revision {
         reasons.push(Reason::Revision { before: before.revision, after: kind.revision });
+    }
+    if before.program != session.identity(stage).program {
+        reasons.push(Reason::Program);
     }
     let after = &session.manifest.stages[stage].config.essence;
     let defaults = kind.default_json();

@@ -108,6 +108,7 @@ pub(super) fn record(
         version: 1,
         uses: kind.name.to_owned(),
         revision: kind.revision,
+        program: session.identity(stage).program,
         config: session.manifest.stages[stage].config.essence.clone(),
         inputs: resolved
             .inputs

@@ -299,6 +299,7 @@ impl Scheduler<'_> {
         let spec = Spec {
             version: 1,
             uses: self.session.kind(stage).name.to_owned(),
+            program: self.session.identity(stage).program,
             config: self.session.manifest.stages[stage].config.json.clone(),
             mode: Mode::Here,
             inputs: inputs.map(|(port, all)| (port.clone(), all.iter().map(input).collect())).collect(),

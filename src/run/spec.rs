@@ -16,6 +16,9 @@ pub struct Spec {
     pub version: u32,
     /// Stage type.
     pub uses: String,
+    /// Digest of the program that holds the type, where the key has it.
+    #[serde(default)]
+    pub program: Option<Digest>,
     /// All of its config, run-time fields too; secrets are placeholders.
     pub config: Value,
     /// What to do.

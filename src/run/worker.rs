@@ -3,7 +3,7 @@
 //! It is on a leash: when stdin ends, its engine is gone, and it takes its process group with it.
 
 use super::spec::{Leash, Spec};
-use crate::stage_type::StageType;
+use crate::{sources, stage_type::StageType};
 use pipe_stage::{Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store};
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 use std::{
@@ -50,6 +50,13 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
 fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<Outcome, Error> {
     let kind = types.iter().find(|kind| kind.name == spec.uses);
     let kind = kind.ok_or_else(|| Error::input(format!("this program has no stage type `{}`", spec.uses)))?;
+    if spec.program.is_some() {
+        // Another build in its place since the plan was made is other code under the same key.
+        let now = sources::program(&spec.cache).map_err(|error| Error::input(error.to_string()))?;
+        if spec.program != Some(now) {
+            return Err(Error::SourceChanged { name: "the program itself".to_owned() });
+        }
+    }
     let stage = kind.configure(&spec.config).map_err(Error::input)?;
     let store = Store::open(&spec.cache)?;
     let mut inputs = BTreeMap::new();
@@ -63,8 +70,7 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
     }
     let setup = Setup {
         store,
-        name: kind.name.to_owned(),
-        revision: kind.revision,
+        identity: kind.identity(spec.program),
         mode: spec.mode,
         inputs,
         sources: spec.sources.clone(),

@@ -1,7 +1,15 @@
 //! What runs again, and what does not.
 
 use crate::project::{Project, STAGES};
-use std::{collections::BTreeMap, fs, fs::File, thread, time::Duration, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 /// Stamps of sources are trusted only once they are this old.
 const RACY: Duration = Duration::from_millis(2100);
@@ -217,4 +225,33 @@ fn links_lead_to_what_was_made_and_change_with_it() {
     if written.is_ok() {
         project.pipe(&["cache", "verify"]).expect(1);
     }
+}
+
+#[test]
+fn another_build_of_a_program_runs_its_stages_again() {
+    let project = Project::new(
+        "pipeline: own\nstages:\n  words: { uses: frequent-words, with: { folder: text, files: ['*.md'] } }\n  \
+         plain: { uses: command, with: { run: 'echo x > $PIPE_OUTPUT_text/a', outputs: { text: files } } }\n",
+    );
+    project.write("text/a.md", "one two two\n");
+    let built = Path::new(env!("CARGO_BIN_EXE_pipe")).with_file_name("examples/own_stage");
+    let program = project.path("program");
+    fs::copy(&built, &program).unwrap();
+    let call = |words: &[&str]| {
+        let output = Command::new(&program).args(words).current_dir(project.root()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    call(&["run", "pipeline.yaml"]);
+    assert!(call(&["plan", "pipeline.yaml"]).contains("nothing to do"));
+
+    // What follows the last section of a program changes nothing but its digest.
+    let other = [fs::read(&built).unwrap(), b"another build".to_vec()].concat();
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, other).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let plan = call(&["plan", "pipeline.yaml"]);
+    assert!(plan.contains("another build") && plan.contains("1 to run, 1 cached"), "{plan}");
+    call(&["run", "pipeline.yaml"]);
+    assert!(call(&["plan", "pipeline.yaml"]).contains("nothing to do"));
 }

@@ -18,5 +18,10 @@ mod damaged;
 
 mod hostile;
 
+mod commands;
+
 #[cfg(all(feature = "data", feature = "model"))]
 mod tiny;
+
+#[cfg(feature = "serve")]
+mod serving;

@@ -20,13 +20,13 @@ const KILLS: u64 = 4;
 const DATA: [&str; 6] = ["pages", "text", "unique", "sets", "vocabulary", "tokens"];
 
 /// The pipeline with the files that it needs, over a copy of the documentation if pages are to be changed.
-struct Tiny {
-    project: Project,
+pub(crate) struct Tiny {
+    pub(crate) project: Project,
     docs: PathBuf,
 }
 
 impl Tiny {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
         let read = |name: &str| fs::read_to_string(pipelines.join(name)).unwrap();
         let project = Project::new(&read("tiny.yaml"));
@@ -49,20 +49,20 @@ impl Tiny {
         tiny
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = self.project.command(words);
         command.env("RUST_DOCS", &self.docs);
         command
     }
 
-    fn pipe(&self, words: &[&str]) -> Output {
+    pub(crate) fn pipe(&self, words: &[&str]) -> Output {
         let output = self.command(words).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output
     }
 
     /// Runs it with events; returns the lines.
-    fn run(&self, more: &[&str]) -> Vec<Value> {
+    pub(crate) fn run(&self, more: &[&str]) -> Vec<Value> {
         let output = self.pipe(&[&["run", "pipeline.yaml", "--json"], more].concat());
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -10,7 +10,7 @@ use crate::{
     manifest::{Colour, Manifest, Report, World, load},
     stage_type::{OwnPorts, StageType},
 };
-use pipe_stage::{Context, In, Kind, Misfit, Out, Port, Result, Stage};
+use pipe_stage::{Code, Context, In, Kind, Misfit, Out, Port, Result, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io, path::Path};
@@ -125,6 +125,7 @@ macro_rules! stage {
         impl Stage for $type {
             const NAME: &'static str = $name;
             const REVISION: u32 = 1;
+            const CODE: Code = Code::Revision;
             const PORTS: &'static [Port] = &[$($port.port()),*];
 
             fn check(&self) -> Vec<Misfit> {

@@ -6,7 +6,7 @@
 //! costs one read a step.
 
 use crate::{
-    Artifact, Entry, Error, Event, Events, Halt, Inputs, Item, Metric, Out, Result, Share, ShareRecord,
+    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share, ShareRecord,
     SourceFile, Step,
     canonical::{Encoder, essence},
     port::In,
@@ -82,9 +82,7 @@ pub struct Setup {
     /// The cache.
     pub store: Store,
     /// Stage type.
-    pub name: String,
-    /// Its revision.
-    pub revision: u32,
+    pub identity: Identity,
     /// What to do.
     pub mode: Mode,
     /// Artifacts by input port.
@@ -134,16 +132,16 @@ pub(crate) struct Running {
     pub(crate) events: Events,
     pub(crate) stop: Stop,
     pub(crate) threads: usize,
-    name: String,
-    revision: u32,
+    identity: Identity,
     done: AtomicU64,
     said: Mutex<Option<Instant>>,
 }
 
 impl Running {
     pub(crate) fn encode_stage(&self, out: &mut Encoder) {
-        out.text(&self.name);
-        out.integer(self.revision);
+        out.text(&self.identity.name);
+        out.integer(self.identity.revision);
+        self.identity.program.iter().for_each(|program| out.digest(program));
     }
 
     pub(crate) fn advance(&self, unit: &'static str, more: u64) {
@@ -152,7 +150,7 @@ impl Running {
     }
 
     /// Tells how far work is, a few times a second.
-    pub(crate) fn progress(&self, unit: &'static str, done: u64, total: Option<u64>) {
+    pub(crate) fn progress(&self, unit: &str, done: u64, total: Option<u64>) {
         const SAID_EVERY: Duration = Duration::from_millis(200);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.is_none_or(|last| last.elapsed() >= SAID_EVERY) || total == Some(done) {
@@ -193,9 +191,9 @@ struct StepRecord {
 impl Context {
     /// Makes a context; it uses no thread and no file until a step has something to do.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, name, revision, mode, inputs, sources, threads, events, stop } = setup;
+        let Setup { store, identity, mode, inputs, sources, threads, events, stop } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
-        let running = Running { store, events, stop, threads: threads.max(1), name, revision, done, said };
+        let running = Running { store, events, stop, threads: threads.max(1), identity, done, said };
         let outcome = Mutex::new(Gathered::default());
         Self { running, mode, inputs, sources, pool: None, outcome }
     }
@@ -406,10 +404,13 @@ impl Context {
         let inputs = Inputs::new(&self.running.store, items);
         let mut share = Share::new(&self.running, items);
         work(params, &inputs, &mut share)?;
-        let (record, objects) = share.finish();
+        let (record, objects, outlived) = share.finish();
         let body = serde_json::to_vec(&record).expect("invariant: a record is plain data");
         let commit = Commit { objects, records: vec![(*key, body)], ..Commit::default() };
         let published = self.running.store.commit(commit)?;
+        for durable in outlived {
+            durable.remove()?;
+        }
         match published.into_iter().next() {
             // First record wins: go on with what is there.
             Some(Published::Lost(body)) => {

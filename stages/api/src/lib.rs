@@ -43,5 +43,5 @@ pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
 pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Track};
 pub use source::{Pin, Places, SourceFile, SourceRequest};
-pub use stage::{DynStage, Misfit, Stage};
+pub use stage::{Code, DynStage, Identity, Misfit, Stage};
 pub use step::{Made, Name, ShareRecord, Step};

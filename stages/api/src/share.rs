@@ -202,16 +202,19 @@ pub struct Share<'a> {
     staged: Vec<Staged>,
     value: serde_json::Value,
     metrics: Vec<Metric>,
+    outlived: Vec<Durable>,
     began: Instant,
 }
 
 impl<'a> Share<'a> {
     pub(crate) fn new(running: &'a Running, inputs: &'a [crate::Item]) -> Self {
-        let (made, staged, metrics) = (Vec::new(), Vec::new(), Vec::new());
-        Self { running, inputs, made, staged, value: serde_json::Value::Null, metrics, began: Instant::now() }
+        let (made, staged, metrics, outlived) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let value = serde_json::Value::Null;
+        Self { running, inputs, made, staged, value, metrics, outlived, began: Instant::now() }
     }
 
-    pub(crate) fn finish(self) -> (ShareRecord, Vec<Staged>) {
+    /// Gives the record, the objects to commit with it, and what may go once that is done.
+    pub(crate) fn finish(self) -> (ShareRecord, Vec<Staged>, Vec<Durable>) {
         let record = ShareRecord {
             version: 1,
             made: self.made,
@@ -220,7 +223,7 @@ impl<'a> Share<'a> {
             seconds: self.began.elapsed().as_secs_f64(),
             instruction_set: instruction_set().to_owned(),
         };
-        (record, self.staged)
+        (record, self.staged, self.outlived)
     }
 
     /// Opens a file called like the share's (first) item.
@@ -353,9 +356,9 @@ impl<'a> Share<'a> {
         self.running.advance(unit, more);
     }
 
-    /// Tells how far a loop of known length is.
-    pub fn progress(&self, unit: &'static str, done: u64, total: u64) {
-        self.running.progress(unit, done, Some(total));
+    /// Tells how far a loop is, and how long where that is known.
+    pub fn progress(&self, unit: &str, done: u64, total: impl Into<Option<u64>>) {
+        self.running.progress(unit, done, total.into());
     }
 
     /// Counts items as they pass, and ends with [`Error::Interrupted`] when the share has to stop at once.
@@ -402,6 +405,11 @@ impl<'a> Share<'a> {
             out.digest(&item.expect("invariant: an item of this share").digest());
         }
         self.running.durable(&out.derive("pipe durable v1"))
+    }
+
+    /// Removes a durable folder as soon as this share's record makes it worthless.
+    pub fn remove_when_recorded(&mut self, durable: Durable) {
+        self.outlived.push(durable);
     }
 }
 

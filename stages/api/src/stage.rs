@@ -1,6 +1,7 @@
 //! Owns: what the author of a stage writes.
 
 use crate::{Context, Places, Port, Result, SourceRequest};
+use pipe_cache::Digest;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -14,6 +15,8 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
     const NAME: &'static str;
     /// Raised whenever results may change; keys hold it.
     const REVISION: u32;
+    /// What keys take for the code of this type, beside name and revision.
+    const CODE: Code = Code::Program;
     /// Inputs and outputs, in the order in which they are shown.
     const PORTS: &'static [Port];
 
@@ -30,6 +33,27 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
 
     /// The recipe: steps in order, then the outputs. Deterministic, silent, and quick between steps.
     fn run(&self, ctx: &Context) -> Result<()>;
+}
+
+/// What tells a stage type's code from an earlier state of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Its revision alone, which golden digests in the tests of its package hold to what it says: output
+    /// bytes that change under one revision fail them.
+    Revision,
+    /// The digest of the program that holds it too: another build is other code.
+    Program,
+}
+
+/// Which code a key is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Stage type.
+    pub name: String,
+    /// Its revision.
+    pub revision: u32,
+    /// Digest of the program, for types of [`Code::Program`].
+    pub program: Option<Digest>,
 }
 
 /// A fault in the value at a field path, such as `optimizer.lr` or `sources[0].glob`.

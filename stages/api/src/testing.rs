@@ -1,7 +1,7 @@
 //! Owns: running a stage by itself, in a store of its own: for tests of stages, here and elsewhere.
 
 use crate::{
-    Artifact, Content, Context, DynStage, Entry, Event, InputArtifact, LocalEntry, Mode, Outcome, Result,
+    Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome, Result,
     Setup, SourceFile, Stage, Stop,
 };
 use pipe_cache::{Commit, Digest, Store};
@@ -64,8 +64,7 @@ impl Bench {
         let events = self.events.clone();
         let setup = Setup {
             store: self.store.clone(),
-            name: S::NAME.to_owned(),
-            revision: S::REVISION,
+            identity: Identity { name: S::NAME.to_owned(), revision: S::REVISION, program: None },
             mode,
             inputs: by_port,
             sources,

@@ -9,7 +9,7 @@ use crate::html::{Limits, extract};
 use crate::language::{Detected, detect, is_known};
 use crate::repair::repair;
 use crate::rules::{Profile, Rule, Rules};
-use pipe_stage::{Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use pipe_stage::{Code, Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +60,7 @@ const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "What was dropped, with rul
 impl Stage for Clean {
     const NAME: &'static str = "clean";
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
 
     fn check(&self) -> Vec<Misfit> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Context, Error, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile, Stage,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, FILES,
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader,
 };
 use crate::minhash::{
     Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles,
@@ -63,6 +63,7 @@ impl Stage for Dedup {
     const NAME: &'static str = "dedup";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
 
     fn check(&self) -> Vec<Misfit> {
@@ -259,7 +260,7 @@ fn join_near_copies(
             });
             failed.map_or(Ok(()), Err)?;
         }
-        share.progress("bands", u64::from(band) + 1, clustering.bands.into());
+        share.progress("bands", u64::from(band) + 1, u64::from(clustering.bands));
     }
     Ok(())
 }

@@ -29,7 +29,7 @@ mod reader;
 mod writer;
 
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
-pub use kind::{DOCUMENTS, FILES};
+pub use kind::DOCUMENTS;
 pub use reader::{DocumentReader, Row, rows_in};
 pub(crate) use reader::{check_layout, guarded};
 pub use writer::DocumentWriter;

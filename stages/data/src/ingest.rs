@@ -6,11 +6,11 @@
 mod borders;
 mod rust_docs;
 
-use crate::documents::{DOCUMENTS, Document, DocumentWriter, FILES};
+use crate::documents::{DOCUMENTS, Document, DocumentWriter};
 use crate::html::{Limits, Refusal, inspect};
 use borders::{Caps, shards};
 use pipe_stage::{
-    Context, Error, Inputs, Item, LocalEntry, Metric, Misfit, Out, Pin, Places, Port, Result, Share,
+    Code, Context, Error, FILES, Inputs, Item, LocalEntry, Metric, Misfit, Out, Pin, Places, Port, Result, Share,
     SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
@@ -80,6 +80,7 @@ const REJECTED: Out =
 impl Stage for Ingest {
     const NAME: &'static str = "ingest";
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 
     fn check(&self) -> Vec<Misfit> {

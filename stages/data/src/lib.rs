@@ -35,7 +35,7 @@ mod testing;
 
 pub use clean::Clean;
 pub use dedup::Dedup;
-pub use documents::{DOCUMENTS, FILES};
+pub use documents::DOCUMENTS;
 pub use encode::Tokenizer;
 pub use ingest::Ingest;
 pub use split::Split;

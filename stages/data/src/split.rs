@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use pipe_stage::{Context, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, FILES, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dedup::{open_signatures, read_lines, text_digest, unreadable, write_buffered, write_lines};
-use crate::documents::{Column, DOCUMENTS, DocumentReader, FILES, Row};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, Row};
 use crate::minhash::shingles;
 use crate::segment::Segmenter;
 use crate::signatures::{self, Signature, Signatures};
@@ -56,6 +56,7 @@ impl Stage for Split {
     const NAME: &'static str = "split";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] =
         &[INPUT.port(), TRAIN.port(), VALIDATION.port(), TEST.port(), LEAKED.port()];
 

@@ -1,6 +1,6 @@
 //! Owns: how documents become shards of token ids. Knows nothing of threads, caches or the manifest.
 
-use pipe_stage::{Artifact, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage};
+use pipe_stage::{Artifact, Code, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,7 @@ impl Stage for Tokenize {
     const NAME: &'static str = "tokenize";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[
         TRAIN_IN.port(),
         VALIDATION_IN.port(),

@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use pipe_stage::{
-    Context, Error, In, Inputs, Item, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
+    Code, Context, Error, In, Inputs, Item, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,7 @@ impl Stage for TokenizerStage {
     const NAME: &'static str = "tokenizer";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port()];
 
     fn check(&self) -> Vec<Misfit> {
@@ -189,7 +190,7 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
     let mut stopped = Ok(());
     let vocabulary = train(counts.sorted(), training, |tokens| {
         if tokens % 64 == 0 {
-            share.progress("tokens", tokens as u64, wanted.vocabulary_size.into());
+            share.progress("tokens", tokens as u64, u64::from(wanted.vocabulary_size));
             stopped = share.check_stop();
         }
         stopped.is_ok()

@@ -12,8 +12,8 @@ use crate::scores::{Confusion, Surprise, majority};
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
-use pipe_data::{DOCUMENTS, FILES, Tokenizer};
-use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_data::{DOCUMENTS, Tokenizer};
+use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,7 @@ impl Stage for Eval {
     const NAME: &'static str = "eval";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] =
         &[MODELS.port(), HELD_OUT.port(), TRAIN.port(), SCORES.port(), TEXT.port(), SAMPLES.port()];
 
@@ -295,7 +296,7 @@ impl Eval {
                 seed: random::seed(self.seed, random::Purpose::Sampling, number as u64),
                 ..generate::Options::default()
             };
-            let ids = continuation(lm, &tokenizer.encode(prompt), eos, context, &options)?;
+            let ids = continuation(lm, &tokenizer.encode(prompt), eos, context, &options, || true)?;
             Ok(Written { model: name.to_owned(), prompt: prompt.clone(), text: tokenizer.decode(&ids) })
         };
         self.prompts.iter().enumerate().map(write).collect()

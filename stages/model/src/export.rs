@@ -5,7 +5,7 @@ use crate::huggingface::{Config, ModelFiles, Purpose};
 use crate::{METRICS, MODEL};
 use pipe_data::DOCUMENTS;
 use pipe_data::documents::{Column, DocumentReader};
-use pipe_stage::{Context, Error, In, InputItem, Inputs, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, Error, In, InputItem, Inputs, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,6 +40,7 @@ impl Stage for Export {
     const NAME: &'static str = "export";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[MODEL_IN.port(), SCORES.port(), DATA.port(), MODEL_OUT.port()];
 
     fn check(&self) -> Vec<Misfit> {

@@ -14,7 +14,7 @@ use crate::transformer::Architecture;
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
-use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -97,6 +97,7 @@ impl Stage for Finetune {
     const NAME: &'static str = "finetune";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[
         MODEL_IN.port(),
         TRAIN.port(),

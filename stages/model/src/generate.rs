@@ -65,10 +65,16 @@ impl Generator {
     }
 
     /// Continues `prompt`; gives the new text alone. A prompt longer than the context is cut at its front.
-    pub fn generate(&self, prompt: &str, options: &Options) -> Result<String> {
+    /// Ends early with what there is when `is_wanted`, asked before each token, says no.
+    pub fn generate(
+        &self,
+        prompt: &str,
+        options: &Options,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<String> {
         options.check()?;
         let ids = self.tokenizer.encode(prompt);
-        let new = continuation(&self.model, &ids, self.eos, self.context, options)?;
+        let new = continuation(&self.model, &ids, self.eos, self.context, options, is_wanted)?;
         Ok(self.tokenizer.decode(&new))
     }
 }
@@ -80,6 +86,7 @@ pub(crate) fn continuation(
     eos: Option<u32>,
     context: usize,
     options: &Options,
+    is_wanted: impl Fn() -> bool,
 ) -> Result<Vec<u32>> {
     let start = eos.as_slice();
     let prompt = if prompt.is_empty() { start } else { prompt };
@@ -91,7 +98,7 @@ pub(crate) fn continuation(
     let kept = &prompt[prompt.len().saturating_sub(context.saturating_sub(room).max(1))..];
     let (mut cache, mut new) = (model.cache(), Vec::new());
     let mut logits = model.next(kept, &mut cache);
-    while new.len() < options.tokens_max {
+    while new.len() < options.tokens_max && is_wanted() {
         let position = new.len() as u64;
         let mut random = Random::new(seed(options.seed, Purpose::Sampling, position));
         let id = draw(&logits, options, random.uniform())

@@ -12,13 +12,13 @@ use std::path::Path;
 /// Writes texts with a model; given the step, so that each step's texts have their own seed.
 pub(crate) type Sampler<'a> = Box<dyn Fn(&CausalLm, u64) -> Result<Vec<Sample>> + 'a>;
 
-/// Training on windows of one stream, validating on the head of another.
+/// Training on windows of one stream, validating on another.
 pub(crate) struct LanguageModelling<'a> {
     pub(crate) architecture: Architecture,
     pub(crate) train: TokenFile,
     pub(crate) windows: Windows,
     pub(crate) validation: TokenFile,
-    /// Batches of a validation, at most; those from the stream's head.
+    /// Batches of a validation, at most; they lie evenly over the stream.
     pub(crate) validation_batches: u64,
     pub(crate) sampler: Option<Sampler<'a>>,
 }
@@ -37,7 +37,8 @@ impl Task for LanguageModelling<'_> {
         let batches = whole.clamp(1, self.validation_batches.max(1));
         let mut total = 0.0;
         for batch in 0..batches {
-            let batch = windows.batch(&self.validation, batch).map_err(|error| unreadable(&error))?;
+            // Not the head alone: a few long documents are no sample of all.
+            let batch = windows.batch(&self.validation, batch * whole.max(1) / batches).map_err(|error| unreadable(&error))?;
             let loss = model.loss(&Ids::new(batch.ids, windows.rows), &batch.targets, Noise::NONE);
             total += loss.into_data().iter::<f64>().sum::<f64>();
         }

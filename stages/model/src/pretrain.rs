@@ -13,8 +13,8 @@ use crate::train::{Recipe, Sample, State};
 use crate::transformer::{Architecture, CausalLm};
 use crate::{METRICS, MODEL};
 use pipe_data::tokens::TokensReader;
-use pipe_data::{FILES, TOKENIZER, TOKENS, Tokenizer};
-use pipe_stage::{Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
+use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -112,6 +112,7 @@ impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
     /// History: 1, the first.
     const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[
         TRAIN.port(),
         VALIDATION.port(),
@@ -364,7 +365,8 @@ impl Pretrain {
                     seed: random::seed(self.seed, random::Purpose::Sampling, step),
                     ..generate::Options::default()
                 };
-                let ids = continuation(model, &tokenizer.encode(prompt), tokenizer.eos(), context, &options)?;
+                let start = tokenizer.encode(prompt);
+                let ids = continuation(model, &start, tokenizer.eos(), context, &options, || true)?;
                 Ok(Sample { step, prompt: prompt.clone(), text: tokenizer.decode(&ids) })
             };
             self.samples.prompts.iter().map(sample).collect()

@@ -158,7 +158,7 @@ impl Adam {
 pub struct Validation {
     /// Steps from one validation to the next, one after the last step besides; 0 for none at all.
     pub every_steps: u64,
-    /// Batches of a validation, at most, from the head of the held-out set.
+    /// Batches of a validation, at most; they lie evenly over the held-out set.
     pub batches: u64,
     /// Validations without a new least loss after which training ends and gives the best weights; 0 never
     /// ends early and gives the last.

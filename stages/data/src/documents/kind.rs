@@ -14,9 +14,6 @@ pub static DOCUMENTS: Kind = Kind {
     look,
 };
 
-/// Anything else: reports, figures, lists.
-pub static FILES: Kind = Kind::files("files", "Ordinary files.");
-
 impl DocumentReader {
     /// Opens an entry with its selection and added columns.
     ///

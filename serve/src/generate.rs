@@ -1,0 +1,135 @@
+//! Owns: what is answered: `POST /generate` and `GET /health`.
+
+use crate::Limits;
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request, State, rejection::JsonRejection},
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use pipe_model::{Generator, Options};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::sync::Semaphore;
+
+/// What a client asks for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompt {
+    /// The text to continue.
+    text: String,
+    #[serde(default = "tokens")]
+    max_tokens: usize,
+    #[serde(default = "temperature")]
+    temperature: f64,
+    #[serde(default)]
+    top_k: usize,
+    #[serde(default = "top_p")]
+    top_p: f64,
+    #[serde(default)]
+    seed: u64,
+}
+
+fn tokens() -> usize {
+    50
+}
+
+fn temperature() -> f64 {
+    Options::default().temperature
+}
+
+fn top_p() -> f64 {
+    Options::default().top_p
+}
+
+/// What it gets.
+#[derive(Debug, Serialize)]
+struct Generated {
+    /// The new text alone, without the prompt.
+    generated: String,
+}
+
+/// Why it gets nothing.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+/// The model, and who may use it.
+struct Desk {
+    generator: Generator,
+    /// Threads that generate.
+    workers: Semaphore,
+    /// These, and those who wait for them.
+    places: Semaphore,
+}
+
+pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
+    let workers = limits.workers.max(1);
+    let desk = Desk {
+        generator,
+        workers: Semaphore::new(workers),
+        places: Semaphore::new(workers + limits.waiting),
+    };
+    let time = limits.request;
+    let in_time = move |request: Request, next: Next| async move {
+        let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, format!("not done within {time:?}"));
+        tokio::time::timeout(time, next.run(request)).await.map_err(late)
+    };
+    let nowhere = || async { Refusal(StatusCode::NOT_FOUND, "there is POST /generate and GET /health".into()) };
+    Router::new()
+        .route("/generate", post(generate))
+        .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(from_fn(in_time))
+        .with_state(Arc::new(desk))
+}
+
+async fn generate(
+    State(desk): State<Arc<Desk>>,
+    prompt: Result<Json<Prompt>, JsonRejection>,
+) -> Result<Json<Generated>, Refusal> {
+    let Json(prompt) = prompt.map_err(|bad| Refusal(bad.status(), bad.body_text()))?;
+    let options = Options {
+        tokens_max: prompt.max_tokens,
+        temperature: prompt.temperature,
+        top_k: prompt.top_k,
+        top_p: prompt.top_p,
+        seed: prompt.seed,
+    };
+    let bad = |error: pipe_stage::Error| Refusal(StatusCode::BAD_REQUEST, error.to_string());
+    options.check().map_err(bad)?;
+    let full = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again".into());
+    let place = desk.places.try_acquire().map_err(full)?;
+    let turn = desk.workers.acquire().await.expect("invariant: never closed");
+    // Dropped with this future: by an answer, by the time limit, or by a client that has gone.
+    let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+    let (theirs, work) = (Arc::clone(&wanted.0), Arc::clone(&desk));
+    let made = tokio::task::spawn_blocking(move || {
+        work.generator.generate(&prompt.text, &options, || theirs.load(Ordering::Relaxed))
+    });
+    let made = made.await;
+    drop((turn, place));
+    match made {
+        Ok(made) => made.map(|generated| Json(Generated { generated })).map_err(bad),
+        Err(_) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, "the model panicked; see the log".into())),
+    }
+}
+
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,103 @@
+//! Commands on an artifact, which the packages of the field add: `pipe serve`, `pipe generate`.
+//!
+//! The engine finds the artifact, in the cache or in a folder, and knows nothing of what is done with it.
+
+use super::{Failure, Outcome, Pipeline, get};
+use crate::{
+    command::{kind, lay_out},
+    record::read_artifact,
+    stage_type::StageType,
+};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use pipe_stage::{Digest, Error, LocalEntry};
+use std::path::{Path, PathBuf};
+
+/// A row of the table of commands on artifacts. `main.rs` makes the table.
+pub struct FolderCommand {
+    /// What is typed.
+    pub name: &'static str,
+    /// The kind of artifact it takes.
+    pub kind: &'static str,
+    /// Adds help and arguments of its own.
+    pub arguments: fn(Command) -> Command,
+    /// Does it, on a folder of ordinary files.
+    pub run: fn(&Path, &ArgMatches) -> pipe_stage::Result<()>,
+}
+
+impl FolderCommand {
+    pub(super) fn command(&self) -> Command {
+        let from = Arg::new("from")
+            .value_name("MANIFEST|FOLDER")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+            .help(format!("A manifest, whose stage STAGE made the {0}; or a folder that holds a {0}", self.kind));
+        let stage = Arg::new("stage")
+            .value_name("STAGE[.PORT]")
+            .help(format!("The stage that made the {}", self.kind));
+        (self.arguments)(Command::new(self.name)).arg(from.index(1)).arg(stage.index(2))
+    }
+
+    pub(super) fn run(&self, matches: &ArgMatches, types: &'static [StageType]) -> Outcome {
+        let from: &PathBuf = matches.get_one("from").expect("invariant: a required argument");
+        let stage: Option<&String> = matches.get_one("stage");
+        if from.is_dir() {
+            if let Some(stage) = stage {
+                let help = format!("name a manifest before it: pipe {} pipelines/NAME.yaml {stage}", self.name);
+                let message = format!("`{}` is a folder, which has no stage `{stage}`", from.display());
+                return Err(Failure::Call(message, Some(help)));
+            }
+            return Ok((self.run)(from, matches)?);
+        }
+        let pipeline = Pipeline { manifest: from.clone(), sets: Vec::new(), cache: cache(), json: false };
+        let Some(stage) = stage else { return Err(self.no_stage(&pipeline, types)) };
+        let (name, port) = get::split(stage);
+        let (session, target, _, record) = pipeline.recorded(types, name)?;
+        let port = port.map_or_else(|| get::main_port(&session, target), |port| Ok(port.to_owned()))?;
+        let digest: Digest = get::output(&record, name, &port)?;
+        let artifact = read_artifact(&session.store, &digest).ok_or(Error::Missing { digest })?;
+        if artifact.kind != self.kind {
+            let message = format!("`{name}.{port}` is of kind {}, not {}", artifact.kind, self.kind);
+            return Err(Failure::Call(message, None));
+        }
+        let scratch = session.store.scratch()?;
+        let entries: Vec<LocalEntry> =
+            artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
+        lay_out(&entries, kind(&artifact.kind), scratch.path())?;
+        Ok((self.run)(scratch.path(), matches)?)
+    }
+
+    /// Says which stages could be meant.
+    fn no_stage(&self, pipeline: &Pipeline, types: &'static [StageType]) -> Failure {
+        let manifest = match pipeline.load(types) {
+            Ok(manifest) => manifest,
+            Err(failure) => return failure,
+        };
+        let makes = |stage: &crate::manifest::ManifestStage| {
+            stage.config.ports.main_output().is_some_and(|output| output.kind == self.kind)
+        };
+        let fitting = manifest.stages.iter().filter(|(_, stage)| makes(stage));
+        let names: Vec<&str> = fitting.map(|(name, _)| name.as_str()).collect();
+        let message = format!("no stage is named, and it takes the {} of one", self.kind);
+        let help = match &names[..] {
+            [] => format!("no stage of `{}` makes one", pipeline.manifest.display()),
+            [.., last] => format!(
+                "these make one: {}; as in: pipe {} {} {last}",
+                names.join(", "),
+                self.name,
+                pipeline.manifest.display()
+            ),
+        };
+        Failure::Call(message, Some(help))
+    }
+}
+
+/// Reads arguments that [`FolderCommand::arguments`] declared with `A::augment_args`.
+///
+/// The match is one of these arguments, so this cannot fail but by a bug.
+pub fn arguments<A: Args + FromArgMatches>(matches: &ArgMatches) -> A {
+    A::from_arg_matches(matches).expect("invariant: these arguments were declared")
+}
+
+fn cache() -> Option<PathBuf> {
+    std::env::var_os("PIPE_CACHE").map(PathBuf::from)
+}

@@ -1,0 +1,102 @@
+//! Owns: what a command may tell. It gets a channel of its own, so that nothing it writes can pass for the
+//! worker's word; progress, figures and notes are taken from it, and all else is passed over.
+
+use command_fds::{CommandFdExt, FdMapping};
+use pipe_stage::{Better, Error, Merge, Metric, Result, Share};
+use serde::Deserialize;
+use std::{
+    io::{self, PipeReader, Read},
+    path::Path,
+    process::Command as Process,
+};
+
+/// A longer line is no event.
+const LINE_BYTES_MAX: usize = 64 << 10;
+/// More figures than anybody reads.
+const FIGURES_MAX: usize = 1000;
+/// A command that tells more than this between two looks is read on at the next.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// A line of a command.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Told {
+    /// Work went on.
+    Progress { unit: String, done: u64, total: Option<u64> },
+    /// A figure of the result; the last of each name is recorded. With a step also a point of a series.
+    Metric {
+        name: String,
+        value: f64,
+        step: Option<u64>,
+        #[serde(default)]
+        unit: String,
+        #[serde(default)]
+        better: Better,
+        #[serde(default)]
+        clock: bool,
+    },
+    /// Something for a person.
+    Note { message: String },
+}
+
+/// The reading end of a command's channel.
+pub(super) struct Channel {
+    reader: PipeReader,
+    line: Vec<u8>,
+    figures: Vec<Metric>,
+}
+
+impl Channel {
+    /// Gives the process its end, as descriptor 3, and the name of it in `PIPE_EVENTS`.
+    pub(super) fn open(process: &mut Process) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("make a pipe for", Path::new("PIPE_EVENTS"), &error);
+        let (reader, writer) = io::pipe().map_err(failed)?;
+        rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
+        let mapping = FdMapping { parent_fd: writer.into(), child_fd: 3 };
+        process.fd_mappings(vec![mapping]).map_err(|error| failed(io::Error::other(error)))?;
+        process.env("PIPE_EVENTS", "/dev/fd/3");
+        Ok(Self { reader, line: Vec::new(), figures: Vec::new() })
+    }
+
+    /// Takes what has been told since the last look; does not wait.
+    pub(super) fn look(&mut self, share: &Share) {
+        let (mut buffer, mut read_in_all) = ([0; 8 << 10], 0);
+        while read_in_all < READ_BYTES_MAX {
+            let Ok(read @ 1..) = self.reader.read(&mut buffer) else { return };
+            read_in_all += read;
+            for piece in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+                if self.line.len() <= LINE_BYTES_MAX {
+                    self.line.extend_from_slice(piece);
+                }
+                if piece.ends_with(b"\n") {
+                    self.hear(share);
+                    self.line.clear();
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, share: &Share) {
+        match serde_json::from_slice(&self.line) {
+            Ok(Told::Progress { unit, done, total }) => share.progress(&unit, done, total),
+            Ok(Told::Note { message }) => share.note(message),
+            Ok(Told::Metric { name, value, step, unit, better, clock }) => {
+                if let Some(step) = step {
+                    share.point(&name, step, value);
+                }
+                let figure = Metric { name, value, unit, better, merge: Merge::Mean(1.0), clock };
+                match self.figures.iter().position(|before| before.name == figure.name) {
+                    Some(before) => self.figures[before] = figure,
+                    None if self.figures.len() < FIGURES_MAX => self.figures.push(figure),
+                    None => {}
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// The figures told, each with its last value, in the order of their first.
+    pub(super) fn figures(self) -> Vec<Metric> {
+        self.figures
+    }
+}

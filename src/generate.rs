@@ -1,0 +1,71 @@
+//! `pipe generate`: text from a model, on the command line.
+
+use clap::Args;
+use pipe::cli::{FolderCommand, arguments};
+use pipe_model::{Generator, Options};
+use pipe_stage::{Error, Result};
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+};
+
+pub(crate) const COMMAND: FolderCommand = FolderCommand {
+    name: "generate",
+    kind: "model",
+    arguments: |command| {
+        let command = command.about("Continue a text with a trained language model");
+        Generate::augment_args(command)
+            .after_help("Example: pipe generate pipelines/gpt-small.yaml export --text 'A trait is'")
+    },
+    run: |folder, matches| arguments::<Generate>(matches).run(folder),
+};
+
+#[derive(Args)]
+struct Generate {
+    /// The text to continue [default: stdin].
+    #[arg(long)]
+    text: Option<String>,
+    /// Tokens to write, at most.
+    #[arg(long, default_value_t = 50, value_name = "TOKENS")]
+    max_tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token always.
+    #[arg(long, default_value_t = Options::default().temperature)]
+    temperature: f64,
+    /// Draw from this many likeliest tokens; 0 for all.
+    #[arg(long, default_value_t = 0, value_name = "TOKENS")]
+    top_k: usize,
+    /// Draw from the likeliest tokens that together reach this probability.
+    #[arg(long, default_value_t = Options::default().top_p)]
+    top_p: f64,
+    /// The same seed writes the same text.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Generate {
+    fn run(self, folder: &Path) -> Result<()> {
+        let text = self.text.map_or_else(stdin, Ok)?;
+        let options = Options {
+            tokens_max: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            seed: self.seed,
+        };
+        let new = Generator::load(folder)?.generate(&text, &options, || true)?;
+        let mut out = io::stdout().lock();
+        // A reader that has gone has had enough.
+        let _ = writeln!(out, "{text}{new}").and_then(|()| out.flush());
+        Ok(())
+    }
+}
+
+/// Longer prompts don't fit any context.
+const PROMPT_BYTES_MAX: u64 = 1 << 20;
+
+fn stdin() -> Result<String> {
+    let mut text = String::new();
+    let read = io::stdin().lock().take(PROMPT_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|error| Error::io("read", Path::new("stdin"), &error))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
