@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Lints everything with the GPU backends turned on. Needs no GPU, and no LLVM.
+#
+#   scripts/check-backends.sh [cargo options]
+#
+# burn's `cuda` depends on cubecl-llvm, whose build scripts download LLVM. They return at once when DOCS_RS is set
+# (upstream's switch for docs.rs), which is enough to type-check. What is made that way must not end up in an
+# ordinary build, hence a target folder of its own. To build for a GPU: cargo build --release --features cuda
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export DOCS_RS=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/backends
+exec cargo clippy --release --workspace --all-targets --features wgpu,cuda "$@" -- -D warnings
