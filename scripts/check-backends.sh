@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
-# Lints everything with the GPU backends turned on. Needs no GPU, and no LLVM.
-#
-#   scripts/check-backends.sh [cargo options]
+# Lints and documents everything, with the GPU backends turned on. Needs no GPU, and no LLVM.
 #
 # burn's `cuda` depends on cubecl-llvm, whose build scripts download LLVM. They return at once when DOCS_RS is set
 # (upstream's switch for docs.rs), which is enough to type-check. What is made that way must not end up in an
@@ -9,4 +7,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export DOCS_RS=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/backends
-exec cargo clippy --release --workspace --all-targets --features wgpu,cuda "$@" -- -D warnings
+cargo clippy --release --workspace --all-targets --features wgpu,cuda -- -D warnings
+RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --features wgpu,cuda

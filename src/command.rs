@@ -10,7 +10,8 @@ mod channel;
 use crate::{run::machine::disk_free, stage_type::OwnPorts};
 use channel::Channel;
 use pipe_stage::{
-    Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
+    Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Name, Places, Port,
+    Result, Share, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ pub struct Command {
     pub outputs: BTreeMap<String, String>,
     /// Names of environment variables that it sees; their values decide the result.
     pub env: Vec<String>,
+    /// Input whose shards it gets one at a time, as `shard` with their extension, each in a process of its own;
+    /// the other inputs stand whole beside each. What it leaves as `shard`, with any extension, keeps the
+    /// shard's name, and everything else goes below a folder called like it.
+    pub each: Option<String>,
 }
 
 /// What stands in the key of a command: the config and the values of its variables.
@@ -64,6 +69,10 @@ pub fn kind(name: &str) -> Option<&'static Kind> {
 impl OwnPorts for Command {
     fn outputs(&self) -> Vec<(String, String)> {
         self.outputs.iter().map(|(name, kind)| (name.clone(), kind.clone())).collect()
+    }
+
+    fn inputs_named(&self) -> Vec<(String, String)> {
+        self.each.iter().map(|name| ("each".to_owned(), name.clone())).collect()
     }
 
     fn variables(&self) -> &[String] {
@@ -114,9 +123,25 @@ impl Stage for Command {
     fn run(&self, ctx: &Context) -> Result<()> {
         let env = self.env.iter().map(|name| (name.as_str(), std::env::var(name).ok())).collect();
         let line = Line { run: &self.run, outputs: &self.outputs, env };
-        let mut items = Vec::new();
-        let mut ports = Vec::new();
+        let (mut items, mut ports, mut each) = (Vec::new(), Vec::new(), None);
         for (port, inputs) in ctx.inputs() {
+            if self.each.as_ref() == Some(port) {
+                let [input] = &inputs[..] else {
+                    let message =
+                        format!("`each: {port}` takes the shards of one stage, and these are several");
+                    return Err(Error::input(message));
+                };
+                let shard = Some(shard_name(&input.artifact));
+                each = Some((items.len(), input.artifact.shards()));
+                items.push(Item::new("", []));
+                ports.push(Place {
+                    port: port.clone(),
+                    label: String::new(),
+                    kind: input.artifact.kind.clone(),
+                    shard,
+                });
+                continue;
+            }
             for (position, input) in inputs.iter().enumerate() {
                 let label = match (inputs.len(), input.label.as_str()) {
                     (1, "") => String::new(),
@@ -124,12 +149,23 @@ impl Stage for Command {
                     (_, label) => label.to_owned(),
                 };
                 items.push(input.artifact.item(&format!("{port}/{label}")));
-                ports.push(Place { port: port.clone(), label, kind: input.artifact.kind.clone() });
+                let kind = input.artifact.kind.clone();
+                ports.push(Place { port: port.clone(), label, kind, shard: None });
             }
         }
         items.push(Item::of_sources("files", ctx.sources().iter().cloned()));
         let params = Call { line: &line, ports };
-        let step = ctx.once("command", &params, items, call)?;
+        let step = match each {
+            None => ctx.once("command", &params, items, call)?,
+            Some((place, shards)) => {
+                let share = |shard: Item| {
+                    let mut items = items.clone();
+                    items[place] = shard;
+                    items
+                };
+                ctx.each_of("command", &params, shards.into_iter().map(share).collect(), call)?
+            }
+        };
         for (name, kind) in &self.outputs {
             ctx.output_named(name, kind, step.entries(name))?;
         }
@@ -149,6 +185,20 @@ struct Place {
     port: String,
     label: String,
     kind: String,
+    /// Of the input whose shards come one at a time: the file's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shard: Option<String>,
+}
+
+/// How a shard is called where it is laid out: always the same, since names are in no key.
+fn shard_name(artifact: &Artifact) -> String {
+    let extension =
+        |entry: &pipe_stage::Entry| Some(Path::new(&entry.name).extension()?.to_str()?.to_owned());
+    let mut all = artifact.entries.iter().map(extension);
+    match all.next().flatten() {
+        Some(first) if all.all(|other| other.as_ref() == Some(&first)) => format!("shard.{first}"),
+        _ => "shard".to_owned(),
+    }
 }
 
 fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest {
@@ -184,7 +234,13 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
         if !place.label.is_empty() {
             path = path.join(&place.label);
         }
-        lay_out(item.entries(), kind(&place.kind), &folder(&path)?)?;
+        match &place.shard {
+            None => lay_out(item.entries(), kind(&place.kind), &folder(&path)?)?,
+            Some(name) => {
+                let path = folder(&path)?.join(name);
+                item.entries().iter().try_for_each(|entry| materialize(kind(&place.kind), entry, &path))?;
+            }
+        }
         let root = scratch.path().join("input").join(&place.port);
         process.env(format!("PIPE_INPUT_{}", place.port), root);
     }
@@ -205,16 +261,40 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
         file.bytes()?; // and while it ran
     }
-    for name in params.line.outputs.keys() {
-        for path in files_below(&output(name))? {
-            let own = path.strip_prefix(output(name)).expect("invariant: below the folder");
-            let own = own.to_str().ok_or_else(|| {
-                Error::input(format!("the command made a file whose name is not UTF-8: `{}`", path.display()))
-            })?;
-            share.import(name, own, &path)?;
-        }
+    let each = params.ports.iter().position(|place| place.shard.is_some()).map(|place| place as u32);
+    for (name, kind) in params.line.outputs {
+        take(name, kind, &output(name), each, share)?;
     }
     Ok(())
+}
+
+/// Takes in what the command left in a folder, if it is what the output's kind says.
+fn take(output: &str, kind_name: &str, folder: &Path, each: Option<u32>, share: &mut Share) -> Result<()> {
+    let mut entries = Vec::new();
+    for path in files_below(folder)? {
+        let own = path.strip_prefix(folder).expect("invariant: below the folder");
+        let own = own.to_str().ok_or_else(|| {
+            Error::input(format!("the command made a file whose name is not UTF-8: `{}`", path.display()))
+        })?;
+        let name = match (each, own.strip_prefix("shard")) {
+            (None, _) => Name::Own(own.to_owned()),
+            (Some(shard), Some("")) => Name::Item(shard),
+            (Some(shard), Some(rest)) if rest.starts_with('.') && !rest.contains('/') => {
+                Name::Extension(shard, rest[1..].to_owned())
+            }
+            (Some(shard), _) => Name::Below(shard, own.to_owned()),
+        };
+        let blob = share.import(output, name, &path)?;
+        entries.push(share.local(own, &path, blob));
+    }
+    const LINES: usize = 4;
+    match kind(kind_name).map(|kind| (kind.look)(&entries, LINES)) {
+        Some(Err(error)) => {
+            let message = format!("what the command left in `{output}` is no `{kind_name}`: {error}");
+            Err(Error::input(message).help("docs/formats.md describes the layout of each kind"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes `${secret.NAME}` the shell's own `${NAME}`: a secret reaches a process as a variable only, so that
@@ -271,16 +351,20 @@ fn failure(status: ExitStatus, scratch: &Path) -> Error {
 
 /// Writes entries as ordinary files, views with their rows selected.
 pub fn lay_out(entries: &[LocalEntry], kind: Option<&'static Kind>, folder: &Path) -> Result<()> {
-    let materialize =
-        kind.map_or(LocalEntry::copy_to as fn(&LocalEntry, &Path) -> Result<()>, |kind| kind.materialize);
     for entry in entries {
         let path = folder.join(entry.name());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| Error::io("create", parent, &error))?;
         }
-        materialize(entry, &path)?;
+        materialize(kind, entry, &path)?;
     }
     Ok(())
+}
+
+fn materialize(kind: Option<&'static Kind>, entry: &LocalEntry, path: &Path) -> Result<()> {
+    kind.map_or(LocalEntry::copy_to as fn(&LocalEntry, &Path) -> Result<()>, |kind| kind.materialize)(
+        entry, path,
+    )
 }
 
 fn folder(path: &Path) -> Result<PathBuf> {

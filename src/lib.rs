@@ -19,6 +19,8 @@ pub mod record;
 
 pub mod sources;
 
+pub mod devices;
+
 pub mod plan;
 
 pub mod run;

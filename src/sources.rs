@@ -137,9 +137,15 @@ pub fn program(cache: &Path) -> Result<Digest, SourceError> {
 }
 
 fn identity(request: &SourceRequest) -> String {
+    let machine = machine();
+    format!("{machine}\n{}\n{:?}\n{:?}", request.root.display(), request.include, request.exclude)
+}
+
+/// What tells this machine from others that share a cache with it.
+pub(crate) fn machine() -> String {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{machine}\n{host}\n{}\n{:?}\n{:?}", request.root.display(), request.include, request.exclude)
+    format!("{machine}\n{host}")
 }
 
 fn file_name(path: &Path) -> String {
@@ -261,10 +267,15 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
         body += &format!("{size}\t{mtime}\t{ctime}\t{inode}\t{}\t{name}\n", file.digest);
     }
     let body = body.trim_end();
+    replace(path, format!("{body}\n{}\n", Digest::of(body.as_bytes())).as_bytes())
+}
+
+/// Puts a file in place of another in one step, without syncing it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let fresh = tempfile::NamedTempFile::new_in(folder)?;
-    fs::write(fresh.path(), format!("{body}\n{}\n", Digest::of(body.as_bytes())))?;
+    fs::write(fresh.path(), bytes)?;
     fresh.persist(path)?;
     Ok(())
 }

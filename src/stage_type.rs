@@ -1,7 +1,7 @@
 //! Owns: a row of the table of stage types: all that the engine knows of a type. `main.rs` makes the table.
 
 use crate::manifest::{Faults, Node, Span, read_config};
-use pipe_stage::{Code, Digest, Direction, DynStage, Identity, Port, Stage, canonical};
+use pipe_stage::{Code, Digest, Direction, DynStage, Identity, Port, Probe, Stage, canonical};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, sync::OnceLock};
 
@@ -13,6 +13,8 @@ pub struct StageType {
     pub revision: u32,
     /// What else tells its code.
     pub code: Code,
+    /// Finds the devices that its stages can run on.
+    pub probe: Option<&'static Probe>,
     /// The ports, as far as they are the same for every stage of this type.
     pub ports: &'static [Port],
     /// Whether outputs come from each stage's config, and inputs may have any name.
@@ -27,6 +29,11 @@ pub struct StageType {
 pub trait OwnPorts: Stage {
     /// Lists outputs as name and kind; the field `outputs.NAME` is blamed for a kind that nobody knows.
     fn outputs(&self) -> Vec<(String, String)>;
+
+    /// Lists inputs that the config names, each with the field that does.
+    fn inputs_named(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// Names environment variables that decide results: their values stand under `env` in the essence, and so
     /// in the key and among the reasons.
@@ -43,6 +50,8 @@ pub struct Config {
     pub json: Value,
     /// What decides results: without defaults and run-time fields. Keys and reasons are made of this.
     pub essence: Value,
+    /// The same as it was written, before the machine settled what was left to it: recipes are made of this.
+    pub asked: Value,
     /// The ports of a stage with these settings.
     pub ports: Ports,
 }
@@ -54,6 +63,7 @@ impl StageType {
             name: S::NAME,
             revision: S::REVISION,
             code: S::CODE,
+            probe: S::PROBE,
             ports: S::PORTS,
             has_own_ports: false,
             read: |kind, with, key, faults| {
@@ -75,13 +85,14 @@ impl StageType {
         row.has_own_ports = true;
         row.read = |kind, with, key, faults| {
             let stage = read_config::<S>(with, key, faults)?;
-            let ports = Ports::own(stage.outputs());
+            let ports = Ports { named: stage.inputs_named(), ..Ports::own(stage.outputs()) };
             let value = |name: &String| std::env::var(name).map_or(Value::Null, Value::String);
             let values: Map<_, _> =
                 stage.variables().iter().map(|name| (name.clone(), value(name))).collect();
             let mut config = kind.config(stage, ports);
             if !values.is_empty() {
                 config.essence["env"] = Value::Object(values);
+                config.asked.clone_from(&config.essence);
             }
             Some(config)
         };
@@ -126,10 +137,17 @@ impl StageType {
         (self.read)(self, with, key, faults)
     }
 
+    /// Puts the settings in place that a machine settled.
+    pub(crate) fn settle(&self, config: &mut Config, settled: Box<dyn DynStage>) {
+        config.json = settled.config();
+        config.essence = canonical::essence_of(&config.json, self.schema());
+        config.stage = settled;
+    }
+
     fn config(&self, stage: impl Stage, ports: Ports) -> Config {
         let json = DynStage::config(&stage);
         let essence = canonical::essence_of(&json, self.schema());
-        Config { stage: Box::new(stage), json, essence, ports }
+        Config { stage: Box::new(stage), json, asked: essence.clone(), essence, ports }
     }
 }
 
@@ -152,6 +170,8 @@ pub struct Ports {
     pub inputs: Inputs,
     /// What it makes.
     pub outputs: Vec<Output>,
+    /// Inputs that the config names: field and name.
+    pub named: Vec<(String, String)>,
 }
 
 /// What a stage reads.
@@ -201,13 +221,15 @@ impl Ports {
         Self {
             inputs: Inputs::Listed(of(Direction::Input).map(input).collect()),
             outputs: of(Direction::Output).map(output).collect(),
+            named: Vec::new(),
         }
     }
 
     fn own(outputs: Vec<(String, String)>) -> Self {
         let output =
             |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
-        Self { inputs: Inputs::Any, outputs: outputs.into_iter().map(output).collect() }
+        let outputs = outputs.into_iter().map(output).collect();
+        Self { inputs: Inputs::Any, outputs, named: Vec::new() }
     }
 
     /// Finds the output that the stage's name alone stands for: the main one, or the only one.

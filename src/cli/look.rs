@@ -37,9 +37,13 @@ impl Check {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         let (session, stages, _) = self.pipeline.session(types, &[])?;
         if self.pipeline.json {
-            ui::print(&ui::json(&json!({ "version": 1, "faults": [], "stages": stages.len() })));
+            let notes = super::notes(&session);
+            ui::print(&ui::json(
+                &json!({ "version": 1, "faults": [], "stages": stages.len(), "notes": notes }),
+            ));
         } else {
             ui::print(&format!("`{}` is right: {} stages", session.manifest.pipeline, stages.len()));
+            super::notes(&session).iter().for_each(|note| eprintln!("note: {note}"));
         }
         Ok(())
     }

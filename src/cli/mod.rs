@@ -82,8 +82,12 @@ enum Command {
     /// Do what a spec says; the engine starts this.
     #[command(hide = true)]
     Worker {
+        /// Look for devices with the probe of this name, and nothing else.
+        #[arg(long, value_name = "NAME")]
+        probe: Option<String>,
         /// The spec's file.
-        spec: PathBuf,
+        #[arg(required_unless_present = "probe")]
+        spec: Option<PathBuf>,
     },
 }
 
@@ -120,6 +124,15 @@ enum Failure {
 }
 
 type Outcome = Result<(), Failure>;
+
+impl From<crate::plan::PlanError> for Failure {
+    fn from(error: crate::plan::PlanError) -> Self {
+        match error {
+            crate::plan::PlanError::Cache(error) => error.into(),
+            crate::plan::PlanError::Refused(report) => Self::Manifest(report),
+        }
+    }
+}
 
 impl From<Box<Report>> for Failure {
     fn from(report: Box<Report>) -> Self {
@@ -180,7 +193,12 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
     know_kinds(types);
     let json = cli.command.wants_json();
     let outcome = match cli.command {
-        Command::Worker { spec } => return ExitCode::from(crate::run::worker::worker(&spec, types)),
+        Command::Worker { probe: Some(name), .. } => {
+            return ExitCode::from(crate::run::worker::probe(&name, types));
+        }
+        Command::Worker { spec, .. } => {
+            return ExitCode::from(crate::run::worker::worker(&spec.unwrap_or_default(), types));
+        }
         Command::Watcher => {
             crate::run::watcher::watch();
             Ok(())
@@ -330,6 +348,15 @@ impl Pipeline {
             )),
         }
     }
+}
+
+/// What stages ask for that this machine does not have; no fault until they run here.
+fn notes(session: &Session) -> Vec<String> {
+    let note = |(stage, misfit): (usize, &pipe_stage::Misfit)| {
+        let help = misfit.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
+        format!("stage `{}` cannot run here: `{}` {}{help}", session.name(stage), misfit.path, misfit.message)
+    };
+    session.unsettled().map(note).collect()
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -40,11 +40,13 @@ impl Plan {
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
             let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned)).collect();
+            let (pipeline, notes) = (&session.manifest.pipeline, super::notes(&session));
             ui::print(&super::pretty(
-                &json!({ "version": 1, "pipeline": session.manifest.pipeline, "stages": all }),
+                &json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes }),
             ));
         } else {
             ui::print(&as_text(&session, &planned));
+            super::notes(&session).iter().for_each(|note| eprintln!("note: {note}"));
         }
         if runs && self.detailed_exitcode { Err(Failure::WouldRun) } else { Ok(()) }
     }

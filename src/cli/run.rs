@@ -44,6 +44,7 @@ impl Run {
         if self.locked {
             check_recipes(&session, &locked, &stages, &recipes)?;
         }
+        session.refuse_unsettled(&stages)?;
         let is_full = targets.is_empty() && self.pipeline.sets.is_empty();
         let options = Options {
             jobs: self.jobs.map(|jobs| jobs as usize),

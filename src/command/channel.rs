@@ -33,10 +33,34 @@ enum Told {
         #[serde(default)]
         better: Better,
         #[serde(default)]
+        merge: Merged,
+        #[serde(default)]
         clock: bool,
     },
     /// Something for a person.
     Note { message: String },
+}
+
+/// How the figures of several shards become one.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+enum Merged {
+    #[default]
+    Sum,
+    Mean,
+    Max,
+    Min,
+}
+
+impl From<Merged> for Merge {
+    fn from(merged: Merged) -> Self {
+        match merged {
+            Merged::Sum => Self::Sum,
+            Merged::Mean => Self::Mean(1.0),
+            Merged::Max => Self::Max,
+            Merged::Min => Self::Min,
+        }
+    }
 }
 
 /// The reading end of a command's channel.
@@ -80,11 +104,11 @@ impl Channel {
         match serde_json::from_slice(&self.line) {
             Ok(Told::Progress { unit, done, total }) => share.progress(&unit, done, total),
             Ok(Told::Note { message }) => share.note(message),
-            Ok(Told::Metric { name, value, step, unit, better, clock }) => {
+            Ok(Told::Metric { name, value, step, unit, better, merge, clock }) => {
                 if let Some(step) = step {
                     share.point(&name, step, value);
                 }
-                let figure = Metric { name, value, unit, better, merge: Merge::Mean(1.0), clock };
+                let figure = Metric { name, value, unit, better, merge: merge.into(), clock };
                 match self.figures.iter().position(|before| before.name == figure.name) {
                     Some(before) => self.figures[before] = figure,
                     None if self.figures.len() < FIGURES_MAX => self.figures.push(figure),

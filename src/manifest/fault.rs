@@ -66,6 +66,8 @@ pub enum Code {
     Cycle,
     /// A source (files outside the cache) that is not there; reported by the planner.
     MissingSource,
+    /// A device that is not in this build or not in this machine; reported by the planner.
+    MissingDevice,
     /// A value already reported; never shown.
     Consequence,
 }

@@ -203,6 +203,7 @@ fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed>
     let drafts: Vec<_> = names.iter().map(|(name, entry)| draft(name, entry, types, faults)).collect();
     check_own_kinds(names, &drafts, types, faults);
     let needs = resolve_needs(names, &drafts, faults);
+    check_named_inputs(names, &drafts, &needs, faults);
     let whole = names.keys().zip(drafts).zip(needs).map(|((name, draft), needs)| {
         let stage = ManifestStage { needs, ..draft.stage? };
         Some((StageName(name.clone()), stage))
@@ -351,6 +352,23 @@ fn check_own_kinds(names: &Mapping, drafts: &[Draft], types: &[StageType], fault
                 let place = stage.with.find(&format!("outputs.{}", output.name)).span();
                 faults.push(fault.nearest(&output.kind, known).at(place.unwrap_or(entry.key)));
             }
+        }
+    }
+}
+
+/// Checks inputs that configs name against those that `needs` gives.
+fn check_named_inputs(
+    names: &Mapping,
+    drafts: &[Draft],
+    needs: &[BTreeMap<String, Vec<Need>>],
+    faults: &mut Faults,
+) {
+    for ((entry, draft), needs) in names.values().zip(drafts).zip(needs) {
+        let Some(stage) = &draft.stage else { continue };
+        for (field, name) in stage.config.ports.named.iter().filter(|(_, name)| !needs.contains_key(name)) {
+            let fault = Fault::new(Code::UnknownInput, format!("no input `{name}`"), "not in `needs`");
+            let place = stage.with.find(field).span();
+            faults.push(fault.nearest(name, needs.keys().map(String::as_str)).at(place.unwrap_or(entry.key)));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod why;
 mod estimate;
 
 use crate::{
+    devices,
     graph::Graph,
     lock::Lock,
     manifest::{Code, Fault, Faults, Manifest, Report},
@@ -20,8 +21,8 @@ use crate::{
 pub use estimate::Estimate;
 use key::{Asked, InputDigests};
 use pipe_stage::{
-    Context, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup, SourceFile, Stop,
-    Store,
+    Context, Devices, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup,
+    SourceFile, Stop, Store,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,6 +50,8 @@ pub struct Session {
     pins: BTreeSet<Pin>,
     /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
     program: Option<Digest>,
+    /// What stages ask for that this machine does not have.
+    unsettled: BTreeMap<usize, Misfit>,
 }
 
 /// All that decides a stage's result, known.
@@ -112,9 +115,21 @@ impl Session {
         let lock = Lock::read(&project.lock()).unwrap_or_default();
         let listings = vec![None; manifest.stages.len()];
         let pins = BTreeSet::new();
-        let program = None;
-        let mut session =
-            Self { manifest, graph, types, project, store, journal, lock, listings, pins, program };
+        let (program, unsettled) = (None, BTreeMap::new());
+        let mut session = Self {
+            manifest,
+            graph,
+            types,
+            project,
+            store,
+            journal,
+            lock,
+            listings,
+            pins,
+            program,
+            unsettled,
+        };
+        session.settle(stages);
         let mut faults = Faults::default();
         if let Some(&stage) =
             stages.iter().find(|&&stage| session.kind(stage).code == pipe_stage::Code::Program)
@@ -128,6 +143,47 @@ impl Session {
             session.relist_with(stage, variable, &mut faults);
         }
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
+    }
+
+    /// Settles what stages leave to the machine.
+    fn settle(&mut self, stages: &[usize]) {
+        let mut answers: BTreeMap<&str, Result<Devices, String>> = BTreeMap::new();
+        for &stage in stages {
+            let kind = self.kind(stage);
+            let config = &mut self.manifest.stages[stage].config;
+            let Some(probe) = kind.probe.filter(|_| config.stage.asks_for_device()) else { continue };
+            let found =
+                answers.entry(probe.name).or_insert_with(|| devices::find(probe, &self.project.cache));
+            let settled = match found {
+                Ok(devices) => config.stage.settle(devices),
+                Err(message) => Err(Misfit::new("", message.clone())),
+            };
+            match settled {
+                Ok(settled) => kind.settle(config, settled),
+                Err(misfit) => drop(self.unsettled.insert(stage, misfit)),
+            }
+        }
+    }
+
+    /// What a stage asks for that this machine does not have: a fault where it has to run, else a note.
+    pub fn unsettled(&self) -> impl Iterator<Item = (usize, &Misfit)> {
+        self.unsettled.iter().map(|(stage, misfit)| (*stage, misfit))
+    }
+
+    /// Refuses a run of stages that ask for what is not here, unless they are up to date.
+    pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), PlanError> {
+        if self.unsettled.is_empty() {
+            return Ok(());
+        }
+        let mut faults = Faults::default();
+        for planned in self.plan(stages, &[])? {
+            if let Some(misfit) = self.unsettled.get(&planned.stage)
+                && !matches!(planned.verdict, Verdict::Cached(_))
+            {
+                faults.push(self.manifest.misfit(planned.stage, misfit).coded(Code::MissingDevice));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(PlanError::Refused(self.manifest.report(faults))) }
     }
 
     /// Looks at a stage's sources again.
@@ -241,7 +297,7 @@ impl Session {
                 inputs.insert(port.clone(), needs.iter().map(asked).collect());
             }
             let identity = self.identity(stage);
-            let asked = Asked { identity: &identity, essence: self.essence(stage) };
+            let asked = Asked { identity: &identity, essence: &self.manifest.stages[stage].config.asked };
             recipes.insert(stage, key::recipe(asked, &inputs, &self.listing(stage)));
         }
         recipes
@@ -361,6 +417,17 @@ impl Session {
             _ => None,
         }
     }
+}
+
+/// Why a plan cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] pipe_cache::Error),
+    /// The manifest asks for what is not here.
+    #[error("{0}")]
+    Refused(Box<Report>),
 }
 
 fn told(error: &SourceError) -> String {

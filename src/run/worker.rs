@@ -47,6 +47,17 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     }
 }
 
+/// Looks for devices and tells them on stdout. Returns the process's exit code.
+pub fn probe(name: &str, types: &[StageType]) -> u8 {
+    let Some(probe) = types.iter().filter_map(|kind| kind.probe).find(|probe| probe.name == name) else {
+        eprintln!("error: this program has no probe `{name}`");
+        return 2;
+    };
+    let devices = serde_json::to_string(&(probe.look)()).expect("invariant: devices are plain data");
+    println!("{devices}");
+    0
+}
+
 fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<Outcome, Error> {
     let kind = types.iter().find(|kind| kind.name == spec.uses);
     let kind = kind.ok_or_else(|| Error::input(format!("this program has no stage type `{}`", spec.uses)))?;

@@ -28,7 +28,8 @@ fn figures_that_a_command_tells_are_recorded() {
 fn a_command_cannot_pass_for_its_worker() {
     let done = r#"{"event":"done","outputs":{},"metrics":[],"instruction_sets":[]}"#;
     // Descriptor 3 is the command's own channel, and the worker's is closed to it.
-    let run = format!("echo '{done}' >> $PIPE_EVENTS; for n in 3 4 5 6 7 8 9; do echo '{done}' >&$n; done; exit 1");
+    let run =
+        format!("echo '{done}' >> $PIPE_EVENTS; for n in 3 4 5 6 7 8 9; do echo '{done}' >&$n; done; exit 1");
     let project = Project::one(&run, "");
     project.run(&[]).expect(1);
     let run = format!("echo '{done}' >> $PIPE_EVENTS; echo x > $PIPE_OUTPUT_text/a.txt");
@@ -69,4 +70,52 @@ cp $d/n $PIPE_OUTPUT_text/n.txt";
     project.assert_clean();
     let kept = below(&project.path(".pipe/work/durable"));
     assert!(kept.is_empty(), "worthless once it is recorded: {kept:?}");
+}
+
+#[test]
+fn a_command_may_get_shards_one_at_a_time() {
+    let project = Project::new(
+        "pipeline: each\nstages:\n  \
+         many: { uses: command, with: { run: 'cp in/* $PIPE_OUTPUT_text/', outputs: { text: files }, files: ['in/*'] } }\n  \
+         rest: { uses: command, with: { run: 'echo rest > $PIPE_OUTPUT_text/r', outputs: { text: files } } }\n  \
+         upper:\n    uses: command\n    needs: { text: many, beside: rest }\n    with:\n      each: text\n      \
+         run: |\n        echo ran >> HERE/trace\n        tr a-z A-Z < $PIPE_INPUT_text/shard.txt > $PIPE_OUTPUT_text/shard.txt\n        \
+         cat $PIPE_INPUT_beside/r >> $PIPE_OUTPUT_text/shard.txt; wc -c < $PIPE_INPUT_text/shard.txt > $PIPE_OUTPUT_counts/bytes\n        \
+         echo \"{\\\"event\\\":\\\"metric\\\",\\\"name\\\":\\\"shards\\\",\\\"value\\\":1}\" >> $PIPE_EVENTS\n      \
+         outputs: { text: files, counts: files }\n",
+    );
+    project.edit("HERE", project.root().to_str().unwrap());
+    for (name, text) in [("a.txt", "one\n"), ("b.txt", "two\n"), ("c.txt", "three\n"), ("d.txt", "one\n")] {
+        project.write(&format!("in/{name}"), text);
+    }
+    project.run(&[]).expect(0);
+    for (name, text) in [("a.txt", "ONE\nrest\n"), ("c.txt", "THREE\nrest\n"), ("d.txt", "ONE\nrest\n")] {
+        assert_eq!(project.read(&format!("out/upper/text/{name}")), text);
+    }
+    assert_eq!(project.read("out/upper/counts/c/bytes").trim(), "6");
+    let runs = || project.read("trace").lines().count();
+    assert_eq!(runs(), 3, "equal shards run once");
+    let shown = project.pipe(&["show", "pipeline.yaml", "upper", "--json"]).expect(0).json();
+    assert_eq!(shown["record"]["metrics"][0]["value"], 4.0, "the sum over shards");
+
+    // One changed shard is one run; a changed input beside them is one for each.
+    project.write("in/b.txt", "four\n");
+    project.run(&[]).expect(0);
+    assert_eq!(runs(), 4);
+    assert_eq!(project.read("out/upper/text/b.txt"), "FOUR\nrest\n");
+    project.edit("echo rest", "echo other");
+    project.run(&[]).expect(0);
+    assert_eq!(runs(), 7);
+
+    project.edit("each: text", "each: texts");
+    project.run(&[]).expect(2).says(&["pipe::manifest::unknown_input", "no input `texts`", "text"]);
+}
+
+#[cfg(feature = "data")]
+#[test]
+fn what_a_command_makes_has_to_be_of_its_kind() {
+    let run = "echo 'no Parquet' > $PIPE_OUTPUT_text/a.parquet";
+    let project = Project::one(run, "");
+    project.edit("text: files", "text: documents");
+    project.run(&[]).expect(1).says(&["what the command left in `text` is no `documents`", "a.parquet"]);
 }

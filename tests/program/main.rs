@@ -23,5 +23,8 @@ mod commands;
 #[cfg(all(feature = "data", feature = "model"))]
 mod tiny;
 
+#[cfg(all(feature = "data", feature = "model"))]
+mod devices;
+
 #[cfg(feature = "serve")]
 mod serving;

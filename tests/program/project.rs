@@ -88,6 +88,11 @@ impl Project {
         ))
     }
 
+    /// How a call that was made by hand ended.
+    pub(crate) fn ended_of(output: std::process::Output) -> Ended {
+        ended(output)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }

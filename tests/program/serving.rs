@@ -1,6 +1,6 @@
 //! `pipe generate` and `pipe serve` on a model that a pipeline made.
 
-use crate::{project::Ended, tiny::Tiny};
+use crate::{project::Project, tiny::Tiny};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
@@ -19,7 +19,8 @@ struct Server {
 
 impl Server {
     fn start(tiny: &Tiny, more: &[&str]) -> Self {
-        let mut command = tiny.command(&[&["serve", "pipeline.yaml", "export", "--port", "0"], more].concat());
+        let mut command =
+            tiny.command(&[&["serve", "pipeline.yaml", "export", "--port", "0"], more].concat());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
@@ -65,7 +66,8 @@ impl Drop for Server {
 fn a_model_is_served_over_http() {
     let tiny = Tiny::new();
     tiny.run(&[]);
-    let words = ["generate", "pipeline.yaml", "export", "--text", "A trait", "--max-tokens", "12", "--seed", "3"];
+    let words =
+        ["generate", "pipeline.yaml", "export", "--text", "A trait", "--max-tokens", "12", "--seed", "3"];
     let said = String::from_utf8(tiny.pipe(&words).stdout).unwrap();
 
     let mut server = Server::start(&tiny, &[]);
@@ -128,11 +130,7 @@ fn more_requests_than_may_wait_are_refused() {
 fn what_is_no_model_is_refused() {
     let tiny = Tiny::new();
     tiny.run(&["text"]);
-    let call = |words: &[&str]| {
-        let output = tiny.command(words).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    };
+    let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
     call(&["serve", "pipeline.yaml"]).expect(2).says(&["no stage is named", "base, classifier, export"]);
     call(&["serve", "pipeline.yaml", "text"]).expect(2).says(&["`text.documents` is of kind documents"]);
     call(&["serve", "pipeline.yaml", "export"]).expect(1).says(&["not up to date", "pipe run"]);

@@ -1,13 +1,12 @@
 //! What comes out of manifests that are right.
 
-use super::{GOOD, load_files, load_one, right, types};
+use super::{GOOD, load_files, right, types};
 use crate::{
     graph::{Drawing, Graph, draw},
     manifest::{Executor, Memory, Need, Time},
     reference, schema,
 };
 use serde_json::json;
-use std::time::Instant;
 
 /// Returns the essence of a `pretrain` stage with this text for its `with`.
 fn essence_of_base(with: &str) -> serde_json::Value {
@@ -186,30 +185,4 @@ fn stage_types_are_documented_from_their_schemas() {
 fn the_schema_of_manifests_names_every_type() {
     let schema = schema::manifest(&types());
     insta::assert_snapshot!(serde_json::to_string_pretty(&schema).expect("invariant: JSON can be written"));
-}
-
-#[test]
-#[ignore = "a measurement: run with --release --ignored --nocapture"]
-fn ten_thousand_stages() {
-    let stage = |index: usize| {
-        let needs = if index == 0 { "s".into() } else { format!("s{}", index - 1) };
-        format!(
-            "  s{index}:\n    uses: dedup\n    needs: {needs}\n    with: {{ threshold: ${{vars.near}} }}\n    retry: {}\n",
-            index % 3
-        )
-    };
-    let text = "pipeline: large\nvars: { near: 0.8 }\nstages:\n  s: { uses: ingest }\n".to_owned()
-        + &(0..10_000).map(stage).collect::<String>();
-    for _ in 0..5 {
-        let started = Instant::now();
-        let manifest = load_one(&text, &[]).unwrap_or_else(|report| panic!("{report}"));
-        let loaded = started.elapsed();
-        let graph = Graph::new(&manifest);
-        println!(
-            "{} stages, {} bytes: {loaded:?}, graph {:?}",
-            graph.order().len(),
-            text.len(),
-            started.elapsed() - loaded
-        );
-    }
 }

@@ -6,8 +6,8 @@
 //! costs one read a step.
 
 use crate::{
-    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share, ShareRecord,
-    SourceFile, Step,
+    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share,
+    ShareRecord, SourceFile, Step,
     canonical::{Encoder, essence},
     port::In,
 };
@@ -258,6 +258,20 @@ impl Context {
         P: Serialize + JsonSchema + Sync,
     {
         self.step(step, params, items.into_iter().map(|item| vec![item]).collect(), work)
+    }
+
+    /// Runs `work` once for each of these lists of items.
+    pub fn each_of<P>(
+        &self,
+        step: &'static str,
+        params: &P,
+        shares: Vec<Vec<Item>>,
+        work: Work<P>,
+    ) -> Result<Step>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        self.step(step, params, shares, work)
     }
 
     /// Runs `work` once over all items. It may leave one file per item ([`Share::file_for`]), so that a

@@ -26,6 +26,8 @@ mod event;
 
 mod error;
 
+mod device;
+
 pub mod canonical;
 
 mod machine;
@@ -34,6 +36,7 @@ pub mod testing;
 
 pub use artifact::{Artifact, Content, Entry, Input, Item};
 pub use context::{Context, InputArtifact, Mode, Outcome, Setup, Stop, Work};
+pub use device::{Device, Devices, Missing, Probe};
 pub use error::{Class, Error, Halt, Result};
 pub use event::{Event, Events, Sink};
 pub use machine::instruction_set;

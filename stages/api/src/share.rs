@@ -267,16 +267,19 @@ impl<'a> Share<'a> {
     }
 
     /// Takes in a file from the disk, such as one that a library wrote into [`Share::scratch`].
-    pub fn import(&mut self, slot: &str, name: &str, path: &Path) -> Result<Blob> {
+    pub fn import(&mut self, slot: &str, name: Name, path: &Path) -> Result<Blob> {
         let staged = self.running.store.import(path)?;
         let blob = staged.blob();
-        self.made.push(Made {
-            slot: slot.to_owned(),
-            name: Name::Own(name.to_owned()),
-            content: blob.into(),
-        });
+        self.made.push(Made { slot: slot.to_owned(), name, content: blob.into() });
         self.staged.push(staged);
         Ok(blob)
+    }
+
+    /// Opens a file of this disk as an entry, to look at it as its kind does.
+    pub fn local(&self, name: &str, path: &Path, blob: Blob) -> LocalEntry {
+        let (name, path, source) = (name.to_owned(), path.to_owned(), String::new());
+        let file = SourceFile { source, name, digest: blob.digest, size: blob.size, path };
+        LocalEntry { store: self.running.store.clone(), input: Input::Source(file) }
     }
 
     /// Passes an entry of the first item on as it is, under its own name.

@@ -1,6 +1,6 @@
 //! Owns: what the author of a stage writes.
 
-use crate::{Context, Places, Port, Result, SourceRequest};
+use crate::{Context, Devices, Places, Port, Probe, Result, SourceRequest};
 use pipe_cache::Digest;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,6 +17,8 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
     const REVISION: u32;
     /// What keys take for the code of this type, beside name and revision.
     const CODE: Code = Code::Program;
+    /// Finds the devices that stages of this type can run on; `None` where they just use the CPU.
+    const PROBE: Option<&'static Probe> = None;
     /// Inputs and outputs, in the order in which they are shown.
     const PORTS: &'static [Port];
 
@@ -29,6 +31,16 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
     /// starts no process.
     fn sources(&self, _places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Ok(Vec::new())
+    }
+
+    /// Whether these settings ask for a device, or leave the choice to the machine.
+    fn asks_for_device(&self) -> bool {
+        false
+    }
+
+    /// Settles what was left to the machine, before keys are made; refuses what is not there.
+    fn settle(&self, _devices: &Devices) -> std::result::Result<Self, Misfit> {
+        Ok(self.clone())
     }
 
     /// The recipe: steps in order, then the outputs. Deterministic, silent, and quick between steps.
@@ -91,6 +103,10 @@ pub trait DynStage: Send + Sync {
     fn check(&self) -> Vec<Misfit>;
     /// See [`Stage::sources`].
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
+    /// See [`Stage::asks_for_device`].
+    fn asks_for_device(&self) -> bool;
+    /// See [`Stage::settle`].
+    fn settle(&self, devices: &Devices) -> std::result::Result<Box<dyn DynStage>, Misfit>;
     /// See [`Stage::run`].
     fn run(&self, ctx: &Context) -> Result<()>;
     /// The config as JSON, every field in it.
@@ -104,6 +120,14 @@ impl<S: Stage> DynStage for S {
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Stage::sources(self, places)
+    }
+
+    fn asks_for_device(&self) -> bool {
+        Stage::asks_for_device(self)
+    }
+
+    fn settle(&self, devices: &Devices) -> std::result::Result<Box<dyn DynStage>, Misfit> {
+        Ok(Box::new(Stage::settle(self, devices)?))
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {

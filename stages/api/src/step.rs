@@ -42,6 +42,8 @@ pub enum Name {
     Item(u32),
     /// That of this item with another extension.
     Extension(u32, String),
+    /// One of its own, below a folder that is called like this item without its extension.
+    Below(u32, String),
     /// One of its own.
     Own(String),
 }
@@ -68,7 +70,7 @@ impl Step {
             let of_item = |position: usize| {
                 let concerns = |made: &&Made| match made.name {
                     Name::Item(item) | Name::Extension(item, _) => item as usize == position,
-                    Name::Own(_) => false,
+                    Name::Below(..) | Name::Own(_) => false,
                 };
                 let mut wanted = record.made.iter().filter(|made| made.slot == slot);
                 wanted.find(concerns).map(|made| made.entry(items))
@@ -93,14 +95,16 @@ impl Made {
         let of = |item: u32| items[item as usize].name.as_str();
         let name = match &self.name {
             Name::Item(item) => of(*item).to_owned(),
-            Name::Extension(item, extension) => {
-                let name = of(*item);
-                let file = name.rfind('/').map_or(0, |slash| slash + 1);
-                let stem = name[file..].rfind('.').map_or(name, |dot| &name[..file + dot]);
-                format!("{stem}.{extension}")
-            }
+            Name::Extension(item, extension) => format!("{}.{extension}", stem(of(*item))),
+            Name::Below(item, own) => format!("{}/{own}", stem(of(*item))),
             Name::Own(name) => name.clone(),
         };
         Entry { name, content: self.content.clone() }
     }
+}
+
+/// A name without the extension of its last part.
+fn stem(name: &str) -> &str {
+    let file = name.rfind('/').map_or(0, |slash| slash + 1);
+    name[file..].rfind('.').map_or(name, |dot| &name[..file + dot])
 }

@@ -1,6 +1,6 @@
 //! The stage `eval`: figures of language models and classifiers on held-out documents.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, PROBE};
 use crate::classification::ExamplesWriter;
 use crate::generate::{self, continuation};
 use crate::huggingface::{ModelFiles, Purpose};
@@ -13,7 +13,10 @@ use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, Tokenizer};
-use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
+    Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +29,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eval {
-    /// Bytes of text that language models are scored on, from the first documents on; at most 200,000, which
-    /// the output `text` holds.
+    /// Bytes of text that language models are scored on, of documents that lie evenly among all; at most
+    /// 200,000, which the output `text` holds.
     pub text_bytes_max: usize,
     /// Tokens by which the sliding window moves; half the context where it is left out.
     pub stride: Option<usize>,
@@ -79,6 +82,7 @@ impl Stage for Eval {
     /// History: 1, the first.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
+    const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] =
         &[MODELS.port(), HELD_OUT.port(), TRAIN.port(), SCORES.port(), TEXT.port(), SAMPLES.port()];
 
@@ -94,9 +98,16 @@ impl Stage for Eval {
             if self.label.is_empty() { None } else { LabelRule::misfit(&self.label) },
             Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
             Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
-            self.backend.misfit(),
         ];
         own.into_iter().flatten().collect()
+    }
+
+    fn asks_for_device(&self) -> bool {
+        self.backend.asks_for_device()
+    }
+
+    fn settle(&self, devices: &Devices) -> std::result::Result<Self, Misfit> {
+        Ok(Self { backend: self.backend.settle(devices)?, ..self.clone() })
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -170,7 +181,7 @@ impl Scores {
 fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let config = &params.config;
     let documents = inputs.named("documents").expect("invariant: `run` gives this item");
-    let text = head_of_text(documents, config.text_bytes_max)?;
+    let text = sample_of_text(documents, config.text_bytes_max)?;
     let (mut scores, mut samples) = (Vec::new(), Vec::new());
     let mut is_text_used = false;
     for name in &params.models {
@@ -216,13 +227,26 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// The documents' text, blank lines between them, up to `bytes_max`, cut between characters.
+/// The documents' text, blank lines between them, up to `bytes_max`, cut between characters: all of it where
+/// that suffices, else of documents that lie evenly among all. (The head alone would be a few long documents of
+/// one source.)
 ///
 /// Carriage returns become line feeds, as any reader in text mode would make them.
-fn head_of_text(documents: &InputItem, bytes_max: usize) -> Result<String> {
-    let mut text = String::new();
+fn sample_of_text(documents: &InputItem, bytes_max: usize) -> Result<String> {
+    let (mut count, mut bytes) = (0_u64, 0_u64);
+    for entry in documents.entries() {
+        for row in DocumentReader::of_entry(entry)?.columns(&[Column::Text]).rows()? {
+            (count, bytes) = (count + 1, bytes + row?.document.text.len() as u64 + 2);
+        }
+    }
+    let wanted = if bytes > bytes_max as u64 { (count * bytes_max as u64).div_ceil(bytes) } else { count };
+    let (mut text, mut position) = (String::new(), 0);
     'documents: for entry in documents.entries() {
         for row in DocumentReader::of_entry(entry)?.columns(&[Column::Text]).rows()? {
+            position += 1;
+            if position * wanted / count == (position - 1) * wanted / count {
+                continue;
+            }
             if !text.is_empty() {
                 text.push_str("\n\n");
             }

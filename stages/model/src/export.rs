@@ -164,8 +164,7 @@ impl Card<'_> {
             Purpose::Language => "text-generation",
             Purpose::Classification(_) => "text-classification",
         };
-        let license = self.config.license.to_ascii_lowercase();
-        let license = if license.is_empty() { String::new() } else { format!("license: \"{license}\"\n") };
+        let license = license_field(&self.config.license);
         let front = format!("---\nlibrary_name: transformers\npipeline_tag: {task}\n{license}---\n");
         self.line(front);
         self.line(format!("# {}\n", self.config.name));
@@ -232,7 +231,37 @@ impl Card<'_> {
     }
 }
 
+/// The card's licence, in the hub's words: identifiers of its own list are the lower case of SPDX's, a choice is a
+/// list of them, and any other expression is `other` with a name.
+fn license_field(expression: &str) -> String {
+    let choices: Vec<&str> = expression.split(" OR ").map(str::trim).collect();
+    let is_plain = |choice: &&str| !choice.is_empty() && !choice.contains([' ', '(', ')']);
+    match &choices[..] {
+        [""] => String::new(),
+        [one] if is_plain(one) => format!("license: \"{}\"\n", one.to_ascii_lowercase()),
+        _ if choices.iter().all(is_plain) => {
+            let items = choices.iter().map(|choice| format!("- \"{}\"\n", choice.to_ascii_lowercase()));
+            "license:\n".to_owned() + &items.collect::<String>()
+        }
+        _ => format!("license: other\nlicense_name: \"{expression}\"\n"),
+    }
+}
+
 /// Text that cannot break out of a table's cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::license_field;
+
+    #[test]
+    fn licences_are_in_the_words_of_the_hub() {
+        assert_eq!(license_field(""), "");
+        assert_eq!(license_field("CC-BY-4.0"), "license: \"cc-by-4.0\"\n");
+        assert_eq!(license_field("MIT OR Apache-2.0"), "license:\n- \"mit\"\n- \"apache-2.0\"\n");
+        let both = "MIT AND (CC0-1.0 OR ISC)";
+        assert_eq!(license_field(both), format!("license: other\nlicense_name: \"{both}\"\n"));
+    }
 }

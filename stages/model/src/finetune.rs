@@ -1,6 +1,6 @@
 //! The stage `finetune`: a classifier of documents on the body of a language model.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, PROBE};
 use crate::checkpoints::{Folder, Rates};
 use crate::classification::{Classification, Examples, ExamplesWriter};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
@@ -14,7 +14,10 @@ use crate::transformer::Architecture;
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
-use pipe_stage::{Code, Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Devices, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result, Share,
+    Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,6 +101,7 @@ impl Stage for Finetune {
     /// History: 1, the first.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
+    const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] = &[
         MODEL_IN.port(),
         TRAIN.port(),
@@ -123,9 +127,16 @@ impl Stage for Finetune {
                 "must lie above 0 and up to 0.5",
             ),
             Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
-            self.backend.misfit(),
         ];
         own.into_iter().flatten().chain(self.optimizer.check()).collect()
+    }
+
+    fn asks_for_device(&self) -> bool {
+        self.backend.asks_for_device()
+    }
+
+    fn settle(&self, devices: &Devices) -> std::result::Result<Self, Misfit> {
+        Ok(Self { backend: self.backend.settle(devices)?, ..self.clone() })
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {

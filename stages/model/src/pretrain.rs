@@ -1,6 +1,6 @@
 //! The stage `pretrain`: a language model from scratch, on a stream of tokens.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, PROBE};
 use crate::batches::{Order, TokenFile, TokenWriter, Windows};
 use crate::checkpoints::{Folder, Rates};
 use crate::generate::{self, continuation};
@@ -14,7 +14,10 @@ use crate::transformer::{Architecture, CausalLm};
 use crate::{METRICS, MODEL};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
-use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
+    Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -113,6 +116,7 @@ impl Stage for Pretrain {
     /// History: 1, the first.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
+    const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] = &[
         TRAIN.port(),
         VALIDATION.port(),
@@ -143,9 +147,16 @@ impl Stage for Pretrain {
                 "warmup_steps",
                 "must be no more than the steps before the decay",
             ),
-            self.backend.misfit(),
         ];
         own.into_iter().flatten().chain(self.optimizer.check()).collect()
+    }
+
+    fn asks_for_device(&self) -> bool {
+        self.backend.asks_for_device()
+    }
+
+    fn settle(&self, devices: &Devices) -> std::result::Result<Self, Misfit> {
+        Ok(Self { backend: self.backend.settle(devices)?, ..self.clone() })
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {

@@ -1,0 +1,115 @@
+//! Owns: which devices this machine has, for stages that leave it open. Knows no driver: it runs a probe in a
+//! process of its own, and remembers the answer for as long as program and drivers stay as they are.
+//!
+//! ```text
+//! stamps/devices-PROBE     JSON: {"version": 1, "made_by": DIGEST, "devices": …}
+//! ```
+
+use crate::sources;
+use pipe_stage::{Devices, Digest, Probe};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A driver that takes longer does not work.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(60);
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+
+/// What drivers leave in the file system: another version of one changes these.
+const DRIVERS: [&str; 8] = [
+    "/proc/driver/nvidia/version",
+    "/dev/dri",
+    "/dev/nvidiactl",
+    "/dev/nvidia0",
+    "/usr/share/vulkan/icd.d",
+    "/etc/vulkan/icd.d",
+    "/usr/local/share/vulkan/icd.d",
+    "/usr/local/cuda",
+];
+/// What tells drivers which devices to show.
+const VARIABLES: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "CUBECL_WGPU_DEFAULT_DEVICE",
+    "LD_LIBRARY_PATH",
+];
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    version: u32,
+    made_by: Digest,
+    devices: Devices,
+}
+
+/// Asks a probe, or remembers what it said; an error says why it gave no answer.
+pub fn find(probe: &Probe, cache: &Path) -> Result<Devices, String> {
+    let memory = sources::stamps(cache).join(format!("devices-{}", probe.name));
+    let made_by = circumstances();
+    let remembered =
+        fs::read(&memory).ok().and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
+    if let Some(known) = remembered.filter(|known| known.version == 1 && known.made_by == made_by) {
+        return Ok(known.devices);
+    }
+    let devices = ask(probe)?;
+    let text = serde_json::to_vec(&Remembered { version: 1, made_by, devices: devices.clone() });
+    // Without this memory the next plan asks again; it is no reason to fail.
+    let _ = text.map_err(std::io::Error::from).and_then(|text| sources::replace(&memory, &text));
+    Ok(devices)
+}
+
+/// Digest of all that an answer depends on: program, drivers, what they are told, machine.
+fn circumstances() -> Digest {
+    let stamp = |path: &Path| match fs::metadata(path) {
+        Ok(data) => format!("{} {} {}.{}", path.display(), data.len(), data.mtime(), data.mtime_nsec()),
+        Err(_) => format!("{} -", path.display()),
+    };
+    let program = std::env::current_exe().map(|program| stamp(&program)).unwrap_or_default();
+    let drivers = DRIVERS.map(|path| {
+        let text = fs::read(path).map(|bytes| Digest::of(&bytes).to_string());
+        format!("{} {}", stamp(Path::new(path)), text.unwrap_or_default())
+    });
+    let variables = VARIABLES.map(|name| format!("{name}={:?}", std::env::var_os(name)));
+    let text = [sources::machine(), program, drivers.join("\n"), variables.join("\n")].join("\n");
+    Digest::of(text.as_bytes())
+}
+
+fn ask(probe: &Probe) -> Result<Devices, String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    let mut child = Command::new(program)
+        .args(["worker", "--probe", probe.name])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot start the probe for devices: {error}"))?;
+    let mut out = child.stdout.take().expect("invariant: stdout is piped");
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = out.by_ref().take(ANSWER_BYTES_MAX).read_to_end(&mut text);
+        read.map(|_| text)
+    });
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(|error| format!("cannot wait for the probe for devices: {error}"))? {
+            Some(status) => break status,
+            None if started.elapsed() > PROBE_TIME_MAX => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("the probe for devices gave no answer within {PROBE_TIME_MAX:?}"));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let text = reader.join().ok().and_then(Result::ok).unwrap_or_default();
+    match serde_json::from_slice(&text) {
+        Ok(devices) if status.success() => Ok(devices),
+        _ => Err(format!("the probe for devices died ({status}): a driver may be broken")),
+    }
+}
