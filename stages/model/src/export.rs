@@ -38,8 +38,8 @@ const MODEL_OUT: Out = Out::main("model", &MODEL, "The folder, README.md include
 
 impl Stage for Export {
     const NAME: &'static str = "export";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first. 2, a choice of licences is a list.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[MODEL_IN.port(), SCORES.port(), DATA.port(), MODEL_OUT.port()];
 
