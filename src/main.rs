@@ -15,6 +15,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Ingest>(),
         #[cfg(feature = "data")]
+        StageType::of::<pipe_data::IngestTokens>(),
+        #[cfg(feature = "data")]
         StageType::of::<pipe_data::Clean>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Dedup>(),
@@ -24,6 +26,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         StageType::of::<pipe_data::TokenizerStage>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Tokenize>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Examples>(),
         #[cfg(feature = "model")]
         StageType::of::<pipe_model::Pretrain>(),
         #[cfg(feature = "model")]

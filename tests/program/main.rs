@@ -20,6 +20,9 @@ mod hostile;
 
 mod commands;
 
+#[cfg(feature = "data")]
+mod formats;
+
 #[cfg(all(feature = "data", feature = "model"))]
 mod tiny;
 

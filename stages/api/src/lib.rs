@@ -44,7 +44,7 @@ pub use metric::{Better, Merge, Metric, merge};
 pub use pipe_cache::{Blob, Digest, Durable, Scratch, Store};
 pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
-pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Track};
+pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Stream, Track};
 pub use source::{Pin, Places, SourceFile, SourceRequest};
 pub use stage::{Code, DynStage, Identity, Misfit, Stage};
 pub use step::{Made, Name, ShareRecord, Step};

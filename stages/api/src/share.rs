@@ -129,9 +129,24 @@ impl LocalEntry {
         match &self.input {
             Input::Entry(entry) => Ok(self.store.verified(&entry.content.blob)?),
             Input::Source(file) => {
-                source_bytes(file)?;
+                Stream::of_source(file)?.finish()?;
                 Ok(file.path.clone())
             }
+        }
+    }
+
+    /// Opens the file to be read once from its beginning, however large it is.
+    ///
+    /// The bytes of a source are checked as they pass, so what was read may be trusted only once
+    /// [`Stream::finish`] has said so.
+    pub fn stream(&self) -> Result<Stream> {
+        match &self.input {
+            Input::Entry(entry) => {
+                let path = self.store.verified(&entry.content.blob)?;
+                let file = File::open(&path).map_err(|error| Error::io("open", &path, &error))?;
+                Ok(Stream { file, path, expected: None, failed: None })
+            }
+            Input::Source(file) => Stream::of_source(file),
         }
     }
 
@@ -172,6 +187,72 @@ impl LocalEntry {
         match &self.input {
             Input::Entry(entry) => Some(entry.content.clone()),
             Input::Source(_) => None,
+        }
+    }
+}
+
+/// A file on its way through a reader. See [`LocalEntry::stream`].
+pub struct Stream {
+    file: File,
+    path: PathBuf,
+    /// Of a source: what the plan saw, and what has passed so far.
+    expected: Option<(SourceFile, Box<blake3::Hasher>)>,
+    failed: Option<io::Error>,
+}
+
+impl Stream {
+    fn of_source(source: &SourceFile) -> Result<Self> {
+        let file = File::open(&source.path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::SourceChanged { name: source.name.clone() },
+            _ => Error::io("read", &source.path, &error),
+        })?;
+        let expected = Some((source.clone(), Box::default()));
+        Ok(Self { file, path: source.path.clone(), expected, failed: None })
+    }
+
+    /// Opens the file once more, to be read in any order; [`Stream::finish`] checks what is read there too.
+    pub fn seekable(&self) -> Result<File> {
+        File::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
+    }
+
+    /// Reads what is left and compares all of it with what the plan saw.
+    ///
+    /// # Errors
+    /// Where the file changed, or could not be read, however its reader took that.
+    pub fn finish(mut self) -> Result<()> {
+        if let Some(error) = self.failed {
+            return Err(Error::io("read", &self.path, &error));
+        }
+        let Some((source, mut hasher)) = self.expected.take() else { return Ok(()) };
+        let changed = || Error::SourceChanged { name: source.name.clone() };
+        let mut buffer = vec![0; 128 << 10];
+        // A file that grew is seen without reading all that it grew to.
+        while hasher.count() <= source.size {
+            match self.file.read(&mut buffer).map_err(|error| Error::io("read", &self.path, &error))? {
+                0 => break,
+                read => drop(hasher.update(&buffer[..read])),
+            }
+        }
+        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
+        if digest == source.digest { Ok(()) } else { Err(changed()) }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.file.read(buffer) {
+            Ok(read) => {
+                if let Some((_, hasher)) = &mut self.expected {
+                    hasher.update(&buffer[..read]);
+                }
+                Ok(read)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let told = io::Error::new(error.kind(), error.to_string());
+                self.failed = Some(error);
+                Err(told)
+            }
         }
     }
 }

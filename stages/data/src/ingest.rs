@@ -1,44 +1,86 @@
 //! Files from outside -> document shards. The only stage that cuts borders.
 //!
-//! Owns: which files are read, how they are spread over shards, and which of them are no pages. Takes nothing
-//! out of a page: that is for `clean`.
+//! Owns: which files are read, how their documents are spread over shards, and which of them are none. Takes
+//! nothing out of a page: that is for `clean`.
+//!
+//! A file that is a document each is read by the share of its shard. Files of records are read once each, and
+//! leave their documents by branches of the trie over ids; each branch is then cut into shards by itself, so that
+//! the work is that of the bytes, however many shards come of them.
+
+mod source;
+
+mod format;
 
 mod borders;
+
+mod pages;
+
+mod records;
+
+mod columns;
+
+mod jsonl;
+
+mod csv;
+
+mod table;
+
+mod inflate;
+
+mod slices;
+
+mod cut;
+
+mod rejected;
+
 mod rust_docs;
 
-use crate::documents::{DOCUMENTS, Document, DocumentWriter};
-use crate::html::{Limits, Refusal, inspect};
-use borders::{Caps, shards};
+#[cfg(test)]
+mod record_tests;
+
+pub use columns::Columns;
+pub use format::Format;
+pub use source::Source;
+pub(crate) use source::split_glob;
+
+use crate::documents::DOCUMENTS;
+use borders::{Caps, Place, branches, shards};
+use cut::{Cutting, cut_shards};
+use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Error, FILES, Inputs, Item, LocalEntry, Metric, Misfit, Out, Pin, Places, Port, Result,
-    Share, SourceFile, SourceRequest, Stage,
+    Code, Context, Entry, FILES, Item, Metric, Misfit, Out, Places, Port, Result, SourceFile, SourceRequest,
+    Stage,
 };
+use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
+use rejected::Tally;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::PathBuf;
 
-/// Reads HTML files into document shards.
+/// Reads pages, text, Markdown, JSON Lines, CSV and Parquet into document shards.
 ///
-/// Each source is cut into shards by the hash of its files' names, so a changed page changes one shard and a
-/// new one at most one more. Documents are named `<source>/<path>`. Pages that only lead elsewhere are left
-/// out. Files that are no pages (empty, binary, undecodable, too large) stand in `rejected` with their
-/// reason.
+/// A page, a text or a Markdown file is a document; so is each record of the other formats. Each source is cut
+/// into shards by the hash of its documents' names, so a changed one changes one shard and a new one at most one
+/// more. Documents are named `<source>/<path>`, records `<source>/<id>` where `columns.id` maps a column, else
+/// `<source>/<path>:<row>`: a line of JSON Lines, a record of CSV or Parquet, from 1. With a mapped id, the same
+/// records make the same shards whatever files and format they come in; of records with one id the first counts.
+/// Pages that only lead elsewhere are left out. Files and records that cannot be read (empty, binary, undecodable,
+/// broken, too large, without text) stand in `rejected` with their reason, and so do records that repeat an id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
-    /// Where pages come from, each with its own shards.
+    /// Where documents come from, each with its own shards.
     pub sources: Vec<Source>,
     /// Most documents in a shard, from 1: less makes changes cheaper, more makes fewer files.
     pub shard_documents: u32,
-    /// Most MiB of pages in a shard, from 1; a single larger page has one to itself.
+    /// Most MiB of files or records in a shard, from 1; a single larger one has it to itself.
     pub shard_mib: u32,
-    /// Largest page in MiB, 1 to 128.
+    /// Largest page, text or record in MiB, 1 to 128. A line may be four times as long.
     pub page_mib_max: u32,
     /// Most elements of a page; more are a trap or a dump.
     pub elements_max: u32,
-    /// Rejected files up to which the stage goes on.
+    /// Rejected files and records up to which the stage goes on.
     pub errors_max: u64,
 }
 
@@ -55,27 +97,12 @@ impl Default for Ingest {
     }
 }
 
-/// One source: `rust-docs`, or `glob` with what is known of its files.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Source {
-    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`,
-    /// `cargo`, `nomicon`, `error_codes` and others. Each is a source by its own name.
-    #[serde(rename = "rust-docs")]
-    pub rust_docs: Vec<String>,
-    /// Files by a pattern relative to the project, such as `pages/**/*.html`.
-    pub glob: String,
-    /// Name of the source, the first part of its documents' ids; that of the glob's folder if left out.
-    pub name: String,
-    /// Address that the files' paths are appended to, such as `https://example.org`.
-    pub url: String,
-    /// Licence of the files, as an SPDX expression.
-    pub license: String,
-}
-
-const PAGES: Out = Out::main("documents", &DOCUMENTS, "The pages, not yet cleaned, in shards.");
-const REJECTED: Out =
-    Out::new("rejected", &FILES, "Files that are no pages, as JSON Lines with id, reason and explanation.");
+const PAGES: Out = Out::main("documents", &DOCUMENTS, "The documents, not yet cleaned, in shards.");
+const REJECTED: Out = Out::new(
+    "rejected",
+    &FILES,
+    "Files and records that cannot be read, as JSON Lines with id, row, reason and explanation.",
+);
 
 impl Stage for Ingest {
     const NAME: &'static str = "ingest";
@@ -122,283 +149,152 @@ impl Stage for Ingest {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        let mut by_source: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
+        let mut by_label: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
         for file in ctx.sources() {
-            by_source.entry(&file.source).or_default().push(file.clone());
+            by_label.entry(&file.source).or_default().push(file.clone());
         }
-        let (mut pages, mut rejected, mut tally) = (Vec::new(), Vec::new(), Tally::default());
-        for (name, files) in by_source {
-            // A step for each source: what is said of one stands in no other's keys.
-            let step = ctx.each("pages", &self.reading(name), self.items(name, &files), read_pages)?;
-            pages.extend(step.entries(PAGES.name()));
-            rejected.extend(step.entries(REJECTED.name()));
-            step.values::<Tally>()?.into_iter().for_each(|more| tally.add(more));
+        // The figure that matters first: files of records have others before it is known.
+        ctx.metric(Metric::count("documents", 0));
+        let mut made = Made::default();
+        let mut unfinished = Vec::new();
+        // Steps for each source: what is said of one stands in no other's keys.
+        for (label, files) in by_label {
+            match format_of(label).has_records() {
+                false => self.pages(ctx, label, files, &mut made)?,
+                true => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
+            }
         }
-        ctx.metric(Metric::count("shards", pages.len() as u64));
-        tally.check(self.errors_max)?;
-        ctx.output(PAGES, pages)?;
-        ctx.output(REJECTED, rejected)
+        made.tally.check(self.errors_max)?;
+        for (label, rows) in unfinished {
+            self.cut(ctx, label, rows, &mut made)?;
+        }
+        ctx.metric(Metric::count("shards", made.documents.len() as u64));
+        ctx.output(PAGES, made.documents)?;
+        ctx.output(REJECTED, made.rejected)
     }
+}
+
+/// What the sources gave so far.
+#[derive(Default)]
+struct Made {
+    documents: Vec<Entry>,
+    rejected: Vec<Entry>,
+    tally: Tally,
+}
+
+/// What is to be cut into shards: the slices of all files by branch, and how much hangs in each.
+struct Rows {
+    slices: Vec<Vec<Entry>>,
+    weights: Vec<borders::Weight>,
 }
 
 impl Ingest {
+    /// Files that are a document each.
+    fn pages(&self, ctx: &Context, label: &str, files: Vec<SourceFile>, made: &mut Made) -> Result<()> {
+        let files = self.sampled(label, files);
+        let step = ctx.each("pages", &self.reading(label), self.items(label, &files), read_pages)?;
+        made.documents.extend(step.entries(PAGES.name()));
+        made.rejected.extend(step.entries(REJECTED.name()));
+        step.values::<Tally>()?.into_iter().for_each(|more| made.tally.add(more));
+        Ok(())
+    }
+
+    /// The files of a source that are in its sample.
+    fn sampled(&self, label: &str, files: Vec<SourceFile>) -> Vec<SourceFile> {
+        let source = self.source(label);
+        let max = source.and_then(Source::fraction_max);
+        let sample = |file: &SourceFile| Place::of(&file.name).sample;
+        let mut files: Vec<SourceFile> =
+            files.into_iter().filter(|file| max.is_none_or(|max| sample(file) <= max)).collect();
+        if let Some(take) = source.and_then(|source| source.take) {
+            files.sort_by_cached_key(|file| (sample(file), file.name.clone()));
+            files.truncate(usize::try_from(take).unwrap_or(usize::MAX));
+        }
+        files
+    }
+
     /// The shards of a source as items, called `<source>/<border>.parquet`.
-    fn items(&self, source: &str, files: &[SourceFile]) -> Vec<Item> {
-        let caps = Caps { documents: self.shard_documents as usize, bytes: u64::from(self.shard_mib) << 20 };
-        let name = |border: u64| format!("{source}/{border:016x}.parquet");
+    fn items(&self, label: &str, files: &[SourceFile]) -> Vec<Item> {
+        let name = |border: u64| format!("{}/{border:016x}.parquet", name_of(label));
         let item = |shard: borders::Shard| Item::of_sources(&name(shard.border), shard.files);
-        shards(files, caps).into_iter().map(item).collect()
+        shards(files, self.caps()).into_iter().map(item).collect()
+    }
+
+    fn caps(&self) -> Caps {
+        Caps { documents: u64::from(self.shard_documents), bytes: u64::from(self.shard_mib) << 20 }
     }
 
     /// What decides how the pages of a source are read.
-    fn reading(&self, name: &str) -> Reading {
-        let source = self.sources.iter().find(|source| source.names().any(|own| own == name));
-        let (url, license) = source.map(|source| source.facts(name)).unwrap_or_default();
+    fn reading(&self, label: &str) -> Reading {
+        let facts = self.source(label).map(|source| source.facts(name_of(label)));
+        let (url, license) = facts.unwrap_or_default();
         Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max }
     }
-}
 
-impl Source {
-    fn check(&self, path: &str) -> Vec<Misfit> {
-        let is_docs = !self.rust_docs.is_empty();
-        let mut misfits = Vec::new();
-        if is_docs != self.glob.is_empty() {
-            misfits.push(Misfit::new(path, "needs either `rust-docs` or `glob`"));
-        }
-        if is_docs && !(self.name.is_empty() && self.url.is_empty() && self.license.is_empty()) {
-            let message = "has `name`, `url` or `license` beside `rust-docs`, whose books have their own";
-            misfits.push(Misfit::new(path, message));
-        }
-        for (position, name) in self.rust_docs.iter().enumerate() {
-            if !is_name(name) {
-                misfits
-                    .push(Misfit::new(format!("{path}.rust-docs[{position}]"), "is not the name of a book"));
-            }
-        }
-        if !self.name.is_empty() && !is_name(&self.name) {
-            misfits.push(Misfit::new(format!("{path}.name"), "must be of letters, digits, `.`, `_` and `-`"));
-        }
-        misfits
-    }
-
-    /// Names of the sources that this stands for.
-    fn names(&self) -> impl Iterator<Item = String> {
-        let of_glob = (!self.glob.is_empty()).then(|| self.glob_name());
-        self.rust_docs.iter().cloned().chain(of_glob)
-    }
-
-    /// The name given, or the last folder of the glob that is no pattern.
-    fn glob_name(&self) -> String {
-        if !self.name.is_empty() {
-            return self.name.clone();
-        }
-        let (root, _) = split_glob(&self.glob);
-        let last = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if is_name(&last) { last } else { "files".to_owned() }
-    }
-
-    /// Address and licence.
-    fn facts(&self, name: &str) -> (String, String) {
-        if self.rust_docs.is_empty() {
-            return (self.url.trim_end_matches('/').to_owned(), self.license.clone());
-        }
-        (format!("https://doc.rust-lang.org/{name}"), "MIT OR Apache-2.0".to_owned())
-    }
-
-    fn requests(&self, path: &str, places: &Places) -> Result<Vec<SourceRequest>, Vec<Misfit>> {
-        if self.rust_docs.is_empty() {
-            return Ok(vec![self.glob_request(path, places)]);
-        }
-        let docs = rust_docs::find(places).ok_or_else(|| {
-            let message = "needs the documentation of the Rust toolchain, which is not installed";
-            vec![Misfit::new(format!("{path}.rust-docs"), message).help(rust_docs::HELP)]
-        })?;
-        let request = |(position, book): (usize, &String)| {
-            let field = format!("{path}.rust-docs[{position}]");
-            let root = docs.folder.join(book);
-            if !root.is_dir() {
-                let message =
-                    format!("the documentation in `{}` has no book `{book}`", docs.folder.display());
-                return Err(Misfit::new(field, message).help(rust_docs::HELP));
-            }
-            Ok(SourceRequest {
-                source: book.clone(),
-                root,
-                include: vec!["**/*.html".to_owned()],
-                exclude: rust_docs::EXCLUDED.iter().map(|glob| (*glob).to_owned()).collect(),
-                field,
-                help: Some(rust_docs::HELP.to_owned()),
-                pin: docs.toolchain.clone().map(|revision| Pin { name: "rust-docs".to_owned(), revision }),
-            })
+    /// Reads each file of records once.
+    fn rows(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<Rows> {
+        let items = records::items(name_of(label), files);
+        let source = self.source(label);
+        let mut reading = RecordReading {
+            format: format_of(label),
+            columns: source.map(|source| source.columns.clone()).unwrap_or_default(),
+            delimiter: source.and_then(Source::delimiter_byte).unwrap_or(b','),
+            page_mib_max: self.page_mib_max,
+            depth: records::depth_for(files, format_of(label)),
+            sample_max: source.and_then(Source::fraction_max),
         };
-        let (found, missing): (Vec<_>, Vec<_>) =
-            self.rust_docs.iter().enumerate().map(request).partition(Result::is_ok);
-        let missing: Vec<Misfit> = missing.into_iter().filter_map(Result::err).collect();
-        if missing.is_empty() { Ok(found.into_iter().flatten().collect()) } else { Err(missing) }
-    }
-
-    fn glob_request(&self, path: &str, places: &Places) -> SourceRequest {
-        let (root, pattern) = split_glob(&self.glob);
-        SourceRequest {
-            source: self.glob_name(),
-            root: places.project.join(root),
-            include: if pattern.is_empty() { Vec::new() } else { vec![pattern] },
-            exclude: Vec::new(),
-            field: format!("{path}.glob"),
-            help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
-            pin: None,
+        if let Some(take) = source.and_then(|source| source.take) {
+            // The slices play no part in which documents are taken.
+            let sampling = Sampling { take, reading: RecordReading { depth: 0, ..reading.clone() } };
+            let hashes = ctx.each("ids", &sampling, items.clone(), hash_ids)?;
+            let last = ctx.once("sample", &take, vec![records::hashes(&hashes)], last_of_sample)?;
+            reading.sample_max = last.values::<u64>()?.first().copied();
         }
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
-    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
-}
-
-/// Splits a glob into the folders before its first pattern, and the pattern.
-fn split_glob(glob: &str) -> (PathBuf, String) {
-    let is_pattern = |part: &str| part.contains(['*', '?', '[', '{']);
-    let parts: Vec<&str> = glob.split('/').collect();
-    let at = parts.iter().position(|part| is_pattern(part)).unwrap_or(parts.len());
-    let root = parts[..at].join("/");
-    let root = if root.is_empty() && glob.starts_with('/') { "/".to_owned() } else { root };
-    (PathBuf::from(root), parts[at..].join("/"))
-}
-
-/// What a share of the step `pages` goes by.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Default)]
-#[serde(default)]
-struct Reading {
-    url: String,
-    license: String,
-    page_mib_max: u32,
-    elements_max: u32,
-}
-
-/// What came of a shard's files; the first few rejected ones are told to people.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Tally {
-    files: u64,
-    rejected: u64,
-    examples: Vec<(String, String)>,
-}
-
-impl Tally {
-    const EXAMPLES_MAX: usize = 5;
-
-    fn add(&mut self, more: Tally) {
-        self.files += more.files;
-        self.rejected += more.rejected;
-        let room = Self::EXAMPLES_MAX - self.examples.len().min(Self::EXAMPLES_MAX);
-        self.examples.extend(more.examples.into_iter().take(room));
+        let step = ctx.each("rows", &reading, items, read_rows)?;
+        made.rejected.extend(step.entries(REJECTED.name()));
+        let given = step.values::<Given>()?;
+        let rows = Rows {
+            slices: records::by_branch(&step, reading.depth),
+            weights: records::weights(&given, reading.depth),
+        };
+        given.into_iter().for_each(|given| made.tally.add(given.tally));
+        Ok(rows)
     }
 
-    fn check(&self, errors_max: u64) -> Result<()> {
-        if self.rejected <= errors_max {
-            return Ok(());
+    /// Cuts what the files of a source gave into shards.
+    fn cut(&self, ctx: &Context, label: &str, rows: Rows, made: &mut Made) -> Result<()> {
+        let (source, caps) = (name_of(label), self.caps());
+        let mut by_depth: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+        for branch in branches(&rows.weights, caps) {
+            let name = format!("{source}/{:02x}.duplicates.rows", branch.parts.start);
+            let item = Item::new(&name, rows.slices[branch.parts].concat());
+            by_depth.entry(branch.depth).or_default().push(item);
         }
-        let (rejected, files) = (self.rejected, self.files);
-        let mut message =
-            format!("{rejected} of {files} files are no pages, and `errors_max` allows {errors_max}:");
-        self.examples.iter().for_each(|(id, why)| message += &format!("\n  `{id}`: {why}"));
-        if rejected > self.examples.len() as u64 {
-            message += "\n  ...";
+        let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
+        for (depth, items) in by_depth {
+            let (source, license) = (source.to_owned(), license.clone());
+            let Caps { documents, bytes } = caps;
+            let cutting = Cutting { source, license, documents, bytes, depth };
+            let step = ctx.each("shards", &cutting, items, cut_shards)?;
+            made.documents.extend(step.entries(PAGES.name()));
+            made.rejected.extend(step.entries(REJECTED.name()));
         }
-        Err(Error::input(message).help("mend or leave out these files, or raise `errors_max`"))
+        Ok(())
     }
-}
 
-/// One line of `rejected`.
-#[derive(Serialize)]
-struct Rejection {
-    id: String,
-    reason: &'static str,
-    explanation: String,
-    bytes: u64,
-}
-
-fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let limits =
-        Limits { bytes_max: (reading.page_mib_max as usize) << 20, nodes_max: reading.elements_max as usize };
-    let item = inputs.item();
-    let place = PathBuf::from(item.name());
-    let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
-    let mut rejections = Vec::new();
-    let (mut tally, mut redirects, mut bytes) = (Tally::default(), 0, 0);
-    for file in share.track("pages", item.entries()) {
-        let file = file?;
-        tally.files += 1;
-        match page(file, limits)? {
-            Ok(html) => {
-                bytes += html.len() as u64;
-                writer.push(&document(reading, file, html))?;
-            }
-            Err(Refusal::Redirect(_)) => redirects += 1,
-            Err(refusal) => {
-                let rejection = Rejection {
-                    id: id(file),
-                    reason: refusal.code(),
-                    explanation: refusal.to_string(),
-                    bytes: file.size(),
-                };
-                serde_json::to_writer(&mut rejections, &rejection).expect("invariant: plain data");
-                rejections.push(b'\n');
-                tally.rejected += 1;
-                if tally.examples.len() < Tally::EXAMPLES_MAX {
-                    tally.examples.push((rejection.id, rejection.explanation));
-                }
-            }
-        }
-    }
-    let documents = writer.rows();
-    if documents > 0 {
-        share.keep(writer.finish()?)?;
-    }
-    if !rejections.is_empty() {
-        let mut file = share.file_with(REJECTED.name(), "jsonl")?;
-        file.write_all(&rejections).map_err(|error| Error::io("write", &place, &error))?;
-        share.keep(file)?;
-    }
-    share.count("documents", documents);
-    share.metric(Metric::new("bytes", bytes as f64, "bytes"));
-    share.count("redirects", redirects);
-    share.metric(Metric::count("rejected", tally.rejected).lower_is_better());
-    share.value(&tally);
-    Ok(())
-}
-
-/// The bytes of a page, or why it is none. What is too large is not read.
-fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Refusal>> {
-    if file.size() > limits.bytes_max as u64 {
-        return Ok(Err(Refusal::TooLarge(file.size() as usize)));
-    }
-    let html = file.bytes()?;
-    Ok(inspect(&html, limits).map(|()| html))
-}
-
-fn id(file: &LocalEntry) -> String {
-    format!("{}/{}", file.source().unwrap_or_default(), file.name())
-}
-
-fn document(reading: &Reading, file: &LocalEntry, html: Vec<u8>) -> Document {
-    Document {
-        id: id(file),
-        html: Some(html),
-        url: if reading.url.is_empty() { String::new() } else { format!("{}/{}", reading.url, file.name()) },
-        source: file.source().unwrap_or_default().to_owned(),
-        license: reading.license.clone(),
-        ..Document::default()
+    fn source(&self, label: &str) -> Option<&Source> {
+        let name = name_of(label);
+        self.sources.iter().find(|source| source.names().any(|own| own == name))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::documents::DocumentReader;
+    use crate::documents::{Document, DocumentReader};
     use pipe_stage::testing::Bench;
     use pipe_stage::{Mode, Outcome};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     const PAGE: &str = "<title>T</title><p>Some text.";
 

@@ -1,4 +1,4 @@
-//! From raw pages to tokens: documents, ingest, clean, dedup, split, tokenizer, tokenize.
+//! From raw pages to tokens and examples: documents, ingest, clean, dedup, split, tokenizer, tokenize, examples.
 //!
 //! This room knows text, languages and file formats. It knows nothing of the engine, of terminals, of
 //! schedulers or of where the cache is, and nothing of models.
@@ -30,6 +30,9 @@ pub mod split;
 pub mod tokenize;
 pub mod tokenizer;
 
+pub mod examples;
+pub mod ingest_tokens;
+
 #[cfg(test)]
 mod testing;
 
@@ -37,7 +40,9 @@ pub use clean::Clean;
 pub use dedup::Dedup;
 pub use documents::DOCUMENTS;
 pub use encode::Tokenizer;
+pub use examples::Examples;
 pub use ingest::Ingest;
+pub use ingest_tokens::IngestTokens;
 pub use split::Split;
 pub use tokenize::Tokenize;
 pub use tokenizer::TokenizerStage;

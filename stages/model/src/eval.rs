@@ -11,7 +11,7 @@ use crate::random;
 use crate::scores::{Confusion, Surprise, majority};
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
-use pipe_data::documents::{Column, DocumentReader};
+use pipe_data::documents::{Column, Document, DocumentReader};
 use pipe_data::{DOCUMENTS, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
@@ -35,7 +35,7 @@ pub struct Eval {
     /// Tokens by which the sliding window moves; half the context where it is left out.
     pub stride: Option<usize>,
     /// Regular expression on the path of a document's URL, for classifiers; its first group captures the
-    /// label, as in `finetune`.
+    /// label, as in `finetune`. Left out for labelled documents out of `examples`.
     pub label: String,
     /// Each is continued by every language model.
     pub prompts: Vec<String>,
@@ -95,7 +95,7 @@ impl Stage for Eval {
                 "must be from 1 to 200000",
             ),
             Misfit::unless(self.stride != Some(0), "stride", "must be above 0"),
-            if self.label.is_empty() { None } else { LabelRule::misfit(&self.label) },
+            LabelRule::misfit(&self.label),
             Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
             Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
         ];
@@ -334,12 +334,11 @@ impl Eval {
         train: Option<&InputItem>,
         share: &Share,
     ) -> Result<Figures> {
-        if self.label.is_empty() {
-            return Err(Error::input("a classifier is to be scored, but `label` is not set")
-                .help("give the `label` that `finetune` had"));
-        }
         let rule = LabelRule::checked(&self.label)?;
-        let class_of = |url: &str| labels.iter().position(|label| rule.label(url) == Some(label.as_str()));
+        let class_of = |document: &Document| {
+            let own = rule.label(document)?;
+            labels.iter().position(|label| label == own)
+        };
         let tokenizer = model.open_tokenizer()?;
         let classifier = model.classifier(&self.backend.device())?;
         let scratch = share.scratch()?;
@@ -348,10 +347,10 @@ impl Eval {
         let mut writer = ExamplesWriter::create(&path).map_err(written)?;
         let tokens_max = model.config.architecture.context;
         for entry in documents.entries() {
-            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Text, Column::Url]);
+            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Text, rule.column()]);
             for row in share.track("documents", reader.rows()?) {
                 let document = row??.document;
-                let Some(class) = class_of(&document.url) else { continue };
+                let Some(class) = class_of(&document) else { continue };
                 let mut ids = tokenizer.encode_ordinary(&document.text);
                 ids.truncate(tokens_max);
                 if !ids.is_empty() {
@@ -361,11 +360,18 @@ impl Eval {
         }
         let held_out = writer.finish().map_err(written)?;
         if held_out.len() == 0 {
-            return Err(Error::input("no held-out document has one of the classifier's labels")
-                .help(format!("its labels are {}", labels.join(", "))));
+            let labels = labels.join(", ");
+            return Err(Error::input("no held-out document has one of the classifier's labels").help(
+                match rule {
+                    LabelRule::Given => {
+                        format!("set `label`, or give documents out of `examples`; its labels are {labels}")
+                    }
+                    LabelRule::Address(_) => format!("its labels are {labels}"),
+                },
+            ));
         }
         let commonest = match train {
-            Some(train) => majority(&count_labels(train, labels.len(), class_of)?),
+            Some(train) => majority(&count_labels(train, rule.column(), labels.len(), class_of)?),
             None => majority(&held_out.counts(labels.len())),
         };
         let pad = model.config.pad.unwrap_or(0);
@@ -388,13 +394,14 @@ fn classifier_table(loss: f64, confusion: &Confusion, commonest: usize) -> Figur
 
 fn count_labels(
     documents: &InputItem,
+    column: Column,
     classes: usize,
-    class_of: impl Fn(&str) -> Option<usize>,
+    class_of: impl Fn(&Document) -> Option<usize>,
 ) -> Result<Vec<u64>> {
     let mut counts = vec![0; classes];
     for entry in documents.entries() {
-        for row in DocumentReader::of_entry(entry)?.columns(&[Column::Url]).rows()? {
-            if let Some(class) = class_of(&row?.document.url) {
+        for row in DocumentReader::of_entry(entry)?.columns(&[column]).rows()? {
+            if let Some(class) = class_of(&row?.document) {
                 counts[class] += 1;
             }
         }

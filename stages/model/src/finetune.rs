@@ -4,7 +4,7 @@ use crate::backend::{Backend, PROBE};
 use crate::checkpoints::{Folder, Rates};
 use crate::classification::{Classification, Examples, ExamplesWriter};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
-use crate::labels::LabelRule;
+use crate::labels::{LabelRule, noted_cluster};
 use crate::pretrain::{lines, report_rates};
 use crate::random::mix;
 use crate::schedule::{Schedule, Shape};
@@ -25,13 +25,14 @@ use std::path::Path;
 
 /// Trains a classifier of documents, starting from a language model.
 ///
-/// A label is what the first group of `label` captures in the path of a document's URL. Documents without
-/// one, and those of labels with fewer than `documents_min` documents, are left out and counted. The head
+/// A label is what `examples` gave a document, or, where `label` is set, what its first group captures in the path
+/// of the document's URL. Documents without one, and those of labels with fewer than `documents_min` documents, are left out and counted. The head
 /// reads the hidden state at a text's last token, as `LlamaForSequenceClassification` does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finetune {
-    /// Regular expression on the path of a document's URL; its first group captures the label.
+    /// Regular expression on the path of a document's URL, whose first group captures the label; left out for
+    /// labelled documents out of `examples`.
     pub label: String,
     /// Documents that a label must have in the training set.
     pub documents_min: u64,
@@ -88,7 +89,11 @@ impl Default for Finetune {
 }
 
 const MODEL_IN: In = In::new("model", &MODEL, "The language model to start from.");
-const TRAIN: In = In::new("train", &DOCUMENTS, "Documents to learn from, with labels in their URLs.");
+const TRAIN: In = In::new(
+    "train",
+    &DOCUMENTS,
+    "Documents to learn from: examples with labels, or documents with labels in their URLs.",
+);
 const VALIDATION: In =
     In::new("validation", &DOCUMENTS, "Held-out documents; without them a share of `train` is held out.")
         .optional();
@@ -268,11 +273,13 @@ impl Sets<'_> {
         let written = |error: std::io::Error| Error::io("write", &path, &error);
         let mut writer = ExamplesWriter::create(&path).map_err(written)?;
         for entry in item.entries() {
-            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Id, Column::Text, Column::Url]);
+            let columns = [Column::Id, Column::Text, self.rule.column()];
+            let reader = DocumentReader::of_entry(entry)?.columns(&columns);
             for row in share.track("documents", reader.rows()?) {
                 let row = row??;
-                let cluster = row.cluster.map_or_else(|| hash(&row.document.id), |cluster| cluster.id);
-                let label = self.rule.label(&row.document.url);
+                let cluster = row.cluster.map(|cluster| cluster.id).or_else(|| noted_cluster(&row.document));
+                let cluster = cluster.unwrap_or_else(|| hash(&row.document.id));
+                let label = self.rule.label(&row.document);
                 let label =
                     label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
                 let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
@@ -286,7 +293,10 @@ impl Sets<'_> {
         let examples = writer.finish().map_err(written)?;
         if examples.len() == 0 {
             let message = format!("no labelled document is left for the {set} set");
-            return Err(Error::input(message).help(format!("see `label`, now `{}`", self.config.label)));
+            return Err(Error::input(message).help(match self.rule {
+                LabelRule::Given => "give documents out of `examples`, or set `label`".to_owned(),
+                LabelRule::Address(_) => format!("see `label`, now `{}`", self.config.label),
+            }));
         }
         Ok(examples)
     }
@@ -313,18 +323,19 @@ impl Finetune {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut unlabelled, mut example) = (0, None);
         for entry in train.entries() {
-            for row in DocumentReader::of_entry(entry)?.columns(&[Column::Url]).rows()? {
-                let url = row?.document.url;
-                match rule.label(&url) {
+            let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Id, rule.column()]);
+            for row in reader.rows()? {
+                let document = row?.document;
+                match rule.label(&document) {
                     Some(label) => *counts.entry(label.to_owned()).or_default() += 1,
                     None => {
                         unlabelled += 1;
-                        example.get_or_insert(url);
+                        example.get_or_insert(document);
                     }
                 }
                 if counts.len() > LABELS_MAX {
                     let message = format!("`label` gives more than {LABELS_MAX} labels");
-                    return Err(Error::input(message).help("let its first group capture a coarser part"));
+                    return Err(Error::input(message).help("let it give a coarser part"));
                 }
             }
         }
@@ -332,11 +343,18 @@ impl Finetune {
         counts.retain(|_, n| *n >= self.documents_min);
         if counts.len() < 2 {
             let found = counts.len();
-            let seen = example.map(|url| format!("; a URL without label is `{url}`")).unwrap_or_default();
+            let seen = example.map(|document| match rule {
+                LabelRule::Given => format!("; a document without label is `{}`", document.id),
+                LabelRule::Address(_) => format!("; a URL without label is `{}`", document.url),
+            });
+            let seen = seen.unwrap_or_default();
             let message = format!("{found} labels have {} documents or more{seen}", self.documents_min);
-            return Err(
-                Error::input(message).help("see `label` and `documents_min`; two labels are the least")
-            );
+            return Err(Error::input(message).help(match rule {
+                LabelRule::Given => {
+                    "give documents out of `examples`, or set `label`; see `documents_min` too"
+                }
+                LabelRule::Address(_) => "see `label` and `documents_min`; two labels are the least",
+            }));
         }
         Ok((counts.into_keys().collect(), Without { label: unlabelled, common_label: rare }))
     }

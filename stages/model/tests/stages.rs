@@ -4,7 +4,7 @@ use pipe_data::bpe::{self, Training};
 use pipe_data::documents::{Document, DocumentWriter};
 use pipe_data::tokenizer_json::{TrainedTokenizer, tokenizer_config};
 use pipe_data::tokens::TokensWriter;
-use pipe_data::{Tokenizer, pattern::Pattern};
+use pipe_data::{Examples, Tokenizer, pattern::Pattern};
 use pipe_model::{Adam, Eval, Export, Finetune, Generator, Options, Preset, Pretrain, Shape, Validation};
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Error, Stage};
@@ -195,6 +195,42 @@ fn pretrain_finetune_eval_export_and_generate() {
     };
     assert_eq!(write(3), write(3));
     assert!((0..8).any(|seed| !write(seed).is_empty()));
+}
+
+#[test]
+fn examples_train_the_classifier_that_addresses_train() {
+    let world = world();
+    let model = world.pretrain(&Pretrain { steps: 2, ..tiny() }).expect("trained");
+    let model = world.bench.output(&model, "model").expect("a model");
+    let templates = Examples { label: "{{ (url | split('/'))[3] }}".into(), ..Examples::default() };
+    let examples = world.bench.run(&templates, &[("documents", &world.documents)]).expect("made");
+    let examples = world.bench.output(&examples, "examples").expect("examples");
+    let by_address = Finetune {
+        label: "^/([^/]+)/".into(),
+        steps: 4,
+        warmup_steps: 1,
+        tokens_max: 32,
+        ..Finetune::default()
+    };
+    let given = Finetune { label: String::new(), ..by_address.clone() };
+    let tune = |config: &Finetune, documents: &Artifact| {
+        world.bench.run(config, &[("model", &model), ("train", documents)])
+    };
+    let tuned = tune(&given, &examples).expect("tuned");
+    assert_eq!(tuned.outputs, tune(&by_address, &world.documents).expect("tuned").outputs);
+
+    let classifier = world.bench.output(&tuned, "model").expect("a model");
+    let score = |label: &str, documents: &Artifact| {
+        let eval = Eval { label: label.into(), ..Eval::default() };
+        let inputs = [("model", &classifier), ("documents", documents), ("train", documents)];
+        world.bench.run(&eval, &inputs).map(|outcome| outcome.outputs["scores"])
+    };
+    let scored = score("", &examples).expect("scored");
+    assert_eq!(scored, score(&by_address.label, &world.documents).expect("scored"));
+    let error = tune(&given, &world.documents).expect_err("no labels").to_string();
+    assert!(error.contains("a document without label is"), "{error}");
+    let error = score("", &world.documents).expect_err("no labels").to_string();
+    assert!(error.contains("no held-out document has one"), "{error}");
 }
 
 #[test]

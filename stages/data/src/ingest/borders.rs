@@ -1,16 +1,58 @@
 //! Where one shard ends and the next begins.
 //!
-//! The files of a source hang in a binary trie over the first 64 bits of the BLAKE3 of their names; a shard
-//! is a leaf. A leaf that grows beyond the caps splits by its next bit. So a changed page changes one shard,
-//! a new one at most one more, and nothing else moves, whatever the order in which files came.
+//! What a source holds, files or records, hangs in a binary trie over the first 64 bits of the BLAKE3 of its
+//! names; a shard is a leaf. A leaf that grows beyond the caps splits by its next bit. So a changed page changes
+//! one shard, a new one at most one more, and nothing else moves, whatever the order in which they came.
 
-use pipe_stage::{Digest, SourceFile};
+use pipe_stage::SourceFile;
+use std::ops::Range;
 
-/// What a shard may hold at most. A single file may be larger than that.
+/// What a shard may hold at most. A single document may be larger than that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caps {
-    pub(super) documents: usize,
+    pub(super) documents: u64,
     pub(super) bytes: u64,
+}
+
+/// How much hangs below a branch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    pub(super) documents: u64,
+    pub(super) bytes: u64,
+}
+
+impl Weight {
+    fn sum(weights: impl Iterator<Item = Weight>) -> Self {
+        let add = |a: Weight, b: Weight| Weight {
+            documents: a.documents.saturating_add(b.documents),
+            bytes: a.bytes.saturating_add(b.bytes),
+        };
+        weights.fold(Weight::default(), add)
+    }
+
+    /// A leaf that cannot be split, or need not be.
+    fn is_leaf(self, depth: u32, caps: Caps) -> bool {
+        let fits = self.documents <= caps.documents && self.bytes <= caps.bytes;
+        fits || self.documents == 1 || depth == u64::BITS
+    }
+}
+
+/// What a name's hash decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Where it hangs in the trie. The text plays no part: a page stays where it is when it changes.
+    pub(super) position: u64,
+    /// Whether it is in a sample, independently of that.
+    pub(super) sample: u64,
+}
+
+impl Place {
+    pub(super) fn of(name: &str) -> Self {
+        let hash = blake3::hash(name.as_bytes());
+        let (position, rest) = hash.as_bytes().split_first_chunk().expect("invariant: a hash has 32 bytes");
+        let sample = rest.first_chunk().expect("invariant: a hash has 32 bytes");
+        Self { position: u64::from_be_bytes(*position), sample: u64::from_be_bytes(*sample) }
+    }
 }
 
 /// A leaf: its lower border, and its files by the hash of their names.
@@ -22,40 +64,96 @@ pub(super) struct Shard {
 
 /// Cuts the files of one source into shards, in the order of their borders; none is empty.
 pub(super) fn shards(files: &[SourceFile], caps: Caps) -> Vec<Shard> {
-    let mut hashed: Vec<(u64, &SourceFile)> = files.iter().map(|file| (position(&file.name), file)).collect();
+    let mut hashed: Vec<(u64, &SourceFile)> =
+        files.iter().map(|file| (Place::of(&file.name).position, file)).collect();
     hashed.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));
-    let mut shards = Vec::new();
-    cut(&hashed, 0, 0, caps, &mut shards);
-    shards
+    let leaves = leaves(&hashed, |(position, file)| (*position, file.size), 0, caps);
+    let shard = |leaf: Leaf| {
+        let files = hashed[leaf.range].iter().map(|(_, file)| (*file).clone()).collect();
+        Shard { border: leaf.border, files }
+    };
+    leaves.into_iter().map(shard).collect()
 }
 
-/// Where a name hangs in the trie. The text plays no part: a page stays where it is when it changes.
-fn position(name: &str) -> u64 {
-    let hash = Digest::of(name.as_bytes());
-    let hexadecimal = hash.to_string();
-    u64::from_str_radix(&hexadecimal[..16], 16).expect("invariant: a digest is written in hexadecimal")
+/// A leaf as a stretch of what was cut.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leaf {
+    pub(super) border: u64,
+    pub(super) range: Range<usize>,
+}
+
+/// Cuts what hangs below one branch at `depth`, in the order of positions, into leaves; none is empty.
+///
+/// `measure` gives position and bytes of each.
+pub(super) fn leaves<T>(
+    items: &[T],
+    measure: impl Fn(&T) -> (u64, u64),
+    depth: u32,
+    caps: Caps,
+) -> Vec<Leaf> {
+    let mut leaves = Vec::new();
+    if let Some(first) = items.first() {
+        let border = if depth == 0 { 0 } else { measure(first).0 & (u64::MAX << (u64::BITS - depth)) };
+        cut(items, &measure, 0..items.len(), border, depth, caps, &mut leaves);
+    }
+    leaves
 }
 
 /// The depth of recursion is that of the trie, 64 at most.
-fn cut(files: &[(u64, &SourceFile)], border: u64, depth: u32, caps: Caps, shards: &mut Vec<Shard>) {
-    let bytes: u64 = files.iter().map(|(_, file)| file.size).sum();
-    let fits = files.len() <= caps.documents && bytes <= caps.bytes;
-    if files.is_empty() {
+fn cut<T>(
+    items: &[T],
+    measure: &impl Fn(&T) -> (u64, u64),
+    range: Range<usize>,
+    border: u64,
+    depth: u32,
+    caps: Caps,
+    leaves: &mut Vec<Leaf>,
+) {
+    let weight = |item: &T| Weight { documents: 1, bytes: measure(item).1 };
+    if range.is_empty() {
         return;
     }
-    if fits || files.len() == 1 || depth == u64::BITS {
-        let files = files.iter().map(|(_, file)| (*file).clone()).collect();
-        return shards.push(Shard { border, files });
+    if Weight::sum(items[range.clone()].iter().map(weight)).is_leaf(depth, caps) {
+        return leaves.push(Leaf { border, range });
     }
     let upper = border | 1 << (u64::BITS - 1 - depth);
-    let middle = files.partition_point(|(position, _)| *position < upper);
-    cut(&files[..middle], border, depth + 1, caps, shards);
-    cut(&files[middle..], upper, depth + 1, caps, shards);
+    let middle = range.start + items[range.clone()].partition_point(|item| measure(item).0 < upper);
+    cut(items, measure, range.start..middle, border, depth + 1, caps, leaves);
+    cut(items, measure, middle..range.end, upper, depth + 1, caps, leaves);
+}
+
+/// A branch of the trie that may be cut by itself: where it hangs, and its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Branch {
+    pub(super) depth: u32,
+    pub(super) parts: Range<usize>,
+}
+
+/// Finds the branches that a trie of `parts`, the branches at one depth, falls into: leaves above that depth, and
+/// those parts that are to be cut further. Each can be cut without looking at the others.
+pub(super) fn branches(parts: &[Weight], caps: Caps) -> Vec<Branch> {
+    let mut branches = Vec::new();
+    branch(parts, 0..parts.len(), 0, caps, &mut branches);
+    branches
+}
+
+fn branch(parts: &[Weight], range: Range<usize>, depth: u32, caps: Caps, branches: &mut Vec<Branch>) {
+    let weight = Weight::sum(parts[range.clone()].iter().copied());
+    if weight.documents == 0 {
+        return;
+    }
+    if range.len() == 1 || weight.is_leaf(depth, caps) {
+        return branches.push(Branch { depth, parts: range });
+    }
+    let middle = range.start + range.len() / 2;
+    branch(parts, range.start..middle, depth + 1, caps, branches);
+    branch(parts, middle..range.end, depth + 1, caps, branches);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pipe_stage::Digest;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -86,6 +184,31 @@ mod tests {
             prop_assert!(before.difference(&after).count() <= 1);
             // A split gives two; where all files share the next bits, just one of them is new.
             prop_assert!(after.difference(&before).count() <= 2);
+        }
+
+        #[test]
+        fn branches_cut_by_themselves_give_the_same_leaves(
+            sizes in prop::collection::vec(0u64..30, 0..300), log2 in 0u32..6, documents in 1u64..20,
+        ) {
+            let caps = Caps { documents, bytes: 100 };
+            let mut rows: Vec<(u64, u64)> =
+                (0..).zip(&sizes).map(|(n, size)| (Place::of(&format!("{n}")).position, *size)).collect();
+            rows.sort_unstable();
+            let whole: Vec<(u64, usize)> =
+                leaves(&rows, |row| *row, 0, caps).into_iter().map(|l| (l.border, l.range.len())).collect();
+            let part = |row: &(u64, u64)| row.0.checked_shr(64 - log2).unwrap_or(0) as usize;
+            let mut parts = vec![Weight::default(); 1 << log2];
+            for row in &rows {
+                parts[part(row)].documents += 1;
+                parts[part(row)].bytes += row.1;
+            }
+            let mut apart = Vec::new();
+            for branch in branches(&parts, caps) {
+                let own: Vec<_> = rows.iter().filter(|row| branch.parts.contains(&part(row))).copied().collect();
+                let leaves = leaves(&own, |row| *row, branch.depth, caps);
+                apart.extend(leaves.into_iter().map(|leaf| (leaf.border, leaf.range.len())));
+            }
+            prop_assert_eq!(whole, apart);
         }
 
         #[test]

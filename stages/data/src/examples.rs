@@ -1,0 +1,266 @@
+//! Owns: documents -> examples of a task, by templates over their fields. Knows nothing of models.
+//!
+//! ```text
+//! an example                 a document, so that `split`, `dedup` and every reader of documents take it
+//! ├── id, url, source, ...   those of the document that it was made of
+//! ├── text                   what a model reads: `text`, or `prompt` and `answer` one after the other
+//! └── metadata
+//!     ├── label              of labelled examples
+//!     ├── prompt, answer     of the others
+//!     └── cluster, cluster_size    of the document, where `dedup` has found them; as `pipe get` writes them
+//! ```
+
+use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use pipe_stage::{Code, Context, Error, In, Inputs, Misfit, Out, Port, Result, Share, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Makes labelled examples, or prompts with answers, of documents, by templates over their fields.
+///
+/// `finetune` and `eval` take labelled examples as they take documents, with `label` left out there. A template is
+/// in Jinja's language and sees `id`, `text`, `url`, `source`, `language`, `license`, `date` and `metadata`, as in
+/// `{{ metadata.topic }}` or `{{ (url | split('/'))[3] }}`. A field that is not there is an error that names the
+/// document; `{{ metadata.topic | default('') }}` says what to take instead. Documents whose label, prompt or
+/// answer comes out empty are left out and counted.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Examples {
+    /// Template of a labelled example's text.
+    pub text: String,
+    /// Template of its label, without the white space around it; a word or a few, on one line.
+    pub label: String,
+    /// Template of a prompt, in place of `text` and `label`.
+    pub prompt: String,
+    /// Template of the answer to it.
+    pub answer: String,
+    /// Largest text of an example in MiB, 1 to 128; a larger one is an error.
+    pub text_mib_max: u32,
+}
+
+impl Default for Examples {
+    fn default() -> Self {
+        Self {
+            text: "{{ text }}".to_owned(),
+            label: String::new(),
+            prompt: String::new(),
+            answer: String::new(),
+            text_mib_max: 16,
+        }
+    }
+}
+
+/// Key of a label in the metadata of an example.
+pub const LABEL: &str = "label";
+/// Key of a prompt in the metadata of an example.
+pub const PROMPT: &str = "prompt";
+/// Key of the answer to it.
+pub const ANSWER: &str = "answer";
+
+/// Bytes of a label.
+const LABEL_BYTES_MAX: usize = 1024;
+/// Instructions of a template for one document.
+const FUEL: u64 = 100_000;
+
+const SOURCE: In = In::new("documents", &DOCUMENTS, "Documents to make examples of.");
+const EXAMPLES: Out =
+    Out::main("examples", &DOCUMENTS, "The examples, one shard for each shard of documents.");
+
+impl Stage for Examples {
+    const NAME: &'static str = "examples";
+    /// History: 1, the first.
+    const REVISION: u32 = 1;
+    const CODE: Code = Code::Revision;
+    const PORTS: &'static [Port] = &[SOURCE.port(), EXAMPLES.port()];
+
+    fn check(&self) -> Vec<Misfit> {
+        let has_label = !self.label.is_empty();
+        let has_answer = !self.prompt.is_empty() || !self.answer.is_empty();
+        let both = "stands beside `prompt` and `answer`: examples have either a label or an answer";
+        let own = [
+            Misfit::unless(has_label || has_answer, "label", "is missing")
+                .map(|misfit| misfit.help("set `label`, or `prompt` and `answer`")),
+            Misfit::unless(!(has_label && has_answer), "label", both),
+            Misfit::unless(!(has_answer && self.prompt.is_empty()), "prompt", "is missing beside `answer`"),
+            Misfit::unless(!(has_answer && self.answer.is_empty()), "answer", "is missing beside `prompt`"),
+            Misfit::unless(has_answer || !self.text.is_empty(), "text", "is empty"),
+            Misfit::unless((1..=128).contains(&self.text_mib_max), "text_mib_max", "must lie from 1 to 128"),
+        ];
+        let compiled = self.templates().into_iter().filter_map(|(name, source)| {
+            let error = environment().add_template_owned(name, source.to_owned()).err()?;
+            Some(Misfit::new(name, format!("is not a template: {}", told(&error))))
+        });
+        own.into_iter().flatten().chain(compiled).collect()
+    }
+
+    fn run(&self, ctx: &Context) -> Result<()> {
+        let examples = ctx.each("examples", self, ctx.input(SOURCE).shards(), make)?;
+        ctx.output(EXAMPLES, examples.entries(EXAMPLES.name()))
+    }
+}
+
+impl Examples {
+    /// The templates that are used, by field.
+    fn templates(&self) -> Vec<(&'static str, &str)> {
+        let labelled = [("text", self.text.as_str()), (LABEL, &self.label)];
+        let answered = [(PROMPT, self.prompt.as_str()), (ANSWER, &self.answer)];
+        if self.label.is_empty() { answered.to_vec() } else { labelled.to_vec() }
+    }
+}
+
+/// Makes the examples of a shard.
+fn make(examples: &Examples, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.rows()?;
+    let maker = Maker::new(examples)?;
+    let mut writer = DocumentWriter::new(share.file(EXAMPLES.name())?)?;
+    let (mut left_out, mut characters) = (0, 0);
+    for row in share.track("documents", rows) {
+        match maker.example(row??)? {
+            Some(example) => {
+                characters += example.text.chars().count() as u64;
+                writer.push(&example)?;
+            }
+            None => left_out += 1,
+        }
+    }
+    share.count("examples", writer.rows());
+    share.count("characters", characters);
+    share.count("left_out", left_out);
+    if writer.rows() > 0 {
+        share.keep(writer.finish()?)?;
+    }
+    Ok(())
+}
+
+/// What makes examples; the templates are compiled once.
+struct Maker<'e> {
+    examples: &'e Examples,
+    templates: Environment<'static>,
+}
+
+/// What a template sees of a document.
+fn fields(document: &Document) -> Value {
+    let Document { id, text, url, source, language, license, date, metadata, html: _ } = document;
+    let metadata = metadata.iter().map(|(name, fact)| (name.as_str(), fact.as_str()));
+    Value::from_pairs([
+        ("id", Value::from(id.as_str())),
+        ("text", Value::from(text.as_str())),
+        ("url", Value::from(url.as_str())),
+        ("source", Value::from(source.as_str())),
+        ("language", Value::from(language.as_str())),
+        ("license", Value::from(license.as_str())),
+        ("date", Value::from(date.as_str())),
+        ("metadata", Value::from_pairs(metadata)),
+    ])
+}
+
+impl<'e> Maker<'e> {
+    fn new(examples: &'e Examples) -> Result<Self> {
+        let mut templates = environment();
+        for (name, source) in examples.templates() {
+            let added = templates.add_template_owned(name, source.to_owned());
+            added.map_err(|error| Error::input(format!("`{name}` is not a template: {}", told(&error))))?;
+        }
+        Ok(Self { examples, templates })
+    }
+
+    /// Makes an example; none if a part of it is empty.
+    fn example(&self, row: Row) -> Result<Option<Document>> {
+        let Row { mut document, cluster, .. } = row;
+        let (fields, id) = (fields(&document), &document.id);
+        let (text, facts) = if self.examples.label.is_empty() {
+            let (prompt, answer) = (self.render(PROMPT, &fields, id)?, self.render(ANSWER, &fields, id)?);
+            let text = format!("{prompt}{answer}");
+            (text, vec![(PROMPT, prompt), (ANSWER, answer)])
+        } else {
+            let label = self.render(LABEL, &fields, id)?.trim().to_owned();
+            if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
+                let message = format!("the label of document `{id}` is no word or a few on one line");
+                return Err(Error::input(message).help(format!("see `label`: `{}`", self.examples.label)));
+            }
+            (self.render("text", &fields, id)?, vec![(LABEL, label)])
+        };
+        if text.trim().is_empty() || facts.iter().any(|(_, fact)| fact.trim().is_empty()) {
+            return Ok(None);
+        }
+        let mut metadata: BTreeMap<String, String> =
+            facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
+        for name in ["cluster", "cluster_size"] {
+            metadata.extend(document.metadata.remove(name).map(|fact| (name.to_owned(), fact)));
+        }
+        if let Some(cluster) = cluster {
+            metadata.insert("cluster".into(), format!("{:016x}", cluster.id));
+            metadata.insert("cluster_size".into(), cluster.size.to_string());
+        }
+        Ok(Some(Document { text, metadata, html: None, ..document }))
+    }
+
+    fn render(&self, name: &str, fields: &Value, id: &str) -> Result<String> {
+        let bytes_max = (self.examples.text_mib_max as usize) << 20;
+        let mut bounded = Bounded { bytes: Vec::new(), bytes_max };
+        let template = self.templates.get_template(name);
+        let rendered =
+            template.and_then(|template| template.render_captured_to(fields, &mut bounded).map(drop));
+        rendered.map_err(|error| {
+            let help = match error.kind() {
+                ErrorKind::UndefinedError => "`default('')` says what to take where a field is missing",
+                ErrorKind::OutOfFuel => "a template may take 100,000 instructions a document",
+                ErrorKind::WriteFailure => "see `text_mib_max`",
+                _ => "see `pipe stages examples`",
+            };
+            let what = match error.kind() {
+                ErrorKind::WriteFailure => format!("it gives more than {} MiB", self.examples.text_mib_max),
+                _ => told(&error),
+            };
+            Error::input(format!("`{name}` fails on document `{id}`: {what}")).help(help)
+        })?;
+        String::from_utf8(bounded.bytes)
+            .map_err(|_| Error::input(format!("`{name}` gives no text on document `{id}`")))
+    }
+}
+
+/// No file, no clock, no chance: what a template gives follows from the document alone.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// The error with its line, without the template's name, which is that of the field beside it.
+fn told(error: &minijinja::Error) -> String {
+    let text = match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    match error.line() {
+        Some(line) => format!("{text} (line {line})"),
+        None => text,
+    }
+}
+
+/// Takes bytes up to a limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            return Err(io::Error::other("too large"));
+        }
+        self.bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Templates at the border of the stage: documents in, examples or an error out.
+
+use super::*;
+use crate::documents::Cluster;
+use crate::testing::put_full_documents;
+use pipe_stage::testing::Bench;
+
+fn document(number: usize) -> Document {
+    let topic = ["", "stone", "metal"][number % 3];
+    Document {
+        id: format!("d{number}"),
+        text: format!("Text <{number}>\n"),
+        html: Some(vec![1]),
+        url: format!("https://e.org/{topic}/{number}"),
+        metadata: BTreeMap::from([("topic".into(), topic.into())]),
+        ..Document::default()
+    }
+}
+
+fn run(stage: &Examples, threads: usize) -> Result<(String, Vec<Document>, Vec<f64>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::new(folder.path()).unwrap();
+    bench.threads = threads;
+    let documents: Vec<Document> = (0..12).map(document).collect();
+    let input = put_full_documents(&bench, &[documents[..8].to_vec(), documents[8..].to_vec()]);
+    let outcome = bench.run(stage, &[("documents", &input)])?;
+    let mut found = Vec::new();
+    for entry in bench.open(&bench.output(&outcome, "examples").unwrap()) {
+        let rows = DocumentReader::of_entry(&entry).unwrap().rows().unwrap();
+        found.extend(rows.map(|row| row.unwrap().document));
+    }
+    let figures = outcome.metrics.iter().map(|metric| metric.value).collect();
+    Ok((outcome.outputs["examples"].to_string()[..16].to_owned(), found, figures))
+}
+
+fn labelled(label: &str) -> Examples {
+    Examples { label: label.into(), ..Examples::default() }
+}
+
+fn answered(prompt: &str, answer: &str) -> Examples {
+    Examples { prompt: prompt.into(), answer: answer.into(), ..Examples::default() }
+}
+
+#[test]
+fn templates_make_labelled_examples() {
+    let (_, found, figures) = run(&labelled(" {{ metadata.topic }}\n"), 2).unwrap();
+    assert_eq!(figures[0], 8.0);
+    assert_eq!(figures[2], 4.0, "those without a topic are left out");
+    let expected =
+        Document { metadata: BTreeMap::from([("label".into(), "stone".into())]), html: None, ..document(1) };
+    assert_eq!(found[0], expected);
+    let (_, by_url, _) = run(&labelled("{{ (url | split('/'))[3] }}"), 2).unwrap();
+    assert_eq!(by_url, found);
+}
+
+#[test]
+fn templates_make_prompts_with_answers() {
+    let stage = answered("Q: {{ text }}\nA:", " {{ metadata.topic | upper }}");
+    let (_, found, _) = run(&stage, 2).unwrap();
+    assert_eq!(found[1].text, "Q: Text <2>\n\nA: METAL");
+    assert_eq!(found[1].metadata["prompt"], "Q: Text <2>\n\nA:");
+    assert_eq!(found[1].metadata["answer"], " METAL");
+}
+
+#[test]
+fn output_bytes_are_pinned_and_threads_do_not_matter() {
+    let digests = |stage: &Examples| [1, 4].map(|threads| run(stage, threads).unwrap().0);
+    assert_eq!(digests(&labelled("{{ metadata.topic }}")), ["pinned"; 2]);
+    assert_eq!(digests(&answered("{{ text }}", "{{ id }}")), ["pinned"; 2]);
+}
+
+#[test]
+fn clusters_stay_with_their_examples() {
+    let maker = labelled("x");
+    let maker = Maker::new(&maker).unwrap();
+    let row = Row { index: 0, document: document(1), cluster: Some(Cluster { id: 255, size: 2 }) };
+    let example = maker.example(row).unwrap().unwrap();
+    assert_eq!(example.metadata["cluster"], "00000000000000ff");
+    let row = Row { index: 0, document: example, cluster: None };
+    assert_eq!(maker.example(row).unwrap().unwrap().metadata["cluster_size"], "2");
+}
+
+#[test]
+fn a_field_that_is_missing_is_an_error_with_the_document() {
+    let error = |label: &str| run(&labelled(label), 1).unwrap_err().to_string();
+    assert_eq!(error("{{ metadata.other }}"), "`label` fails on document `d0`: undefined value (line 1)");
+    assert!(error("{{ titel }}").starts_with("`label` fails on document `d0`: undefined value"));
+    assert_eq!(run(&labelled("{{ metadata.other | default('') }}"), 1).unwrap().2[0], 0.0);
+}
+
+#[test]
+fn templates_are_bounded() {
+    let error = |stage: &Examples| run(stage, 1).unwrap_err().to_string();
+    let endless = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}x";
+    assert!(error(&labelled(endless)).contains("ran out of fuel"), "{}", error(&labelled(endless)));
+    let long = "{% for a in range(3000) %}{{ '0123456789' * 100 }}{% endfor %}";
+    let large = Examples { text_mib_max: 1, text: long.into(), ..labelled("x") };
+    assert_eq!(error(&large), "`text` fails on document `d0`: it gives more than 1 MiB");
+    assert!(error(&labelled("a\nb")).contains("on one line"));
+}
+
+#[test]
+fn templates_reach_no_files() {
+    for template in ["{% include 'text' %}", "{% import '/etc/passwd' as x %}{{ x }}", "{{ self }}"] {
+        let stage = labelled(template);
+        assert!(!stage.check().is_empty() || run(&stage, 1).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn bad_settings_are_named_by_their_path() {
+    let paths = |stage: Examples| stage.check().into_iter().map(|misfit| misfit.path).collect::<Vec<_>>();
+    assert_eq!(paths(Examples::default()), ["label"]);
+    assert_eq!(paths(labelled("{{ x")), ["label"]);
+    assert_eq!(paths(Examples { label: "x".into(), ..answered("a", "b") }), ["label"]);
+    assert_eq!(paths(answered("", "b")), ["prompt"]);
+    assert_eq!(paths(Examples { text_mib_max: 0, ..labelled("x") }), ["text_mib_max"]);
+    assert_eq!(paths(answered("{{ a }}", "{% if %}")), ["answer"]);
+}

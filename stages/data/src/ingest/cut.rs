@@ -1,0 +1,109 @@
+//! The second step for files of records: the documents of a branch, out of all files, become shards.
+
+use super::PAGES;
+use super::borders::{Caps, Place, leaves};
+use super::columns::Fault;
+use super::rejected::Rejections;
+use super::slices::{SliceReader, Spool, damaged, read, read_id};
+use crate::documents::DocumentWriter;
+use pipe_stage::{Error, Inputs, Metric, Result, Share};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// What decides how shards are cut.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Cutting {
+    pub(super) source: String,
+    pub(super) license: String,
+    pub(super) documents: u64,
+    pub(super) bytes: u64,
+    /// Depth at which the branches hang.
+    pub(super) depth: u32,
+}
+
+/// Bytes of a branch's documents that are held in memory; the rest goes through a file.
+const MEMORY_MAX: usize = 256 << 20;
+
+/// Where a document of the branch is.
+#[derive(Clone, Copy)]
+struct Held {
+    position: u64,
+    at: u64,
+    length: u32,
+    is_duplicate: bool,
+}
+
+/// Cuts a branch into shards. Documents are in the order of their ids' hashes; of several with one id the first
+/// counts, in the order of files and rows.
+pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let failed = |error: io::Error| Error::io("read or write", Path::new("a slice of records"), &error);
+    let scratch = share.scratch()?;
+    let mut spool = Spool::new(MEMORY_MAX);
+    let (mut held, mut buffer) = (Vec::new(), Vec::new());
+    for slice in share.track("files", inputs.item().entries()) {
+        let mut reader = SliceReader::new(slice?.stream()?).map_err(failed)?;
+        while reader.next(&mut buffer).map_err(failed)? {
+            let position = Place::of(read_id(&buffer).ok_or_else(damaged).map_err(failed)?).position;
+            let at = spool.push(&buffer, &scratch.path().join("documents")).map_err(failed)?;
+            held.push(Held { position, at, length: buffer.len() as u32, is_duplicate: false });
+        }
+    }
+    held.sort_by_key(|held| held.position);
+    let ids = |held: &Held| -> io::Result<String> {
+        let mut buffer = Vec::new();
+        spool.read(held.at, held.length as usize, &mut buffer)?;
+        read_id(&buffer).map(str::to_owned).ok_or_else(damaged)
+    };
+    order_equals(&mut held, ids).map_err(failed)?;
+
+    let mut rejections = Rejections::new(cutting.source.clone());
+    let caps = Caps { documents: cutting.documents, bytes: cutting.bytes };
+    let measure = |held: &Held| (held.position, u64::from(held.length));
+    let (mut documents, mut duplicates, mut bytes) = (0, 0, 0);
+    for leaf in leaves(&held, measure, cutting.depth, caps) {
+        let name = format!("{}/{:016x}.parquet", cutting.source, leaf.border);
+        let mut writer = DocumentWriter::new(share.named(PAGES.name(), &name)?)?;
+        for held in share.track("documents", &held[leaf.range]) {
+            let held = held?;
+            spool.read(held.at, held.length as usize, &mut buffer).map_err(failed)?;
+            let mut document = read(&buffer).ok_or_else(damaged).map_err(failed)?;
+            document.id = format!("{}/{}", cutting.source, document.id);
+            if held.is_duplicate {
+                duplicates += 1;
+                rejections.left_out(&document.id, &Fault::Duplicate);
+                continue;
+            }
+            document.source.clone_from(&cutting.source);
+            if document.license.is_empty() {
+                document.license.clone_from(&cutting.license);
+            }
+            bytes += (document.text.len() + document.html.as_ref().map_or(0, Vec::len)) as u64;
+            writer.push(&document)?;
+        }
+        documents += writer.rows();
+        share.keep(writer.finish()?)?;
+    }
+    rejections.keep(share)?;
+    share.count("documents", documents);
+    share.metric(Metric::new("bytes", bytes as f64, "bytes"));
+    share.metric(Metric::count("duplicates", duplicates));
+    Ok(())
+}
+
+/// Orders documents whose hashes are equal by their ids, and marks all but the first of one id.
+///
+/// Different ids of one hash are not expected in any corpus; if they come, they are kept.
+fn order_equals(held: &mut [Held], id: impl Fn(&Held) -> io::Result<String>) -> io::Result<()> {
+    for equal in held.chunk_by_mut(|a, b| a.position == b.position).filter(|equal| equal.len() > 1) {
+        let mut named: Vec<(String, Held)> =
+            equal.iter().map(|held| Ok((id(held)?, *held))).collect::<io::Result<_>>()?;
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        for at in 0..named.len() {
+            named[at].1.is_duplicate = at > 0 && named[at].0 == named[at - 1].0;
+            equal[at] = named[at].1;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! A file's bytes as they were before compression, bounded.
+//!
+//! Whatever is wrong with a compressed file is one [`Broken`]; whether the disk failed or the file changed, its
+//! [`Stream`](pipe_stage::Stream) tells at the end.
+
+use super::format::Compression;
+use bzip2::read::MultiBzDecoder;
+use flate2::read::MultiGzDecoder;
+use std::io::{self, Read};
+
+/// A file may grow to this, whatever its size.
+const BYTES_FREE: u64 = 1 << 30;
+/// Beyond that, to so many times its size. Text shrinks to a tenth, logs to a hundredth; a bomb of zstd or bzip2
+/// to less than a ten-thousandth.
+const GROWTH_MAX: u64 = 256;
+
+/// Why the rest of a compressed file cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("it ends in the middle of its compressed data")]
+    Truncated,
+    #[error("its compressed data is damaged: {0}")]
+    Damaged(String),
+    #[error("it grows beyond {GROWTH_MAX} times its size")]
+    Bomb,
+}
+
+impl Broken {
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Damaged(_) => "damaged",
+            Self::Bomb => "bomb",
+        }
+    }
+
+    /// What an error of [`Inflated`] stands for.
+    pub(super) fn of(error: &io::Error) -> Self {
+        match (error.get_ref().and_then(|cause| cause.downcast_ref::<Self>()), error.kind()) {
+            (Some(broken), _) => broken.clone(),
+            (None, io::ErrorKind::UnexpectedEof) => Self::Truncated,
+            (None, _) if error.to_string().contains("incomplete frame") => Self::Truncated,
+            (None, _) => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// Reads what a compressed file of `size` bytes holds.
+pub(super) fn inflate<'r>(
+    file: impl Read + 'r,
+    compression: Compression,
+    size: u64,
+) -> io::Result<Box<dyn Read + 'r>> {
+    let left = BYTES_FREE.max(size.saturating_mul(GROWTH_MAX));
+    Ok(match compression {
+        Compression::Plain => Box::new(file),
+        Compression::Gzip => Box::new(Inflated { inner: MultiGzDecoder::new(file), left }),
+        Compression::Bzip2 => Box::new(Inflated { inner: MultiBzDecoder::new(file), left }),
+        // The decoder refuses windows above 128 MiB by itself.
+        Compression::Zstd => Box::new(Inflated { inner: zstd::stream::read::Decoder::new(file)?, left }),
+    })
+}
+
+struct Inflated<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Inflated<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Broken::Bomb))?;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::io::Write;
+
+    pub(in super::super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    pub(in super::super) fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8], compression: Compression) -> Result<Vec<u8>, Broken> {
+        let mut out = Vec::new();
+        let mut reader = inflate(bytes, compression, bytes.len() as u64).unwrap();
+        reader.read_to_end(&mut out).map_err(|error| Broken::of(&error))?;
+        Ok(out)
+    }
+
+    #[test]
+    fn files_of_several_members_are_read_to_their_end() {
+        let twice = |bytes: Vec<u8>| [bytes.clone(), bytes].concat();
+        assert_eq!(read(&twice(gzip(b"ab")), Compression::Gzip).unwrap(), b"abab");
+        assert_eq!(read(&twice(bzip2(b"ab")), Compression::Bzip2).unwrap(), b"abab");
+        let zstd = zstd::encode_all(&b"ab"[..], 1).unwrap();
+        assert_eq!(read(&twice(zstd), Compression::Zstd).unwrap(), b"abab");
+    }
+
+    #[test]
+    fn what_ends_early_is_truncated() {
+        let text = b"some text that is long enough to be cut";
+        for (bytes, compression) in [
+            (gzip(text), Compression::Gzip),
+            (bzip2(text), Compression::Bzip2),
+            (zstd::encode_all(&text[..], 1).unwrap(), Compression::Zstd),
+        ] {
+            assert_eq!(
+                read(&bytes[..bytes.len() - 6], compression),
+                Err(Broken::Truncated),
+                "{compression:?}"
+            );
+            assert!(matches!(read(b"plain text", compression), Err(Broken::Damaged(_) | Broken::Truncated)));
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let mut bomb = Inflated { inner: io::repeat(b'x').take(1 << 20), left: 1 << 19 };
+        let error = io::copy(&mut bomb, &mut io::sink()).unwrap_err();
+        assert_eq!(Broken::of(&error), Broken::Bomb);
+    }
+}

@@ -1,0 +1,425 @@
+//! Files of records at the border of the stage: files in, shards, rejections and figures out.
+
+use super::inflate::tests::{bzip2, gzip};
+use super::table::tests::file as parquet;
+use super::*;
+use crate::documents::{Document, DocumentReader};
+use pipe_stage::testing::Bench;
+use pipe_stage::{Mode, Outcome};
+use proptest::prelude::*;
+use std::fmt::Write;
+
+/// A stage with one source called `data`, of files in one folder.
+struct Case {
+    stage: Ingest,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+/// What a stage made.
+struct Made {
+    outcome: Outcome,
+    documents: Vec<Document>,
+    shards: Vec<String>,
+    rejected: String,
+}
+
+impl Case {
+    fn new(glob: &str, columns: Columns) -> Self {
+        let source = Source { glob: glob.into(), name: "data".into(), columns, ..Source::default() };
+        Self {
+            stage: Ingest { sources: vec![source], shard_documents: 8, ..Ingest::default() },
+            files: vec![],
+        }
+    }
+
+    fn file(mut self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.files.push((name.to_owned(), bytes.as_ref().to_vec()));
+        self
+    }
+
+    fn stage(mut self, change: impl FnOnce(&mut Ingest)) -> Self {
+        change(&mut self.stage);
+        self
+    }
+
+    fn run_with(&self, threads: usize) -> Result<Made> {
+        assert_eq!(self.stage.check(), []);
+        let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, bytes) in &self.files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let nowhere = |_: &str| None;
+        let places = Places { project: folder.path().to_owned(), variable: &nowhere };
+        let label = self.stage.sources(&places).unwrap()[0].source.clone();
+        let mut bench = Bench::new(store.path()).unwrap();
+        bench.threads = threads;
+        let sources = Bench::sources(&label, folder.path()).unwrap();
+        let outcome = bench.enter(&self.stage, &[], sources, Mode::Here)?;
+        let entries = bench.output(&outcome, "documents").unwrap();
+        let mut documents = Vec::new();
+        for entry in bench.open(&entries) {
+            let rows = DocumentReader::of_entry(&entry).unwrap().rows().unwrap();
+            documents.extend(rows.map(|row| row.unwrap().document));
+        }
+        let rejected = bench.open(&bench.output(&outcome, "rejected").unwrap());
+        let rejected = rejected.iter().flat_map(|file| file.bytes().unwrap()).collect();
+        Ok(Made {
+            documents,
+            shards: entries.entries.into_iter().map(|entry| entry.name).collect(),
+            rejected: String::from_utf8(rejected).unwrap(),
+            outcome,
+        })
+    }
+
+    fn run(&self) -> Made {
+        self.run_with(2).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn digest(&self) -> String {
+        self.run().outcome.outputs["documents"].to_string()
+    }
+}
+
+impl Made {
+    fn ids(&self) -> BTreeSet<String> {
+        self.documents.iter().map(|document| document.id.clone()).collect()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.outcome.metrics.iter().find(|metric| metric.name == name).map_or(0.0, |metric| metric.value)
+    }
+
+    fn reasons(&self) -> Vec<(String, Option<u64>, String)> {
+        let line = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = |name: &str| line[name].as_str().unwrap().to_owned();
+            (text("id"), line["row"].as_u64(), text("reason"))
+        };
+        self.rejected.lines().map(line).collect()
+    }
+}
+
+fn mapped() -> Columns {
+    Columns { id: "key".into(), text: "body".into(), url: "link".into(), ..Columns::default() }
+}
+
+/// Key, body, link; bodies have line breaks and quotes.
+fn rows(count: usize) -> Vec<[String; 3]> {
+    let row = |n: usize| [format!("k{n}"), format!("Body \"{n}\",\n你好"), format!("https://e.org/{n}")];
+    (0..count).map(row).collect()
+}
+
+fn jsonl(rows: &[[String; 3]]) -> String {
+    let line = |[key, body, link]: &[String; 3]| {
+        format!("{}\n", serde_json::json!({"body": body, "other": [1], "key": key, "link": link}))
+    };
+    rows.iter().map(line).collect()
+}
+
+fn csv(rows: &[[String; 3]], delimiter: char) -> String {
+    let mut text = ["link", "key", "other", "body\r\n"].join(&delimiter.to_string());
+    for [key, body, link] in rows {
+        let body = body.replace('"', "\"\"");
+        write!(text, "{link}{delimiter}{key}{delimiter}{delimiter}\"{body}\"\r\n").unwrap();
+    }
+    text
+}
+
+fn table(rows: &[[String; 3]]) -> Vec<u8> {
+    let column = |at: usize| rows.iter().map(|row| Some(row[at].as_str())).collect();
+    parquet(&[("key", column(0)), ("link", column(2)), ("body", column(1))])
+}
+
+#[test]
+fn the_same_rows_make_the_same_shards_whatever_their_format() {
+    let rows = rows(100);
+    let digest = Case::new("*.jsonl", mapped()).file("a.jsonl", jsonl(&rows)).digest();
+    assert_eq!(&digest[..16], "0e6d9b5bebb3f28e");
+    let other = [
+        Case::new("*.csv", mapped()).file("a.csv", csv(&rows, ',')),
+        Case::new("*.parquet", mapped()).file("a.parquet", table(&rows)),
+        Case::new("*.jsonl.gz", mapped()).file("x.jsonl.gz", gzip(jsonl(&rows).as_bytes())),
+        Case::new("*.csv.bz2", mapped()).file("x.csv.bz2", bzip2(csv(&rows, ',').as_bytes())),
+        Case::new("*.jsonl*", mapped())
+            .file("1.jsonl.zst", zstd::encode_all(jsonl(&rows[70..]).as_bytes(), 3).unwrap())
+            .file("2.jsonl", jsonl(&rows[..70])),
+        Case::new("*.tsv", mapped()).file("a.tsv", csv(&rows, '\t')),
+    ];
+    for case in &other {
+        assert_eq!(case.digest(), digest, "{}", case.files[0].0);
+    }
+}
+
+#[test]
+fn threads_do_not_matter_and_all_rows_are_there() {
+    let rows = rows(300);
+    let case = Case::new("*.jsonl", mapped())
+        .file("a.jsonl", jsonl(&rows[..200]))
+        .file("b.jsonl", jsonl(&rows[200..]));
+    let (one, four) = (case.run_with(1).unwrap(), case.run_with(4).unwrap());
+    assert_eq!(one.outcome.outputs["documents"], four.outcome.outputs["documents"]);
+    let expected = rows.iter().map(|[key, ..]| format!("data/{key}")).collect();
+    assert_eq!(one.ids(), expected);
+    assert!(one.shards.len() > 300 / 8, "{:?}", one.shards);
+    assert_eq!(
+        (one.metric("documents"), one.metric("rows"), one.metric("shards")),
+        (300.0, 300.0, one.shards.len() as f64)
+    );
+    assert_eq!(one.outcome.metrics[0].name, "documents");
+}
+
+#[test]
+fn a_changed_row_changes_one_shard() {
+    let mut rows = rows(100);
+    let run = |rows: &[[String; 3]]| Case::new("*.jsonl", mapped()).file("a.jsonl", jsonl(rows)).run();
+    let before = run(&rows);
+    rows[40][1] = "Another text".into();
+    let after = run(&rows);
+    assert_eq!(before.shards, after.shards);
+    let changed = before.documents.iter().zip(&after.documents).filter(|(a, b)| a != b).count();
+    assert_eq!(changed, 1);
+}
+
+#[test]
+fn without_a_mapped_id_file_and_row_are_the_id() {
+    let made = Case::new("*.jsonl", Columns::default())
+        .file("a.jsonl", "{\"text\": \"A\"}\n\n{\"text\": \"B\"}\n")
+        .file("b.jsonl", "{\"text\": \"\"}\n")
+        .run();
+    assert_eq!(made.ids(), ["data/a.jsonl:1", "data/a.jsonl:3", "data/b.jsonl:1"].map(str::to_owned).into());
+    assert!(made.documents.iter().all(|document| document.source == "data" && document.url.is_empty()));
+}
+
+#[test]
+fn broken_input_is_told_with_file_row_and_reason() {
+    let good = "{\"text\": \"A\"}\n";
+    let lines = [good.as_bytes(), b"{\"text\": \n{\"body\": \"B\"}\n{\"text\": \"\xFF\"}\n{\"text\": [1]}\n"]
+        .concat();
+    let long = gzip(
+        (0..5000).map(|n| format!("{{\"text\": \"{n} {}\"}}\n", n * 7919)).collect::<String>().as_bytes(),
+    );
+    let case = Case::new("*.jsonl*", Columns::default())
+        .file("a.jsonl", lines)
+        .file("b.jsonl.gz", &long[..long.len() / 2])
+        .file("c.jsonl.gz", good);
+    let error = case.run_with(2).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("6 of 3 files and "), "{error}");
+    assert!(error.contains("`data/a.jsonl, row 2`: it is not a JSON object: EOF while parsing"), "{error}");
+    let made = case.stage(|stage| stage.errors_max = 6).run();
+    let reasons = made.reasons();
+    let of_a = |row, reason: &str| ("data/a.jsonl".to_owned(), Some(row), reason.to_owned());
+    assert_eq!(reasons[..4], [of_a(2, "json"), of_a(3, "no_text"), of_a(4, "not_utf8"), of_a(5, "not_text")]);
+    assert_eq!((reasons[4].0.as_str(), reasons[4].2.as_str()), ("data/b.jsonl.gz", "truncated"));
+    let whole = reasons[4].1.unwrap();
+    assert!(whole > 1000, "what comes before the damage is kept: {whole}");
+    assert_eq!(reasons[5], ("data/c.jsonl.gz".to_owned(), Some(0), "damaged".to_owned()));
+    assert_eq!(made.documents.len() as u64, whole + 1);
+    assert_eq!(made.metric("rejected"), 6.0);
+}
+
+#[test]
+fn broken_csv_and_parquet_are_told_too() {
+    let made = Case::new("*.csv", Columns::default())
+        .file("a.csv", "text,b\nA,1\nB\nC,1,2\nD,1\n")
+        .file("b.csv", "body\nA\n")
+        .file("c.csv", "")
+        .stage(|stage| stage.errors_max = 4)
+        .run();
+    let line = |file: &str, row, reason: &str| (format!("data/{file}"), row, reason.to_owned());
+    let expected = [
+        line("a.csv", Some(2), "ragged"),
+        line("a.csv", Some(3), "ragged"),
+        line("b.csv", None, "no_column"),
+        line("c.csv", None, "no_header"),
+    ];
+    assert_eq!((made.reasons(), made.documents.len()), (expected.to_vec(), 2));
+    let made = Case::new("*.parquet", Columns::default())
+        .file("a.parquet", "no Parquet")
+        .file("b.parquet", parquet(&[("text", vec![Some("A"), None])]))
+        .file("c.parquet", parquet(&[("body", vec![Some("A")])]))
+        .stage(|stage| stage.errors_max = 3)
+        .run();
+    let expected = [
+        line("a.parquet", None, "not_parquet"),
+        line("b.parquet", Some(2), "no_text"),
+        line("c.parquet", None, "no_column"),
+    ];
+    assert_eq!((made.reasons(), made.documents.len()), (expected.to_vec(), 1));
+    assert!(!made.rejected.contains("/tmp"), "no path of the machine is in the output: {}", made.rejected);
+}
+
+#[test]
+fn a_record_or_line_that_is_too_large_is_rejected() {
+    let large = format!("{{\"text\": \"{}\"}}\n", "x".repeat((1 << 20) + 1));
+    let endless = format!("{{\"text\": \"{}\"}}\n", "x".repeat(5 << 20));
+    let made = Case::new("*.jsonl", Columns::default())
+        .file("a.jsonl", format!("{large}{endless}{{\"text\": \"A\"}}\n"))
+        .stage(|stage| (stage.errors_max, stage.page_mib_max) = (2, 1))
+        .run();
+    let reasons: Vec<String> = made.reasons().into_iter().map(|(_, _, reason)| reason).collect();
+    assert_eq!((reasons, made.documents.len()), (vec!["too_large".to_owned(), "too_long".to_owned()], 1));
+}
+
+#[test]
+fn the_list_of_the_rejected_is_bounded() {
+    let made = Case::new("*.jsonl", Columns::default())
+        .file("a.jsonl", "{}\n".repeat(3000))
+        .stage(|stage| stage.errors_max = 3000)
+        .run();
+    assert_eq!((made.metric("rejected"), made.rejected.lines().count()), (3000.0, 1001));
+    assert!(made.rejected.ends_with("\"reason\":\"more\",\"explanation\":\"2000 more are not listed\"}\n"));
+}
+
+#[test]
+fn of_records_with_one_id_the_first_counts() {
+    let line = |key: &str, body: &str| format!("{{\"key\": \"{key}\", \"body\": \"{body}\"}}\n");
+    let made = Case::new("*.jsonl", Columns { url: String::new(), ..mapped() })
+        .file("a.jsonl", line("x", "first") + &line("y", "only") + &line("x", "second"))
+        .file("b.jsonl", line("x", "third"))
+        .run();
+    let texts: BTreeSet<(&str, &str)> =
+        made.documents.iter().map(|document| (document.id.as_str(), document.text.as_str())).collect();
+    assert_eq!(texts, [("data/x", "first"), ("data/y", "only")].into());
+    assert_eq!(made.metric("duplicates"), 2.0);
+    assert_eq!(made.reasons(), vec![("data/x".to_owned(), None, "duplicate_id".to_owned()); 2]);
+}
+
+#[test]
+fn samples_are_nested_and_as_large_as_asked() {
+    let rows = rows(400);
+    let run = |change: fn(&mut Source)| {
+        let case = Case::new("*.jsonl", mapped()).file("a.jsonl", jsonl(&rows[..150]));
+        case.file("b.jsonl", jsonl(&rows[150..])).stage(|stage| change(&mut stage.sources[0])).run()
+    };
+    let (tenth, fifth) = (run(|s| s.fraction = Some(0.1)).ids(), run(|s| s.fraction = Some(0.2)).ids());
+    assert!(tenth.is_subset(&fifth) && tenth.len() < fifth.len(), "{} {}", tenth.len(), fifth.len());
+    assert!((20..=60).contains(&tenth.len()), "{}", tenth.len());
+    let (few, more) = (run(|s| s.take = Some(7)), run(|s| s.take = Some(60)));
+    assert_eq!((few.ids().len(), more.ids().len()), (7, 60));
+    assert!(few.ids().is_subset(&more.ids()));
+    assert!(few.ids().is_subset(&tenth), "both go by one hash");
+    assert_eq!(run(|s| s.take = Some(1000)).ids().len(), 400);
+    assert_eq!((more.metric("rows"), more.metric("rows_sampled")), (400.0, 60.0));
+}
+
+#[test]
+fn samples_of_files_are_nested_too() {
+    let run = |take| {
+        let files = (0..30).fold(Case::new("*.txt", Columns::default()), |case, n| {
+            case.file(&format!("{n}.txt"), format!("Text {n}"))
+        });
+        files.stage(|stage| stage.sources[0].take = Some(take)).run().ids()
+    };
+    assert_eq!((run(5).len(), run(30).len()), (5, 30));
+    assert!(run(5).is_subset(&run(12)));
+}
+
+#[test]
+fn text_and_markdown_are_a_document_a_file() {
+    let made = Case::new("*.md*", Columns::default())
+        .file("a.md", "---\ndate: x\n---\n\n# The title #\n\nText.\n")
+        .file("b.md.gz", gzip(b"\xEF\xBB\xBFNo title\n"))
+        .file("c.md", b"\xFF\xFE bad")
+        .file("d.md", " \n")
+        .file("e.md", "a\0b")
+        .stage(|stage| (stage.errors_max, stage.sources[0].url) = (3, "https://e.org/".into()))
+        .run();
+    let find = |id: &str| made.documents.iter().find(|document| document.id == id).unwrap();
+    assert_eq!(find("data/a.md").text, "# The title #\n\nText.\n");
+    assert_eq!(find("data/a.md").metadata, BTreeMap::from([("title".into(), "The title".into())]));
+    assert_eq!(find("data/a.md").url, "https://e.org/a.md");
+    assert_eq!(find("data/b.md.gz").text, "No title\n");
+    let mut reasons: Vec<String> = made.reasons().into_iter().map(|(_, _, reason)| reason).collect();
+    reasons.sort();
+    assert_eq!(reasons, ["binary", "empty", "undecodable"]);
+    let text = Case::new("*.txt", Columns::default()).file("a.txt", "---\nkept\n---\n").run();
+    assert_eq!(text.documents[0].text, "---\nkept\n---\n");
+}
+
+#[test]
+fn fields_and_metadata_come_from_columns() {
+    let columns = Columns {
+        text: "data.body".into(),
+        license: "terms".into(),
+        date: "when".into(),
+        language: "lang".into(),
+        metadata: vec!["*".into()],
+        ..Columns::default()
+    };
+    let made = Case::new("*.jsonl", columns)
+        .file(
+            "a.jsonl",
+            "{\"data\": {\"body\": \"A\", \"x\": 1}, \"when\": \"2024-01-01\", \"lang\": \"en\", \"n\": 1.0, \"l\": [2]}",
+        )
+        .stage(|stage| stage.sources[0].license = "MIT".into())
+        .run();
+    let expected = Document {
+        id: "data/a.jsonl:1".into(),
+        text: "A".into(),
+        source: "data".into(),
+        license: "MIT".into(),
+        date: "2024-01-01".into(),
+        language: "en".into(),
+        metadata: BTreeMap::from([("n".into(), "1.0".into()), ("l".into(), "[2]".into())]),
+        ..Document::default()
+    };
+    assert_eq!(made.documents, [expected]);
+}
+
+#[test]
+fn pages_in_records_wait_for_clean() {
+    let columns = Columns { html: "page".into(), ..Columns::default() };
+    let made = Case::new("*.csv", columns).file("a.csv", "page\n<p>A\n").run();
+    assert_eq!(made.documents[0].html.as_deref(), Some(b"<p>A".as_slice()));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_no_broken_file() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bench = Bench::new(store.path()).unwrap();
+    let stage = Case::new("*.jsonl", Columns::default()).stage;
+    let path = folder.path().join("a.jsonl");
+    std::fs::write(&path, "{\"text\": \"A\"}\n").unwrap();
+    let sources = Bench::sources("data:jsonl", folder.path()).unwrap();
+    std::fs::write(&path, "{\"text\": \n").unwrap();
+    let error = bench.enter(&stage, &[], sources, Mode::Here).unwrap_err();
+    assert!(matches!(error, pipe_stage::Error::SourceChanged { .. }), "{error}");
+}
+
+#[test]
+fn settings_that_do_not_fit_the_format_are_named() {
+    let path = |source: Source| {
+        let stage = Ingest { sources: vec![source], ..Ingest::default() };
+        stage.check().into_iter().map(|misfit| misfit.path).collect::<Vec<_>>()
+    };
+    let glob = |glob: &str| Source { glob: glob.into(), ..Source::default() };
+    assert_eq!(path(glob("a/*.{csv,jsonl}")), ["sources[0].glob"]);
+    assert_eq!(path(Source { format: Some(Format::Jsonl), ..glob("a/*.{csv,jsonl}") }), [""; 0]);
+    assert_eq!(path(Source { columns: mapped(), ..glob("a/*.html") }), ["sources[0].columns"]);
+    assert_eq!(path(Source { url: "https://e.org".into(), ..glob("a/*.csv") }), ["sources[0].url"]);
+    assert_eq!(path(Source { delimiter: ";;".into(), ..glob("a/*.csv") }), ["sources[0].delimiter"]);
+    assert_eq!(path(Source { delimiter: ";".into(), ..glob("a/*.jsonl") }), ["sources[0].delimiter"]);
+    assert_eq!(path(Source { fraction: Some(1.5), ..glob("a/*.csv") }), ["sources[0].fraction"]);
+    assert_eq!(path(Source { take: Some(0), ..glob("a/*.csv") }), ["sources[0].take"]);
+    let twice = vec![glob("data/x.csv"), glob("other/x.jsonl")];
+    let stage = Ingest { sources: twice, ..Ingest::default() };
+    assert_eq!(stage.check()[0].message, "is a second source by the name `x`");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn rows_are_documents_whatever_files_they_come_in(
+        keys in prop::collection::btree_set("[a-z]{1,6}", 0..60), cut in any::<prop::sample::Index>(), documents in 1u32..20,
+    ) {
+        let rows: Vec<[String; 3]> = keys.iter().map(|key| [key.clone(), key.repeat(3), String::new()]).collect();
+        let cut = cut.index(rows.len() + 1);
+        let columns = || Columns { url: String::new(), ..mapped() };
+        let size = |stage: &mut Ingest| stage.shard_documents = documents;
+        let whole = Case::new("*.jsonl", columns()).file("a.jsonl", jsonl(&rows)).stage(size).run();
+        let parts = Case::new("*.csv", columns())
+            .file("1.csv", csv(&rows[cut..], ',')).file("2.csv", csv(&rows[..cut], ',')).stage(size).run();
+        prop_assert_eq!(&whole.outcome.outputs["documents"], &parts.outcome.outputs["documents"]);
+        prop_assert_eq!(whole.documents.len(), keys.len());
+    }
+}

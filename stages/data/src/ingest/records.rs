@@ -1,0 +1,314 @@
+//! The first step for files of records: each file is read once, and its documents are left by the branch of the
+//! trie that they hang in. Knows no shard: those are cut when all files have been read.
+
+use super::borders::{Place, Weight};
+use super::columns::{Columns, Fault, Row};
+use super::format::{Compression, Format};
+use super::inflate::{Broken, inflate};
+use super::rejected::{Rejections, Tally};
+use super::slices::SliceWriter;
+use super::source::name_of;
+use super::{csv, jsonl, table};
+use crate::documents::Document;
+use pipe_stage::{
+    Entry, Error, Inputs, Item, LocalEntry, Metric, Result, Share, ShareFile, SourceFile, Step,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Slot of what is left of a file: an entry a branch.
+pub(super) const SLICES: &str = "slices";
+/// Slot of the sample hashes of a file.
+const HASHES: &str = "hashes";
+
+/// What decides how the records of a source are read.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Default)]
+#[serde(default)]
+pub(super) struct RecordReading {
+    pub(super) format: Format,
+    pub(super) columns: Columns,
+    pub(super) delimiter: u8,
+    pub(super) page_mib_max: u32,
+    /// Documents hang in the branches at this depth.
+    pub(super) depth: u32,
+    /// The largest sample hash that is taken.
+    pub(super) sample_max: Option<u64>,
+}
+
+/// What a file gave: what was broken in it, and how much hangs in each branch.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Given {
+    pub(super) tally: Tally,
+    /// Documents and bytes.
+    branches: Vec<(u64, u64)>,
+}
+
+/// Why nothing more of a file can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it has no row of column names")]
+    NoHeader,
+    #[error("its row of column names is not UTF-8, or too long")]
+    BadHeader,
+    #[error("it has no column `{missing}`; it has {}", found.join(", "))]
+    NoColumn { missing: String, found: Vec<String> },
+    #[error("it is not a readable Parquet file: {0}")]
+    NotParquet(String),
+    #[error("what follows row {row} cannot be read: {reason}")]
+    After { row: u64, reason: String },
+    #[error("what follows row {row} is lost: {broken}")]
+    Inflating { row: u64, broken: Broken },
+}
+
+impl Unreadable {
+    /// Stable name for reports.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::NoHeader | Self::BadHeader => "no_header",
+            Self::NoColumn { .. } => "no_column",
+            Self::NotParquet(_) => "not_parquet",
+            Self::After { .. } => "damaged",
+            Self::Inflating { broken, .. } => broken.code(),
+        }
+    }
+
+    /// The last row that was read.
+    pub(super) const fn row(&self) -> Option<u64> {
+        match self {
+            Self::After { row, .. } | Self::Inflating { row, .. } => Some(*row),
+            _ => None,
+        }
+    }
+}
+
+/// Depth of the branches that documents are left in, so that one is small enough to be cut at a time.
+///
+/// Thirty-two branches at most: each is an open file of every share.
+pub(super) fn depth_for(files: &[SourceFile], format: Format) -> u32 {
+    const BRANCH_BYTES: u64 = 64 << 20;
+    const DEPTH_MAX: u32 = 5;
+    let bytes = |file: &SourceFile| match (format, Compression::of_name(&file.name)) {
+        (Format::Parquet, _) => file.size.saturating_mul(3),
+        (_, Compression::Plain) => file.size,
+        _ => file.size.saturating_mul(4),
+    };
+    let bytes = files.iter().fold(0_u64, |sum, file| sum.saturating_add(bytes(file)));
+    (0..DEPTH_MAX).find(|depth| bytes >> depth <= BRANCH_BYTES).unwrap_or(DEPTH_MAX)
+}
+
+/// A file an item; the name is that of its rejections.
+pub(super) fn items(source: &str, files: &[SourceFile]) -> Vec<Item> {
+    let item = |file: &SourceFile| {
+        Item::of_sources(&format!("{source}/{}.rejected.rows", file.name), [file.clone()])
+    };
+    files.iter().map(item).collect()
+}
+
+/// How much hangs in each branch, over all files.
+pub(super) fn weights(given: &[Given], depth: u32) -> Vec<Weight> {
+    let mut weights = vec![Weight::default(); 1 << depth];
+    for (weight, (documents, bytes)) in given.iter().flat_map(weights_of) {
+        weights[weight].documents += documents;
+        weights[weight].bytes += bytes;
+    }
+    weights
+}
+
+fn weights_of(given: &Given) -> impl Iterator<Item = (usize, (u64, u64))> {
+    given.branches.iter().copied().enumerate()
+}
+
+/// The slices of the step by branch, in the order of the files.
+pub(super) fn by_branch(step: &Step, depth: u32) -> Vec<Vec<Entry>> {
+    let mut branches = vec![Vec::new(); 1 << depth];
+    for entry in step.entries(SLICES) {
+        let branch = entry.name.split('.').next().and_then(|name| usize::from_str_radix(name, 16).ok());
+        if let Some(branch) = branch.and_then(|branch| branches.get_mut(branch)) {
+            branch.push(entry);
+        }
+    }
+    branches
+}
+
+/// Reads a file and leaves its documents by branch.
+pub(super) fn read_rows(reading: &RecordReading, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let file = &inputs.item().entries()[0];
+    let written = |error: io::Error| Error::io("write", Path::new("a slice of records"), &error);
+    let branches = 1 << reading.depth;
+    let mut slices: Vec<Option<SliceWriter<io::BufWriter<ShareFile>>>> =
+        (0..branches).map(|_| None).collect();
+    let mut given = Given { branches: vec![(0, 0); branches], ..Given::default() };
+    let mut rejections = Rejections::new(id(file));
+    let mut buffer = Vec::new();
+    let mut opened = Vec::new();
+    for branch in 0..branches {
+        opened.push(Some(share.named(SLICES, &format!("{branch:02x}.rows"))?));
+    }
+    let mut taken = 0;
+    documents(reading, file, share, &mut rejections, |document| {
+        let Place { position, sample } = Place::of(&document.id);
+        if reading.sample_max.is_some_and(|max| sample > max) {
+            return Ok(());
+        }
+        let branch = position.checked_shr(u64::BITS - reading.depth).unwrap_or(0) as usize;
+        let slice = match &mut slices[branch] {
+            Some(slice) => slice,
+            slice => {
+                let file = opened[branch].take().expect("invariant: a branch is opened once");
+                slice.insert(SliceWriter::new(io::BufWriter::new(file)).map_err(written)?)
+            }
+        };
+        slice.push(&document, &mut buffer).map_err(written)?;
+        let (documents, bytes) = &mut given.branches[branch];
+        (*documents, *bytes) = (*documents + 1, *bytes + buffer.len() as u64);
+        taken += 1;
+        Ok(())
+    })?;
+    for slice in slices.into_iter().flatten() {
+        let file = slice.finish().and_then(|file| file.into_inner().map_err(io::Error::from));
+        share.keep(file.map_err(written)?)?;
+    }
+    given.tally = rejections.keep(share)?;
+    share.count("rows", given.tally.rows);
+    share.metric(Metric::count("rejected", given.tally.rejected).lower_is_better());
+    if reading.sample_max.is_some() {
+        share.count("rows_sampled", taken);
+    }
+    share.value(&given);
+    Ok(())
+}
+
+/// How many documents a sample has.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Sampling {
+    pub(super) take: u64,
+    pub(super) reading: RecordReading,
+}
+
+/// Leaves the smallest sample hashes of a file, as many as the sample has documents.
+pub(super) fn hash_ids(sampling: &Sampling, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let file = &inputs.item().entries()[0];
+    let mut rejections = Rejections::new(id(file));
+    let mut smallest = Smallest::new(sampling.take);
+    documents(&sampling.reading, file, share, &mut rejections, |document| {
+        let Place { sample, .. } = Place::of(&document.id);
+        if sampling.reading.sample_max.is_none_or(|max| sample <= max) {
+            smallest.add(sample);
+        }
+        Ok(())
+    })?;
+    let bytes: Vec<u8> = smallest.0.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+    let mut out = share.named(HASHES, "hashes")?;
+    out.write_all(&bytes).map_err(|error| Error::io("write", Path::new("sample hashes"), &error))?;
+    share.keep(out)?;
+    Ok(())
+}
+
+/// The files' sample hashes as one item.
+pub(super) fn hashes(step: &Step) -> Item {
+    Item::new("hashes", step.entries(HASHES))
+}
+
+/// Finds the largest sample hash that is in the sample; its share's value is that.
+pub(super) fn last_of_sample(take: &u64, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let mut smallest = Smallest::new(*take);
+    for file in share.track("files", inputs.item().entries()) {
+        let bytes = file?.bytes()?;
+        bytes.as_chunks::<8>().0.iter().for_each(|hash| smallest.add(u64::from_le_bytes(*hash)));
+    }
+    share.value(&smallest.0.last().copied().unwrap_or(0));
+    Ok(())
+}
+
+/// The smallest of the hashes that it saw. Documents of one id have one hash and count once.
+struct Smallest(BTreeSet<u64>, u64);
+
+impl Smallest {
+    fn new(take: u64) -> Self {
+        Self(BTreeSet::new(), take)
+    }
+
+    fn add(&mut self, hash: u64) {
+        if (self.0.len() as u64) < self.1 {
+            self.0.insert(hash);
+        } else if self.0.last().is_some_and(|last| hash < *last) && self.0.insert(hash) {
+            self.0.pop_last();
+        }
+    }
+}
+
+/// Why reading stops before the end of a file.
+enum Stop {
+    /// What the file holds, or the disk; which of the two, the stream tells.
+    Bytes(io::Error),
+    Stage(Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Bytes(error)
+    }
+}
+
+/// Reads the documents of a file, their ids without the source's name.
+fn documents(
+    reading: &RecordReading,
+    file: &LocalEntry,
+    share: &Share,
+    rejections: &mut Rejections,
+    mut take: impl FnMut(Document) -> Result<()>,
+) -> Result<()> {
+    const TOLD_EVERY: u64 = 1024;
+    let bytes_max = (reading.page_mib_max as usize) << 20;
+    // Room for other columns and for escapes.
+    let row_bytes_max = (bytes_max as u64) * 4;
+    let wanted = reading.columns.wanted();
+    let mut stream = file.stream()?;
+    let mut last = 0;
+    rejections.tally.files += 1;
+    let each = |number: u64, row: Result<Row, Fault>| {
+        last = number;
+        rejections.tally.rows += 1;
+        if rejections.tally.rows.is_multiple_of(TOLD_EVERY) {
+            share.check_stop().map_err(Stop::Stage)?;
+            share.advance("rows", TOLD_EVERY);
+        }
+        let place = || format!("{}:{number}", file.name());
+        match row.and_then(|row| wanted.document(row, place, bytes_max)) {
+            Ok(document) => take(document).map_err(Stop::Stage),
+            Err(fault) => {
+                rejections.row(number, &fault);
+                Ok(())
+            }
+        }
+    };
+    let compression = Compression::of_name(file.name());
+    let ended = match reading.format {
+        Format::Parquet => table::read(stream.seekable()?, file.name(), &wanted, each),
+        Format::Csv => inflate(&mut stream, compression, file.size())
+            .map_err(Stop::Bytes)
+            .and_then(|input| csv::read(input, &wanted, reading.delimiter, row_bytes_max, each)),
+        _ => inflate(&mut stream, compression, file.size())
+            .map_err(Stop::Bytes)
+            .and_then(|input| jsonl::read(input, &wanted, row_bytes_max, each))
+            .map(Ok),
+    };
+    // Whatever the readers made of it: a file that changed, or a disk that failed, is no broken row.
+    let unreadable = match ended {
+        Err(Stop::Stage(error)) => return Err(error),
+        Err(Stop::Bytes(error)) => Some(Unreadable::Inflating { row: last, broken: Broken::of(&error) }),
+        Ok(ended) => ended.err(),
+    };
+    stream.finish()?;
+    if let Some(unreadable) = unreadable {
+        rejections.unreadable(&unreadable);
+    }
+    Ok(())
+}
+
+fn id(file: &LocalEntry) -> String {
+    format!("{}/{}", name_of(file.source().unwrap_or_default()), file.name())
+}

@@ -1,0 +1,247 @@
+//! One source of a config: what it may say, and which files it asks for.
+
+use super::columns::{ALL, Columns};
+use super::format::{Compression, Format};
+use super::rust_docs;
+use pipe_stage::{Misfit, Pin, Places, SourceRequest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One source: `rust-docs`, or `glob` with what is known of its files.
+///
+/// Files are of one format a source, which the end of the glob tells: `.html`, `.txt`, `.md`, `.jsonl`, `.csv`,
+/// `.tsv`, `.parquet`, and all but pages and Parquet compressed too, as `.gz`, `.zst` or `.bz2`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`,
+    /// `cargo`, `nomicon`, `error_codes` and others. Each is a source by its own name.
+    #[serde(rename = "rust-docs")]
+    pub rust_docs: Vec<String>,
+    /// Files by a pattern relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
+    pub glob: String,
+    /// What the files hold, where the end of `glob` does not tell: `html` (the default), `text`, `markdown`,
+    /// `jsonl`, `csv`, `parquet`.
+    pub format: Option<Format>,
+    /// Which column of a record goes into which field, for `jsonl`, `csv` and `parquet`.
+    pub columns: Columns,
+    /// What stands between the fields of a row of CSV, one ASCII character; a tab for `.tsv`, else a comma.
+    pub delimiter: String,
+    /// Share of the documents that is taken, above 0 and up to 1. Whether one is taken follows from the hash of
+    /// its id (of its path, for a document a file), so those of a small share are among those of a larger one.
+    pub fraction: Option<f64>,
+    /// Documents that are taken, by the same hash; from files of records, which are then read twice, just so
+    /// many, or all if there are fewer.
+    pub take: Option<u64>,
+    /// Name of the source, the first part of its documents' ids; that of the glob's folder if left out. Give one
+    /// to keep ids when files move.
+    pub name: String,
+    /// Address that the files' paths are appended to, such as `https://example.org`; records have a column.
+    pub url: String,
+    /// Licence of the files, as an SPDX expression; of records, where theirs is empty.
+    pub license: String,
+}
+
+impl Source {
+    pub(super) fn check(&self, path: &str) -> Vec<Misfit> {
+        let is_docs = !self.rust_docs.is_empty();
+        let mut misfits = Vec::new();
+        if is_docs != self.glob.is_empty() {
+            misfits.push(Misfit::new(path, "needs either `rust-docs` or `glob`"));
+        }
+        if is_docs && !(self.name.is_empty() && self.url.is_empty() && self.license.is_empty()) {
+            let message = "has `name`, `url` or `license` beside `rust-docs`, whose books have their own";
+            misfits.push(Misfit::new(path, message));
+        }
+        for (position, name) in self.rust_docs.iter().enumerate() {
+            if !is_name(name) {
+                misfits
+                    .push(Misfit::new(format!("{path}.rust-docs[{position}]"), "is not the name of a book"));
+            }
+        }
+        if !self.name.is_empty() && !is_name(&self.name) {
+            misfits.push(Misfit::new(format!("{path}.name"), "must be of letters, digits, `.`, `_` and `-`"));
+        }
+        misfits.extend(self.check_format(path));
+        let fraction = self.fraction.unwrap_or(1.0);
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            misfits.push(Misfit::new(format!("{path}.fraction"), "must lie above 0 and up to 1"));
+        }
+        if self.take.is_some_and(|take| !(1..=TAKE_MAX).contains(&take)) {
+            misfits.push(Misfit::new(format!("{path}.take"), format!("must lie from 1 to {TAKE_MAX}")));
+        }
+        misfits
+    }
+
+    fn check_format(&self, path: &str) -> Vec<Misfit> {
+        let formats = Format::of_glob(&self.glob);
+        let names = || formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ");
+        let (has_records, is_docs) = (self.format().has_records(), !self.rust_docs.is_empty());
+        let has_columns = self.columns != Columns::default();
+        let is_csv = self.format() == Format::Csv;
+        let field = |name: &str| format!("{path}.{name}");
+        let several = || format!("names files of several formats, {}", names());
+        [
+            Misfit::unless(self.format.is_some() || formats.len() < 2, &field("glob"), several())
+                .map(|misfit| misfit.help("make a source of each, or say by `format` how all are read")),
+            Misfit::unless(
+                !(is_docs && self.format.is_some()),
+                &field("format"),
+                "stands beside `rust-docs`",
+            ),
+            Misfit::unless(has_records || !has_columns, &field("columns"), "is for files of records")
+                .map(|misfit| misfit.help("where the end of `glob` does not tell, set `format`")),
+            Misfit::unless(self.delimiter.is_empty() || is_csv, &field("delimiter"), "is for CSV"),
+            Misfit::unless(
+                self.delimiter.is_empty() || self.delimiter_byte().is_some(),
+                &field("delimiter"),
+                "must be one ASCII character, and no quote or line break",
+            ),
+            Misfit::unless(!has_records || self.url.is_empty(), &field("url"), "is for documents a file")
+                .map(|misfit| misfit.help("name the column with `columns.url`")),
+            Misfit::unless(
+                self.columns.metadata.iter().all(|name| !name.is_empty()),
+                &field("columns.metadata"),
+                format!("has an empty name; `{ALL}` takes all columns"),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What its files hold.
+    pub(super) fn format(&self) -> Format {
+        self.format.unwrap_or_else(|| Format::of_glob(&self.glob).first().copied().unwrap_or_default())
+    }
+
+    /// The delimiter given, or the one that the glob's end stands for.
+    pub(super) fn delimiter_byte(&self) -> Option<u8> {
+        match self.delimiter.as_bytes() {
+            [] if self.glob.contains(".tsv") => Some(b'\t'),
+            [] => Some(b','),
+            [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Some(*byte),
+            _ => None,
+        }
+    }
+
+    /// The largest sample hash that `fraction` takes; none if it takes all.
+    pub(super) fn fraction_max(&self) -> Option<u64> {
+        const ALL_HASHES: f64 = 18_446_744_073_709_551_616.0;
+        let fraction = self.fraction.filter(|fraction| *fraction < 1.0)?;
+        // Exact: a product with a power of two. The cast saturates.
+        Some(((fraction * ALL_HASHES) as u64).saturating_sub(1))
+    }
+
+    /// Names of the sources that this stands for.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        let of_glob = (!self.glob.is_empty()).then(|| self.glob_name());
+        self.rust_docs.iter().cloned().chain(of_glob)
+    }
+
+    /// The name given, or the last folder of the glob that is no pattern.
+    fn glob_name(&self) -> String {
+        if !self.name.is_empty() {
+            return self.name.clone();
+        }
+        let (root, pattern) = split_glob(&self.glob);
+        let mut last = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if self.format().has_records() && pattern.is_empty() {
+            // A file of records: its name, whatever its format, so that ids outlive a change of format.
+            last =
+                Compression::strip(&last).rsplit_once('.').map_or(last.as_str(), |(stem, _)| stem).to_owned();
+        }
+        if is_name(&last) { last } else { "files".to_owned() }
+    }
+
+    /// Address and licence.
+    pub(super) fn facts(&self, name: &str) -> (String, String) {
+        if self.rust_docs.is_empty() {
+            return (self.url.trim_end_matches('/').to_owned(), self.license.clone());
+        }
+        (format!("https://doc.rust-lang.org/{name}"), "MIT OR Apache-2.0".to_owned())
+    }
+
+    pub(super) fn requests(&self, path: &str, places: &Places) -> Result<Vec<SourceRequest>, Vec<Misfit>> {
+        if self.rust_docs.is_empty() {
+            return Ok(vec![self.glob_request(path, places)]);
+        }
+        let docs = rust_docs::find(places).ok_or_else(|| {
+            let message = "needs the documentation of the Rust toolchain, which is not installed";
+            vec![Misfit::new(format!("{path}.rust-docs"), message).help(rust_docs::HELP)]
+        })?;
+        let request = |(position, book): (usize, &String)| {
+            let field = format!("{path}.rust-docs[{position}]");
+            let root = docs.folder.join(book);
+            if !root.is_dir() {
+                let message =
+                    format!("the documentation in `{}` has no book `{book}`", docs.folder.display());
+                return Err(Misfit::new(field, message).help(rust_docs::HELP));
+            }
+            Ok(SourceRequest {
+                source: book.clone(),
+                root,
+                include: vec!["**/*.html".to_owned()],
+                exclude: rust_docs::EXCLUDED.iter().map(|glob| (*glob).to_owned()).collect(),
+                field,
+                help: Some(rust_docs::HELP.to_owned()),
+                pin: docs.toolchain.clone().map(|revision| Pin { name: "rust-docs".to_owned(), revision }),
+            })
+        };
+        let (found, missing): (Vec<_>, Vec<_>) =
+            self.rust_docs.iter().enumerate().map(request).partition(Result::is_ok);
+        let missing: Vec<Misfit> = missing.into_iter().filter_map(Result::err).collect();
+        if missing.is_empty() { Ok(found.into_iter().flatten().collect()) } else { Err(missing) }
+    }
+
+    fn glob_request(&self, path: &str, places: &Places) -> SourceRequest {
+        let (root, pattern) = split_glob(&self.glob);
+        SourceRequest {
+            source: label(&self.glob_name(), self.format()),
+            root: places.project.join(root),
+            include: if pattern.is_empty() { Vec::new() } else { vec![pattern] },
+            exclude: Vec::new(),
+            field: format!("{path}.glob"),
+            help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
+            pin: None,
+        }
+    }
+}
+
+/// Documents that `take` may ask for: their hashes are held in memory.
+const TAKE_MAX: u64 = 100_000_000;
+
+/// What the files of a source are listed under. It stands in keys, so the format that the glob tells does too;
+/// pages, which were read before there were other formats, have none.
+fn label(name: &str, format: Format) -> String {
+    match format {
+        Format::Html => name.to_owned(),
+        format => format!("{name}:{}", format.name()),
+    }
+}
+
+/// The name of the source that a label stands for.
+pub(super) fn name_of(label: &str) -> &str {
+    label.split_once(':').map_or(label, |(name, _)| name)
+}
+
+/// The format that a label stands for.
+pub(super) fn format_of(label: &str) -> Format {
+    label.split_once(':').and_then(|(_, format)| Format::named(format)).unwrap_or_default()
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
+/// Splits a glob into the folders before its first pattern, and the pattern.
+pub(crate) fn split_glob(glob: &str) -> (PathBuf, String) {
+    let is_pattern = |part: &str| part.contains(['*', '?', '[', '{']);
+    let parts: Vec<&str> = glob.split('/').collect();
+    let at = parts.iter().position(|part| is_pattern(part)).unwrap_or(parts.len());
+    let root = parts[..at].join("/");
+    let root = if root.is_empty() && glob.starts_with('/') { "/".to_owned() } else { root };
+    (PathBuf::from(root), parts[at..].join("/"))
+}

@@ -1,0 +1,54 @@
+//! nanoGPT's token files: ids one after the other, nothing else.
+//!
+//! ```text
+//! train.bin
+//! ├── header      `header_bytes` bytes, none in nanoGPT's own
+//! └── ids         u16 or u32, little-endian; each document ends with the end-of-document token
+//! ```
+//!
+//! Written by `data/*/prepare.py` of github.com/karpathy/nanoGPT.
+
+use super::{Element, Reading, Shards};
+use pipe_stage::{Error, LocalEntry, Result};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Bytes read at a time; a multiple of every element.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+pub(super) fn read(data: &LocalEntry, reading: &Reading, shards: &mut Shards) -> Result<()> {
+    let element: u64 = match reading.element {
+        Element::U16 => 2,
+        Element::U32 => 4,
+    };
+    let (name, header) = (data.name(), u64::from(reading.header_bytes));
+    let body = data.size().checked_sub(header).ok_or_else(|| {
+        Error::input(format!("`{name}` has {} bytes, and `header_bytes` are {header}", data.size()))
+    })?;
+    if !body.is_multiple_of(element) {
+        let message =
+            format!("`{name}` ends in the middle of an id: {body} bytes are no multiple of {element}");
+        return Err(Error::input(message).help("see `element` and `header_bytes`"));
+    }
+    let failed = |error: io::Error| Error::io("read", Path::new(name), &error);
+    let mut stream = data.stream()?;
+    io::copy(&mut (&mut stream).take(header), &mut io::sink()).map_err(failed)?;
+    let (mut chunk, mut token) = (Vec::new(), 0);
+    loop {
+        chunk.clear();
+        (&mut stream).take(CHUNK_BYTES).read_to_end(&mut chunk).map_err(failed)?;
+        if chunk.is_empty() {
+            return stream.finish();
+        }
+        let before = token;
+        for bytes in chunk.chunks_exact(element as usize) {
+            let id = bytes.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte));
+            shards.push(id, token, header + token * element)?;
+            if Some(id) == shards.eos.map(u64::from) {
+                shards.end_document()?;
+            }
+            token += 1;
+        }
+        shards.advance(token - before)?;
+    }
+}

@@ -1,0 +1,124 @@
+//! Data in other formats than pages: what a swap of the format costs, and what broken input says.
+
+use crate::project::Project;
+use pipe_data::documents::{Document, DocumentWriter};
+use std::{collections::BTreeMap, fmt::Write, fs};
+
+const MANIFEST: &str = "\
+pipeline: formats
+stages:
+  rows:
+    uses: ingest
+    with:
+      sources: [{ glob: 'in/rows.jsonl', columns: { id: key, text: body, url: link } }]
+      shard_documents: 16
+  text: { uses: clean, needs: rows, with: { profile: docs } }
+  unique: { uses: dedup, needs: text }
+";
+
+/// Key, body and link of each row; every tenth body is that of the row before it.
+fn rows() -> Vec<[String; 3]> {
+    let body = |n: usize| {
+        let mut text = String::new();
+        for word in 0..60 {
+            let end = if word % 12 == 11 { ". " } else { " " };
+            write!(
+                text,
+                "{}{end}",
+                ["the program", "of that value", "and its memory", "has to be", "number"]
+                    [(n * 7 + word * word) % 5]
+            )
+            .unwrap();
+        }
+        format!("This is the page with the number {n}, and it is \"quoted\".\n\n{text}")
+    };
+    (0..100)
+        .map(|n| [format!("k{n}"), body(n - usize::from(n % 10 == 9)), format!("https://e.org/{n}")])
+        .collect()
+}
+
+fn jsonl() -> String {
+    let line = |[key, body, link]: &[String; 3]| {
+        format!("{}\n", serde_json::json!({ "key": key, "body": body, "link": link, "more": [1] }))
+    };
+    rows().iter().map(line).collect()
+}
+
+fn csv() -> String {
+    let mut text = "link,body,key\n".to_owned();
+    for [key, body, link] in rows() {
+        writeln!(text, "{link},\"{}\",{key}", body.replace('"', "\"\"")).unwrap();
+    }
+    text
+}
+
+/// Documents are Parquet files like any other.
+fn parquet() -> Vec<u8> {
+    let mut writer = DocumentWriter::new(Vec::new()).unwrap();
+    for [id, text, url] in rows() {
+        writer.push(&Document { id, text, url, ..Document::default() }).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn outcomes(project: &Project) -> BTreeMap<String, String> {
+    project.outcomes(&[])
+}
+
+fn expected(rows: &str, others: &str) -> BTreeMap<String, String> {
+    [("rows", rows), ("text", others), ("unique", others)].map(|(a, b)| (a.to_owned(), b.to_owned())).into()
+}
+
+#[test]
+fn another_format_of_the_same_rows_leaves_all_below_cached() {
+    let project = Project::new(MANIFEST);
+    project.write("in/rows.jsonl", &jsonl());
+    project.write("in/rows.csv", &csv());
+    fs::write(project.path("in/rows.parquet"), parquet()).unwrap();
+    assert_eq!(outcomes(&project), expected("ran", "ran"));
+    let first = project.outputs();
+    let kept = project.pipe(&["show", "pipeline.yaml", "unique", "--json"]).expect(0).stdout;
+    assert!(kept.contains("documents"), "{kept}");
+
+    project.edit(
+        "in/rows.jsonl', columns: { id: key, text: body, url: link }",
+        "in/rows.parquet', columns: { id: id, text: text, url: url }",
+    );
+    assert_eq!(outcomes(&project), expected("ran", "cached"));
+    assert_eq!(project.outputs(), first);
+
+    project.edit(
+        "in/rows.parquet', columns: { id: id, text: text, url: url }",
+        "in/rows.csv', columns: { id: key, text: body, url: link }",
+    );
+    assert_eq!(outcomes(&project), expected("ran", "cached"));
+    assert_eq!(project.outputs(), first);
+    project.assert_clean();
+}
+
+#[test]
+fn broken_rows_fail_beyond_what_is_allowed_and_are_listed() {
+    let project = Project::new(MANIFEST);
+    project.write("in/rows.jsonl", &format!("{}{{\"key\": \"x\"}}\nnot JSON\n", jsonl()));
+    project.run(&["rows"]).expect(1).says(&[
+        "2 of 1 files and 102 rows cannot be read",
+        "`rows/rows.jsonl, row 101`: it has no `body`",
+        "`rows/rows.jsonl, row 102`: it is not a JSON object",
+        "errors_max",
+    ]);
+    project.edit("shard_documents: 16", "shard_documents: 16\n      errors_max: 2");
+    project.run(&["rows"]).expect(0);
+    let rejected = project.read("out/rows/rejected/rows/rows.jsonl.rejected.jsonl");
+    assert!(rejected.contains(r#"{"id":"rows/rows.jsonl","row":102,"reason":"json""#), "{rejected}");
+}
+
+#[test]
+fn settings_of_another_format_are_told_at_their_place() {
+    let project = Project::new(&MANIFEST.replace("rows.jsonl", "*.html"));
+    project.write("in/a.html", "<p>A");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "columns",
+        "is for files of records",
+        "set `format`",
+    ]);
+}
