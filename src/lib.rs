@@ -25,6 +25,8 @@ pub mod run;
 
 pub mod lock;
 
+pub mod garbage;
+
 pub mod command;
 
 pub mod ui;

@@ -5,9 +5,17 @@
 
 mod cache;
 
+mod completions;
+
+mod diff;
+
 mod folder;
 
 mod get;
+
+mod history;
+
+mod logs;
 
 mod look;
 
@@ -15,7 +23,11 @@ mod plan;
 
 mod run;
 
+mod runs;
+
 mod show;
+
+mod status;
 
 mod verify;
 
@@ -64,6 +76,19 @@ enum Command {
     /// Show a stage's record, its figures, and a look into what it made.
     #[command(after_help = "Example: pipe show pipelines/gpt-small.yaml text")]
     Show(show::Show),
+    /// Tell what runs now, whoever started it.
+    #[command(after_help = "Example: pipe status pipelines/gpt-small.yaml")]
+    Status(status::Status),
+    /// Print what a stage wrote: in the run that goes on now, else in the last one.
+    #[command(after_help = "Example: pipe logs -f pipelines/gpt-small.yaml base")]
+    Logs(logs::Logs),
+    /// List the runs of a pipeline, newest first.
+    #[command(after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5")]
+    History(history::History),
+    /// Compare two runs: settings and figures side by side.
+    #[command(after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  \
+                            pipe diff pipelines/gpt-small.yaml lock")]
+    Diff(diff::Diff),
     /// Run stages again on their recorded inputs and compare.
     #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
     Verify(verify::Verify),
@@ -73,6 +98,11 @@ enum Command {
     /// List stage types, or explain one.
     #[command(after_help = "Example: pipe stages pretrain")]
     Stages(look::Stages),
+    /// Print a script that completes commands and options in a shell.
+    #[command(
+        after_help = "Example: pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
+    )]
+    Completions(completions::Completions),
     /// Print the JSON Schema of manifests.
     #[command(after_help = "Example: pipe schema > pipe.schema.json")]
     Schema,
@@ -158,8 +188,7 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
 /// The same, with more commands than the engine's own.
 pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCode {
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
-    let usage = more.iter().fold(Cli::command(), |usage, command| usage.subcommand(command.command()));
-    let parsed = usage.try_get_matches().and_then(|matches| {
+    let parsed = complete_usage(more).try_get_matches().and_then(|matches| {
         let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
         match more.iter().find(|command| command.name == name) {
             Some(command) => Ok(Said::More(command, own.clone())),
@@ -192,8 +221,13 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         Command::Graph(command) => command.run(types),
         Command::Get(command) => command.run(types),
         Command::Show(command) => command.run(types),
+        Command::Status(command) => command.run(types),
+        Command::Logs(command) => command.run(types),
+        Command::History(command) => command.run(types),
+        Command::Diff(command) => command.run(types),
         Command::Verify(command) => command.run(types),
         Command::Cache(command) => command.run(),
+        Command::Completions(command) => command.run(complete_usage(more)),
         Command::Stages(command) => command.run(types),
         Command::Schema => {
             ui::print(&pretty(&crate::schema::manifest(types)));
@@ -201,6 +235,11 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         }
     };
     exit(outcome, Style::new(json))
+}
+
+/// All that can be said on the command line.
+fn complete_usage(more: &[FolderCommand]) -> clap::Command {
+    more.iter().fold(Cli::command(), |usage, command| usage.subcommand(command.command()))
 }
 
 /// What was said on the command line.
@@ -225,6 +264,10 @@ impl Command {
             | Self::Check(look::Check { pipeline, .. })
             | Self::Get(get::Get { pipeline, .. })
             | Self::Show(show::Show { pipeline, .. })
+            | Self::Status(status::Status { pipeline, .. })
+            | Self::Logs(logs::Logs { pipeline, .. })
+            | Self::History(history::History { pipeline, .. })
+            | Self::Diff(diff::Diff { pipeline, .. })
             | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
             _ => false,
         }

@@ -14,7 +14,9 @@ use crate::transformer::{Architecture, CausalLm};
 use crate::{METRICS, MODEL};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
-use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
