@@ -21,6 +21,8 @@ mod look;
 
 mod plan;
 
+mod report;
+
 mod run;
 
 mod runs;
@@ -89,6 +91,9 @@ enum Command {
     #[command(after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  \
                             pipe diff pipelines/gpt-small.yaml lock")]
     Diff(diff::Diff),
+    /// Write a run as one HTML page: stages, times, curves, what was dropped, samples.
+    #[command(after_help = "Example: pipe report pipelines/gpt-small.yaml -o report.html")]
+    Report(report::Report),
     /// Run stages again on their recorded inputs and compare.
     #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
     Verify(verify::Verify),
@@ -225,6 +230,7 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         Command::Logs(command) => command.run(types),
         Command::History(command) => command.run(types),
         Command::Diff(command) => command.run(types),
+        Command::Report(command) => command.run(types),
         Command::Verify(command) => command.run(types),
         Command::Cache(command) => command.run(),
         Command::Completions(command) => command.run(complete_usage(more)),
@@ -268,6 +274,7 @@ impl Command {
             | Self::Logs(logs::Logs { pipeline, .. })
             | Self::History(history::History { pipeline, .. })
             | Self::Diff(diff::Diff { pipeline, .. })
+            | Self::Report(report::Report { pipeline, .. })
             | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
             _ => false,
         }

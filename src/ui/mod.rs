@@ -12,10 +12,13 @@ mod observers;
 
 mod stream;
 
+mod report;
+
 pub mod units;
 
 use crate::run::{RunEvent, Summary};
 use bars::Bars;
+pub use report::{Inflow, Look, Report, ReportStage};
 use std::io::{IsTerminal, Write};
 pub use stream::{Stream, now};
 pub use table::{Cell, table};
