@@ -241,15 +241,17 @@ fn needed(store: &Store, project: &Project, recent: Duration) -> io::Result<Root
     for run in RunFolder::all(store.root())? {
         locks.insert(run.head.lock.clone());
         let closed = run.closed();
-        let age = |path: &Path| {
-            let touched = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-            touched.ok().and_then(|touched| now.duration_since(touched).ok()).unwrap_or_default()
+        let age = |name: &str| {
+            let touched = std::fs::metadata(run.path.join(name)).and_then(|metadata| metadata.modified());
+            touched.ok().map(|touched| now.duration_since(touched).unwrap_or_default())
         };
+        let is_younger = |name: &str, limit: Duration| age(name).is_some_and(|age| age < limit);
         // One that cannot be seen from here goes on unless it has long been silent.
         let is_live = closed.is_none()
             && (run.state(store) == RunState::Running
-                || (run.fate() == Fate::Unknown && age(&run.events()) < SILENT));
-        if !(is_live || run.is_pinned() || age(&run.path.join("run.json")) < recent) {
+                || (run.fate() == Fate::Unknown && is_younger("events.jsonl", SILENT)));
+        let is_recent = is_younger("run.json", recent) || is_younger("stages.json", recent);
+        if !(is_live || is_recent || run.is_pinned()) {
             continue;
         }
         match closed {
@@ -263,8 +265,9 @@ fn needed(store: &Store, project: &Project, recent: Duration) -> io::Result<Root
             }
         }
         if is_live {
-            let began = now.checked_sub(age(&run.path.join("run.json")) + Duration::from_secs(60));
-            roots.since = roots.since.min(began).or(began);
+            let began = now.checked_sub(age("run.json").unwrap_or_default() + Duration::from_secs(60));
+            let began = began.unwrap_or(SystemTime::UNIX_EPOCH);
+            roots.since = Some(roots.since.map_or(began, |since| since.min(began)));
             for stage in &run.head.stages {
                 if let Ok(spec) = Spec::read(&run.path.join(format!("{}.spec.json", stage.name))) {
                     roots.artifacts.extend(spec.inputs.values().flatten().map(|input| input.digest));

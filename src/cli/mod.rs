@@ -15,6 +15,8 @@ mod get;
 
 mod history;
 
+mod init;
+
 mod logs;
 
 mod look;
@@ -44,6 +46,7 @@ use crate::{
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use folder::{FolderCommand, arguments};
+pub use init::{Ci, Template};
 use pipe_stage::{Digest, Store};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -57,6 +60,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a new project that runs.
+    #[command(after_help = "Example: pipe init fables --ci github && cd fables && pipe run pipeline.yaml")]
+    Init(init::Init),
     /// Run what is not up to date.
     #[command(after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2")]
     Run(run::Run),
@@ -185,15 +191,27 @@ impl From<pipe_stage::Error> for Failure {
     }
 }
 
-/// Runs the program with this table of stage types: the whole of a `main`.
-pub fn main(types: &'static [StageType]) -> ExitCode {
-    main_with(types, &[])
+/// What a program is made of, besides the engine.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    /// The stage types.
+    pub types: &'static [StageType],
+    /// More commands than the engine's own.
+    pub commands: &'a [FolderCommand],
+    /// What `pipe init` writes.
+    pub template: Option<&'a Template>,
 }
 
-/// The same, with more commands than the engine's own.
-pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCode {
+/// Runs the program with this table of stage types: the whole of a `main`.
+pub fn main(types: &'static [StageType]) -> ExitCode {
+    main_with(Program { types, commands: &[], template: None })
+}
+
+/// The same, with more than stage types.
+pub fn main_with(program: Program<'_>) -> ExitCode {
+    let Program { types, commands: more, template } = program;
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
-    let parsed = complete_usage(more).try_get_matches().and_then(|matches| {
+    let parsed = complete_usage(program).try_get_matches().and_then(|matches| {
         let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
         match more.iter().find(|command| command.name == name) {
             Some(command) => Ok(Said::More(command, own.clone())),
@@ -219,6 +237,7 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
             crate::run::watcher::watch();
             Ok(())
         }
+        Command::Init(command) => command.run(template),
         Command::Run(command) => command.run(types),
         Command::Plan(command) => command.run(types),
         Command::Why(command) => command.run(types),
@@ -233,7 +252,7 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         Command::Report(command) => command.run(types),
         Command::Verify(command) => command.run(types),
         Command::Cache(command) => command.run(),
-        Command::Completions(command) => command.run(complete_usage(more)),
+        Command::Completions(command) => command.run(complete_usage(program)),
         Command::Stages(command) => command.run(types),
         Command::Schema => {
             ui::print(&pretty(&crate::schema::manifest(types)));
@@ -244,8 +263,9 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
 }
 
 /// All that can be said on the command line.
-fn complete_usage(more: &[FolderCommand]) -> clap::Command {
-    more.iter().fold(Cli::command(), |usage, command| usage.subcommand(command.command()))
+fn complete_usage(program: Program<'_>) -> clap::Command {
+    let usage = Cli::command().mut_subcommand("init", |init| init.hide(program.template.is_none()));
+    program.commands.iter().fold(usage, |usage, command| usage.subcommand(command.command()))
 }
 
 /// What was said on the command line.
@@ -276,6 +296,7 @@ impl Command {
             | Self::Diff(diff::Diff { pipeline, .. })
             | Self::Report(report::Report { pipeline, .. })
             | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
+            Self::Init(init) => init.json,
             _ => false,
         }
     }
