@@ -27,6 +27,8 @@ pub mod run;
 
 pub mod lock;
 
+pub mod garbage;
+
 pub mod command;
 
 pub mod ui;

@@ -1,8 +1,15 @@
-//! The program `pipe`: its table of stage types, and that of commands on models. The only file that names the
-//! field's packages.
+//! The program `pipe`: its table of stage types, that of commands on models, and what a new project holds. The
+//! only file that names the field's packages.
 
-use pipe::{cli::FolderCommand, command::Command, stage_type::StageType};
+use pipe::{
+    cli::{FolderCommand, Program},
+    command::Command,
+    stage_type::StageType,
+};
 use std::{process::ExitCode, sync::LazyLock};
+
+#[cfg(feature = "model")]
+mod init;
 
 #[cfg(feature = "model")]
 mod generate;
@@ -48,5 +55,12 @@ const COMMANDS: &[FolderCommand] = &[
 ];
 
 fn main() -> ExitCode {
-    pipe::cli::main_with(&STAGES, COMMANDS)
+    pipe::cli::main_with(Program {
+        types: &STAGES,
+        commands: COMMANDS,
+        #[cfg(feature = "model")]
+        template: Some(&init::TEMPLATE),
+        #[cfg(not(feature = "model"))]
+        template: None,
+    })
 }

@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn tree(self) -> &'static str {
+    pub(crate) fn tree(self) -> &'static str {
         match self {
             Self::Object => OBJECTS,
             Self::Artifact => ARTIFACTS,
@@ -240,7 +240,7 @@ impl Store {
 }
 
 impl Amount {
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
     }

@@ -30,6 +30,7 @@ mod lease;
 
 mod audit;
 mod scratch;
+mod trash;
 
 pub use audit::{Amount, Damage, Entry, Fault, Kind, Progress, Repair, Usage};
 pub use commit::{Commit, Published};
@@ -38,8 +39,10 @@ pub use durable::{AcquireDurable, CheckpointRef, Content, Durable, WatchDurable}
 pub use error::Error;
 pub use lease::{Acquire, Holder, Lease, Watch};
 pub use object::{ObjectWriter, Staged};
+pub use owner::{Fate, Owner, ParseOwnerError};
 pub use scratch::Scratch;
 pub use store::{Options, Store};
+pub use trash::Trash;
 
 /// What most functions here return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

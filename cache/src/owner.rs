@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 ///
 /// Its text form `HOST.BOOT.NAMESPACE.PID.START` is a file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Owner {
+pub struct Owner {
     /// 16 hexadecimal digits of the hash of machine id and host name; `-` where unknown.
     host: String,
     /// The kernel's boot id, 32 hexadecimal digits; `-` where unknown.
@@ -28,7 +28,7 @@ pub(crate) struct Owner {
 
 /// What is known of an owner from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// It runs on this machine.
     Alive,
     /// It ran on this machine, and is no more.
@@ -39,7 +39,7 @@ pub(crate) enum Fate {
 
 impl Owner {
     /// The process that asks.
-    pub(crate) fn current() -> &'static Self {
+    pub fn current() -> &'static Self {
         static CURRENT: OnceLock<Owner> = OnceLock::new();
         CURRENT.get_or_init(|| {
             let pid = std::process::id();
@@ -56,7 +56,7 @@ impl Owner {
     }
 
     /// Finds out whether the owner still runs.
-    pub(crate) fn fate(&self) -> Fate {
+    pub fn fate(&self) -> Fate {
         let here = Self::current();
         if self == here {
             return Fate::Alive;
@@ -97,8 +97,9 @@ impl fmt::Display for Owner {
 }
 
 /// A text that names no owner.
-#[derive(Debug)]
-pub(crate) struct ParseOwnerError;
+#[derive(Debug, thiserror::Error)]
+#[error("this names no process")]
+pub struct ParseOwnerError;
 
 impl FromStr for Owner {
     type Err = ParseOwnerError;

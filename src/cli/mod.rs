@@ -5,17 +5,33 @@
 
 mod cache;
 
+mod completions;
+
+mod diff;
+
 mod folder;
 
 mod get;
+
+mod history;
+
+mod init;
+
+mod logs;
 
 mod look;
 
 mod plan;
 
+mod report;
+
 mod run;
 
+mod runs;
+
 mod show;
+
+mod status;
 
 mod verify;
 
@@ -30,6 +46,7 @@ use crate::{
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use folder::{FolderCommand, arguments};
+pub use init::{Ci, Template};
 use pipe_stage::{Digest, Store};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +60,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a new project that runs.
+    #[command(after_help = "Example: pipe init fables --ci github && cd fables && pipe run pipeline.yaml")]
+    Init(init::Init),
     /// Run what is not up to date.
     #[command(after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2")]
     Run(run::Run),
@@ -64,6 +84,22 @@ enum Command {
     /// Show a stage's record, its figures, and a look into what it made.
     #[command(after_help = "Example: pipe show pipelines/gpt-small.yaml text")]
     Show(show::Show),
+    /// Tell what runs now, whoever started it.
+    #[command(after_help = "Example: pipe status pipelines/gpt-small.yaml")]
+    Status(status::Status),
+    /// Print what a stage wrote: in the run that goes on now, else in the last one.
+    #[command(after_help = "Example: pipe logs -f pipelines/gpt-small.yaml base")]
+    Logs(logs::Logs),
+    /// List the runs of a pipeline, newest first.
+    #[command(after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5")]
+    History(history::History),
+    /// Compare two runs: settings and figures side by side.
+    #[command(after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  \
+                            pipe diff pipelines/gpt-small.yaml lock")]
+    Diff(diff::Diff),
+    /// Write a run as one HTML page: stages, times, curves, what was dropped, samples.
+    #[command(after_help = "Example: pipe report pipelines/gpt-small.yaml -o report.html")]
+    Report(report::Report),
     /// Run stages again on their recorded inputs and compare.
     #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
     Verify(verify::Verify),
@@ -73,6 +109,11 @@ enum Command {
     /// List stage types, or explain one.
     #[command(after_help = "Example: pipe stages pretrain")]
     Stages(look::Stages),
+    /// Print a script that completes commands and options in a shell.
+    #[command(
+        after_help = "Example: pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
+    )]
+    Completions(completions::Completions),
     /// Print the JSON Schema of manifests.
     #[command(after_help = "Example: pipe schema > pipe.schema.json")]
     Schema,
@@ -163,16 +204,27 @@ impl From<pipe_stage::Error> for Failure {
     }
 }
 
-/// Runs the program with this table of stage types: the whole of a `main`.
-pub fn main(types: &'static [StageType]) -> ExitCode {
-    main_with(types, &[])
+/// What a program is made of, besides the engine.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    /// The stage types.
+    pub types: &'static [StageType],
+    /// More commands than the engine's own.
+    pub commands: &'a [FolderCommand],
+    /// What `pipe init` writes.
+    pub template: Option<&'a Template>,
 }
 
-/// The same, with more commands than the engine's own.
-pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCode {
+/// Runs the program with this table of stage types: the whole of a `main`.
+pub fn main(types: &'static [StageType]) -> ExitCode {
+    main_with(Program { types, commands: &[], template: None })
+}
+
+/// The same, with more than stage types.
+pub fn main_with(program: Program<'_>) -> ExitCode {
+    let Program { types, commands: more, template } = program;
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
-    let usage = more.iter().fold(Cli::command(), |usage, command| usage.subcommand(command.command()));
-    let parsed = usage.try_get_matches().and_then(|matches| {
+    let parsed = complete_usage(program).try_get_matches().and_then(|matches| {
         let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
         match more.iter().find(|command| command.name == name) {
             Some(command) => Ok(Said::More(command, own.clone())),
@@ -203,6 +255,7 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
             crate::run::watcher::watch();
             Ok(())
         }
+        Command::Init(command) => command.run(template),
         Command::Run(command) => command.run(types),
         Command::Plan(command) => command.run(types),
         Command::Why(command) => command.run(types),
@@ -210,8 +263,14 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         Command::Graph(command) => command.run(types),
         Command::Get(command) => command.run(types),
         Command::Show(command) => command.run(types),
+        Command::Status(command) => command.run(types),
+        Command::Logs(command) => command.run(types),
+        Command::History(command) => command.run(types),
+        Command::Diff(command) => command.run(types),
+        Command::Report(command) => command.run(types),
         Command::Verify(command) => command.run(types),
         Command::Cache(command) => command.run(),
+        Command::Completions(command) => command.run(complete_usage(program)),
         Command::Stages(command) => command.run(types),
         Command::Schema => {
             ui::print(&pretty(&crate::schema::manifest(types)));
@@ -219,6 +278,12 @@ pub fn main_with(types: &'static [StageType], more: &[FolderCommand]) -> ExitCod
         }
     };
     exit(outcome, Style::new(json))
+}
+
+/// All that can be said on the command line.
+fn complete_usage(program: Program<'_>) -> clap::Command {
+    let usage = Cli::command().mut_subcommand("init", |init| init.hide(program.template.is_none()));
+    program.commands.iter().fold(usage, |usage, command| usage.subcommand(command.command()))
 }
 
 /// What was said on the command line.
@@ -243,7 +308,13 @@ impl Command {
             | Self::Check(look::Check { pipeline, .. })
             | Self::Get(get::Get { pipeline, .. })
             | Self::Show(show::Show { pipeline, .. })
+            | Self::Status(status::Status { pipeline, .. })
+            | Self::Logs(logs::Logs { pipeline, .. })
+            | Self::History(history::History { pipeline, .. })
+            | Self::Diff(diff::Diff { pipeline, .. })
+            | Self::Report(report::Report { pipeline, .. })
             | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
+            Self::Init(init) => init.json,
             _ => false,
         }
     }

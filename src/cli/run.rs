@@ -4,16 +4,12 @@ use super::{Failure, Outcome, Pipeline};
 use crate::{
     lock::{Lock, LockedStage},
     plan::Session,
-    run::{self, Options, RunError, RunEvent, Summary},
+    run::{self, OnFailure, Options, RunError, RunEvent, Summary},
     stage_type::StageType,
-    ui::Progress,
+    ui::{Progress, Stream},
 };
 use crossbeam_channel::{Receiver, unbounded};
 use pipe_stage::Error;
-use std::{
-    fs::OpenOptions,
-    io::{BufWriter, Write},
-};
 
 /// Arguments of `pipe run`.
 #[derive(clap::Args)]
@@ -34,6 +30,12 @@ pub(super) struct Run {
     /// Accept the revisions of sources that are here, and write them into the lock file.
     #[arg(long, conflicts_with = "locked")]
     update_pins: bool,
+    /// When a stage fails, go on with those that do not need it.
+    #[arg(long)]
+    keep_going: bool,
+    /// A shell line that gets the run's events on stdin, a JSON object a line; may be given again.
+    #[arg(long, value_name = "CMD")]
+    observe: Vec<String>,
 }
 
 impl Run {
@@ -50,35 +52,33 @@ impl Run {
             jobs: self.jobs.map(|jobs| jobs as usize),
             cpus: self.cpus.map(|cpus| cpus as usize),
             is_full,
+            on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
         };
         let mut progress = Progress::new(self.pipeline.style());
-        let mut events: Option<BufWriter<std::fs::File>> = None;
+        let observers = [&session.manifest.observers[..], &self.observe].concat();
+        let mut stream = Stream::new(observers, &session.project.root);
         let mut tell = |event: &RunEvent| {
-            if let RunEvent::Began { folder } = event {
-                let file = OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl"));
-                events = file.ok().map(BufWriter::new);
-            }
-            if let Some(file) = &mut events {
-                // The stream is for those who watch; a full disk is told by what matters more.
-                let _ = writeln!(file, "{}", crate::ui::json(event));
-                let _ = file.flush();
-            }
+            stream.tell(event);
             progress.tell(event);
         };
         let ended = run::run(&mut session, &stages, &targets, &options, &interrupts(), &mut tell);
         let summary = ended.map_err(failure)?;
-        if self.locked {
-            check_bytes(&session, &locked, &summary)?;
+        let kept = if self.locked {
+            check_bytes(&session, &locked, &summary)
         } else if is_full && !summary.has_failed() && !summary.interrupted {
-            write_lock(&session, locked, &summary, &recipes)?;
-        }
+            write_lock(&session, locked, &summary, &recipes)
+        } else {
+            Ok(())
+        };
         let outcome = match (summary.has_failed(), summary.interrupted) {
             (true, _) => Err(Failure::Told),
             (false, true) => Err(Failure::Interrupted),
             (false, false) => Ok(()),
         };
         progress.end(&summary);
-        outcome
+        // Last, since observers may take their time.
+        stream.end(&summary).iter().for_each(|message| eprintln!("{message}"));
+        kept.and(outcome)
     }
 
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {

@@ -87,6 +87,8 @@ pub struct Manifest {
     pub pipeline: String,
     /// In the order of the text.
     pub stages: IndexMap<StageName, ManifestStage>,
+    /// Shell lines that get the events of runs.
+    pub observers: Vec<String>,
     /// What it takes from the environment.
     pub used: Used,
     sources: Sources,
@@ -180,14 +182,14 @@ pub fn load(
     let read = layers(path, sets, world, &mut sources, &mut faults);
     let read = read.and_then(|(root, used)| Some((typed(&root, types, &mut faults)?, used)));
     match read {
-        Some(((pipeline, stages), used)) if faults.is_empty() => {
-            Ok(Manifest { pipeline, stages, used, sources })
+        Some(((pipeline, observers, stages), used)) if faults.is_empty() => {
+            Ok(Manifest { pipeline, stages, observers, used, sources })
         }
         _ => Err(Box::new(Report::new(faults, sources))),
     }
 }
 
-type Typed = (String, IndexMap<StageName, ManifestStage>);
+type Typed = (String, Vec<String>, IndexMap<StageName, ManifestStage>);
 
 fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed> {
     let envelope = read::<Envelope>(root, root.span.part(0..0), faults).value;
@@ -208,7 +210,8 @@ fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed>
         let stage = ManifestStage { needs, ..draft.stage? };
         Some((StageName(name.clone()), stage))
     });
-    Some((envelope?.pipeline?, whole.collect::<Option<_>>()?))
+    let Envelope { pipeline, observers, .. } = envelope?;
+    Some((pipeline?, observers, whole.collect::<Option<_>>()?))
 }
 
 fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults) {
@@ -220,11 +223,19 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
     }
     let Some(envelope) = envelope else { return };
     report_missing(root, faults);
-    let place = |field| root.find(field).span().unwrap_or(root.span);
+    let place = |field: &str| root.find(field).span().unwrap_or(root.span);
     if let Some(version) = envelope.version.as_ref().filter(|version| *version != "1") {
         let message = format!("this program does not read manifests of version `{version}`");
         let fault = Fault::new(Code::UnsupportedVersion, message, "only `1` is read");
         faults.push(fault.help("leave `version` out, or upgrade `pipe`").at(place("version")));
+    }
+    for (position, observer) in envelope.observers.iter().enumerate() {
+        if observer.trim().is_empty() || observer.contains("${secret.") {
+            let fault =
+                Fault::new(Code::InvalidValue, "this cannot be the command of an observer", "not a command");
+            let help = "write a shell line; the environment, and so every secret in it, is there as `$NAME`";
+            faults.push(fault.help(help).at(place(&format!("observers.{position}"))));
+        }
     }
     if envelope.pipeline.as_ref().is_some_and(|name| !is_name(name, "_-.")) {
         let fault = Fault::new(Code::InvalidValue, "this cannot be the name of a pipeline", "not a name");

@@ -28,6 +28,9 @@ pub(crate) struct Envelope {
     /// Values for `${vars.name}`.
     #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
     pub(crate) vars: Option<IgnoredAny>,
+    /// Shell lines that get the run's events on stdin, a JSON object a line; what becomes of them changes no
+    /// result and stands in no key.
+    pub(crate) observers: Vec<String>,
     /// Stages by name: letters, digits, `_` and `-`.
     #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
     pub(crate) stages: Option<IgnoredAny>,
@@ -119,7 +122,7 @@ const TIME_UNITS: &[(&str, u64)] =
 
 impl Memory {
     /// Reads `16GiB` or `1.5 GB`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split_unit(text)?;
         let bytes = MEMORY_UNITS.iter().find(|(name, _)| *name == unit)?.1;
         scaled(number, bytes).map(Self)
@@ -128,7 +131,7 @@ impl Memory {
 
 impl Time {
     /// Reads `2h`, `1h30m` or `90s`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (mut rest, mut total) = (text.trim(), 0u64);
         loop {
             let end = rest.find(|letter: char| letter.is_ascii_alphabetic())?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! runs/ID/                 ID is the time of its beginning and the engine's process id
+//!   run.json, stages.json  what it is a run of, and how it ended: see `folder`
 //!   manifest/NAME          the texts as they were run
 //!   STAGE.spec.json        what its worker was told
 //!   STAGE.log              what it wrote
@@ -9,12 +10,18 @@
 //! trees/DIGEST/            links into objects/, one folder per artifact; out/STAGE/PORT links here
 //! ```
 
-use super::{Row, local::Ended, machine, spec::Spec};
+use super::{
+    Row,
+    folder::{self, Closed, Head, HeadNeed, HeadStage},
+    local::Ended,
+    machine,
+    spec::Spec,
+};
 use crate::{
     plan::{Resolved, Session},
     record::{Record, RecordedInput, Visit, read_artifact},
 };
-use pipe_cache::{Commit, Published};
+use pipe_cache::{Commit, Owner, Published};
 use pipe_stage::{Artifact, Digest, Error, Metric};
 use std::{
     collections::BTreeMap,
@@ -39,8 +46,8 @@ pub(super) struct Made {
 }
 
 impl Run {
-    /// Makes the folder and puts the manifest there.
-    pub(super) fn new(session: &Session) -> Result<Self, Error> {
+    /// Makes the folder and puts the manifest there, and what it is a run of.
+    pub(super) fn new(session: &Session, stages: &[usize]) -> Result<Self, Error> {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
         let folder = session.store.root().join("runs").join(format!("{now}-{}", std::process::id()));
         let texts = folder.join("manifest");
@@ -50,7 +57,8 @@ impl Run {
                 let name = Path::new(name).file_name().map_or("text".into(), |name| name.to_string_lossy());
                 fs::write(texts.join(format!("{position}-{name}")), text)?;
             }
-            Ok(())
+            // Last, and whole: with it the folder is a run for those who look on.
+            write_whole(&folder.join("run.json"), &head(session, stages))
         };
         write().map_err(|error| Error::io("write", &folder, &error))?;
         Ok(Self { folder })
@@ -69,11 +77,53 @@ impl Run {
         self.folder.join(format!("{stage}.log"))
     }
 
-    /// Writes the closing table; a full disk must not turn a good run into a bad one.
-    pub(super) fn close(&self, rows: &[Row]) {
+    /// Writes the closing table, and what became of each stage; a full disk must not turn a good run into a
+    /// bad one.
+    pub(super) fn close(&self, rows: &[Row], closed: &Closed) {
         let text = serde_json::to_vec_pretty(rows).expect("invariant: a table is plain data");
         let _ = fs::write(self.folder.join("summary.json"), text);
+        let _ = write_whole(&self.folder.join("stages.json"), closed);
     }
+}
+
+/// What a run of these stages, which come in running order, is a run of.
+fn head(session: &Session, stages: &[usize]) -> Head {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let stage = |&stage: &usize| {
+        let needs = session.manifest.stages[stage].needs.iter().flat_map(|(input, needs)| {
+            needs.iter().map(|need| HeadNeed {
+                stage: session.name(need.stage).to_owned(),
+                output: need.output.clone(),
+                input: input.clone(),
+            })
+        });
+        HeadStage {
+            name: session.name(stage).to_owned(),
+            uses: session.kind(stage).name.to_owned(),
+            needs: needs.collect(),
+        }
+    };
+    Head {
+        version: 1,
+        pipeline: session.manifest.pipeline.clone(),
+        manifest: absolute(&session.project.manifest),
+        lock: absolute(&session.project.lock()),
+        root: session.project.root.clone(),
+        owner: Owner::current().to_string(),
+        host: machine::describe().host,
+        pid: std::process::id(),
+        code: env!("CARGO_PKG_VERSION").to_owned(),
+        began: folder::now(),
+        stages: stages.iter().map(stage).collect(),
+    }
+}
+
+/// Writes a file that others may read at any moment: they see all of it, or none.
+fn write_whole(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(value).expect("invariant: what is written is plain data");
+    let half = path.with_extension("half");
+    fs::write(&half, text)?;
+    fs::rename(&half, path)
 }
 
 /// Records what a stage made. The first record wins: what it says is what counts.

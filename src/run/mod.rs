@@ -7,6 +7,10 @@ mod finish;
 
 mod local;
 
+pub mod folder;
+
+pub mod seen;
+
 pub mod watcher;
 
 pub mod machine;
@@ -17,7 +21,7 @@ pub mod worker;
 
 use crate::plan::Reason;
 use pipe_stage::{Digest, Error, Event, Metric};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub use scheduler::run;
@@ -31,6 +35,18 @@ pub struct Options {
     pub cpus: Option<usize>,
     /// Whether this run may update the lock file and the links: it is of the whole manifest as written.
     pub is_full: bool,
+    /// What becomes of the others when a stage fails.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of the others when a stage fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Those that run are finished, and no other starts.
+    #[default]
+    Stop,
+    /// All go on that do not need it.
+    KeepGoing,
 }
 
 /// Something that happened in a run.
@@ -106,7 +122,7 @@ pub enum RunEvent {
 }
 
 /// A line of the closing table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// Which stage.
     pub stage: String,
@@ -123,7 +139,7 @@ pub struct Row {
 }
 
 /// What became of a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
     /// Its result was there.
@@ -147,6 +163,19 @@ pub struct Summary {
     pub outputs: BTreeMap<usize, (Digest, BTreeMap<String, Digest>)>,
     /// Whether it was asked to stop.
     pub interrupted: bool,
+}
+
+impl RowOutcome {
+    /// As people read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cached => "cached",
+            Self::Ran => "ran",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 impl Summary {

@@ -2,8 +2,9 @@
 //! made of what really came out, so a stage that made the same bytes again stops the wave there.
 
 use super::{
-    Options, Row, RowOutcome, RunError, RunEvent, Summary,
+    OnFailure, Options, Row, RowOutcome, RunError, RunEvent, Summary,
     finish::{self, Run},
+    folder::{self, Closed, ClosedStage, StageResult},
     local::{self, Ended, Heard, Process},
     machine,
     spec::{Leash, Spec, SpecInput},
@@ -60,6 +61,7 @@ pub fn run(
         sender,
         run: None,
         watcher: None,
+        on_failure: options.on_failure,
         stop: 0,
         tell,
     };
@@ -146,6 +148,7 @@ struct Scheduler<'a> {
     sender: Sender<(usize, Heard)>,
     run: Option<Run>,
     watcher: Option<Watcher>,
+    on_failure: OnFailure,
     stop: u32,
     tell: &'a mut dyn FnMut(&RunEvent),
 }
@@ -218,7 +221,7 @@ impl Scheduler<'_> {
     /// Starts what can be started.
     fn start(&mut self) -> Result<(), RunError> {
         for &stage in self.stages {
-            if self.stop > 0 || self.has_failed() {
+            if self.is_ending() {
                 return Ok(());
             }
             let waits = matches!(self.states[&stage], State::Ready { .. } | State::Blocked { .. });
@@ -285,7 +288,7 @@ impl Scheduler<'_> {
         lease: Lease,
     ) -> Result<(), RunError> {
         if self.run.is_none() {
-            let run = Run::new(self.session).map_err(RunError::Machine)?;
+            let run = Run::new(self.session, self.stages).map_err(RunError::Machine)?;
             (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
             self.run = Some(run);
         }
@@ -441,8 +444,10 @@ impl Scheduler<'_> {
         }
     }
 
-    fn has_failed(&self) -> bool {
-        self.states.values().any(|state| matches!(state, State::Failed { .. }))
+    /// Whether no stage starts any more.
+    fn is_ending(&self) -> bool {
+        let has_failed = || self.states.values().any(|state| matches!(state, State::Failed { .. }));
+        self.stop > 0 || (self.on_failure == OnFailure::Stop && has_failed())
     }
 
     /// The first time asks stages to save their work, the second ends them.
@@ -487,7 +492,7 @@ impl Scheduler<'_> {
     }
 
     fn is_over(&self) -> bool {
-        let stopped = self.stop > 0 || self.has_failed();
+        let stopped = self.is_ending();
         !self.states.values().any(|state| match state {
             State::Running(_) => true,
             State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } => !stopped,
@@ -511,7 +516,7 @@ impl Scheduler<'_> {
             });
         }
         if let Some(run) = &self.run {
-            run.close(&rows);
+            run.close(&rows, &self.closed(&rows));
             // What killed workers left; the next run would find it too, but the disk may be wanted before.
             let _ = self.session.store.sweep();
         }
@@ -521,6 +526,20 @@ impl Scheduler<'_> {
             }
         }
         Summary { rows, outputs, interrupted: self.stop > 0 }
+    }
+}
+
+impl Scheduler<'_> {
+    /// What became of each stage, for those who come later.
+    fn closed(&self, rows: &[Row]) -> Closed {
+        let stages = self.stages.iter().zip(rows).map(|(stage, row)| {
+            let made = match &self.states[stage] {
+                State::Done { key, record, .. } => Some(StageResult::new(*key, record)),
+                _ => None,
+            };
+            (row.stage.clone(), ClosedStage { outcome: row.outcome, made })
+        });
+        Closed { version: 1, ended: folder::now(), interrupted: self.stop > 0, stages: stages.collect() }
     }
 }
 

@@ -6,11 +6,21 @@ mod lines;
 
 mod table;
 
+mod tensorboard;
+
+mod observers;
+
+mod stream;
+
+mod report;
+
 pub mod units;
 
 use crate::run::{RunEvent, Summary};
 use bars::Bars;
+pub use report::{Inflow, Look, Report, ReportStage};
 use std::io::{IsTerminal, Write};
+pub use stream::{Stream, now};
 pub use table::{Cell, table};
 
 /// How a command talks.
@@ -59,7 +69,7 @@ impl Progress {
         match self {
             Self::Bars(bars) => bars.tell(event),
             Self::Lines(lines) => lines.tell(event),
-            Self::Json => print(&json(&serde_json::json!({ "version": 1, "run": event }))),
+            Self::Json => print(&stream::line(now(), &json(event))),
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) fn summary(summary: &Summary) -> String {
         });
         vec![
             Cell::Text(row.stage.clone()),
-            Cell::Text(outcome(row.outcome).to_owned()),
+            Cell::Text(row.outcome.as_str().to_owned()),
             shown(seconds(row.seconds)),
             shown(bytes(row.memory_peak)),
             shown(bytes(row.output_bytes)),
@@ -49,14 +49,4 @@ pub(super) fn summary(summary: &Summary) -> String {
         &["stage", "outcome", "time", "peak memory", "output", "main metric"],
         summary.rows.iter().map(line).collect(),
     )
-}
-
-fn outcome(outcome: RowOutcome) -> &'static str {
-    match outcome {
-        RowOutcome::Cached => "cached",
-        RowOutcome::Ran => "ran",
-        RowOutcome::Failed => "failed",
-        RowOutcome::Interrupted => "interrupted",
-        RowOutcome::Skipped => "skipped",
-    }
 }

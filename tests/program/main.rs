@@ -8,6 +8,10 @@ mod again;
 
 mod looking;
 
+mod watching;
+
+mod garbage;
+
 mod ending;
 
 mod killed;

@@ -1,0 +1,138 @@
+//! `pipe init`: a new project that runs. What it holds is the program's; the engine only writes it.
+
+use super::{Failure, Outcome, pretty};
+use crate::ui;
+use pipe_stage::{Error, Store};
+use serde_json::json;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What a new project holds. `main.rs` has one.
+pub struct Template {
+    /// The manifest's path, for messages.
+    pub manifest: &'static str,
+    /// Makes the files, as path and text, of a project with this name.
+    pub files: fn(&str) -> Vec<(String, String)>,
+    /// Lines of `.gitignore`.
+    pub ignored: &'static [&'static str],
+    /// Workflows, one for each service that runs them.
+    pub ci: &'static [Ci],
+}
+
+/// A workflow of a service that runs pipelines.
+pub struct Ci {
+    /// What `--ci` calls it.
+    pub name: &'static str,
+    /// Where it belongs.
+    pub path: &'static str,
+    /// What it says.
+    pub text: &'static str,
+}
+
+/// Arguments of `pipe init`.
+#[derive(clap::Args)]
+pub(super) struct Init {
+    /// The project's folder, made if need be.
+    #[arg(default_value = ".", value_name = "DIR")]
+    folder: PathBuf,
+    /// Add a workflow that runs the pipeline on each push: `github`.
+    #[arg(long, value_name = "SERVICE")]
+    ci: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Init {
+    pub(super) fn run(self, template: Option<&Template>) -> Outcome {
+        let template = template.ok_or_else(|| {
+            let help = "write a manifest by hand; `pipe stages` lists what it may use".to_owned();
+            Failure::Call("this program has no project to start from".to_owned(), Some(help))
+        })?;
+        let mut files = (template.files)(&self.name());
+        files.extend(self.workflow(template)?);
+        let taken: Vec<&str> = files
+            .iter()
+            .map(|(path, _)| path.as_str())
+            .filter(|path| self.folder.join(path).exists())
+            .collect();
+        if let [first, ..] = taken[..] {
+            return Err(Failure::Call(
+                format!("`{}` is there already; nothing was written", self.folder.join(first).display()),
+                Some("name a new folder: pipe init DIR".to_owned()),
+            ));
+        }
+        for (path, text) in &files {
+            let path = self.folder.join(path);
+            write(&path, text).map_err(|error| Error::io("write", &path, &error))?;
+        }
+        let ignore = self.folder.join(".gitignore");
+        add_lines(&ignore, template.ignored).map_err(|error| Error::io("write", &ignore, &error))?;
+        // With its cache a folder is a project's root, though it lies within another repository.
+        Store::open(self.folder.join(".pipe"))?;
+        if self.json {
+            let paths: Vec<&String> = files.iter().map(|(path, _)| path).collect();
+            ui::print(&pretty(&json!({ "version": 1, "folder": self.folder, "files": paths })));
+        } else {
+            files.iter().for_each(|(path, _)| ui::print(&self.folder.join(path).display().to_string()));
+        }
+        let manifest = self.folder.join(template.manifest);
+        let manifest = manifest.strip_prefix(".").unwrap_or(&manifest).display();
+        eprintln!("now run it: pipe run {manifest}");
+        if self.ci.is_some() {
+            eprintln!("then commit the lock file that it writes; the workflow compares with it");
+            if !self.folder.join(".git").exists() {
+                eprintln!(
+                    "the workflow counts in the root of a repository: git init {}",
+                    self.folder.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn workflow(&self, template: &Template) -> Result<Option<(String, String)>, Failure> {
+        let Some(wanted) = &self.ci else { return Ok(None) };
+        let known = || template.ci.iter().map(|ci| ci.name).collect::<Vec<_>>().join(", ");
+        let ci = template.ci.iter().find(|ci| ci.name == wanted).ok_or_else(|| {
+            Failure::Call(format!("no workflow for `{wanted}`"), Some(format!("there are: {}", known())))
+        })?;
+        Ok(Some((ci.path.to_owned(), ci.text.to_owned())))
+    }
+
+    /// The folder's name, as far as it can be that of a pipeline.
+    fn name(&self) -> String {
+        let whole = std::path::absolute(&self.folder).unwrap_or_default();
+        let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let fits = |letter: &char| letter.is_ascii_alphanumeric() || "_-.".contains(*letter);
+        let name: String = name.chars().filter(fits).take(64).collect();
+        let name = name.trim_matches('.').to_owned();
+        if name.is_empty() { "first".to_owned() } else { name }
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)
+}
+
+/// Adds lines that a file does not have yet.
+fn add_lines(path: &Path, lines: &[&str]) -> io::Result<()> {
+    let mut text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text?,
+    };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for line in lines {
+        if !text.lines().any(|there| there == *line) {
+            text += &format!("{line}\n");
+        }
+    }
+    fs::write(path, text)
+}

@@ -1,0 +1,171 @@
+//! `pipe logs`: what a stage wrote: in the run that goes on now, else in the last one in which it ran.
+
+use super::{Failure, Outcome, Pipeline, runs::Runs};
+use crate::{
+    run::{
+        folder::{RunFolder, RunState},
+        seen::{Tail, Told},
+    },
+    stage_type::StageType,
+};
+use pipe_stage::Store;
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+/// Between looks at a log that grows.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Arguments of `pipe logs`.
+#[derive(clap::Args)]
+pub(super) struct Logs {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// The stage.
+    stage: String,
+    /// Go on while the run does.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+impl Logs {
+    pub(super) fn run(self, types: &[StageType]) -> Outcome {
+        let runs = self.pipeline.runs(types)?;
+        let mut out = Out { secrets: Vec::new(), held: Vec::new() };
+        if let Some(manifest) = &runs.manifest {
+            manifest.targets([self.stage.as_str()])?;
+            let values = manifest.used.secrets.iter().filter_map(|name| std::env::var(name).ok());
+            out.secrets = values.filter(|value| !value.is_empty()).collect();
+        }
+        let live = runs.all.iter().rev().find(|run| {
+            run.head.stages.iter().any(|stage| stage.name == self.stage)
+                && run.state(&runs.store) == RunState::Running
+        });
+        if let Some(run) = live {
+            let has_log = run.log(&self.stage).exists();
+            if has_log || (self.follow && !is_cached(run, &self.stage)) {
+                return if self.follow {
+                    follow(run, &self.stage, &runs.store, out)
+                } else {
+                    out.file(&run.log(&self.stage), 0).map(drop).and_then(|()| out.end()).map_err(failure)
+                };
+            }
+        }
+        let last = runs.all.iter().rev().find(|run| run.log(&self.stage).exists());
+        let last = last.ok_or_else(|| self.no_log(&runs))?;
+        eprintln!("of the run {}, which is {}", last.id, last.state(&runs.store).as_str());
+        out.file(&last.log(&self.stage), 0).map(drop).and_then(|()| out.end()).map_err(failure)
+    }
+
+    fn no_log(&self, runs: &Runs) -> Failure {
+        let (manifest, stage) = (self.pipeline.manifest.display(), &self.stage);
+        Failure::Failed(
+            format!("`{stage}` has run in none of the {} runs here, so there is no log", runs.all.len()),
+            Some(format!("of a cached stage, the record has it: pipe show {manifest} {stage} --log")),
+        )
+    }
+}
+
+fn failure(error: io::Error) -> Failure {
+    Failure::Failed(format!("cannot read the log: {error}"), None)
+}
+
+/// Whether a run found the stage's result, so that it will not run there.
+fn is_cached(run: &RunFolder, stage: &str) -> bool {
+    let mut cached = false;
+    let _ = Tail::new(&run.events()).read(|_, told| {
+        cached |= matches!(told, Told::Cached { stage: name, .. } if name == stage);
+    });
+    cached
+}
+
+/// Copies the log while the run goes on. A new try of the stage begins its log anew.
+fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome {
+    let log = run.log(stage);
+    let mut events = Tail::new(&run.events());
+    let (mut offset, mut tries) = (0, 0);
+    loop {
+        // Looked at before the log is read: what was written until then is read once more.
+        let over = run.state(store) != RunState::Running;
+        let before = tries;
+        events
+            .read(|_, told| {
+                tries += u32::from(matches!(told, Told::Started { stage: name, .. } if name == stage));
+            })
+            .map_err(failure)?;
+        if tries != before {
+            out.end().map_err(failure)?;
+            offset = 0;
+        }
+        offset = out.file(&log, offset).map_err(failure)?;
+        if over {
+            return out.end().map_err(failure);
+        }
+        thread::sleep(TICK);
+    }
+}
+
+/// Stdout, with secrets taken out.
+struct Out {
+    secrets: Vec<String>,
+    /// A line that is not whole yet, while there are secrets to look for.
+    held: Vec<u8>,
+}
+
+impl Out {
+    /// Copies a file from an offset on, as far as it goes; returns how far that was.
+    fn file(&mut self, path: &Path, offset: u64) -> io::Result<u64> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset),
+            file => file?,
+        };
+        file.seek(SeekFrom::Start(offset))?;
+        let mut offset = offset;
+        let mut piece = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                return Ok(offset);
+            }
+            offset += read as u64;
+            self.write(&piece[..read])?;
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        const LINE_BYTES_MAX: usize = 1 << 20;
+        if self.secrets.is_empty() {
+            return print(bytes);
+        }
+        self.held.extend_from_slice(bytes);
+        let whole = self.held.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = if self.held.len() - whole > LINE_BYTES_MAX { self.held.len() } else { whole };
+        let lines: Vec<u8> = self.held.drain(..whole).collect();
+        self.masked(&lines)
+    }
+
+    fn masked(&self, lines: &[u8]) -> io::Result<()> {
+        let text = String::from_utf8_lossy(lines).into_owned();
+        let text = self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"));
+        print(text.as_bytes())
+    }
+
+    /// Writes what is held back.
+    fn end(&mut self) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        self.masked(&held)
+    }
+}
+
+/// Writes to stdout; a reader that went away ends the program quietly.
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(141);
+    }
+    Ok(())
+}

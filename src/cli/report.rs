@@ -1,0 +1,145 @@
+//! `pipe report`: a run as one HTML page.
+
+use super::{Failure, Outcome, Pipeline, history::Past, pretty};
+use crate::{
+    command::kind,
+    record::{Record, read_artifact},
+    run::{
+        folder::{RunFolder, StageResult},
+        seen::{Seen, Series, add_series},
+    },
+    stage_type::StageType,
+    ui::{self, Inflow, Look, Report as Page, ReportStage},
+};
+use pipe_stage::{Digest, LocalEntry, Store};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Lines of a look into an output, and of samples.
+const LINES: (usize, usize) = (24, 120);
+/// Letters of a look: lines may be long.
+const LETTERS_MAX: usize = 20_000;
+
+/// Arguments of `pipe report`.
+#[derive(clap::Args)]
+pub(super) struct Report {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// The run: its id or the beginning of it, `last`, `last~1`.
+    #[arg(long, value_name = "RUN", default_value = "last")]
+    run: String,
+    /// The file to write; `-` for stdout [default: NAME.html, where NAME is the pipeline's].
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Report {
+    pub(super) fn run(self, types: &[StageType]) -> Outcome {
+        let runs = self.pipeline.runs(types)?;
+        let run = runs.find(&self.run)?;
+        let html = page(run, &runs.all, &runs.store).html();
+        let path = self.output.unwrap_or_else(|| format!("{}.html", run.head.pipeline).into());
+        if path == Path::new("-") {
+            ui::print(&html);
+            return Ok(());
+        }
+        fs::write(&path, &html).map_err(|error| {
+            Failure::Failed(
+                format!("cannot write `{}`: {error}", path.display()),
+                Some("name another file with `-o`".to_owned()),
+            )
+        })?;
+        if self.pipeline.json {
+            ui::print(&pretty(&json!({ "version": 1, "run": run.id, "file": path, "bytes": html.len() })));
+        } else {
+            eprintln!("the report of {} is in {}", run.id, path.display());
+        }
+        Ok(())
+    }
+}
+
+fn page(run: &RunFolder, all: &[RunFolder], store: &Store) -> Page {
+    let past = Past::of(run, store);
+    let seen = Seen::read(&run.events()).unwrap_or_default();
+    let places: BTreeMap<&str, usize> =
+        run.head.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect();
+    let stage = |(place, head): (usize, &crate::run::folder::HeadStage)| {
+        let closed = past.stages.get(&head.name);
+        let made = closed.and_then(|stage| stage.made.as_ref());
+        let key = made.map(|made| made.key).or_else(|| seen.stages.get(&head.name)?.key);
+        let needs = head.needs.iter().filter_map(|need| {
+            // Only what comes before can be needed; a head that says otherwise is not one of ours.
+            let from = *places.get(need.stage.as_str()).filter(|from| **from < place)?;
+            Some(Inflow { from, output: need.output.clone(), input: need.input.clone() })
+        });
+        ReportStage {
+            name: head.name.clone(),
+            uses: head.uses.clone(),
+            needs: needs.collect(),
+            outcome: closed.map(|stage| stage.outcome),
+            took: made.map(|made| (made.seconds, made.memory_peak, made.output_bytes)),
+            metrics: made.map_or(Vec::new(), |made| made.metrics.clone()),
+            config: made.map_or(serde_json::Value::Null, |made| made.config.clone()),
+            series: key.map_or(Series::new(), |key| series(run, all, &head.name, &key)),
+            looks: made.map_or(Vec::new(), |made| looks(store, made)),
+            failed: seen.stages.get(&head.name).and_then(|stage| stage.failed.clone()),
+        }
+    };
+    let stages = run.head.stages.iter().enumerate().map(stage).collect();
+    Page {
+        pipeline: run.head.pipeline.clone(),
+        run: run.id.clone(),
+        state: past.state,
+        began: run.head.began.clone(),
+        seconds: past.seconds,
+        host: run.head.host.clone(),
+        code: run.head.code.clone(),
+        stages,
+    }
+}
+
+/// The series of a stage: of all runs up to this one that worked on its key, since a stage that is cached here was
+/// made in another, and one that was broken off went on in the next.
+fn series(run: &RunFolder, all: &[RunFolder], stage: &str, key: &Digest) -> Series {
+    const RUNS_MAX: usize = 100;
+    let upto = all.iter().position(|other| other.id == run.id).map_or(0, |place| place + 1);
+    let mut series = Series::new();
+    for other in &all[upto.saturating_sub(RUNS_MAX)..upto] {
+        // The spec says cheaply whether the stage was started there at all.
+        let started = other.path.join(format!("{stage}.spec.json")).exists();
+        let of_key = || {
+            let seen = Seen::read(&other.events()).unwrap_or_default();
+            seen.stages.get(stage).is_some_and(|stage| stage.key == Some(*key))
+        };
+        if started && of_key() {
+            let _ = add_series(&mut series, &other.events(), stage);
+        }
+    }
+    series
+}
+
+/// A look into each output, as `pipe show` gives it; nothing of those whose objects are gone.
+fn looks(store: &Store, made: &StageResult) -> Vec<Look> {
+    let outputs = match Record::read(store, &made.key) {
+        Ok(Some(record)) => record.outputs,
+        _ => made.outputs.clone(),
+    };
+    let look = |(port, digest): (&String, &Digest)| {
+        let artifact = read_artifact(store, digest)?;
+        let kind = kind(&artifact.kind)?;
+        let entries: Vec<LocalEntry> =
+            artifact.entries.iter().map(|entry| LocalEntry::new(store, entry)).collect();
+        let lines = if port == "samples" { LINES.1 } else { LINES.0 };
+        let text = (kind.look)(&entries, lines).ok()?;
+        Some(Look {
+            port: port.clone(),
+            kind: artifact.kind.clone(),
+            text: text.chars().take(LETTERS_MAX).collect(),
+        })
+    };
+    outputs.iter().filter_map(look).collect()
+}

@@ -1,0 +1,82 @@
+//! Owns: which runs a command is about: those of a pipeline, and what `last~1`, an id or its beginning mean.
+
+use super::{Failure, Pipeline};
+use crate::{manifest::Manifest, run::folder::RunFolder, stage_type::StageType};
+use pipe_stage::Store;
+
+/// The runs of a pipeline.
+pub(super) struct Runs {
+    /// Where they are.
+    pub(super) store: Store,
+    /// Oldest first.
+    pub(super) all: Vec<RunFolder>,
+    /// What is asked for now; nothing where the manifest is wrong, which is no reason not to look back.
+    pub(super) manifest: Option<Manifest>,
+    /// For messages: the manifest as it was named.
+    named: String,
+}
+
+impl Pipeline {
+    /// Finds the runs of this pipeline. They need the manifest for its name only.
+    pub(super) fn runs(&self, types: &[StageType]) -> Result<Runs, Failure> {
+        let project = self.project()?;
+        let loaded = self.load(types);
+        let named = self.manifest.display().to_string();
+        if !project.cache.is_dir() {
+            loaded?;
+            return Err(no_runs(&named));
+        }
+        let path = std::path::absolute(&self.manifest).unwrap_or_default();
+        let name = loaded.as_ref().ok().map(|manifest| manifest.pipeline.as_str());
+        let mut all = RunFolder::all(&project.cache).map_err(|error| {
+            Failure::Failed(format!("cannot list the runs in `{}`: {error}", project.cache.display()), None)
+        })?;
+        all.retain(|run| Some(run.head.pipeline.as_str()) == name || run.head.manifest == path);
+        if all.is_empty() {
+            loaded?;
+            return Err(no_runs(&named));
+        }
+        Ok(Runs { store: Store::open(&project.cache)?, all, manifest: loaded.ok(), named })
+    }
+}
+
+fn no_runs(named: &str) -> Failure {
+    let help = format!("run it: pipe run {named}; a run in which nothing had to be done leaves none");
+    Failure::Failed(format!("there is no run of `{named}` in the cache"), Some(help))
+}
+
+impl Runs {
+    /// Finds a run by its id, the beginning of it, `last` or `last~1`.
+    pub(super) fn find(&self, said: &str) -> Result<&RunFolder, Failure> {
+        pick(&self.all, said).map_err(|message| self.unknown(said, message))
+    }
+
+    fn unknown(&self, said: &str, message: String) -> Failure {
+        Failure::Call(
+            format!("no run `{said}`: {message}"),
+            Some(format!("`pipe history {}` lists runs; `last~1` is the one before the last", self.named)),
+        )
+    }
+}
+
+/// Finds a run by its id, the beginning of it, `last` or `last~1`, in a list with the oldest first.
+pub(super) fn pick<'a>(runs: &'a [RunFolder], said: &str) -> Result<&'a RunFolder, String> {
+    if let Some(back) = said.strip_prefix("last") {
+        let back =
+            if back.is_empty() { Some(0) } else { back.strip_prefix('~').and_then(|n| n.parse().ok()) };
+        if let Some(back) = back {
+            let run = runs.iter().rev().nth(back);
+            return run.ok_or_else(|| format!("there are {} runs", runs.len()));
+        }
+    }
+    if let Some(run) = runs.iter().find(|run| run.id == said) {
+        return Ok(run);
+    }
+    let fits = |run: &&RunFolder| !said.is_empty() && run.id.starts_with(said);
+    let fitting: Vec<&RunFolder> = runs.iter().filter(fits).collect();
+    match fitting[..] {
+        [] => Err("no id begins so".to_owned()),
+        [run] => Ok(run),
+        [first, .., last] => Err(format!("{} ids begin so, from {} to {}", fitting.len(), first.id, last.id)),
+    }
+}

@@ -1,0 +1,391 @@
+//! Owns: what of a cache is still needed, and in which order the rest goes. Knows no manifest and no run: it is
+//! told which keys and artifacts to keep.
+//!
+//! Needed is what a key to keep, or a record that is not old, leads to. The rest goes cheapest first: each
+//! object costs the seconds per byte of the dearest record that names it, and one that no record names costs
+//! nothing. Records of stages stay: they are small, and a stage stays cached though its objects are gone; the
+//! next run makes again what it has to read.
+//!
+//! Safe beside live runs: what is young stays, since a commit makes young what it relies on; what goes is moved
+//! aside, the records are looked at once more, and what somebody needs by then comes back.
+
+use crate::record::{Record, read_artifact};
+use pipe_cache::{Acquire, Kind, Trash};
+use pipe_stage::{Artifact, Blob, Digest, ShareRecord, Store};
+use serde::{Deserialize, Serialize};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeSet, HashMap, HashSet},
+    fs,
+    time::{Duration, SystemTime},
+};
+
+/// What to keep whatever it costs.
+#[derive(Debug, Clone, Default)]
+pub struct Roots {
+    /// Keys of stages: of pinned runs, lock files, recent and live runs.
+    pub keys: BTreeSet<Digest>,
+    /// Artifacts that live runs read.
+    pub artifacts: BTreeSet<Digest>,
+    /// What came since then is a live run's.
+    pub since: Option<SystemTime>,
+}
+
+/// How far to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes that may stay.
+    pub bytes_max: u64,
+    /// Records that are not older keep what they name.
+    pub recent: Duration,
+    /// What was used by a commit so lately is not touched: whoever relies on it may not have recorded it yet.
+    pub young: Duration,
+    /// Whether anything really goes.
+    pub mode: Collect,
+}
+
+/// Whether anything really goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// It does.
+    Now,
+    /// It is told what would.
+    Rehearse,
+}
+
+/// What was collected.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Collected {
+    /// Bytes of objects, artifacts and records before.
+    pub bytes_before: u64,
+    /// After.
+    pub bytes_after: u64,
+    /// Bytes that are needed: no limit can go below.
+    pub bytes_needed: u64,
+    /// What went, by the stage type that made it, most bytes first.
+    pub gone: Vec<Gone>,
+}
+
+/// What went of one stage type's making.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Gone {
+    /// `ingest`; `shares` for what only shares' records name, `nothing` for what no record names.
+    pub made_by: String,
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Seconds that it takes to make them again, about.
+    pub seconds: f64,
+}
+
+/// Why nothing was collected.
+#[derive(Debug, thiserror::Error)]
+pub enum GarbageError {
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] pipe_cache::Error),
+    /// Another process collects.
+    #[error("{0} collects garbage here already")]
+    Busy(String),
+    /// The roots cannot be found.
+    #[error("cannot find out what is needed: {0}")]
+    Roots(std::io::Error),
+}
+
+/// Collects garbage. `roots` is asked again before anything is deleted.
+pub fn collect(
+    store: &Store,
+    limits: Limits,
+    roots: &dyn Fn() -> std::io::Result<Roots>,
+) -> Result<Collected, GarbageError> {
+    let lease = match store.acquire(&Digest::derive("pipe garbage v1", b""))? {
+        Acquire::Held(lease) => lease,
+        Acquire::Busy(holder) => return Err(GarbageError::Busy(holder.to_string())),
+    };
+    store.sweep()?;
+    let survey = Survey::new(store, &roots().map_err(GarbageError::Roots)?, limits)?;
+    let chosen = survey.choose(limits.bytes_max);
+    let mut collected = survey.told(&chosen);
+    if limits.mode == Collect::Now && !chosen.is_empty() {
+        let (bytes, folders) = sweep_out(store, &survey, &chosen, limits, roots)?;
+        collected.bytes_after = collected.bytes_before.saturating_sub(bytes);
+        folders.iter().for_each(|tree| drop(fs::remove_dir_all(tree)));
+    }
+    drop(lease);
+    Ok(collected)
+}
+
+/// Moves aside, looks again, puts back, deletes. Returns bytes that are gone, and folders of links that point
+/// to nothing now.
+fn sweep_out(
+    store: &Store,
+    survey: &Survey,
+    chosen: &[Thing],
+    limits: Limits,
+    roots: &dyn Fn() -> std::io::Result<Roots>,
+) -> Result<(u64, Vec<std::path::PathBuf>), GarbageError> {
+    let mut trash = store.trash()?;
+    for thing in chosen {
+        trash.take(thing.kind, &thing.digest, survey.young)?;
+    }
+    // Records of shares that promise what is gone would only be retired one by one.
+    let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
+    for (key, blobs) in &survey.shares {
+        if blobs.iter().any(|digest| gone.contains(digest)) {
+            trash.take(Kind::Record, key, survey.young)?;
+        }
+    }
+    let again = Survey::new(store, &roots().map_err(GarbageError::Roots)?, limits)?;
+    put_back(&mut trash, &again, survey)?;
+    let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
+    let trees = survey
+        .artifacts
+        .iter()
+        .filter(|(digest, artifact)| {
+            gone.contains(*digest) || artifact.blobs().any(|blob| gone.contains(&blob.digest))
+        })
+        .map(|(digest, _)| store.root().join("trees").join(digest.to_string()));
+    let trees = trees.filter(|tree| tree.is_dir()).collect();
+    Ok((trash.empty().bytes, trees))
+}
+
+/// Puts back what is needed by now, and the records of shares all of whose objects are there after all.
+fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), GarbageError> {
+    let taken: Vec<(Kind, Digest)> = trash.taken().collect();
+    for (kind, digest) in &taken {
+        let is_needed = match kind {
+            Kind::Object => again.needed.contains(digest),
+            Kind::Artifact => again.needed_artifacts.contains(digest),
+            Kind::Record => false,
+        };
+        if is_needed {
+            trash.put_back(*kind, digest)?;
+        }
+    }
+    let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
+    for (key, blobs) in &before.shares {
+        if !blobs.iter().any(|digest| gone.contains(digest)) {
+            trash.put_back(Kind::Record, key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Something that may go.
+#[derive(Debug, Clone)]
+struct Thing {
+    kind: Kind,
+    digest: Digest,
+    bytes: u64,
+    placed: SystemTime,
+    cost: Cost,
+}
+
+/// What it takes to make a byte of something again, and who does.
+#[derive(Debug, Clone, Default)]
+struct Cost {
+    seconds_per_byte: f64,
+    made_by: String,
+}
+
+/// A cache at a moment.
+struct Survey {
+    /// What is older may go.
+    young: SystemTime,
+    bytes: u64,
+    objects: Vec<(Digest, u64, SystemTime)>,
+    orphans: Vec<(Digest, u64, SystemTime)>,
+    artifacts: HashMap<Digest, Artifact>,
+    /// Objects.
+    needed: HashSet<Digest>,
+    needed_artifacts: HashSet<Digest>,
+    costs: HashMap<Digest, Cost>,
+    /// Records of shares and steps that are not needed, with the objects that they name.
+    shares: Vec<(Digest, Vec<Digest>)>,
+}
+
+/// What the record of a finished step holds; written by `pipe-stage`.
+#[derive(Deserialize)]
+struct StepRecord {
+    shares: Vec<ShareRecord>,
+}
+
+impl Survey {
+    fn new(store: &Store, roots: &Roots, limits: Limits) -> Result<Self, GarbageError> {
+        let now = SystemTime::now();
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let young = before(limits.young);
+        let young = roots.since.map_or(young, |since| since.min(young));
+        let mut survey = Self {
+            young,
+            bytes: 0,
+            objects: Vec::new(),
+            orphans: Vec::new(),
+            artifacts: HashMap::new(),
+            needed: HashSet::new(),
+            needed_artifacts: HashSet::new(),
+            costs: HashMap::new(),
+            shares: Vec::new(),
+        };
+        let recent = young.min(before(limits.recent));
+        let mut named = HashSet::new();
+        for entry in store.entries(Kind::Record) {
+            let entry = entry?;
+            survey.bytes += entry.size;
+            let Some(body) = store.record(&entry.digest)? else { continue };
+            let is_root = entry.placed >= recent || roots.keys.contains(&entry.digest);
+            survey.see_record(store, entry.digest, &body, is_root, &mut named);
+        }
+        for digest in &roots.artifacts {
+            survey.see_artifact(store, digest);
+            survey.need_artifact(digest);
+        }
+        for entry in store.entries(Kind::Artifact) {
+            let entry = entry?;
+            survey.bytes += entry.size;
+            if !named.contains(&entry.digest) && !survey.needed_artifacts.contains(&entry.digest) {
+                survey.orphans.push((entry.digest, entry.size, entry.placed));
+            }
+        }
+        for entry in store.entries(Kind::Object) {
+            let entry = entry?;
+            survey.bytes += entry.size;
+            survey.objects.push((entry.digest, entry.size, entry.placed));
+        }
+        Ok(survey)
+    }
+
+    fn see_record(
+        &mut self,
+        store: &Store,
+        key: Digest,
+        body: &[u8],
+        is_root: bool,
+        named: &mut HashSet<Digest>,
+    ) {
+        if let Ok(record) = serde_json::from_slice::<Record>(body) {
+            let mut blobs: Vec<Blob> = Vec::new();
+            for digest in record.outputs.values() {
+                named.insert(*digest);
+                self.see_artifact(store, digest);
+                blobs.extend(self.artifacts.get(digest).into_iter().flat_map(Artifact::blobs));
+                if is_root {
+                    self.need_artifact(digest);
+                }
+            }
+            blobs.extend(record.log.iter().chain(&record.sources));
+            self.see_blobs(&blobs, record.seconds, &record.uses, is_root);
+            return;
+        }
+        let of = |record: &ShareRecord| {
+            record.made.iter().flat_map(|made| made.content.blobs()).copied().collect()
+        };
+        let shares = match serde_json::from_slice::<StepRecord>(body) {
+            Ok(step) => step.shares,
+            Err(_) => serde_json::from_slice::<ShareRecord>(body).into_iter().collect(),
+        };
+        let mut all = Vec::new();
+        for share in &shares {
+            let blobs: Vec<Blob> = of(share);
+            self.see_blobs(&blobs, share.seconds, "shares", is_root);
+            all.extend(blobs.iter().map(|blob| blob.digest));
+        }
+        if !is_root {
+            self.shares.push((key, all));
+        }
+    }
+
+    fn see_artifact(&mut self, store: &Store, digest: &Digest) {
+        if !self.artifacts.contains_key(digest)
+            && let Some(artifact) = read_artifact(store, digest)
+        {
+            self.artifacts.insert(*digest, artifact);
+        }
+    }
+
+    fn need_artifact(&mut self, digest: &Digest) {
+        self.needed_artifacts.insert(*digest);
+        let blobs = self.artifacts.get(digest).into_iter().flat_map(Artifact::blobs);
+        self.needed.extend(blobs.map(|blob| blob.digest));
+    }
+
+    /// Notes what a record says of the objects that it names; of several records the dearest counts.
+    fn see_blobs(&mut self, blobs: &[Blob], seconds: f64, made_by: &str, is_root: bool) {
+        let bytes: u64 = blobs.iter().map(|blob| blob.size).sum();
+        let seconds_per_byte = seconds / bytes.max(1) as f64;
+        for blob in blobs {
+            if is_root {
+                self.needed.insert(blob.digest);
+            }
+            let cost = self.costs.entry(blob.digest).or_default();
+            // A stage's name says more than `shares`, which names the same objects.
+            let is_named = !cost.made_by.is_empty() && cost.made_by != "shares";
+            if !is_named || (made_by != "shares" && seconds_per_byte > cost.seconds_per_byte) {
+                made_by.clone_into(&mut cost.made_by);
+            }
+            cost.seconds_per_byte = cost.seconds_per_byte.max(seconds_per_byte);
+        }
+    }
+
+    /// What has to go so that no more than this is left: cheapest to make again first, then oldest.
+    fn choose(&self, bytes_max: u64) -> Vec<Thing> {
+        let orphan = |(digest, bytes, placed): &(Digest, u64, SystemTime)| Thing {
+            kind: Kind::Artifact,
+            digest: *digest,
+            bytes: *bytes,
+            placed: *placed,
+            cost: Cost::default(),
+        };
+        let object = |(digest, bytes, placed): &(Digest, u64, SystemTime)| Thing {
+            kind: Kind::Object,
+            digest: *digest,
+            bytes: *bytes,
+            placed: *placed,
+            cost: self.costs.get(digest).cloned().unwrap_or_default(),
+        };
+        let objects = self.objects.iter().filter(|(digest, ..)| !self.needed.contains(digest)).map(object);
+        let mut things: Vec<Thing> = self.orphans.iter().map(orphan).chain(objects).collect();
+        things.retain(|thing| thing.placed < self.young);
+        let order = |a: &Thing, b: &Thing| -> Ordering {
+            let cost = a.cost.seconds_per_byte.total_cmp(&b.cost.seconds_per_byte);
+            cost.then(a.placed.cmp(&b.placed)).then(a.digest.cmp(&b.digest))
+        };
+        things.sort_by(order);
+        let mut left = self.bytes;
+        things
+            .into_iter()
+            .take_while(|thing| {
+                let goes_on = left > bytes_max;
+                left = left.saturating_sub(thing.bytes);
+                goes_on
+            })
+            .collect()
+    }
+
+    fn told(&self, chosen: &[Thing]) -> Collected {
+        let mut gone: Vec<Gone> = Vec::new();
+        for thing in chosen {
+            let made_by = if thing.cost.made_by.is_empty() { "nothing" } else { &thing.cost.made_by };
+            let position = gone.iter().position(|gone| gone.made_by == made_by).unwrap_or_else(|| {
+                gone.push(Gone { made_by: made_by.to_owned(), ..Gone::default() });
+                gone.len() - 1
+            });
+            let entry = &mut gone[position];
+            entry.objects += 1;
+            entry.bytes += thing.bytes;
+            entry.seconds += thing.cost.seconds_per_byte * thing.bytes as f64;
+        }
+        gone.sort_by(|a, b| b.bytes.cmp(&a.bytes).then(a.made_by.cmp(&b.made_by)));
+        let bytes: u64 = chosen.iter().map(|thing| thing.bytes).sum();
+        let stays = |(digest, _, placed): &&(Digest, u64, SystemTime)| {
+            self.needed.contains(digest) || *placed >= self.young
+        };
+        Collected {
+            bytes_before: self.bytes,
+            bytes_after: self.bytes - bytes,
+            bytes_needed: self.objects.iter().filter(stays).map(|(_, bytes, _)| bytes).sum(),
+            gone,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Owns: programs that are told what happens in a run, a JSON object a line on stdin.
+//!
+//! The invariant: **an observer cannot hurt a run.** What it has not read yet waits here up to a limit, and is
+//! dropped and counted beyond it; one that ends early is let go; one that does not end is ended.
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    fs::File,
+    io::Write,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Bytes that may wait for one observer.
+const WAITING_BYTES_MAX: usize = 8 << 20;
+/// How long an observer may take to end when it has been told all.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// One program that is told.
+#[derive(Debug)]
+pub(super) struct Observer {
+    command: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// It could not be started.
+    Failed(String),
+    Started(Started),
+}
+
+#[derive(Debug)]
+struct Started {
+    child: Child,
+    lines: Sender<Arc<str>>,
+    /// Ends when the writer has passed on, or given up on, all that it got.
+    is_through: Receiver<()>,
+    shared: Arc<Shared>,
+}
+
+/// What both threads count.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes that wait.
+    waiting: AtomicUsize,
+    /// Lines that were not delivered.
+    lost: AtomicU64,
+    /// Lines lost since the observer was last told of it.
+    untold: AtomicU64,
+}
+
+impl Observer {
+    /// Starts a shell line in a folder, with what it writes in `log`.
+    pub(super) fn start(command: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> Self {
+        let state = match spawn(command, folder, environment, log) {
+            Ok(started) => State::Started(started),
+            Err(error) => State::Failed(error.to_string()),
+        };
+        Self { command: command.to_owned(), state }
+    }
+
+    /// Tells a line, which ends with a line feed; never waits.
+    pub(super) fn tell(&self, line: &Arc<str>) {
+        let State::Started(Started { lines, shared, .. }) = &self.state else { return };
+        let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        if waiting + line.len() > WAITING_BYTES_MAX || lines.send(Arc::clone(line)).is_err() {
+            shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+            shared.untold.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes the observer's stdin when it has read all, or time is up, and waits for its end.
+    ///
+    /// Returns what is worth saying of it.
+    pub(super) fn end(self, until: Instant) -> Option<String> {
+        let command = &self.command;
+        let started = match self.state {
+            State::Failed(error) => {
+                return Some(format!("observer `{command}` could not be started: {error}"));
+            }
+            State::Started(started) => started,
+        };
+        let Started { mut child, lines, is_through, shared } = started;
+        drop(lines);
+        // The writer sends nothing: it ends, or it does not in time.
+        let slow = is_through.recv_deadline(until) == Err(RecvTimeoutError::Timeout);
+        let mut status = child.try_wait().ok().flatten();
+        while status.is_none() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+            status = child.try_wait().ok().flatten();
+        }
+        let killed = status.is_none();
+        // What it left in the background ends with it.
+        if let Some(group) = Pid::from_raw(child.id() as i32) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let status = status.or_else(|| child.wait().ok());
+        if slow {
+            // Now that the pipe has no reader, the writer gives up on the rest and counts it.
+            let _ = is_through.recv_timeout(Duration::from_secs(1));
+        }
+        let lost = shared.lost.load(Ordering::Relaxed);
+        let missed = if lost > 0 { format!("; {lost} lines did not reach it") } else { String::new() };
+        let seconds = LAST_WORDS.as_secs();
+        match status {
+            _ if killed => Some(format!("observer `{command}` was ended {seconds} s after the run{missed}")),
+            Some(status) if !status.success() => {
+                Some(format!("observer `{command}` failed: {status}{missed}"))
+            }
+            _ if lost > 0 => Some(format!("observer `{command}` could not keep up{missed}")),
+            _ => None,
+        }
+    }
+}
+
+/// Ends all observers at the same time; returns what is worth saying of them.
+pub(super) fn end(observers: Vec<Observer>) -> Vec<String> {
+    let until = Instant::now() + LAST_WORDS;
+    // One after the other will do: they all see the end of their lines once their senders are gone.
+    let closing: Vec<_> =
+        observers.into_iter().map(|observer| thread::spawn(move || observer.end(until))).collect();
+    closing.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+}
+
+fn spawn(line: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> std::io::Result<Started> {
+    let log = File::create(log)?;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", line]).current_dir(folder).envs(environment.iter().copied());
+    command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
+    // In a group of its own: Ctrl-C stops the run, and observers see it to its end.
+    command.process_group(0);
+    let mut child = command.spawn()?;
+    let stdin = child.stdin.take().expect("invariant: stdin is piped");
+    let (lines, waiting) = unbounded();
+    let (through, is_through) = bounded(0);
+    let shared = Arc::new(Shared::default());
+    let counts = Arc::clone(&shared);
+    thread::spawn(move || {
+        pass_on(&waiting, stdin, &counts);
+        drop(through);
+    });
+    Ok(Started { child, lines, is_through, shared })
+}
+
+/// Writes lines to the observer until they end; one that no longer reads gets nothing more.
+fn pass_on(lines: &Receiver<Arc<str>>, mut stdin: ChildStdin, shared: &Shared) {
+    let mut reads = true;
+    for line in lines {
+        if reads {
+            let untold = shared.untold.swap(0, Ordering::Relaxed);
+            if untold > 0 {
+                let told = format!("{{\"version\":1,\"dropped\":{untold}}}\n");
+                reads = stdin.write_all(told.as_bytes()).is_ok();
+            }
+            reads = reads && stdin.write_all(line.as_bytes()).is_ok();
+        }
+        if !reads {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns: a run's events on their way to those who look on: the run's `events.jsonl`, TensorBoard's files beside
+//! it, and observers. Nothing of it can stop a run.
+//!
+//! A run in which nothing has to be done has no folder, and so no events either: what is told before the folder
+//! is there is kept until then.
+
+use super::{
+    observers::{self, Observer},
+    tensorboard::Board,
+};
+use crate::run::{RunEvent, Summary};
+use pipe_stage::Event;
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Passes events on.
+pub struct Stream {
+    commands: Vec<String>,
+    /// Where observers work.
+    root: PathBuf,
+    open: Option<Open>,
+    early: Vec<(f64, String)>,
+}
+
+struct Open {
+    events: Option<File>,
+    board: Board,
+    observers: Vec<Observer>,
+}
+
+impl Stream {
+    /// Prepares to pass events on to these shell lines, which run in the project's root.
+    pub fn new(observers: Vec<String>, root: &Path) -> Self {
+        Self { commands: observers, root: root.to_owned(), open: None, early: Vec::new() }
+    }
+
+    /// Passes an event on.
+    pub fn tell(&mut self, event: &RunEvent) {
+        let at = now();
+        if let RunEvent::Began { folder } = event {
+            self.open = Some(Open::new(folder, &self.commands, &self.root));
+            for (at, event) in std::mem::take(&mut self.early) {
+                self.pass(at, &event);
+            }
+        }
+        let text = super::json(event);
+        if self.open.is_none() {
+            self.early.push((at, text));
+            return;
+        }
+        self.pass(at, &text);
+        if let (Some(open), RunEvent::Told { stage, told: Event::Metric { name, step, value } }) =
+            (&mut self.open, event)
+        {
+            open.board.point(stage, name, *step, *value, at);
+        }
+    }
+
+    fn pass(&mut self, at: f64, event: &str) {
+        let Some(open) = &mut self.open else { return };
+        if let Some(events) = &mut open.events {
+            // `{"event":…}` becomes `{"at":…,"event":…}`. One write a line, so that readers see whole ones.
+            let line = format!("{{\"at\":{at:.3},{}\n", event.get(1..).unwrap_or("}"));
+            // The stream is for those who watch; a full disk is told by what matters more.
+            let _ = events.write_all(line.as_bytes());
+        }
+        if !open.observers.is_empty() {
+            open.tell(line(at, event));
+        }
+    }
+
+    /// Tells the end; returns what is worth saying of observers.
+    pub fn end(self, summary: &Summary) -> Vec<String> {
+        let Some(open) = self.open else { return Vec::new() };
+        let rows = super::json(&serde_json::json!({ "version": 1, "at": now(), "summary": summary.rows }));
+        open.tell(rows);
+        observers::end(open.observers)
+    }
+}
+
+impl Open {
+    fn new(folder: &Path, commands: &[String], root: &Path) -> Self {
+        let events = OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl")).ok();
+        let environment = [("PIPE_RUN", folder)];
+        let start = |(number, command): (usize, &String)| {
+            let log = folder.join(format!("observer-{}.log", number + 1));
+            Observer::start(command, root, &environment, &log)
+        };
+        let observers = commands.iter().enumerate().map(start).collect();
+        Self { events, board: Board::new(folder.join("tensorboard")), observers }
+    }
+
+    fn tell(&self, mut line: String) {
+        line.push('\n');
+        let line = Arc::from(line);
+        self.observers.iter().for_each(|observer| observer.tell(&line));
+    }
+}
+
+/// An event as `pipe run --json` prints it; `event` is its JSON.
+pub(super) fn line(at: f64, event: &str) -> String {
+    format!("{{\"version\":1,\"at\":{at:.3},\"run\":{event}}}")
+}
+
+/// Seconds since the epoch.
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
