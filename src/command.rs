@@ -10,7 +10,8 @@ mod channel;
 use crate::{run::machine::disk_free, stage_type::OwnPorts};
 use channel::Channel;
 use pipe_stage::{
-    Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share, SourceRequest, Stage,
+    Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Places, Port, Result, Share,
+    SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -85,7 +85,8 @@ pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
         let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, format!("not done within {time:?}"));
         tokio::time::timeout(time, next.run(request)).await.map_err(late)
     };
-    let nowhere = || async { Refusal(StatusCode::NOT_FOUND, "there is POST /generate and GET /health".into()) };
+    let nowhere =
+        || async { Refusal(StatusCode::NOT_FOUND, "there is POST /generate and GET /health".into()) };
     Router::new()
         .route("/generate", post(generate))
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
@@ -109,7 +110,8 @@ async fn generate(
     };
     let bad = |error: pipe_stage::Error| Refusal(StatusCode::BAD_REQUEST, error.to_string());
     options.check().map_err(bad)?;
-    let full = |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again".into());
+    let full =
+        |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again".into());
     let place = desk.places.try_acquire().map_err(full)?;
     let turn = desk.workers.acquire().await.expect("invariant: never closed");
     // Dropped with this future: by an answer, by the time limit, or by a client that has gone.

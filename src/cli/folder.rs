@@ -30,7 +30,10 @@ impl FolderCommand {
             .value_name("MANIFEST|FOLDER")
             .required(true)
             .value_parser(value_parser!(PathBuf))
-            .help(format!("A manifest, whose stage STAGE made the {0}; or a folder that holds a {0}", self.kind));
+            .help(format!(
+                "A manifest, whose stage STAGE made the {0}; or a folder that holds a {0}",
+                self.kind
+            ));
         let stage = Arg::new("stage")
             .value_name("STAGE[.PORT]")
             .help(format!("The stage that made the {}", self.kind));
@@ -42,7 +45,8 @@ impl FolderCommand {
         let stage: Option<&String> = matches.get_one("stage");
         if from.is_dir() {
             if let Some(stage) = stage {
-                let help = format!("name a manifest before it: pipe {} pipelines/NAME.yaml {stage}", self.name);
+                let help =
+                    format!("name a manifest before it: pipe {} pipelines/NAME.yaml {stage}", self.name);
                 let message = format!("`{}` is a folder, which has no stage `{stage}`", from.display());
                 return Err(Failure::Call(message, Some(help)));
             }

@@ -57,11 +57,7 @@ impl Verify {
 }
 
 /// Runs a stage in a scratch store that holds its inputs; returns artifacts by port.
-fn again(
-    session: &Session,
-    stage: usize,
-    resolved: &crate::plan::Resolved,
-) -> Result<Again, Failure> {
+fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> Result<Again, Failure> {
     let scratch = session.store.scratch()?;
     let store = Store::open(scratch.path().join("store"))?;
     let mut inputs = BTreeMap::new();

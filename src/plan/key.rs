@@ -58,7 +58,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn key_of(essence: &Value, program: Option<Digest>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
+    fn key_of(
+        essence: &Value,
+        program: Option<Digest>,
+        inputs: &InputDigests,
+        sources: &[SourceFile],
+    ) -> Digest {
         let identity = Identity { name: "clean".into(), revision: 3, program };
         key(Asked { identity: &identity, essence }, inputs, sources)
     }

@@ -20,8 +20,8 @@ use crate::{
 pub use estimate::Estimate;
 use key::{Asked, InputDigests};
 use pipe_stage::{
-    Context, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup, SourceFile, Stop,
-    Store,
+    Context, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup,
+    SourceFile, Stop, Store,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

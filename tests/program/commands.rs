@@ -28,7 +28,8 @@ fn figures_that_a_command_tells_are_recorded() {
 fn a_command_cannot_pass_for_its_worker() {
     let done = r#"{"event":"done","outputs":{},"metrics":[],"instruction_sets":[]}"#;
     // Descriptor 3 is the command's own channel, and the worker's is closed to it.
-    let run = format!("echo '{done}' >> $PIPE_EVENTS; for n in 3 4 5 6 7 8 9; do echo '{done}' >&$n; done; exit 1");
+    let run =
+        format!("echo '{done}' >> $PIPE_EVENTS; for n in 3 4 5 6 7 8 9; do echo '{done}' >&$n; done; exit 1");
     let project = Project::one(&run, "");
     project.run(&[]).expect(1);
     let run = format!("echo '{done}' >> $PIPE_EVENTS; echo x > $PIPE_OUTPUT_text/a.txt");

@@ -19,7 +19,8 @@ struct Server {
 
 impl Server {
     fn start(tiny: &Tiny, more: &[&str]) -> Self {
-        let mut command = tiny.command(&[&["serve", "pipeline.yaml", "export", "--port", "0"], more].concat());
+        let mut command =
+            tiny.command(&[&["serve", "pipeline.yaml", "export", "--port", "0"], more].concat());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
@@ -65,7 +66,8 @@ impl Drop for Server {
 fn a_model_is_served_over_http() {
     let tiny = Tiny::new();
     tiny.run(&[]);
-    let words = ["generate", "pipeline.yaml", "export", "--text", "A trait", "--max-tokens", "12", "--seed", "3"];
+    let words =
+        ["generate", "pipeline.yaml", "export", "--text", "A trait", "--max-tokens", "12", "--seed", "3"];
     let said = String::from_utf8(tiny.pipe(&words).stdout).unwrap();
 
     let mut server = Server::start(&tiny, &[]);

@@ -6,8 +6,8 @@
 //! costs one read a step.
 
 use crate::{
-    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share, ShareRecord,
-    SourceFile, Step,
+    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share,
+    ShareRecord, SourceFile, Step,
     canonical::{Encoder, essence},
     port::In,
 };

@@ -1,8 +1,8 @@
 //! Owns: running a stage by itself, in a store of its own: for tests of stages, here and elsewhere.
 
 use crate::{
-    Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome, Result,
-    Setup, SourceFile, Stage, Stop,
+    Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome,
+    Result, Setup, SourceFile, Stage, Stop,
 };
 use pipe_cache::{Commit, Digest, Store};
 use std::{

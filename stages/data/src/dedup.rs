@@ -8,16 +8,15 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile,
+    Stage,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader,
-};
+use crate::documents::{AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader};
 use crate::minhash::{
     Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles,
 };

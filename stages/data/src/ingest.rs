@@ -10,8 +10,8 @@ use crate::documents::{DOCUMENTS, Document, DocumentWriter};
 use crate::html::{Limits, Refusal, inspect};
 use borders::{Caps, shards};
 use pipe_stage::{
-    Code, Context, Error, FILES, Inputs, Item, LocalEntry, Metric, Misfit, Out, Pin, Places, Port, Result, Share,
-    SourceFile, SourceRequest, Stage,
+    Code, Context, Error, FILES, Inputs, Item, LocalEntry, Metric, Misfit, Out, Pin, Places, Port, Result,
+    Share, SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,8 @@
 //! Owns: how documents become shards of token ids. Knows nothing of threads, caches or the manifest.
 
-use pipe_stage::{Artifact, Code, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Artifact, Code, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -14,7 +14,9 @@ use crate::transformer::Architecture;
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
-use pipe_stage::{Code, Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use std::path::Path;
 ///
 /// A label is what the first group of `label` captures in the path of a document's URL. Documents without
 /// one, and those of labels with fewer than `documents_min` documents, are left out and counted. The head
-/// reads the hidden state at a text's last token, as `LlamaForSequenceClassification` does.
+/// reads the hidden state at a text's last token, as transformers' classes for sequence classification do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finetune {
@@ -194,7 +196,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         seed: config.seed,
     };
     let device = config.backend.device().autodiff();
-    let fresh = base.new_classifier(labels.len(), config.seed, &device)?;
+    let fresh = base.new_classifier(labels.len(), tokens_max, config.seed, &device)?;
     let items: Vec<&InputItem> = inputs.items().iter().collect();
     let durable = share.durable("train", params, &items)?;
     let folder = Folder { share, durable, every: config.checkpoint_steps, total: config.steps };

@@ -66,12 +66,7 @@ impl Generator {
 
     /// Continues `prompt`; gives the new text alone. A prompt longer than the context is cut at its front.
     /// Ends early with what there is when `is_wanted`, asked before each token, says no.
-    pub fn generate(
-        &self,
-        prompt: &str,
-        options: &Options,
-        is_wanted: impl Fn() -> bool,
-    ) -> Result<String> {
+    pub fn generate(&self, prompt: &str, options: &Options, is_wanted: impl Fn() -> bool) -> Result<String> {
         options.check()?;
         let ids = self.tokenizer.encode(prompt);
         let new = continuation(&self.model, &ids, self.eos, self.context, options, is_wanted)?;

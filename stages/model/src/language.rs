@@ -38,7 +38,9 @@ impl Task for LanguageModelling<'_> {
         let mut total = 0.0;
         for batch in 0..batches {
             // Not the head alone: a few long documents are no sample of all.
-            let batch = windows.batch(&self.validation, batch * whole.max(1) / batches).map_err(|error| unreadable(&error))?;
+            let batch = windows
+                .batch(&self.validation, batch * whole.max(1) / batches)
+                .map_err(|error| unreadable(&error))?;
             let loss = model.loss(&Ids::new(batch.ids, windows.rows), &batch.targets, Noise::NONE);
             total += loss.into_data().iter::<f64>().sum::<f64>();
         }

@@ -14,12 +14,14 @@ use crate::transformer::{Architecture, CausalLm};
 use crate::{METRICS, MODEL};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
-use pipe_stage::{Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Result, Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Trains a language model of Llama form from scratch.
+/// Trains a language model from scratch, of the form of Llama or of GPT-2.
 ///
 /// Documents follow each other in one stream, each ended by the tokenizer's end-of-document token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -245,7 +247,7 @@ pub(crate) fn report_rates(share: &mut Share, rates: &Rates) {
 }
 
 /// Writes the documents' tokens one after the other, each document ended by the end-of-document token.
-fn flat_stream(
+pub(crate) fn flat_stream(
     share: &Share,
     item: &InputItem,
     tokenizer: &Tokenizer,

@@ -1,6 +1,7 @@
 //! A run without the stage around it, for the benchmark and for comparisons of losses with other programs.
 
 use crate::batches::{Order, TokenWriter, Windows};
+use crate::huggingface::{from_stock, to_stock};
 use crate::language::LanguageModelling;
 use crate::parameters::{load, weights};
 use crate::safetensors::{decode, encode};
@@ -28,7 +29,7 @@ pub struct Trial {
     pub lr: f64,
     /// Steps of warmup.
     pub warmup_steps: u64,
-    /// Safetensors bytes of the initial weights; else fresh ones.
+    /// Safetensors bytes of the initial weights, named as in transformers; else fresh ones.
     pub initial: Option<Vec<u8>>,
 }
 
@@ -52,7 +53,8 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
     let device = Device::flex().autodiff();
     let mut model = trial.architecture.init(0, &device);
     if let Some(bytes) = &trial.initial {
-        let (mut tensors, _) = decode(bytes)?;
+        let (tensors, _) = decode(bytes)?;
+        let mut tensors = from_stock(&trial.architecture, tensors)?;
         model = load(model, |name, shape| match tensors.remove(name) {
             Some(weights) if weights.shape == shape => Ok(weights.values),
             _ => Err(Error::input(format!("no `{name}` of shape {shape:?} in the initial weights"))),
@@ -103,14 +105,17 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
         patience: 0,
     };
     let state = train(&task, &recipe, State::new(model), trial.steps, &mut Each(each))?;
-    encode(&weights(&state.model), [("format".to_owned(), "pt".to_owned())].into())
+    encode(
+        &to_stock(&trial.architecture, weights(&state.model)),
+        [("format".to_owned(), "pt".to_owned())].into(),
+    )
 }
 
 /// The weights that `pretrain` starts from with this seed, as safetensors bytes.
 pub fn initial_weights(architecture: &Architecture, seed: u64) -> Result<Vec<u8>> {
     architecture.check().map_err(Error::input)?;
     let model = architecture.init(seed, &Device::flex());
-    encode(&weights(&model), [("format".to_owned(), "pt".to_owned())].into())
+    encode(&to_stock(architecture, weights(&model)), [("format".to_owned(), "pt".to_owned())].into())
 }
 
 struct Each<F>(F);
