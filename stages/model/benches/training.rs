@@ -1,10 +1,11 @@
 //! Training speed of the `gpt-small` shape: `cargo bench -p pipe-model`.
 //!
 //! With `--data FILE` (flat u16 token ids) and `--init FILE` (safetensors), prints each step's loss, to set
-//! beside another program's on the same weights, tokens and order.
+//! beside another program's on the same weights, tokens and order. `--preset NAME`, `--vocab`, `--layers`, `--d`,
+//! `--heads`, `--ffn` and `--seq` give another shape; `--save-init FILE` writes the weights that it starts from.
 
-use pipe_model::speed::{Trial, run};
-use pipe_model::{Architecture, instruction_set, matrix_peak};
+use pipe_model::speed::{Trial, initial_weights, run};
+use pipe_model::{Architecture, Preset, instruction_set, matrix_peak};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -15,25 +16,34 @@ fn main() {
     let number = |name: &str, otherwise: f64| {
         value(name).map_or(otherwise, |text| text.parse().expect("a number after the option"))
     };
+    let preset: Preset = value("--preset")
+        .map_or(Preset::GptSmall, |name| serde_json::from_value(name.into()).expect("the name of a preset"));
+    let shape = preset.shape(number("--vocab", 4096.0) as usize);
+    let heads = number("--heads", shape.heads as f64) as usize;
+    let features = number("--d", shape.features as f64) as usize;
     let architecture = Architecture {
-        vocabulary: number("--vocab", 4096.0) as usize,
-        features: 256,
-        layers: number("--layers", 6.0) as usize,
-        heads: 4,
-        kv_heads: number("--kv-heads", 4.0) as usize,
-        head_dim: 64,
-        feed_forward: 704,
-        context: 256,
-        rope_theta: 10_000.0,
-        norm_epsilon: 1e-5,
-        tied: arguments.iter().any(|argument| argument == "--tie"),
+        features,
+        layers: number("--layers", shape.layers as f64) as usize,
+        heads,
+        kv_heads: number("--kv-heads", heads as f64) as usize,
+        head_dim: features / heads,
+        feed_forward: number("--ffn", shape.feed_forward as f64) as usize,
+        context: number("--seq", shape.context as f64) as usize,
+        tied: shape.tied || arguments.iter().any(|argument| argument == "--tie"),
+        ..shape
     };
+    if let Some(path) = value("--save-init") {
+        let bytes = initial_weights(&architecture, 0).expect("a sound shape");
+        std::fs::write(path, bytes).expect("the initial weights are written");
+    }
     let tokens = match value("--data") {
         Some(path) => {
             let bytes = std::fs::read(path).expect("the data file");
             bytes.as_chunks().0.iter().map(|pair| u32::from(u16::from_le_bytes(*pair))).collect()
         }
-        None => (0..100_000_u64).map(|i| (i * i * 7 % 4093 + i % 3) as u32).collect(),
+        None => (0..100_000_u64)
+            .map(|i| ((i * i * 7 % 4093 + i % 3) % architecture.vocabulary as u64) as u32)
+            .collect(),
     };
     let trial = Trial {
         architecture,

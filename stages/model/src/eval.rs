@@ -6,13 +6,15 @@ use crate::generate::{self, continuation};
 use crate::huggingface::{ModelFiles, Purpose};
 use crate::kernels::loss::IGNORE;
 use crate::labels::LabelRule;
-use crate::pretrain::lines;
+use crate::ngram::{Counting, TABLE_TRIGRAMS, predictions};
+use crate::pretrain::{flat_stream, lines};
 use crate::random;
 use crate::scores::{Confusion, Surprise, majority};
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, Document, DocumentReader};
-use pipe_data::{DOCUMENTS, Tokenizer};
+use pipe_data::tokens::TokensReader;
+use pipe_data::{DOCUMENTS, TOKENS, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
     Share, Stage,
@@ -25,6 +27,9 @@ use serde::{Deserialize, Serialize};
 /// A language model gets perplexity, bits per byte and bits per character, twice: by sliding windows, in
 /// which each token sees at least `context - stride` tokens before it, and by windows that do not overlap,
 /// the rule of many scripts. Perplexity compares models of one vocabulary only; bits per byte compare all.
+/// Where `tokens` are given, beside it stand the figures of a 3-gram model of these tokens (interpolated, with
+/// modified Kneser-Ney smoothing) on the same text and the same predictions, for models that share the tokens'
+/// tokenizer: what counting alone comes to.
 /// A classifier gets accuracy and macro F1, beside the accuracy of always giving the commonest label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -32,6 +37,9 @@ pub struct Eval {
     /// Bytes of text that language models are scored on, of documents that lie evenly among all; at most
     /// 200,000, which the output `text` holds.
     pub text_bytes_max: usize,
+    /// Tokens that the 3-gram model learns from, from the first of `tokens` on. It takes 256 to 512 MiB of memory
+    /// for its counts, and reads these tokens once for every 16.8 million of them.
+    pub ngram_tokens_max: u64,
     /// Tokens by which the sliding window moves; half the context where it is left out.
     pub stride: Option<usize>,
     /// Regular expression on the path of a document's URL, for classifiers; its first group captures the
@@ -55,6 +63,7 @@ impl Default for Eval {
     fn default() -> Self {
         Self {
             text_bytes_max: TEXT_BYTES_MAX,
+            ngram_tokens_max: 1 << 28,
             stride: None,
             label: String::new(),
             prompts: Vec::new(),
@@ -73,6 +82,12 @@ const MODELS: In = In::new("model", &MODEL, "Language models and classifiers, on
 const HELD_OUT: In = In::new("documents", &DOCUMENTS, "Documents that no model has seen.");
 const TRAIN: In =
     In::new("train", &DOCUMENTS, "Training documents: the commonest label is taken from these.").optional();
+const TRAIN_TOKENS: In = In::new(
+    "tokens",
+    &TOKENS,
+    "Training tokens: a 3-gram model of these is the baseline of models that share their tokenizer.",
+)
+.optional();
 const SCORES: Out = Out::main("scores", &METRICS, "scores.json and scores.md: every figure of every model.");
 const TEXT: Out = Out::new("text", &FILES, "text.txt: the very text that language models were scored on.");
 const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that language models wrote.");
@@ -83,8 +98,15 @@ impl Stage for Eval {
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PROBE: Option<&'static Probe> = Some(&PROBE);
-    const PORTS: &'static [Port] =
-        &[MODELS.port(), HELD_OUT.port(), TRAIN.port(), SCORES.port(), TEXT.port(), SAMPLES.port()];
+    const PORTS: &'static [Port] = &[
+        MODELS.port(),
+        HELD_OUT.port(),
+        TRAIN.port(),
+        TRAIN_TOKENS.port(),
+        SCORES.port(),
+        TEXT.port(),
+        SAMPLES.port(),
+    ];
 
     fn check(&self) -> Vec<Misfit> {
         let bytes = 1..=TEXT_BYTES_MAX;
@@ -94,6 +116,7 @@ impl Stage for Eval {
                 "text_bytes_max",
                 "must be from 1 to 200000",
             ),
+            Misfit::unless(self.ngram_tokens_max > 0, "ngram_tokens_max", "must be above 0"),
             Misfit::unless(self.stride != Some(0), "stride", "must be above 0"),
             LabelRule::misfit(&self.label),
             Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
@@ -121,11 +144,13 @@ impl Stage for Eval {
         let names: Vec<String> = labels.enumerate().map(name).collect();
         let mut items = vec![ctx.input(HELD_OUT).item("documents")];
         items.extend(ctx.optional(TRAIN).map(|documents| documents.item("train")));
+        items.extend(ctx.optional(TRAIN_TOKENS).map(|tokens| tokens.item("tokens")));
         items.extend(
             models.iter().zip(&names).map(|(model, name)| model.artifact.item(&format!("model/{name}"))),
         );
         let has_train = ctx.optional(TRAIN).is_some();
-        let params = Params { config: self.clone(), models: names, has_train };
+        let has_tokens = ctx.optional(TRAIN_TOKENS).is_some();
+        let params = Params { config: self.clone(), models: names, has_train, has_tokens };
         let scored = ctx.once("score", &params, items, score)?;
         ctx.output(SCORES, scored.entries("scores"))?;
         ctx.output(TEXT, scored.entries("text"))?;
@@ -139,6 +164,8 @@ struct Params {
     config: Eval,
     models: Vec<String>,
     has_train: bool,
+    #[serde(default)]
+    has_tokens: bool,
 }
 
 /// One figure of one model.
@@ -184,13 +211,18 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let text = sample_of_text(documents, config.text_bytes_max)?;
     let (mut scores, mut samples) = (Vec::new(), Vec::new());
     let mut is_text_used = false;
+    let mut baseline = inputs.named("tokens").map(|tokens| Baseline { config, tokens, figures: None });
     for name in &params.models {
         let item = inputs.named(&format!("model/{name}")).expect("invariant: `run` gives this item");
         let model = ModelFiles::from_entries(item.entries())?;
         let figures = match &model.config.purpose {
             Purpose::Language => {
                 is_text_used = true;
-                config.language_figures(name, &model, &text, share, &mut samples)?
+                let figures = config.language_figures(name, &model, &text, share, &mut samples)?;
+                match &mut baseline {
+                    Some(baseline) => beside_perplexity(figures, baseline.figures_for(&model, &text, share)?),
+                    None => figures,
+                }
             }
             Purpose::Classification(labels) => {
                 config.classifier_figures(&model, labels, documents, inputs.named("train"), share)?
@@ -204,6 +236,10 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         });
         scores.extend(figures);
     }
+    if let Some(Baseline { figures: None, .. }) = baseline {
+        let message = "no language model has the tokenizer that made `needs.tokens`";
+        return Err(Error::input(message).help("give the tokens that one of them was trained on"));
+    }
     for score in &scores {
         let name = if params.models.len() == 1 {
             score.name.clone()
@@ -213,6 +249,7 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         let metric = Metric::new(name, score.value, &score.unit);
         share.metric(match score.name.as_str() {
             "accuracy" | "macro_f1" => metric.higher_is_better(),
+            name if name.ends_with(BASELINE) => metric,
             name if name.starts_with("bits") || name.starts_with("perplexity") => metric.lower_is_better(),
             _ => metric,
         });
@@ -262,6 +299,70 @@ fn sample_of_text(documents: &InputItem, bytes_max: usize) -> Result<String> {
 
 type Figures = Vec<(&'static str, f64, &'static str)>;
 
+/// How names of the 3-gram model's figures end.
+const BASELINE: &str = "_kneser_ney";
+
+/// A 3-gram model of the training tokens; counted when the first model with their tokenizer is met.
+struct Baseline<'a> {
+    config: &'a Eval,
+    tokens: &'a InputItem,
+    figures: Option<Figures>,
+}
+
+impl Baseline<'_> {
+    /// Its figures on `text`, if `model` has the tokenizer of the tokens; else none.
+    fn figures_for(&mut self, model: &ModelFiles, text: &str, share: &Share) -> Result<Figures> {
+        let tokenizer = model.open_tokenizer()?;
+        if !self.is_made_by(&tokenizer)? {
+            return Ok(Vec::new());
+        }
+        if let Some(figures) = &self.figures {
+            return Ok(figures.clone());
+        }
+        let scratch = share.scratch()?;
+        let stream = flat_stream(share, self.tokens, &tokenizer, &scratch.path().join("tokens"), 3)?;
+        let counting = Counting {
+            tokens: stream.len().min(self.config.ngram_tokens_max),
+            stream: &stream,
+            vocabulary: tokenizer.vocabulary_size() as usize,
+            table: TABLE_TRIGRAMS,
+        };
+        let ids = tokenizer.encode(text);
+        let probabilities = counting.probabilities(&predictions(&ids), || share.check_stop())?;
+        let nats = -probabilities.iter().map(|p| p.ln()).sum::<f64>();
+        let surprise = surprise(nats, &ids, &tokenizer, text);
+        let figures = vec![
+            ("bits_per_byte_kneser_ney", surprise.bits_per_byte(), "bit/byte"),
+            ("bits_per_character_kneser_ney", surprise.bits_per_character(), "bit/character"),
+            ("perplexity_kneser_ney", surprise.perplexity(), "vocabulary of the model"),
+            ("tokens_kneser_ney", counting.tokens as f64, "token"),
+        ];
+        Ok(self.figures.insert(figures).clone())
+    }
+
+    /// By the first shard; that the others have the same tokenizer is checked as they are read.
+    fn is_made_by(&self, tokenizer: &Tokenizer) -> Result<bool> {
+        let Some(entry) = self.tokens.entries().first() else { return Ok(true) };
+        let reader = TokensReader::open(&entry.path()?, entry.selection()?.as_ref())?;
+        Ok(reader.metadata().tokenizer_digest == tokenizer.digest())
+    }
+}
+
+/// The model's figures by sliding windows, then the baseline's, then the others.
+fn beside_perplexity(mut figures: Figures, baseline: Figures) -> Figures {
+    let at = figures.iter().position(|(name, ..)| *name == "perplexity").map_or(figures.len(), |at| at + 1);
+    figures.splice(at..at, baseline);
+    figures
+}
+
+/// Nats over all of `ids` but the first, which only stands before the others.
+fn surprise(nats: f64, ids: &[u32], tokenizer: &Tokenizer, text: &str) -> Surprise {
+    let first = tokenizer.decode(&ids[..1]);
+    let bytes = text.len() - first.len().min(text.len());
+    let characters = text.chars().count().saturating_sub(first.chars().count());
+    Surprise { nats, tokens: ids.len() as u64 - 1, bytes: bytes as u64, characters: characters as u64 }
+}
+
 impl Eval {
     fn language_figures(
         &self,
@@ -279,17 +380,9 @@ impl Eval {
                 Error::input("the held-out text has fewer than two tokens").help("hold more documents out")
             );
         }
-        let first = tokenizer.decode(&ids[..1]);
-        let (bytes, characters) = (text.len() - first.len().min(text.len()), text.chars().count());
-        let characters = characters.saturating_sub(first.chars().count());
         let stride = self.stride.unwrap_or(context / 2).clamp(1, context);
         let scorer = Scorer { model: &lm, ids: &ids, rows: self.batch_rows, share };
-        let surprise = |nats: f64| Surprise {
-            nats,
-            tokens: ids.len() as u64 - 1,
-            bytes: bytes as u64,
-            characters: characters as u64,
-        };
+        let surprise = |nats| surprise(nats, &ids, &tokenizer, text);
         let sliding = surprise(scorer.nats(&sliding_windows(ids.len(), context, stride))?);
         let disjoint = surprise(scorer.nats(&disjoint_windows(ids.len(), context))?);
         samples.extend(self.write_samples(name, &lm, &tokenizer, model)?);
@@ -301,7 +394,7 @@ impl Eval {
             ("bits_per_character_disjoint", disjoint.bits_per_character(), "bit/character"),
             ("perplexity_disjoint", disjoint.perplexity(), "vocabulary of the model"),
             ("tokens", disjoint.tokens as f64, "token"),
-            ("bytes", bytes as f64, "byte"),
+            ("bytes", disjoint.bytes as f64, "byte"),
         ])
     }
 

@@ -1,5 +1,6 @@
 //! The stage `export`: a model's folder with a card that says what it is and what it was made of.
 
+use crate::architecture::{Form, Placement};
 use crate::eval::Scores;
 use crate::huggingface::{Config, ModelFiles, Purpose};
 use crate::{METRICS, MODEL};
@@ -94,6 +95,7 @@ fn export(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     // Read whole, so that nothing is exported that would not load.
     let files = ModelFiles::from_entries(model.entries())?;
     files.open_tokenizer()?;
+    files.config.stock_class()?;
     for entry in model.entries().iter().filter(|entry| entry.name() != "README.md") {
         share.pass("model", entry);
     }
@@ -173,9 +175,17 @@ impl Card<'_> {
         }
         let shape = &model.architecture;
         self.line("## Model\n");
+        let form = match shape.form {
+            Form::Llama => "of Llama form",
+            Form::Gpt2 => "of GPT-2 form",
+        };
+        let placement = match shape.norm {
+            Placement::Pre => "",
+            Placement::Post => ", norms after the residual sums",
+        };
         self.line(format!(
-            "A transformer of Llama form with {} parameters: {} layers of width {}, {} query and {} key heads of \
-             {} features, feed-forward width {}, vocabulary {}, context {}, {} head, f32.",
+            "A transformer {form} with {} parameters: {} layers of width {}, {} query and {} key heads of \
+             {} features, feed-forward width {}, vocabulary {}, context {}{placement}, {} head, f32.",
             shape.parameters(),
             shape.layers,
             shape.features,

@@ -26,8 +26,9 @@ use std::path::Path;
 /// Trains a classifier of documents, starting from a language model.
 ///
 /// A label is what `examples` gave a document, or, where `label` is set, what its first group captures in the path
-/// of the document's URL. Documents without one, and those of labels with fewer than `documents_min` documents, are left out and counted. The head
-/// reads the hidden state at a text's last token, as `LlamaForSequenceClassification` does.
+/// of the document's URL. Documents without one, and those of labels with fewer than `documents_min` documents, are
+/// left out and counted. The head reads the hidden state at a text's last token, as transformers' classes for
+/// sequence classification do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finetune {
@@ -210,7 +211,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         seed: config.seed,
     };
     let device = config.backend.device().autodiff();
-    let fresh = base.new_classifier(labels.len(), config.seed, &device)?;
+    let fresh = base.new_classifier(labels.len(), tokens_max, config.seed, &device)?;
     let items: Vec<&InputItem> = inputs.items().iter().collect();
     let durable = share.durable("train", params, &items)?;
     let folder = Folder { share, durable, every: config.checkpoint_steps, total: config.steps };

@@ -20,10 +20,12 @@ mod batches;
 mod classification;
 mod labels;
 mod language;
+mod ngram;
 mod schedule;
 mod scores;
 mod train;
 
+mod architecture;
 mod kernels;
 mod parameters;
 mod random;
@@ -31,6 +33,7 @@ mod transformer;
 
 pub mod speed;
 
+pub use architecture::{Architecture, EmbeddingScale, Form, Placement};
 pub use backend::Backend;
 pub use batches::Order;
 pub use eval::Eval;
@@ -42,4 +45,4 @@ pub use kinds::{METRICS, MODEL};
 pub use pretrain::{Pretrain, Samples};
 pub use schedule::Shape;
 pub use settings::{Adam, Architectural, Preset, Validation};
-pub use transformer::{Architecture, CausalLm, Classifier};
+pub use transformer::{CausalLm, Classifier};

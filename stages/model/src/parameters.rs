@@ -189,22 +189,19 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transformer::{Architecture, Ids, Noise};
+    use crate::architecture::tests::{tiny, variants};
+    use crate::architecture::{Architecture, Form};
+    use crate::transformer::{Ids, Noise};
     use std::sync::Arc;
 
     fn architecture() -> Architecture {
         Architecture {
             vocabulary: 20,
             features: 8,
-            layers: 2,
             heads: 2,
             kv_heads: 1,
             head_dim: 4,
-            feed_forward: 12,
-            context: 16,
-            rope_theta: 10_000.0,
-            norm_epsilon: 1e-5,
-            tied: false,
+            ..tiny(Form::Llama, false)
         }
     }
 
@@ -237,7 +234,15 @@ mod tests {
 
     #[test]
     fn steps_on_one_batch_lower_its_loss() {
-        let mut model = architecture().init(1, &Device::flex().autodiff());
+        for architecture in [architecture()].into_iter().chain(variants()) {
+            let losses = losses_of_steps(&architecture);
+            assert!(losses[29] < 0.7 * losses[0], "{architecture:?}: {losses:?}");
+        }
+    }
+
+    fn losses_of_steps(architecture: &Architecture) -> Vec<f32> {
+        let mut model = architecture.init(1, &Device::flex().autodiff());
+        let parameters = weights(&model).len();
         let ids = Ids::new((0..16).map(|i| i * 7 % 20).collect(), 1);
         let targets = Arc::new((0..16).map(|i| (i + 1) * 7 % 20).collect::<Vec<u32>>());
         let mut moments = Moments::default();
@@ -246,7 +251,7 @@ mod tests {
             let loss = model.loss(&ids, &targets, Noise::NONE);
             losses.push(loss.clone().inner().into_scalar::<f32>());
             let gradients = take_gradients(&model, loss.backward());
-            assert_eq!(gradients.len(), 21);
+            assert_eq!(gradients.len(), parameters);
             let norm = global_norm(&gradients);
             assert!(norm.is_finite() && norm > 0.0);
             let step = Step {
@@ -260,6 +265,6 @@ mod tests {
             };
             model = update(model, gradients, &mut moments, step);
         }
-        assert!(losses[29] < 0.7 * losses[0], "{losses:?}");
+        losses
     }
 }

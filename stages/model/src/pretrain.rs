@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Trains a language model of Llama form from scratch.
+/// Trains a language model from scratch, of the form of Llama or of GPT-2.
 ///
 /// Documents follow each other in one stream, each ended by the tokenizer's end-of-document token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -256,7 +256,7 @@ pub(crate) fn report_rates(share: &mut Share, rates: &Rates) {
 }
 
 /// Writes the documents' tokens one after the other, each document ended by the end-of-document token.
-fn flat_stream(
+pub(crate) fn flat_stream(
     share: &Share,
     item: &InputItem,
     tokenizer: &Tokenizer,

@@ -1,6 +1,6 @@
 //! Parts of configs that training stages share.
 
-use crate::transformer::Architecture;
+use crate::architecture::{Architecture, EmbeddingScale, Form, Placement};
 use pipe_stage::Misfit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// 2 layers of width 64, context 64: for tests.
+    /// Llama form, 2 layers of width 64, context 64: for tests.
     GptTiny,
-    /// 6 layers of width 256, context 256: 6.9M parameters at a vocabulary of 4,096.
+    /// Llama form, 6 layers of width 256, context 256: 6.9M parameters at a vocabulary of 4,096.
     #[default]
     GptSmall,
+    /// GPT-2 form, 2 layers of width 64, context 64: for tests.
+    #[serde(rename = "gpt2-tiny")]
+    Gpt2Tiny,
+    /// GPT-2 as it was published: 12 layers of width 768, context 1,024: 124M parameters at a vocabulary of
+    /// 50,257.
+    Gpt2,
+    /// After Vaswani et al. (2017), decoder only: GPT-2 form with norms after the residual sums, embeddings
+    /// scaled by the root of the width and a head of its own; 4 layers of width 512, context 512: 23M parameters
+    /// at a vocabulary of 10,000.
+    Classic,
 }
 
 impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 5] = [Self::GptTiny, Self::GptSmall, Self::Gpt2Tiny, Self::Gpt2, Self::Classic];
+
     /// The preset's shape over a vocabulary.
     pub fn shape(self, vocabulary: usize) -> Architecture {
         let small = Architecture {
+            form: Form::Llama,
+            norm: Placement::Pre,
+            embedding_scale: EmbeddingScale::None,
             vocabulary,
             features: 256,
             layers: 6,
@@ -32,17 +48,34 @@ impl Preset {
             norm_epsilon: 1e-5,
             tied: false,
         };
+        let gpt2 = Architecture {
+            form: Form::Gpt2,
+            features: 768,
+            layers: 12,
+            heads: 12,
+            kv_heads: 12,
+            feed_forward: 3072,
+            context: 1024,
+            tied: true,
+            ..small
+        };
+        let tiny = Architecture { features: 64, layers: 2, heads: 4, head_dim: 16, context: 64, ..small };
         match self {
+            Self::GptTiny => Architecture { kv_heads: 2, feed_forward: 192, ..tiny },
             Self::GptSmall => small,
-            Self::GptTiny => Architecture {
-                features: 64,
-                layers: 2,
-                heads: 4,
-                kv_heads: 2,
-                head_dim: 16,
-                feed_forward: 192,
-                context: 64,
-                ..small
+            Self::Gpt2Tiny => Architecture { form: Form::Gpt2, feed_forward: 256, tied: true, ..tiny },
+            Self::Gpt2 => gpt2,
+            Self::Classic => Architecture {
+                norm: Placement::Post,
+                embedding_scale: EmbeddingScale::RootWidth,
+                features: 512,
+                layers: 4,
+                heads: 8,
+                kv_heads: 8,
+                feed_forward: 2048,
+                context: 512,
+                tied: false,
+                ..gpt2
             },
         }
     }
@@ -52,23 +85,30 @@ impl Preset {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Architectural {
+    /// The family of choices that the model is built of.
+    pub form: Option<Form>,
+    /// Where normalisation stands; `post` in the form `gpt2` alone.
+    pub norm: Option<Placement>,
+    /// What token embeddings are multiplied by before positions are added. The files of a model hold the
+    /// products, so that any reader computes the same; a tied head is written apart then.
+    pub embedding_scale: Option<EmbeddingScale>,
     /// Number of blocks.
     pub layers: Option<usize>,
     /// Width of the residual stream.
     pub features: Option<usize>,
     /// Query heads.
     pub heads: Option<usize>,
-    /// Key and value heads; divides `heads`.
+    /// Key and value heads; divides `heads`, and is equal to it in the form `gpt2`.
     pub kv_heads: Option<usize>,
-    /// Features of a head, even; else `features / heads` where one of these is given.
+    /// Features of a head, even in the form `llama`; else `features / heads` where one of these is given.
     pub head_dim: Option<usize>,
     /// Width of the feed-forward layer.
     pub feed_forward: Option<usize>,
     /// Longest sequence in tokens.
     pub context: Option<usize>,
-    /// Base of the rotary frequencies.
+    /// Base of the rotary frequencies; plays no part in the form `gpt2`.
     pub rope_theta: Option<f64>,
-    /// Added to the mean square in normalisation.
+    /// Added to the mean square, or the variance, in normalisation.
     pub norm_epsilon: Option<f64>,
     /// Whether the head is the embedding.
     pub tied: Option<bool>,
@@ -76,16 +116,21 @@ pub struct Architectural {
 
 impl Architectural {
     pub(crate) fn over(&self, preset: Architecture) -> Architecture {
+        let form = self.form.unwrap_or(preset.form);
         let heads = self.heads.unwrap_or(preset.heads);
         let features = self.features.unwrap_or(preset.features);
         let is_resized = self.heads.is_some() || self.features.is_some();
         let head_dim = if is_resized { features / heads.max(1) } else { preset.head_dim };
+        let is_regrouped = self.heads.is_some() || form != preset.form;
         Architecture {
+            form,
+            norm: self.norm.unwrap_or(preset.norm),
+            embedding_scale: self.embedding_scale.unwrap_or(preset.embedding_scale),
             vocabulary: preset.vocabulary,
             features,
             layers: self.layers.unwrap_or(preset.layers),
             heads,
-            kv_heads: self.kv_heads.unwrap_or(if self.heads.is_some() { heads } else { preset.kv_heads }),
+            kv_heads: self.kv_heads.unwrap_or(if is_regrouped { heads } else { preset.kv_heads }),
             head_dim: self.head_dim.unwrap_or(head_dim),
             feed_forward: self.feed_forward.unwrap_or(preset.feed_forward),
             context: self.context.unwrap_or(preset.context),
@@ -181,11 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn gpt2_has_its_published_size() {
+        assert_eq!(Preset::Gpt2.shape(50_257).parameters(), 124_439_808);
+    }
+
+    #[test]
     fn presets_are_sound() {
-        for preset in [Preset::GptTiny, Preset::GptSmall] {
+        for preset in Preset::ALL {
             assert_eq!(preset.shape(100).check(), Ok(()));
             assert_eq!(Architectural::default().over(preset.shape(9)), preset.shape(9));
         }
+    }
+
+    #[test]
+    fn another_form_regroups_the_heads() {
+        let other = Architectural { form: Some(Form::Gpt2), ..Default::default() };
+        assert_eq!(other.over(Preset::GptTiny.shape(9)).check(), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A run without the stage around it, for the benchmark and for comparisons of losses with other programs.
 
 use crate::batches::{Order, TokenWriter, Windows};
+use crate::huggingface::{from_stock, to_stock};
 use crate::language::LanguageModelling;
 use crate::parameters::{load, weights};
 use crate::safetensors::{decode, encode};
@@ -28,7 +29,7 @@ pub struct Trial {
     pub lr: f64,
     /// Steps of warmup.
     pub warmup_steps: u64,
-    /// Safetensors bytes of the initial weights; else fresh ones.
+    /// Safetensors bytes of the initial weights, named as in transformers; else fresh ones.
     pub initial: Option<Vec<u8>>,
 }
 
@@ -52,7 +53,8 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
     let device = Device::flex().autodiff();
     let mut model = trial.architecture.init(0, &device);
     if let Some(bytes) = &trial.initial {
-        let (mut tensors, _) = decode(bytes)?;
+        let (tensors, _) = decode(bytes)?;
+        let mut tensors = from_stock(&trial.architecture, tensors)?;
         model = load(model, |name, shape| match tensors.remove(name) {
             Some(weights) if weights.shape == shape => Ok(weights.values),
             _ => Err(Error::input(format!("no `{name}` of shape {shape:?} in the initial weights"))),
@@ -103,14 +105,17 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
         patience: 0,
     };
     let state = train(&task, &recipe, State::new(model), trial.steps, &mut Each(each))?;
-    encode(&weights(&state.model), [("format".to_owned(), "pt".to_owned())].into())
+    encode(
+        &to_stock(&trial.architecture, weights(&state.model)),
+        [("format".to_owned(), "pt".to_owned())].into(),
+    )
 }
 
 /// The weights that `pretrain` starts from with this seed, as safetensors bytes.
 pub fn initial_weights(architecture: &Architecture, seed: u64) -> Result<Vec<u8>> {
     architecture.check().map_err(Error::input)?;
     let model = architecture.init(seed, &Device::flex());
-    encode(&weights(&model), [("format".to_owned(), "pt".to_owned())].into())
+    encode(&to_stock(architecture, weights(&model)), [("format".to_owned(), "pt".to_owned())].into())
 }
 
 struct Each<F>(F);
@@ -128,5 +133,70 @@ impl<F: FnMut(u64, Taken)> Watcher<CausalLm> for Each<F> {
 
     fn after(&mut self, _: &State<CausalLm>) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parameters::Weights;
+    use crate::settings::Preset;
+
+    /// Weights by a formula that any program can repeat: element `i` of the tensor that is number `n` in the order
+    /// of transformers' names is `(7919 i + 104729 n) mod 2003`, brought to -0.1 to 0.1; gains are 1 more.
+    fn by_formula(architecture: &Architecture) -> Vec<u8> {
+        let module = architecture.init(0, &Device::flex());
+        let names = to_stock(architecture, weights(&module));
+        let tensors = names.into_iter().enumerate().map(|(n, (name, Weights { shape, values }))| {
+            let gain = if name.contains(".ln_") && name.ends_with("weight") { 1.0 } else { 0.0 };
+            let value = |i: usize| {
+                let step = ((i * 7919 + n * 104_729) % 2003) as f64 - 1001.0;
+                (step / 1001.0 * 0.1) as f32 + gain
+            };
+            let values = (0..values.len()).map(value).collect();
+            (name, Weights { shape, values })
+        });
+        encode(&tensors.collect(), [("format".to_owned(), "pt".to_owned())].into()).expect("encoded")
+    }
+
+    #[test]
+    fn losses_of_the_gpt2_form_are_pytorchs() {
+        // PyTorch 2.15: nn.LayerNorm, nn.Linear, scaled_dot_product_attention, gelu by tanh, the head tied, AdamW
+        // with betas 0.9 and 0.95 and decay 0.1 on matrices, the norm clipped at 1.
+        const LOSSES: [f32; 10] = [
+            4.220_035, 4.155_577, 4.188_241, 4.152_412, 4.283_779, 4.383_476, 4.324_694, 4.193_137,
+            4.188_787, 4.156_280,
+        ];
+        const NORMS: [f32; 10] = [
+            3.927_940, 1.776_747, 1.266_608, 0.788_224, 0.898_622, 0.992_998, 0.910_431, 0.788_184,
+            0.778_750, 0.792_004,
+        ];
+        let architecture = Architecture {
+            features: 32,
+            heads: 4,
+            kv_heads: 4,
+            head_dim: 8,
+            feed_forward: 128,
+            context: 16,
+            ..Preset::Gpt2Tiny.shape(61)
+        };
+        let trial = Trial {
+            architecture,
+            tokens: (0..4000_u64).map(|i| ((i * i * 7 % 4093 + i % 3) % 61) as u32).collect(),
+            steps: 10,
+            rows: 4,
+            accumulation: 1,
+            lr: 1e-2,
+            warmup_steps: 2,
+            initial: Some(by_formula(&architecture)),
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut taken = Vec::new();
+        run(&trial, folder.path(), |_, step| taken.push(step)).expect("the run ends well");
+        for (step, taken) in taken.iter().enumerate() {
+            let (loss, norm) = (taken.loss - LOSSES[step], taken.gradient_norm - NORMS[step]);
+            assert!(loss.abs() < 1e-4 && norm.abs() < 2e-3 * NORMS[step], "step {step}: {loss} {norm}");
+        }
+        assert_eq!(taken.len(), 10);
     }
 }

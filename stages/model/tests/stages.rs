@@ -5,7 +5,10 @@ use pipe_data::documents::{Document, DocumentWriter};
 use pipe_data::tokenizer_json::{TrainedTokenizer, tokenizer_config};
 use pipe_data::tokens::TokensWriter;
 use pipe_data::{Examples, Tokenizer, pattern::Pattern};
-use pipe_model::{Adam, Eval, Export, Finetune, Generator, Options, Preset, Pretrain, Shape, Validation};
+use pipe_model::{
+    Adam, Architectural, EmbeddingScale, Eval, Export, Finetune, Generator, Options, Placement, Preset,
+    Pretrain, Shape, Validation,
+};
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Error, Stage};
 use serde_json::Value;
@@ -195,6 +198,128 @@ fn pretrain_finetune_eval_export_and_generate() {
     };
     assert_eq!(write(3), write(3));
     assert!((0..8).any(|seed| !write(seed).is_empty()));
+}
+
+impl World {
+    /// Trains with `model`, and gives the model.
+    fn model(&self, model: Architectural) -> Artifact {
+        let trained =
+            self.pretrain(&Pretrain { preset: Preset::Gpt2Tiny, model, ..tiny() }).expect("trained");
+        self.bench.output(&trained, "model").expect("a model")
+    }
+
+    /// Exports `model`, and loads it to write.
+    fn generator(&self, model: &Artifact) -> Generator {
+        let exported = self.bench.run(&Export::default(), &[("model", model)]).expect("exported");
+        let folder = tempfile::tempdir().expect("a folder");
+        for entry in self.bench.open(&self.bench.output(&exported, "model").expect("a folder")) {
+            entry.copy_to(&folder.path().join(entry.name())).expect("copied");
+        }
+        Generator::load(folder.path()).expect("loaded")
+    }
+
+    fn score(&self, eval: &Eval, inputs: &[(&str, &Artifact)], name: &str) -> Option<f64> {
+        let scored = self.bench.run(eval, inputs).expect("scored");
+        scored.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    }
+}
+
+#[test]
+fn gpt2_form_is_trained_tuned_scored_exported_and_read() {
+    let world = world();
+    let model = world.model(Architectural::default());
+    let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
+    assert_eq!(config["architectures"][0], "GPT2LMHeadModel");
+    assert_eq!((&config["n_ctx"], &config["tie_word_embeddings"]), (&64.into(), &true.into()));
+
+    let finetune = Finetune {
+        label: "^/([^/]+)/".into(),
+        steps: 60,
+        batch_rows: 8,
+        warmup_steps: 2,
+        tokens_max: 32,
+        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        ..Finetune::default()
+    };
+    let tuned = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]).expect("tuned");
+    let classifier = world.bench.output(&tuned, "model").expect("a model");
+    let config: Value = serde_json::from_slice(&world.file(&classifier, "config.json")).expect("JSON");
+    assert_eq!(config["architectures"][0], "GPT2ForSequenceClassification");
+    assert_eq!(config["n_positions"], 32);
+
+    let eval = Eval { label: finetune.label.clone(), ..Eval::default() };
+    let inputs = [("model", &model), ("documents", &world.documents)];
+    let bits = world.score(&eval, &inputs, "bits_per_byte").expect("a score");
+    assert!(bits > 0.0 && bits < 8.0);
+    let inputs = [("model", &classifier), ("documents", &world.documents)];
+    assert!(world.score(&eval, &inputs, "accuracy").expect("a score") > 0.9);
+    let options = Options { tokens_max: 12, ..Options::default() };
+    world.generator(&model).generate("The apple", &options, || true).expect("written");
+}
+
+#[test]
+fn post_norm_and_scaled_embeddings_are_exported_as_a_stock_class() {
+    let world = world();
+    let classic = Architectural {
+        norm: Some(Placement::Post),
+        embedding_scale: Some(EmbeddingScale::RootWidth),
+        ..Architectural::default()
+    };
+    let model = world.model(classic);
+    let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
+    assert_eq!(config["architectures"][0], "OpenAIGPTLMHeadModel");
+    assert_eq!(config["tie_word_embeddings"], false, "the scaled embedding is no head any more");
+    let inputs = [("model", &model), ("documents", &world.documents)];
+    assert!(world.score(&Eval::default(), &inputs, "bits_per_byte").expect("a score") < 8.0);
+    let options = Options { tokens_max: 12, ..Options::default() };
+    world.generator(&model).generate("The apple", &options, || true).expect("written");
+}
+
+#[test]
+fn what_no_stock_class_has_is_trained_and_scored_but_not_exported() {
+    let world = world();
+    let narrow =
+        Architectural { norm: Some(Placement::Post), feed_forward: Some(128), ..Architectural::default() };
+    let model = world.model(narrow);
+    let inputs = [("model", &model), ("documents", &world.documents)];
+    assert!(world.score(&Eval::default(), &inputs, "bits_per_byte").expect("a score") < 8.0);
+    let error = world.bench.run(&Export::default(), &[("model", &model)]).expect_err("refused").to_string();
+    assert!(error.contains("`norm: post`") && error.contains("256 and not 128"), "{error}");
+}
+
+#[test]
+fn eval_sets_a_3_gram_model_of_the_training_tokens_beside() {
+    let world = world();
+    let model = world.model(Architectural::default());
+    let inputs = [("model", &model), ("documents", &world.documents), ("tokens", &world.train)];
+    let scored = world.bench.run(&Eval::default(), &inputs).expect("scored");
+    let value =
+        |name: &str| scored.metrics.iter().find(|metric| metric.name == name).expect("a metric").value;
+    assert!(value("perplexity_kneser_ney") > 1.0 && value("perplexity_kneser_ney") < 30.0);
+    assert!(value("tokens_kneser_ney") > 1000.0);
+    let scores = world.bench.output(&scored, "scores").expect("scores");
+    let table = String::from_utf8(world.file(&scores, "scores.md")).expect("text");
+    let figures: Vec<&str> = table.lines().filter_map(|line| line.split(" | ").nth(1)).collect();
+    let at = figures.iter().position(|name| *name == "perplexity").expect("the model's");
+    assert_eq!(figures[at + 3], "perplexity_kneser_ney", "{table}");
+
+    let few = Eval { ngram_tokens_max: 500, ..Eval::default() };
+    assert_eq!(world.score(&few, &inputs, "tokens_kneser_ney"), Some(500.0));
+    let without = [("model", &model), ("documents", &world.documents)];
+    assert_eq!(world.score(&Eval::default(), &without, "perplexity_kneser_ney"), None);
+}
+
+#[test]
+fn baseline_tokens_of_no_models_tokenizer_are_refused() {
+    let world = world();
+    let model = world.model(Architectural::default());
+    let mut writer = TokensWriter::new(Vec::new(), 300, "00").expect("a writer");
+    writer.push("a", &[1; 500]).expect("pushed");
+    let bytes = writer.finish().expect("finished");
+    let other = world.bench.artifact("tokens", &[("x.parquet", &bytes)]).expect("stored");
+    let inputs = [("model", &model), ("documents", &world.documents), ("tokens", &other)];
+    let error = world.bench.run(&Eval::default(), &inputs).expect_err("refused").to_string();
+    assert!(error.contains("no language model has the tokenizer"), "{error}");
 }
 
 #[test]

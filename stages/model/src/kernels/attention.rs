@@ -1,4 +1,4 @@
-//! Causal self-attention with grouped-query heads and rotary positions, in blocks of rows.
+//! Causal self-attention with grouped-query heads, with or without rotary positions, in blocks of rows.
 //!
 //! Neither pass keeps the matrix of probabilities: the forward pass saves the log of each row's sum, from
 //! which the backward pass forms the block's probabilities again (Dao et al., 2022).
@@ -19,7 +19,7 @@ pub(crate) struct Heads {
     pub(crate) q: usize,
     /// Key heads, and as many value heads; head `i` of the queries reads head `i / (q / kv)`.
     pub(crate) kv: usize,
-    /// Features of a head, even.
+    /// Features of a head; even where positions are rotary.
     pub(crate) dim: usize,
 }
 
@@ -38,16 +38,17 @@ impl Heads {
     }
 }
 
-/// Attends over `qkv [batch, time, (q + 2 kv) dim]`, positions from 0; gives `[batch, time, q dim]`.
-pub(crate) fn causal_attention(qkv: Tensor<3>, heads: Heads, rope: &Rope) -> Tensor<3> {
+/// Attends over `qkv [batch, time, (q + 2 kv) dim]`, positions from 0; gives `[batch, time, q dim]`. Queries and
+/// keys are rotated by `rope` first, if there is one.
+pub(crate) fn causal_attention(qkv: Tensor<3>, heads: Heads, rope: Option<&Rope>) -> Tensor<3> {
     if on_flex(&qkv.device()) {
-        apply(Attention { heads, rope: rope.clone() }, [&qkv])
+        apply(Attention { heads, rope: rope.cloned() }, [&qkv])
     } else {
         plain(qkv, heads, rope)
     }
 }
 
-pub(super) fn plain(qkv: Tensor<3>, heads: Heads, rope: &Rope) -> Tensor<3> {
+pub(super) fn plain(qkv: Tensor<3>, heads: Heads, rope: Option<&Rope>) -> Tensor<3> {
     let [_, time, _] = qkv.dims();
     let (q, k, v) = split(qkv, heads, rope, 0);
     let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(heads.scale());
@@ -62,7 +63,7 @@ pub(super) fn plain(qkv: Tensor<3>, heads: Heads, rope: &Rope) -> Tensor<3> {
 pub(crate) fn split(
     qkv: Tensor<3>,
     heads: Heads,
-    rope: &Rope,
+    rope: Option<&Rope>,
     offset: usize,
 ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
     let [batch, time, _] = qkv.dims();
@@ -74,8 +75,12 @@ pub(crate) fn split(
         let copies = vec![x.reshape([batch, time, kv, 1, dim]); heads.group()];
         Tensor::<5>::cat(copies, 3).reshape([batch, time, heads.q, dim]).swap_dims(1, 2)
     };
-    let q = rope.plain(part(0, heads.q), offset).swap_dims(1, 2);
-    let k = repeat(rope.plain(part(heads.q, heads.kv), offset));
+    let rotated = |x: Tensor<4>| match rope {
+        Some(rope) => rope.plain(x, offset),
+        None => x,
+    };
+    let q = rotated(part(0, heads.q)).swap_dims(1, 2);
+    let k = repeat(rotated(part(heads.q, heads.kv)));
     (q, k, repeat(part(heads.q + heads.kv, heads.kv)))
 }
 
@@ -88,7 +93,7 @@ pub(crate) fn merge(x: Tensor<4>) -> Tensor<3> {
 #[derive(Debug, Clone)]
 struct Attention {
     heads: Heads,
-    rope: Rope,
+    rope: Option<Rope>,
 }
 
 /// Rows of scores that are formed at once; only columns up to a block's last row are computed.
@@ -131,15 +136,26 @@ impl Task<'_> {
         self.kv * self.heads.group() + member
     }
 
-    fn rotated(&self, head: usize, rope: &Rope) -> Vec<f32> {
-        let (cos, sin) = rope.tables(self.time);
-        let mut rotated = vec![0.0; self.time * self.heads.dim];
-        let x = &self.qkv[self.at(0, head)..];
-        rotate(x, self.heads.width(), cos, sin, &mut rotated, self.heads.dim, rope.half());
-        rotated
+    /// Rows of a head, one after the other, rotated if there is a `rope`.
+    fn rotated(&self, head: usize, rope: Option<&Rope>) -> Vec<f32> {
+        let dim = self.heads.dim;
+        let mut rows = vec![0.0; self.time * dim];
+        match rope {
+            Some(rope) => {
+                let (cos, sin) = rope.tables(self.time);
+                let x = &self.qkv[self.at(0, head)..];
+                rotate(x, self.heads.width(), cos, sin, &mut rows, dim, rope.half());
+            }
+            None => {
+                for (position, row) in rows.chunks_exact_mut(dim).enumerate() {
+                    row.copy_from_slice(&self.qkv[self.at(position, head)..][..dim]);
+                }
+            }
+        }
+        rows
     }
 
-    fn keys(&self, rope: &Rope) -> Vec<f32> {
+    fn keys(&self, rope: Option<&Rope>) -> Vec<f32> {
         self.rotated(self.heads.q + self.kv, rope)
     }
 
@@ -154,7 +170,8 @@ impl Attention {
     /// Calls `work` once for every (sequence, key head), in parallel.
     fn tasks(&self, qkv: &Array, work: impl Fn(Task<'_>) + Sync) {
         let [batch, time, width] = qkv.dims();
-        assert_eq!((width, self.rope.half()), (self.heads.width(), self.heads.dim / 2));
+        assert_eq!(width, self.heads.width());
+        assert!(self.rope.as_ref().is_none_or(|rope| rope.half() * 2 == self.heads.dim));
         (0..batch * self.heads.kv).into_par_iter().for_each(|task| {
             let (sequence, kv) = (task / self.heads.kv, task % self.heads.kv);
             work(Task { qkv: qkv.values(), heads: self.heads, time, sequence, kv });
@@ -167,6 +184,15 @@ impl Attention {
         let q = View::rows(&q[first * dim..], m, dim, dim);
         let k = View::rows(k, first + m, dim, dim).transposed();
         matmul(Target::rows(scores, m, first + m, time), q, k, Store::Set, Threads::One);
+    }
+
+    /// Gradients of a head's rows from those of its rotated rows; `space` is as large as they.
+    fn turned_back<'a>(&self, gradients: &'a [f32], space: &'a mut [f32]) -> &'a [f32] {
+        let Some(rope) = &self.rope else { return gradients };
+        let dim = self.heads.dim;
+        let (cos, sin) = rope.tables(gradients.len() / dim);
+        rotate_back(gradients, dim, cos, sin, space, dim, rope.half());
+        space
     }
 }
 
@@ -183,10 +209,10 @@ impl Fused<1> for Attention {
         let output = Array::build([batch, time, width], |output| {
             let output = Columns(output.as_mut_ptr());
             self.tasks(qkv, |task| {
-                let keys = task.keys(&self.rope);
+                let keys = task.keys(self.rope.as_ref());
                 let mut p = vec![0.0; ROWS.min(time) * time];
                 for head in (0..heads.group()).map(|member| task.q_head(member)) {
-                    let q = task.rotated(head, &self.rope);
+                    let q = task.rotated(head, self.rope.as_ref());
                     // SAFETY: each (sequence, query head) belongs to one task.
                     let logs = unsafe { logs_out.row((task.sequence * heads.q + head) * time, time) };
                     for first in (0..time).step_by(ROWS) {
@@ -213,11 +239,10 @@ impl Fused<1> for Attention {
         let [_, time, width] = qkv.dims();
         let (heads, dim) = (self.heads, self.heads.dim);
         let dy_width = heads.q * dim;
-        let (cos, sin) = self.rope.tables(time);
         let gradient = Array::build(qkv.shape(), |gradient| {
             let gradient = Columns(gradient.as_mut_ptr());
             self.tasks(qkv, |task| {
-                let keys = task.keys(&self.rope);
+                let keys = task.keys(self.rope.as_ref());
                 let (mut dk, mut dv) = (vec![0.0; time * dim], vec![0.0; time * dim]);
                 let mut dq = vec![0.0; time * dim];
                 let mut back = vec![0.0; time * dim];
@@ -229,7 +254,7 @@ impl Fused<1> for Attention {
                     }
                 };
                 for head in (0..heads.group()).map(|member| task.q_head(member)) {
-                    let q = task.rotated(head, &self.rope);
+                    let q = task.rotated(head, self.rope.as_ref());
                     let logs = &logs[(task.sequence * heads.q + head) * time..][..time];
                     for first in (0..time).step_by(ROWS) {
                         let m = ROWS.min(time - first);
@@ -250,11 +275,9 @@ impl Fused<1> for Attention {
                         let target = Target::rows(&mut dq[first * dim..], m, dim, dim);
                         matmul(target, ds, k, Store::Set, Threads::One);
                     }
-                    rotate_back(&dq, dim, cos, sin, &mut back, dim, self.rope.half());
-                    write(head, &back);
+                    write(head, self.turned_back(&dq, &mut back));
                 }
-                rotate_back(&dk, dim, cos, sin, &mut back, dim, self.rope.half());
-                write(heads.q + task.kv, &back);
+                write(heads.q + task.kv, self.turned_back(&dk, &mut back));
                 write(heads.q + heads.kv + task.kv, &dv);
             });
         });
@@ -318,12 +341,14 @@ mod tests {
             let heads = Heads { q, kv, dim };
             let rope = Rope::new(t + 3, dim, 10_000.0);
             let x: Vec<f32> = numbers.vec(b * t * heads.width()).iter().map(|x| x * 2.0).collect();
-            agree(
-                &[vec![b, t, heads.width()]],
-                &[x],
-                |x| causal_attention(x[0].t3(), heads, &rope),
-                |x| plain(x[0].t3(), heads, &rope),
-            );
+            for rope in [Some(&rope), None] {
+                agree(
+                    &[vec![b, t, heads.width()]],
+                    std::slice::from_ref(&x),
+                    |x| causal_attention(x[0].t3(), heads, rope),
+                    |x| plain(x[0].t3(), heads, rope),
+                );
+            }
         }
     }
 
@@ -332,8 +357,10 @@ mod tests {
         let heads = Heads { q: 4, kv: 2, dim: 8 };
         let rope = Rope::new(70, 8, 10_000.0);
         let (shapes, inputs) = ([vec![2, 70, 64]], [Numbers::new(8).vec(2 * 70 * 64)]);
-        let op = |x: &[Leaf]| causal_attention(x[0].t3(), heads, &rope);
-        nan_reaches_output(&shapes, &inputs, op);
-        same_bits_for_any_threads(&shapes, &inputs, op);
+        for rope in [Some(&rope), None] {
+            let op = |x: &[Leaf]| causal_attention(x[0].t3(), heads, rope);
+            nan_reaches_output(&shapes, &inputs, op);
+            same_bits_for_any_threads(&shapes, &inputs, op);
+        }
     }
 }

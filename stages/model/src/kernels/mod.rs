@@ -11,6 +11,8 @@ pub(crate) mod adamw;
 pub(crate) mod attention;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
+pub(crate) mod gelu;
+pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod norm;

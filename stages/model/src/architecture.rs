@@ -1,0 +1,334 @@
+//! The shape of a model: what there is to choose, what fits together, how large it is, and fresh weights.
+//! Knows nothing of how the parts compute; that is `transformer`.
+
+use crate::kernels::attention::Heads;
+use crate::kernels::rope::Rope;
+use crate::random::{Purpose, Random, seed};
+use crate::transformer::{
+    Block, Body, CausalLm, Classifier, FeedForward, Geometry, Matrix, Norm, SelfAttention,
+};
+use burn::module::Param;
+use burn::prelude::*;
+use burn::tensor::TensorData;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A family of choices that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// RMSNorm, rotary positions, SwiGLU, no biases (Touvron et al., 2023).
+    #[default]
+    Llama,
+    /// LayerNorm, learned positions, GELU, biases (Radford et al., 2019).
+    Gpt2,
+}
+
+/// Where normalisation stands in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// Before attention and feed-forward, and once more at the end (GPT-2, Llama).
+    #[default]
+    Pre,
+    /// After each residual sum (Vaswani et al., 2017; GPT).
+    Post,
+}
+
+/// What token embeddings are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmbeddingScale {
+    /// Nothing.
+    #[default]
+    None,
+    /// The root of the width (Vaswani et al., 2017).
+    RootWidth,
+}
+
+/// The shape of a model. `check` has to find no fault before `init` is called.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Architecture {
+    /// The family of choices.
+    pub form: Form,
+    /// Where normalisation stands.
+    pub norm: Placement,
+    /// What token embeddings are multiplied by.
+    pub embedding_scale: EmbeddingScale,
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// Width of the residual stream.
+    pub features: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Features of a head; even where positions are rotary.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub feed_forward: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Base of the rotary frequencies; plays no part in the form `gpt2`.
+    pub rope_theta: f64,
+    /// Added to the mean square, or the variance, in normalisation.
+    pub norm_epsilon: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+}
+
+impl Architecture {
+    /// Says what is wrong with the shape, if anything.
+    pub fn check(&self) -> Result<(), String> {
+        let sizes = [
+            ("the vocabulary", self.vocabulary, 1 << 24),
+            ("the width", self.features, 1 << 16),
+            ("the number of layers", self.layers, 1 << 10),
+            ("the number of heads", self.heads, 1 << 12),
+            ("the number of key heads", self.kv_heads, 1 << 12),
+            ("the head dimension", self.head_dim, 1 << 12),
+            ("the feed-forward width", self.feed_forward, 1 << 18),
+            ("the context", self.context, 1 << 22),
+        ];
+        if let Some((name, size, most)) =
+            sizes.into_iter().find(|(_, size, most)| !(1..=*most).contains(size))
+        {
+            return Err(format!("{name} is {size}, not from 1 to {most}"));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(format!("{} key heads do not divide {} heads", self.kv_heads, self.heads));
+        }
+        if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
+            return Err(format!("the norm's epsilon is {}", self.norm_epsilon));
+        }
+        match self.form {
+            Form::Llama => self.check_llama(),
+            Form::Gpt2 => self.check_gpt2(),
+        }
+    }
+
+    fn check_llama(&self) -> Result<(), String> {
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("the head dimension is {}, an odd number", self.head_dim));
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
+            return Err(format!("the rotary base is {}", self.rope_theta));
+        }
+        if self.norm == Placement::Post {
+            return Err("`norm: post` is for the form `gpt2`, here it is `llama`".into());
+        }
+        Ok(())
+    }
+
+    fn check_gpt2(&self) -> Result<(), String> {
+        if self.kv_heads != self.heads {
+            let Self { heads, kv_heads, .. } = self;
+            return Err(format!(
+                "the form `gpt2` has as many key heads as heads, here {kv_heads} and {heads}"
+            ));
+        }
+        if self.heads * self.head_dim != self.features {
+            let Self { features, heads, head_dim, .. } = self;
+            return Err(format!(
+                "in the form `gpt2` the heads share the width, here {heads} of {head_dim} features make {}, not {features}",
+                heads * head_dim
+            ));
+        }
+        Ok(())
+    }
+
+    /// The shape once the embedding is multiplied by its scale for good, which leaves the function the same to
+    /// the bit. A tied head comes apart by that.
+    pub(crate) fn folded(self) -> Self {
+        let is_plain = self.embedding_scale == EmbeddingScale::None;
+        Self { embedding_scale: EmbeddingScale::None, tied: self.tied && is_plain, ..self }
+    }
+
+    /// What token embeddings are multiplied by.
+    pub(crate) fn embedding_factor(&self) -> Option<f32> {
+        match self.embedding_scale {
+            EmbeddingScale::None => None,
+            EmbeddingScale::RootWidth => Some((self.features as f32).sqrt()),
+        }
+    }
+
+    /// Number of parameters, a tied head counted once.
+    pub fn parameters(&self) -> usize {
+        let tables = if self.tied { 1 } else { 2 } * self.vocabulary * self.features;
+        let norms = 2 * self.layers + usize::from(self.norm == Placement::Pre);
+        let rest = match self.form {
+            Form::Llama => norms * self.features,
+            Form::Gpt2 => {
+                let block = self.feed_forward + 2 * self.features + self.qkv_width();
+                (2 * norms + self.context) * self.features + self.layers * block
+            }
+        };
+        tables + rest + self.layers * self.block_matrices()
+    }
+
+    fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    fn block_matrices(&self) -> usize {
+        let attention = (2 * self.heads + 2 * self.kv_heads) * self.head_dim * self.features;
+        let feed_forward = match self.form {
+            Form::Llama => 3,
+            Form::Gpt2 => 2,
+        };
+        attention + feed_forward * self.features * self.feed_forward
+    }
+
+    /// Floating-point operations of training on one token: 6 per matrix parameter, and attention counted as
+    /// if it were not causal (the convention of the PaLM paper's appendix B).
+    pub fn flops_per_token(&self) -> f64 {
+        let matrices = self.layers * self.block_matrices() + self.vocabulary * self.features;
+        6.0 * matrices as f64 + 12.0 * (self.layers * self.heads * self.head_dim * self.context) as f64
+    }
+
+    /// A language model with fresh weights.
+    pub fn init(&self, initial_seed: u64, device: &Device) -> CausalLm {
+        let mut init = self.initialiser(initial_seed, device);
+        let model = self.init_body(&mut init);
+        let lm_head = (!self.tied).then(|| init.bare_matrix(self.vocabulary, self.features, DEVIATION));
+        CausalLm { model, lm_head }
+    }
+
+    /// A classifier with `classes` labels and fresh weights.
+    pub fn init_classifier(&self, classes: usize, initial_seed: u64, device: &Device) -> Classifier {
+        let mut init = self.initialiser(initial_seed, device);
+        let model = self.init_body(&mut init);
+        Classifier { model, score: init.bare_matrix(classes, self.features, DEVIATION) }
+    }
+
+    fn initialiser<'a>(&self, seed: u64, device: &'a Device) -> Initialiser<'a> {
+        Initialiser { seed, parameter: 0, form: self.form, device }
+    }
+
+    fn init_body(&self, init: &mut Initialiser<'_>) -> Body {
+        let (d, q, kv) = (self.features, self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let residual = DEVIATION / (2.0 * self.layers as f64).sqrt();
+        let embed_tokens = init.bare_matrix(self.vocabulary, d, DEVIATION);
+        let embed_positions = (self.form == Form::Gpt2).then(|| init.bare_matrix(self.context, d, DEVIATION));
+        let layers = (0..self.layers).map(|_| Block {
+            input_layernorm: init.norm(d),
+            self_attn: SelfAttention {
+                q_proj: init.matrix(q, d, DEVIATION),
+                k_proj: init.matrix(kv, d, DEVIATION),
+                v_proj: init.matrix(kv, d, DEVIATION),
+                o_proj: init.matrix(d, q, residual),
+            },
+            post_attention_layernorm: init.norm(d),
+            mlp: FeedForward {
+                gate_proj: (self.form == Form::Llama).then(|| init.matrix(self.feed_forward, d, DEVIATION)),
+                up_proj: init.matrix(self.feed_forward, d, DEVIATION),
+                down_proj: init.matrix(d, self.feed_forward, residual),
+            },
+        });
+        let layers = layers.collect();
+        let rope = || Rope::new(self.context, self.head_dim, self.rope_theta);
+        let geometry = Geometry {
+            heads: Heads { q: self.heads, kv: self.kv_heads, dim: self.head_dim },
+            rope: (self.form == Form::Llama).then(rope),
+            placement: self.norm,
+            embedding_factor: self.embedding_factor(),
+            epsilon: self.norm_epsilon as f32,
+        };
+        let norm = (self.norm == Placement::Pre).then(|| init.norm(d));
+        Body { embed_tokens, embed_positions, layers, norm, geometry }
+    }
+}
+
+/// Deviation of initial weights that do not write to the residual stream.
+const DEVIATION: f64 = 0.02;
+
+/// Draws each parameter from a stream of its own, on the host: the same weights on every backend.
+struct Initialiser<'a> {
+    seed: u64,
+    parameter: u64,
+    form: Form,
+    device: &'a Device,
+}
+
+impl Initialiser<'_> {
+    /// A projection, with a bias where the form has them.
+    fn matrix(&mut self, out: usize, features: usize, deviation: f64) -> Matrix {
+        Matrix { bias: self.bias(out), ..self.bare_matrix(out, features, deviation) }
+    }
+
+    fn bare_matrix(&mut self, out: usize, features: usize, deviation: f64) -> Matrix {
+        self.parameter += 1;
+        let mut random = Random::new(seed(self.seed, Purpose::Initialisation, self.parameter));
+        let values: Vec<f32> = (0..out * features).map(|_| (random.normal() * deviation) as f32).collect();
+        let weight = Tensor::from_data(TensorData::new(values, [out, features]), self.device);
+        Matrix { weight: Param::from_tensor(weight), bias: None }
+    }
+
+    fn norm(&self, features: usize) -> Norm {
+        let weight = Param::from_tensor(Tensor::ones([features], self.device));
+        Norm { weight, bias: self.bias(features) }
+    }
+
+    fn bias(&self, features: usize) -> Option<Param<Tensor<1>>> {
+        let zeros = || Param::from_tensor(Tensor::zeros([features], self.device));
+        (self.form == Form::Gpt2).then(zeros)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use burn::module::Module;
+
+    /// A very small shape of each form.
+    pub(crate) fn tiny(form: Form, tied: bool) -> Architecture {
+        Architecture {
+            form,
+            norm: Placement::Pre,
+            embedding_scale: EmbeddingScale::None,
+            vocabulary: 50,
+            features: 24,
+            layers: 2,
+            heads: 4,
+            kv_heads: if form == Form::Llama { 2 } else { 4 },
+            head_dim: 6,
+            feed_forward: 40,
+            context: 32,
+            rope_theta: 10_000.0,
+            norm_epsilon: 1e-5,
+            tied,
+        }
+    }
+
+    /// Both forms, and the form `gpt2` with its other choices.
+    pub(crate) fn variants() -> Vec<Architecture> {
+        let mut variants = Vec::new();
+        for tied in [true, false] {
+            variants.extend([Form::Llama, Form::Gpt2].map(|form| tiny(form, tied)));
+            let scaled =
+                Architecture { embedding_scale: EmbeddingScale::RootWidth, ..tiny(Form::Gpt2, tied) };
+            variants.extend([scaled, Architecture { norm: Placement::Post, feed_forward: 96, ..scaled }]);
+        }
+        variants
+    }
+
+    #[test]
+    fn parameters_are_counted() {
+        for architecture in variants() {
+            assert_eq!(architecture.check(), Ok(()));
+            assert_eq!(architecture.init(1, &Device::flex()).num_params(), architecture.parameters());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named() {
+        let fault = |architecture: Architecture| architecture.check().expect_err("a fault");
+        let (llama, gpt2) = (tiny(Form::Llama, true), tiny(Form::Gpt2, true));
+        assert!(fault(Architecture { norm: Placement::Post, ..llama }).contains("`norm: post`"));
+        assert!(fault(Architecture { kv_heads: 2, ..gpt2 }).contains("key heads"));
+        assert!(fault(Architecture { head_dim: 7, ..gpt2 }).contains("make 28, not 24"));
+        assert_eq!(Architecture { heads: 8, kv_heads: 8, head_dim: 3, ..gpt2 }.check(), Ok(()));
+    }
+}

@@ -1,0 +1,335 @@
+//! config.json, written and read: which class of transformers a model is, and its shape.
+
+use crate::architecture::{Architecture, EmbeddingScale, Form, Placement};
+use pipe_stage::{Error, Result};
+use serde_json::{Map, Value, json};
+
+/// What a model is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Purpose {
+    Language,
+    /// Labels by class number.
+    Classification(Vec<String>),
+}
+
+/// What config.json says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) architecture: Architecture,
+    pub(crate) purpose: Purpose,
+    /// The token that ends a document, which is also the one that begins a text.
+    pub(crate) eos: Option<u32>,
+    pub(crate) pad: Option<u32>,
+}
+
+/// A family of stock classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Llama,
+    Gpt2,
+    /// The first GPT, whose norms stand after the residual sums.
+    Gpt,
+}
+
+impl Family {
+    const ALL: [Self; 3] = [Self::Llama, Self::Gpt2, Self::Gpt];
+
+    fn of(shape: &Architecture) -> Self {
+        match (shape.form, shape.norm) {
+            (Form::Llama, _) => Self::Llama,
+            (Form::Gpt2, Placement::Pre) => Self::Gpt2,
+            (Form::Gpt2, Placement::Post) => Self::Gpt,
+        }
+    }
+
+    fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Gpt2 => "gpt2",
+            Self::Gpt => "openai-gpt",
+        }
+    }
+
+    /// The classes of language models and of classifiers.
+    fn classes(self) -> [&'static str; 2] {
+        match self {
+            Self::Llama => ["LlamaForCausalLM", "LlamaForSequenceClassification"],
+            Self::Gpt2 => ["GPT2LMHeadModel", "GPT2ForSequenceClassification"],
+            Self::Gpt => ["OpenAIGPTLMHeadModel", "OpenAIGPTForSequenceClassification"],
+        }
+    }
+}
+
+impl Config {
+    /// The stock class of transformers that computes this model; an error where none does.
+    pub(crate) fn stock_class(&self) -> Result<&'static str> {
+        let shape = &self.architecture;
+        if Family::of(shape) == Family::Gpt && shape.feed_forward != 4 * shape.features {
+            let (found, wanted) = (shape.feed_forward, 4 * shape.features);
+            let message = format!(
+                "no stock class of transformers has this shape: with `norm: post` it is OpenAIGPTLMHeadModel, whose \
+                 `feed_forward` is 4 times its `features`, {wanted} and not {found}"
+            );
+            return Err(Error::input(message)
+                .help(format!("train with `feed_forward: {wanted}`, or with `norm: pre`, which takes any")));
+        }
+        Ok(self.class())
+    }
+
+    fn class(&self) -> &'static str {
+        let [language, classification] = Family::of(&self.architecture).classes();
+        match self.purpose {
+            Purpose::Language => language,
+            Purpose::Classification(_) => classification,
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        // Files hold embeddings that are multiplied by their scale.
+        let shape = &self.architecture.folded();
+        let mut config = match Family::of(shape) {
+            Family::Llama => self.llama(shape),
+            Family::Gpt2 => self.gpt2(shape, ("activation_function", "gelu_new")),
+            Family::Gpt => self.gpt2(shape, ("afn", "gelu")),
+        };
+        if let Purpose::Classification(labels) = &self.purpose {
+            let by_id: Map<_, _> =
+                labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
+            let by_label: Map<_, _> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
+            config["id2label"] = by_id.into();
+            config["label2id"] = by_label.into();
+        }
+        config
+    }
+
+    fn llama(&self, shape: &Architecture) -> Value {
+        json!({
+            "architectures": [self.class()],
+            "model_type": "llama",
+            "vocab_size": shape.vocabulary,
+            "hidden_size": shape.features,
+            "intermediate_size": shape.feed_forward,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head_dim,
+            "hidden_act": "silu",
+            "max_position_embeddings": shape.context,
+            "rms_norm_eps": shape.norm_epsilon,
+            "rope_theta": shape.rope_theta,
+            "rope_parameters": { "rope_type": "default", "rope_theta": shape.rope_theta },
+            "tie_word_embeddings": shape.tied,
+            "attention_bias": false,
+            "attention_dropout": 0.0,
+            "mlp_bias": false,
+            "initializer_range": 0.02,
+            "bos_token_id": self.eos,
+            "eos_token_id": self.eos,
+            "pad_token_id": self.pad,
+            "torch_dtype": "float32",
+            "dtype": "float32",
+            "use_cache": true,
+            "transformers_version": "4.57.0",
+        })
+    }
+
+    /// GPT-2 and the first GPT, which differ in the name of the activation.
+    fn gpt2(&self, shape: &Architecture, (activation, function): (&str, &str)) -> Value {
+        let mut config = json!({
+            "architectures": [self.class()],
+            "model_type": Family::of(shape).model_type(),
+            "vocab_size": shape.vocabulary,
+            "n_embd": shape.features,
+            "n_layer": shape.layers,
+            "n_head": shape.heads,
+            "n_inner": shape.feed_forward,
+            "n_positions": shape.context,
+            "n_ctx": shape.context,
+            "layer_norm_epsilon": shape.norm_epsilon,
+            "tie_word_embeddings": shape.tied,
+            "attn_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "resid_pdrop": 0.0,
+            "initializer_range": 0.02,
+            "bos_token_id": self.eos,
+            "eos_token_id": self.eos,
+            "pad_token_id": self.pad,
+            "torch_dtype": "float32",
+            "dtype": "float32",
+            "use_cache": Family::of(shape) != Family::Gpt,
+            "transformers_version": "4.57.0",
+        });
+        config[activation] = json!(function);
+        config
+    }
+
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self> {
+        let fault = |message: String| Error::input(format!("config.json: {message}"));
+        let config: Value = serde_json::from_slice(bytes).map_err(|error| fault(error.to_string()))?;
+        let family = Family::ALL.into_iter().find(|family| config["model_type"] == family.model_type());
+        let Some(family) = family else {
+            let message = format!("the model type is {}", config["model_type"]);
+            return Err(fault(message).help("`llama`, `gpt2` and `openai-gpt` can be read"));
+        };
+        let architecture = match family {
+            Family::Llama => read_llama(&config),
+            Family::Gpt2 | Family::Gpt => read_gpt2(&config, family),
+        };
+        let architecture = architecture.map_err(fault)?;
+        architecture.check().map_err(fault)?;
+        let [language, classification] = family.classes();
+        let purpose = match config["architectures"][0].as_str() {
+            Some(class) if class == language => Purpose::Language,
+            Some(class) if class == classification => Purpose::Classification(labels(&config["id2label"])?),
+            other => return Err(fault(format!("the architecture is {other:?}"))),
+        };
+        let token = |field: &str| {
+            let id = config[field].as_u64().or(config[field][0].as_u64());
+            id.filter(|&id| id < architecture.vocabulary as u64).map(|id| id as u32)
+        };
+        Ok(Self { architecture, purpose, eos: token("eos_token_id"), pad: token("pad_token_id") })
+    }
+}
+
+/// Refuses a field that is there and says something else than what is computed here.
+fn only(config: &Value, field: &str, allowed: &[Value]) -> Result<(), String> {
+    match &config[field] {
+        Value::Null => Ok(()),
+        found if allowed.contains(found) => Ok(()),
+        found => Err(format!("`{field}` is {found}, only {} can be read", allowed[0])),
+    }
+}
+
+fn number(config: &Value, field: &str) -> Option<usize> {
+    config[field].as_u64().map(|n| n as usize)
+}
+
+fn size(config: &Value, field: &str) -> Result<usize, String> {
+    number(config, field).ok_or_else(|| format!("`{field}` is missing or no number"))
+}
+
+fn read_llama(config: &Value) -> Result<Architecture, String> {
+    only(config, "hidden_act", &[json!("silu")])?;
+    only(config, "attention_bias", &[json!(false)])?;
+    only(config, "mlp_bias", &[json!(false)])?;
+    let (features, heads) = (size(config, "hidden_size")?, size(config, "num_attention_heads")?);
+    let theta = config["rope_theta"].as_f64().or(config["rope_parameters"]["rope_theta"].as_f64());
+    Ok(Architecture {
+        form: Form::Llama,
+        norm: Placement::Pre,
+        embedding_scale: EmbeddingScale::None,
+        vocabulary: size(config, "vocab_size")?,
+        features,
+        layers: size(config, "num_hidden_layers")?,
+        heads,
+        kv_heads: number(config, "num_key_value_heads").unwrap_or(heads),
+        head_dim: number(config, "head_dim").unwrap_or(features / heads.max(1)),
+        feed_forward: size(config, "intermediate_size")?,
+        context: size(config, "max_position_embeddings")?,
+        rope_theta: theta.unwrap_or(10_000.0),
+        norm_epsilon: config["rms_norm_eps"].as_f64().unwrap_or(1e-6),
+        tied: config["tie_word_embeddings"].as_bool().unwrap_or(false),
+    })
+}
+
+fn read_gpt2(config: &Value, family: Family) -> Result<Architecture, String> {
+    let by_tanh = [json!("gelu_new"), json!("gelu_pytorch_tanh")];
+    match family {
+        Family::Gpt => only(config, "afn", &[json!("gelu")])?,
+        _ => only(config, "activation_function", &by_tanh)?,
+    }
+    only(config, "scale_attn_weights", &[json!(true)])?;
+    only(config, "scale_attn_by_inverse_layer_idx", &[json!(false)])?;
+    only(config, "add_cross_attention", &[json!(false)])?;
+    let (features, heads) = (size(config, "n_embd")?, size(config, "n_head")?);
+    Ok(Architecture {
+        form: Form::Gpt2,
+        norm: if family == Family::Gpt { Placement::Post } else { Placement::Pre },
+        embedding_scale: EmbeddingScale::None,
+        vocabulary: size(config, "vocab_size")?,
+        features,
+        layers: size(config, "n_layer")?,
+        heads,
+        kv_heads: heads,
+        head_dim: features / heads.max(1),
+        feed_forward: number(config, "n_inner").unwrap_or(features.saturating_mul(4)),
+        context: size(config, "n_positions").or_else(|_| size(config, "n_ctx"))?,
+        rope_theta: 10_000.0,
+        norm_epsilon: config["layer_norm_epsilon"].as_f64().unwrap_or(1e-5),
+        tied: config["tie_word_embeddings"].as_bool().unwrap_or(true),
+    })
+}
+
+fn labels(by_id: &Value) -> Result<Vec<String>> {
+    let fault = || Error::input("config.json: `id2label` does not number its labels from 0");
+    let by_id = by_id.as_object().ok_or_else(fault)?;
+    let label = |id: usize| by_id.get(&id.to_string()).and_then(Value::as_str).map(str::to_owned);
+    (0..by_id.len()).map(|id| label(id).ok_or_else(fault)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::tests::{tiny, variants};
+
+    fn config(architecture: Architecture, purpose: Purpose) -> Config {
+        Config { architecture, purpose, eos: Some(0), pad: Some(1) }
+    }
+
+    fn read(json: &Value) -> Result<Config> {
+        Config::from_json(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn config_is_read_as_written() {
+        for architecture in variants() {
+            let architecture = Architecture { rope_theta: 10_000.0, ..architecture };
+            for purpose in [Purpose::Language, Purpose::Classification(vec!["a".into(), "b".into()])] {
+                let config = config(architecture, purpose);
+                let folded = Config { architecture: architecture.folded(), ..config.clone() };
+                assert_eq!(read(&config.to_json()).expect("read"), folded);
+            }
+        }
+    }
+
+    #[test]
+    fn classes_follow_the_form() {
+        let class = |architecture| config(architecture, Purpose::Language).stock_class();
+        let (llama, gpt2) = (tiny(Form::Llama, true), tiny(Form::Gpt2, true));
+        assert_eq!(class(llama).expect("a class"), "LlamaForCausalLM");
+        assert_eq!(class(gpt2).expect("a class"), "GPT2LMHeadModel");
+        let post = Architecture { norm: Placement::Post, ..gpt2 };
+        let error = class(post).expect_err("no class").to_string();
+        assert!(error.contains("`norm: post`") && error.contains("96 and not 40"), "{error}");
+        let post = Architecture { feed_forward: 96, ..post };
+        assert_eq!(class(post).expect("a class"), "OpenAIGPTLMHeadModel");
+    }
+
+    #[test]
+    fn published_gpt2_is_read() {
+        let published = json!({
+            "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
+            "bos_token_id": 50256, "eos_token_id": 50256, "initializer_range": 0.02,
+            "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 768, "n_head": 12,
+            "n_layer": 12, "n_positions": 1024, "vocab_size": 50257
+        });
+        let config = read(&published).expect("read");
+        assert_eq!(config.architecture, crate::settings::Preset::Gpt2.shape(50_257));
+    }
+
+    #[test]
+    fn other_models_are_refused_by_name() {
+        let llama = config(tiny(Form::Llama, true), Purpose::Language).to_json();
+        let gpt2 = config(tiny(Form::Gpt2, true), Purpose::Language).to_json();
+        let refused = |json: &Value, field: &str, value: Value| {
+            let mut json = json.clone();
+            json[field] = value;
+            read(&json).expect_err("refused").to_string()
+        };
+        assert!(refused(&llama, "model_type", json!("bert")).contains("bert"));
+        assert!(refused(&llama, "num_key_value_heads", json!(3)).contains("divide"));
+        assert!(refused(&gpt2, "activation_function", json!("relu")).contains("`activation_function`"));
+        assert!(refused(&gpt2, "n_head", json!(5)).contains("share the width"));
+        assert!(Config::from_json(b"{").is_err());
+    }
+}
