@@ -12,7 +12,7 @@ pipe=$(realpath "${2:-target/release/pipe}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-mkdir .git in
+mkdir .git
 
 chains=100
 awk -v stages="$stages" -v chains="$chains" 'BEGIN {

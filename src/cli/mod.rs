@@ -425,7 +425,9 @@ impl Pipeline {
 fn notes(session: &Session) -> Vec<String> {
     let note = |(stage, misfit): (usize, &pipe_stage::Misfit)| {
         let help = misfit.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        format!("stage `{}` cannot run here: `{}` {}{help}", session.name(stage), misfit.path, misfit.message)
+        // Without a field where no probe could say.
+        let field = if misfit.path.is_empty() { String::new() } else { format!("`{}` ", misfit.path) };
+        format!("stage `{}` cannot run here: {field}{}{help}", session.name(stage), misfit.message)
     };
     session.unsettled().map(note).collect()
 }

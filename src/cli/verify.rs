@@ -154,3 +154,20 @@ fn compare(session: &Session, record: &Record, again: &Again) -> Result<String, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_another_instruction_set_may_be_a_little_off() {
+        let loss = |value| vec![Metric::new("loss", value, "nat/token")];
+        assert_eq!(far_off(&loss(4.0), &loss(4.1)), None);
+        assert_eq!(far_off(&loss(0.0), &loss(0.0)), None);
+        assert!(far_off(&loss(4.0), &loss(4.3)).is_some_and(|told| told == "`loss` was 4 and is 4.3"));
+        assert!(far_off(&loss(4.0), &loss(f64::NAN)).is_some());
+        assert!(far_off(&loss(4.0), &[]).is_some_and(|told| told.ends_with("is missing")));
+        let rate = |value| vec![Metric::new("tokens_per_second", value, "token/s").by_clock()];
+        assert_eq!(far_off(&rate(100.0), &rate(900.0)), None, "clocks differ");
+    }
+}

@@ -257,7 +257,16 @@ impl Context {
     where
         P: Serialize + JsonSchema + Sync,
     {
-        self.step(step, params, items.into_iter().map(|item| vec![item]).collect(), work)
+        self.each_of(step, params, items.into_iter().map(|item| vec![item]).collect(), work)
+    }
+
+    /// Runs `work` once over all items. It may leave one file per item ([`Share::file_for`]), so that a
+    /// later `each` reads, and is keyed by, only the slice that concerns its shard.
+    pub fn once<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
+    where
+        P: Serialize + JsonSchema + Sync,
+    {
+        self.each_of(step, params, vec![items], work)
     }
 
     /// Runs `work` once for each of these lists of items.
@@ -268,22 +277,6 @@ impl Context {
         shares: Vec<Vec<Item>>,
         work: Work<P>,
     ) -> Result<Step>
-    where
-        P: Serialize + JsonSchema + Sync,
-    {
-        self.step(step, params, shares, work)
-    }
-
-    /// Runs `work` once over all items. It may leave one file per item ([`Share::file_for`]), so that a
-    /// later `each` reads, and is keyed by, only the slice that concerns its shard.
-    pub fn once<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
-    where
-        P: Serialize + JsonSchema + Sync,
-    {
-        self.step(step, params, vec![items], work)
-    }
-
-    fn step<P>(&self, step: &'static str, params: &P, shares: Vec<Vec<Item>>, work: Work<P>) -> Result<Step>
     where
         P: Serialize + JsonSchema + Sync,
     {
