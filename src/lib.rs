@@ -25,6 +25,8 @@ pub mod run;
 
 pub mod lock;
 
+pub mod figures;
+
 pub mod command;
 
 pub mod ui;

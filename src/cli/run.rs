@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome, Pipeline};
 use crate::{
+    figures::Figures,
     lock::{Lock, LockedStage},
     plan::Session,
     run::{self, Options, RunError, RunEvent, Summary},
@@ -34,6 +35,9 @@ pub(super) struct Run {
     /// Accept the revisions of sources that are here, and write them into the lock file.
     #[arg(long, conflicts_with = "locked")]
     update_pins: bool,
+    /// Start though the disk is too small for what the stages wrote before.
+    #[arg(long)]
+    ignore_disk: bool,
 }
 
 impl Run {
@@ -49,6 +53,7 @@ impl Run {
             jobs: self.jobs.map(|jobs| jobs as usize),
             cpus: self.cpus.map(|cpus| cpus as usize),
             is_full,
+            ignore_disk: self.ignore_disk,
         };
         let mut progress = Progress::new(self.pipeline.style());
         let mut events: Option<BufWriter<std::fs::File>> = None;
@@ -71,13 +76,22 @@ impl Run {
         } else if is_full && !summary.has_failed() && !summary.interrupted {
             write_lock(&session, locked, &summary, &recipes)?;
         }
-        let outcome = match (summary.has_failed(), summary.interrupted) {
+        let keys = summary.outputs.iter().map(|(stage, (key, _))| (*stage, *key)).collect();
+        let figures = Figures::of(&session, &keys)?;
+        let unmet = figures.unmet().count();
+        progress.end(&summary, &figures);
+        match (summary.has_failed(), summary.interrupted) {
             (true, _) => Err(Failure::Told),
             (false, true) => Err(Failure::Interrupted),
+            (false, false) if !figures.faults.is_empty() => {
+                Err(Failure::Manifest(session.manifest.report(figures.faults)))
+            }
+            (false, false) if unmet > 0 => {
+                let help = "all has run and is kept; mend the stages, or the bounds under `expect`";
+                Err(Failure::Failed(format!("{unmet} figures are not as expected"), Some(help.to_owned())))
+            }
             (false, false) => Ok(()),
-        };
-        progress.end(&summary);
-        outcome
+        }
     }
 
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
@@ -115,6 +129,10 @@ pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Cache(error) => Error::from(error).into(),
         RunError::Machine(error) => error.into(),
+        RunError::NoSpace { .. } => Failure::Failed(
+            error.to_string(),
+            Some("make space, or start all the same with `--ignore-disk`".to_owned()),
+        ),
         RunError::TooSmall { .. } => Failure::Call(
             error.to_string(),
             Some("lower `resources`, or run it on a larger machine".to_owned()),
@@ -180,14 +198,16 @@ fn write_lock(
     }
     for (stage, (key, outputs)) in &summary.outputs {
         let Some(record) = crate::record::Record::read(&session.store, key)? else { continue };
-        let fresh =
+        let mut fresh =
             LockedStage::new(recipes[stage], *key, outputs, &record.metrics, &record.instruction_sets);
+        fresh.frozen = session.manifest.stages[*stage].freeze;
         let name = session.name(*stage).to_owned();
         let kept = before
             .stages
             .get(&name)
             .filter(|kept| kept.recipe == fresh.recipe && kept.instruction_sets != fresh.instruction_sets);
-        lock.stages.insert(name, kept.cloned().unwrap_or(fresh));
+        let frozen = fresh.frozen;
+        lock.stages.insert(name, LockedStage { frozen, ..kept.cloned().unwrap_or(fresh) });
     }
     let path = session.project.lock();
     lock.write(&path).map_err(|error| Error::io("write", &path, &error).into())

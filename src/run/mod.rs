@@ -31,6 +31,8 @@ pub struct Options {
     pub cpus: Option<usize>,
     /// Whether this run may update the lock file and the links: it is of the whole manifest as written.
     pub is_full: bool,
+    /// Whether it starts though the disk is too small for what stages wrote before.
+    pub ignore_disk: bool,
 }
 
 /// Something that happened in a run.
@@ -165,6 +167,18 @@ pub enum RunError {
     /// The engine's own files failed.
     #[error("{0}")]
     Machine(Error),
+    /// The disk is too small.
+    #[error(
+        "about {} MiB would be written, by what the stages wrote before, and {} MiB of disk are free",
+        .needed.div_ceil(1 << 20),
+        .free >> 20
+    )]
+    NoSpace {
+        /// Bytes that would be written.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// A stage asks for more than there is.
     #[error("stage `{stage}` asks for {asked}, and the machine has {has}")]
     TooSmall {
