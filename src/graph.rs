@@ -60,13 +60,18 @@ impl Graph {
 
     /// Lists the targets and all that they need, in running order; without targets, everything.
     pub fn subset(&self, targets: &[usize]) -> Vec<usize> {
+        self.subset_up_to(targets, |_| false)
+    }
+
+    /// The same, without what only stages need that keep what they have.
+    pub fn subset_up_to(&self, targets: &[usize], keeps: impl Fn(usize) -> bool) -> Vec<usize> {
         if targets.is_empty() {
             return self.order.clone();
         }
         let mut wanted = vec![false; self.edges.node_count()];
         let mut open = targets.to_vec();
         while let Some(stage) = open.pop() {
-            if !std::mem::replace(&mut wanted[stage], true) {
+            if !std::mem::replace(&mut wanted[stage], true) && !keeps(stage) {
                 open.extend(
                     self.edges
                         .neighbors_directed(NodeIndex::new(stage), Direction::Incoming)

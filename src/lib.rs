@@ -29,6 +29,8 @@ pub mod lock;
 
 pub mod garbage;
 
+pub mod figures;
+
 pub mod command;
 
 pub mod ui;

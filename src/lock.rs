@@ -34,6 +34,9 @@ pub struct LockedStage {
     pub metrics: BTreeMap<String, f64>,
     /// What the kernels ran on: `avx2`.
     pub instruction_sets: Vec<String>,
+    /// Whether the stage keeps this, though its inputs or settings changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
 }
 
 impl Lock {
@@ -75,6 +78,7 @@ impl LockedStage {
             outputs: outputs.clone(),
             metrics: lasting.map(|metric| (metric.name.clone(), metric.value)).collect(),
             instruction_sets: instruction_sets.to_vec(),
+            frozen: false,
         }
     }
 

@@ -147,6 +147,11 @@ impl Journal {
         Self { folder: cache.join("journal").join(pipeline) }
     }
 
+    /// Whether nothing has run.
+    pub fn is_empty(&self) -> bool {
+        !self.folder.is_dir()
+    }
+
     /// Reads the last visits of a stage. Lines that do not parse, such as one cut by a crash, are passed over.
     pub fn visits(&self, stage: &str) -> Vec<Visit> {
         const TAIL_BYTES: u64 = 32 << 10;

@@ -3,6 +3,7 @@
 use super::{Failure, Outcome, Pipeline, pretty};
 use crate::{
     command::{kind, lay_out},
+    manifest::split_output,
     plan::Session,
     record::{Record, read_artifact},
     stage_type::StageType,
@@ -53,7 +54,7 @@ impl Get {
 
 /// Splits `STAGE` or `STAGE.PORT`.
 pub(super) fn split(what: &str) -> (&str, Option<&str>) {
-    what.split_once('.').map_or((what, None), |(stage, port)| (stage, Some(port)))
+    split_output(what)
 }
 
 pub(super) fn output(record: &Record, stage: &str, port: &str) -> Result<Digest, Failure> {

@@ -37,6 +37,7 @@ mod verify;
 
 use crate::{
     graph::{self, Drawing, Graph},
+    lock::Lock,
     manifest::{Colour, Manifest, Report, World, load},
     plan::Session,
     project::Project,
@@ -48,7 +49,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use folder::{FolderCommand, arguments};
 pub use init::{Ci, Template};
 use pipe_stage::{Digest, Store};
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 /// A declarative pipeline engine: from raw pages to a trained, evaluated, exported language model.
 #[derive(Parser)]
@@ -391,9 +392,10 @@ impl Pipeline {
     ) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
         let manifest = self.load(types)?;
         let targets = manifest.targets(targets.iter().map(String::as_str))?;
-        let stages = Graph::new(&manifest).subset(&targets);
         let project = self.project()?;
         let store = Store::open(&project.cache)?;
+        let keeps = frozen(&manifest, &project, &store);
+        let stages = Graph::new(&manifest).subset_up_to(&targets, |stage| keeps.contains(&stage));
         let variable = |name: &str| std::env::var(name).ok();
         let session = Session::new(manifest, types, project, store, &stages, &variable)?;
         Ok((session, stages, targets))
@@ -406,7 +408,13 @@ impl Pipeline {
         stage: &str,
     ) -> Result<(Session, usize, Digest, Record), Failure> {
         let (session, stages, targets) = self.session(types, &[stage.to_owned()])?;
-        let target = targets[0];
+        let &[target] = &targets[..] else {
+            let last = targets.last().map_or("", |target| session.name(*target));
+            return Err(Failure::Call(
+                format!("`{stage}` stands for {} stages", targets.len()),
+                Some(format!("name one of them, such as '{last}'")),
+            ));
+        };
         let planned = session.plan(&stages, &[])?.into_iter().find(|planned| planned.stage == target);
         let planned = planned.expect("invariant: a target is planned");
         match (planned.resolved, planned.verdict) {
@@ -430,6 +438,23 @@ fn notes(session: &Session) -> Vec<String> {
         format!("stage `{}` cannot run here: {field}{}{help}", session.name(stage), misfit.message)
     };
     session.unsettled().map(note).collect()
+}
+
+/// Frozen stages whose record is there: what only they need is not looked at for a target.
+fn frozen(manifest: &Manifest, project: &Project, store: &Store) -> BTreeSet<usize> {
+    if !manifest.stages.values().any(|stage| stage.freeze) {
+        return BTreeSet::new();
+    }
+    let lock = Lock::read(&project.lock()).unwrap_or_default();
+    let is_kept = |name: &str| {
+        let key = lock.stages.get(name).map(|locked| locked.key);
+        key.is_some_and(|key| Record::read(store, &key).is_ok_and(|record| record.is_some()))
+    };
+    let stages = manifest.stages.iter().enumerate();
+    stages
+        .filter(|(_, (name, stage))| stage.freeze && is_kept(name.as_str()))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -2,12 +2,11 @@
 
 use super::{Failure, Outcome, Pipeline};
 use crate::{
-    plan::{Planned, Session, Verdict},
-    run::machine,
+    plan::{Planned, Session, Stale, Verdict, cost::Disk},
     stage_type::StageType,
     ui::{
         self, Cell,
-        units::{bytes, figure, seconds},
+        units::{bytes, figure, money, seconds},
     },
 };
 use serde_json::{Value, json};
@@ -29,7 +28,7 @@ pub(super) struct Plan {
 pub(super) struct Why {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// The stage.
+    /// The stage; of a matrix, all of its stages.
     stage: String,
 }
 
@@ -41,9 +40,13 @@ impl Plan {
         if self.pipeline.json {
             let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned)).collect();
             let (pipeline, notes) = (&session.manifest.pipeline, super::notes(&session));
-            ui::print(&super::pretty(
-                &json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes }),
-            ));
+            let mut told = json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes });
+            told["disk"] = json!(Disk::of(&session, &planned));
+            if let Some(prices) = &session.manifest.prices {
+                let (total, unknown) = total(&session, &planned);
+                told["cost"] = json!({ "total": total, "currency": prices.currency, "unknown": unknown });
+            }
+            ui::print(&super::pretty(&told));
         } else {
             ui::print(&as_text(&session, &planned));
             super::notes(&session).iter().for_each(|note| eprintln!("note: {note}"));
@@ -56,43 +59,51 @@ impl Why {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         let (session, stages, targets) = self.pipeline.session(types, &[self.stage])?;
         let planned = session.plan(&stages, &targets)?;
-        let own = planned.iter().find(|planned| planned.stage == targets[0]);
-        let own = own.expect("invariant: a target is planned");
+        let own: Vec<&Planned> = planned.iter().filter(|planned| targets.contains(&planned.stage)).collect();
         if self.pipeline.json {
-            ui::print(&super::pretty(&as_json(&session, own)));
+            let all: Vec<Value> = own.iter().map(|planned| as_json(&session, planned)).collect();
+            // One stage is told alone, several of a matrix as a list.
+            ui::print(&super::pretty(&if let [one] = &all[..] { one.clone() } else { Value::Array(all) }));
             return Ok(());
         }
-        let name = session.name(own.stage);
-        let mut text = match &own.verdict {
-            Verdict::Cached(record) => {
-                let metric =
-                    record.main_metric().map(|metric| format!(", {} {}", metric.name, figure(metric.value)));
-                format!(
-                    "`{name}` is up to date: made {} on {} in {}{}\n",
-                    record.finished,
-                    record.machine.host,
-                    seconds(record.seconds),
-                    metric.unwrap_or_default()
-                )
-            }
-            Verdict::Run(_) => format!("`{name}` would run:\n"),
-            Verdict::DependsOn(_) => format!("`{name}` may run: stages that it needs do\n"),
-        };
-        for reason in reasons(&session, own) {
-            text += &format!("  {reason}\n");
-        }
-        if let Some(resolved) = &own.resolved {
-            text += &format!("  key {}\n", resolved.key);
-        }
-        text += &format!("  recipe {}\n", own.recipe);
-        ui::print(&text);
+        let texts: Vec<String> = own.into_iter().map(|planned| explained(&session, planned)).collect();
+        ui::print(&texts.join("\n"));
         Ok(())
     }
 }
 
+/// All that is known of a stage's plan.
+fn explained(session: &Session, own: &Planned) -> String {
+    let name = session.name(own.stage);
+    let mut text = match &own.verdict {
+        Verdict::Cached(record) => {
+            let metric =
+                record.main_metric().map(|metric| format!(", {} {}", metric.name, figure(metric.value)));
+            format!(
+                "`{name}` is up to date: made {} on {} in {}{}\n",
+                record.finished,
+                record.machine.host,
+                seconds(record.seconds),
+                metric.unwrap_or_default()
+            )
+        }
+        Verdict::Run(_) => format!("`{name}` would run:\n"),
+        Verdict::DependsOn(_) => format!("`{name}` may run: stages that it needs do\n"),
+    };
+    for reason in reasons(session, own) {
+        text += &format!("  {reason}\n");
+    }
+    if let Some(resolved) = &own.resolved {
+        text += &format!("  key {}\n", resolved.key);
+    }
+    text + &format!("  recipe {}\n", own.recipe)
+}
+
 fn as_text(session: &Session, planned: &[Planned]) -> String {
+    let prices = session.manifest.prices.as_ref();
     let line = |planned: &Planned| {
         let what = match &planned.verdict {
+            Verdict::Cached(_) if is_frozen(session, planned) => "frozen",
             Verdict::Cached(_) => "cached",
             Verdict::Run(_) => "run",
             Verdict::DependsOn(_) => "depends",
@@ -108,16 +119,25 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
             };
             seconds(estimate.seconds) + &spread
         });
-        vec![
+        let cost = prices.map(|prices| match session.price(planned) {
+            _ if is_cached => String::new(),
+            Some(price) => money(price, &prices.currency),
+            None => "unknown".to_owned(),
+        });
+        let mut cells = vec![
             Cell::Text(session.name(planned.stage).to_owned()),
             Cell::Text(what.to_owned()),
             Cell::Figure(time),
             Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.memory_peak))),
             Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.output_bytes))),
-            Cell::Text(reasons(session, planned).join("; ")),
-        ]
+        ];
+        cells.extend(cost.map(Cell::Figure));
+        cells.push(Cell::Text(reasons(session, planned).join("; ")));
+        cells
     };
-    let heading = ["stage", "plan", "time", "memory", "disk", "why"];
+    let mut heading = vec!["stage", "plan", "time", "memory", "disk"];
+    heading.extend(prices.map(|_| "cost"));
+    heading.push("why");
     let mut text = ui::table(&heading, planned.iter().map(line).collect());
     let open: Vec<&Planned> =
         planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_))).collect();
@@ -126,30 +146,65 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
         return text + &format!("\nnothing to do: all {cached} stages are up to date\n");
     }
     let known: Vec<_> = open.iter().filter_map(|planned| planned.estimate.as_ref()).collect();
+    let disk = Disk::of(session, planned);
     text += &format!("\n{} to run, {cached} cached; ", open.len());
     text += &match known.len() {
         0 => "cost unknown: none of them has run here".to_owned(),
         count => {
             let time: f64 = known.iter().map(|estimate| estimate.seconds).sum();
-            let disk: u64 = known.iter().map(|estimate| estimate.output_bytes).sum();
             let unknown = open.len() - count;
             let more = if unknown > 0 { format!(" and {unknown} unknown") } else { String::new() };
-            let free = machine::disk_free(session.store.root());
-            let free = free.map(|free| format!(" of {} free", bytes(free))).unwrap_or_default();
-            format!("about {} of work, {} of disk{free}{more}", seconds(time), bytes(disk))
+            let free = disk.free.map(|free| format!(" of {} free", bytes(free))).unwrap_or_default();
+            format!("about {} of work, {} of disk{free}{more}", seconds(time), bytes(disk.needed))
         }
     };
+    if let Some(prices) = prices {
+        let (total, unknown) = total(session, planned);
+        let more = if unknown > 0 { format!(" and {unknown} unknown") } else { String::new() };
+        text += &format!("; about {}{more}", money(total, &prices.currency));
+    }
+    if disk.is_too_small() {
+        text += "\nnote: the disk is too small for what the stages wrote before; `pipe run` would not start";
+    }
     text + "\n"
+}
+
+/// Money for all that runs, as far as it is known, and the stages of which it is not.
+fn total(session: &Session, planned: &[Planned]) -> (f64, usize) {
+    let prices = planned.iter().map(|planned| session.price(planned));
+    prices.fold((0.0, 0), |(total, unknown), price| match price {
+        Some(price) => (total + price, unknown),
+        None => (total, unknown + 1),
+    })
+}
+
+fn is_frozen(session: &Session, planned: &Planned) -> bool {
+    session.pin(planned.stage).is_some()
+}
+
+/// Stages that others wait for: `needs a, b and 4 more`.
+fn needs(session: &Session, upstream: &[usize]) -> String {
+    const NAMED_MAX: usize = 6;
+    let names: Vec<&str> = upstream.iter().take(NAMED_MAX).map(|stage| session.name(*stage)).collect();
+    match upstream.len() - names.len() {
+        0 => format!("needs {}", names.join(", ")),
+        more => format!("needs {} and {more} more", names.join(", ")),
+    }
+}
+
+/// Why a frozen stage would run if it were not frozen.
+fn stale(session: &Session, stale: &Stale) -> Vec<String> {
+    let reasons = stale.reasons.iter().map(|reason| format!("would run: {reason}"));
+    let upstream =
+        (!stale.upstream.is_empty()).then(|| format!("may be stale: {}", needs(session, &stale.upstream)));
+    reasons.chain(upstream).collect()
 }
 
 /// Why a stage runs, and how much of it.
 fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
     match &planned.verdict {
-        Verdict::Cached(_) => Vec::new(),
-        Verdict::DependsOn(upstream) => {
-            let names: Vec<&str> = upstream.iter().map(|stage| session.name(*stage)).collect();
-            vec![format!("needs {}", names.join(", "))]
-        }
+        Verdict::Cached(_) => planned.stale.as_ref().map_or_else(Vec::new, |reasons| stale(session, reasons)),
+        Verdict::DependsOn(upstream) => vec![needs(session, upstream)],
         Verdict::Run(work) => {
             let mut reasons: Vec<String> = work.reasons.iter().map(ToString::to_string).collect();
             if let Some((step, shares, of)) = &work.missing {
@@ -168,9 +223,16 @@ fn as_json(session: &Session, planned: &Planned) -> Value {
         "key": planned.resolved.as_ref().map(|resolved| resolved.key),
         "estimate": planned.estimate,
     });
+    if session.manifest.prices.is_some() {
+        value["cost"] = json!(session.price(planned));
+    }
     match &planned.verdict {
         Verdict::Cached(record) => {
-            value["plan"] = "cached".into();
+            value["plan"] = if is_frozen(session, planned) { "frozen" } else { "cached" }.into();
+            if let Some(stale) = &planned.stale {
+                value["stale"] = json!(stale.reasons);
+                value["told"] = json!(reasons(session, planned));
+            }
             value["outputs"] = json!(record.outputs);
         }
         Verdict::Run(work) => {

@@ -2,6 +2,7 @@
 
 use super::{Failure, Outcome, Pipeline};
 use crate::{
+    figures::Figures,
     lock::{Lock, LockedStage},
     plan::Session,
     run::{self, OnFailure, Options, RunError, RunEvent, Summary},
@@ -36,6 +37,9 @@ pub(super) struct Run {
     /// A shell line that gets the run's events on stdin, a JSON object a line; may be given again.
     #[arg(long, value_name = "CMD")]
     observe: Vec<String>,
+    /// Start though the disk is too small for what the stages wrote before.
+    #[arg(long)]
+    ignore_disk: bool,
 }
 
 impl Run {
@@ -53,6 +57,7 @@ impl Run {
             cpus: self.cpus.map(|cpus| cpus as usize),
             is_full,
             on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
+            ignore_disk: self.ignore_disk,
         };
         let mut progress = Progress::new(self.pipeline.style());
         let observers = [&session.manifest.observers[..], &self.observe].concat();
@@ -70,15 +75,25 @@ impl Run {
         } else {
             Ok(())
         };
-        let outcome = match (summary.has_failed(), summary.interrupted) {
-            (true, _) => Err(Failure::Told),
-            (false, true) => Err(Failure::Interrupted),
-            (false, false) => Ok(()),
-        };
-        progress.end(&summary);
+        let keys = summary.outputs.iter().map(|(stage, (key, _))| (*stage, *key)).collect();
+        let figures = Figures::of(&session, &keys)?;
+        let unmet = figures.unmet().count();
+        progress.end(&summary, &figures);
         // Last, since observers may take their time.
         stream.end(&summary).iter().for_each(|message| eprintln!("{message}"));
-        kept.and(outcome)
+        kept?;
+        match (summary.has_failed(), summary.interrupted) {
+            (true, _) => Err(Failure::Told),
+            (false, true) => Err(Failure::Interrupted),
+            (false, false) if !figures.faults.is_empty() => {
+                Err(Failure::Manifest(session.manifest.report(figures.faults)))
+            }
+            (false, false) if unmet > 0 => {
+                let help = "all has run and is kept; mend the stages, or the bounds under `expect`";
+                Err(Failure::Failed(format!("{unmet} figures are not as expected"), Some(help.to_owned())))
+            }
+            (false, false) => Ok(()),
+        }
     }
 
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
@@ -116,6 +131,10 @@ pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Cache(error) => Error::from(error).into(),
         RunError::Machine(error) => error.into(),
+        RunError::NoSpace { .. } => Failure::Failed(
+            error.to_string(),
+            Some("make space, or start all the same with `--ignore-disk`".to_owned()),
+        ),
         RunError::TooSmall { .. } => Failure::Call(
             error.to_string(),
             Some("lower `resources`, or run it on a larger machine".to_owned()),
@@ -181,14 +200,16 @@ fn write_lock(
     }
     for (stage, (key, outputs)) in &summary.outputs {
         let Some(record) = crate::record::Record::read(&session.store, key)? else { continue };
-        let fresh =
+        let mut fresh =
             LockedStage::new(recipes[stage], *key, outputs, &record.metrics, &record.instruction_sets);
+        fresh.frozen = session.manifest.stages[*stage].freeze;
         let name = session.name(*stage).to_owned();
         let kept = before
             .stages
             .get(&name)
             .filter(|kept| kept.recipe == fresh.recipe && kept.instruction_sets != fresh.instruction_sets);
-        lock.stages.insert(name, kept.cloned().unwrap_or(fresh));
+        let frozen = fresh.frozen;
+        lock.stages.insert(name, LockedStage { frozen, ..kept.cloned().unwrap_or(fresh) });
     }
     let path = session.project.lock();
     lock.write(&path).map_err(|error| Error::io("write", &path, &error).into())

@@ -1,8 +1,10 @@
 //! `pipe show`.
 
-use super::{Outcome, Pipeline, pretty};
+use super::{Failure, Outcome, Pipeline, pretty};
 use crate::{
     command::kind,
+    figures::{Member, compare},
+    plan::Verdict,
     record::read_artifact,
     stage_type::StageType,
     ui::{
@@ -18,7 +20,7 @@ use serde_json::json;
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// The stage.
+    /// The stage; of a matrix, all of its stages side by side.
     stage: String,
     /// Lines to look into each output.
     #[arg(long, default_value_t = 12, value_name = "LINES")]
@@ -30,6 +32,9 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+        if self.is_family(types)? {
+            return self.show_family(types);
+        }
         let (session, _, key, record) = self.pipeline.recorded(types, &self.stage)?;
         if self.log {
             let log = record.log.as_ref().map(|log| session.store.read(log)).transpose()?;
@@ -84,6 +89,51 @@ impl Show {
             }
         }
         ui::print(&text);
+        Ok(())
+    }
+
+    fn is_family(&self, types: &'static [StageType]) -> Result<bool, Failure> {
+        let manifest = self.pipeline.load(types)?;
+        Ok(manifest.families.iter().any(|family| family.name == self.stage))
+    }
+
+    /// Shows the figures of those stages of a matrix that are up to date.
+    fn show_family(&self, types: &'static [StageType]) -> Outcome {
+        let (session, stages, targets) = self.pipeline.session(types, std::slice::from_ref(&self.stage))?;
+        let family = session.manifest.families.iter().find(|family| family.name == self.stage);
+        let family = family.expect("invariant: it was found before");
+        let mut members = vec![];
+        for planned in
+            session.plan(&stages, &[])?.into_iter().filter(|planned| targets.contains(&planned.stage))
+        {
+            if let Verdict::Cached(record) = planned.verdict {
+                let values = family.values(planned.stage).collect();
+                members.push((planned.stage, Member { values, metrics: record.metrics }));
+            }
+        }
+        members.sort_by_key(|(stage, _)| *stage);
+        let missing = targets.len() - members.len();
+        let members: Vec<Member<'_>> = members.into_iter().map(|(_, member)| member).collect();
+        let compared = compare(&self.stage, &members);
+        if self.pipeline.json {
+            let stages: Vec<&str> = targets.iter().map(|stage| session.name(*stage)).collect();
+            let told = json!({ "version": 1, "stages": stages, "missing": missing, "comparison": compared });
+            ui::print(&pretty(&told));
+            return Ok(());
+        }
+        match compared {
+            Some(compared) => ui::print(&ui::comparison(&compared, None)),
+            None if missing == targets.len() => {
+                return Err(Failure::Failed(
+                    format!("no stage of `{}` is up to date, so there is nothing to show", self.stage),
+                    Some(format!("run them: pipe run {} {}", self.pipeline.manifest.display(), self.stage)),
+                ));
+            }
+            None => eprintln!("the stages of `{}` report no figures", self.stage),
+        }
+        if missing > 0 {
+            eprintln!("{missing} of {} stages are not up to date, and left out", targets.len());
+        }
         Ok(())
     }
 }

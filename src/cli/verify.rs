@@ -33,6 +33,10 @@ impl Verify {
                 continue;
             }
             let name = session.name(planned.stage).to_owned();
+            if session.pin(planned.stage).is_some() {
+                self.tell(&name, "frozen, so not run again");
+                continue;
+            }
             let (Some(resolved), Verdict::Cached(record)) = (&planned.resolved, &planned.verdict) else {
                 return Err(Failure::Failed(
                     format!("stage `{name}` is not up to date, so there is nothing to compare with"),
@@ -43,15 +47,21 @@ impl Verify {
             let verdict = compare(&session, record, &again);
             differing += usize::from(verdict.is_err());
             let told = verdict.unwrap_or_else(|difference| difference);
-            if self.pipeline.json {
-                ui::print(&ui::json(&json!({ "version": 1, "stage": name, "verdict": told })));
-            } else {
-                ui::print(&format!("{name}: {told}"));
-            }
+            self.tell(&name, &told);
         }
         match differing {
             0 => Ok(()),
             count => Err(Failure::Failed(format!("{count} stages came out otherwise"), None)),
+        }
+    }
+}
+
+impl Verify {
+    fn tell(&self, stage: &str, verdict: &str) {
+        if self.pipeline.json {
+            ui::print(&ui::json(&json!({ "version": 1, "stage": stage, "verdict": verdict })));
+        } else {
+            ui::print(&format!("{stage}: {verdict}"));
         }
     }
 }

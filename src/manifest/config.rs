@@ -30,6 +30,10 @@ pub(crate) fn fault(misfit: &Misfit, found: Found<'_>, key: Span) -> Fault {
     let Misfit { path, message, help } = misfit;
     let fault = Fault::new(Code::InvalidValue, format!("`{path}`: {message}"), message);
     let fault = fault.at(found.span().unwrap_or(key));
+    let fault = match found.origin() {
+        Some(origin) => fault.also(origin, "the value comes from here"),
+        None => fault,
+    };
     match help {
         Some(help) => fault.help(help),
         None => fault,

@@ -62,6 +62,14 @@ pub enum Code {
     TooManyInputs,
     /// An input that a stage cannot do without is not given.
     MissingInput,
+    /// `${matrix.x}`, a list of axes, or a name in brackets, without such an axis.
+    UnknownAxis,
+    /// No setting has the values of an axis, so that all stages along it would be one.
+    UnusedAxis,
+    /// Stages that meet have different values on an axis of one name.
+    AxisMismatch,
+    /// `expect` names a figure that the stage did not report; told at the end of a run.
+    UnknownMetric,
     /// Stages need each other in a circle.
     Cycle,
     /// A source (files outside the cache) that is not there; reported by the planner.
@@ -123,6 +131,11 @@ impl Fault {
     pub fn also(mut self, span: Span, label: impl AsRef<str>) -> Self {
         self.also.push((span, printable(label.as_ref())));
         self
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (self.place, self.code, &self.message, &self.also)
+            == (other.place, other.code, &other.message, &other.also)
     }
 
     /// Says what to do, unless someone who knew more has.
@@ -200,18 +213,29 @@ impl Diagnostic for Fault {
 pub struct Faults {
     shown: Vec<Fault>,
     more: usize,
+    /// All that were added, those that had been told before too.
+    added: usize,
 }
 
 const SHOWN_MAX: usize = 50;
 
 impl Faults {
-    /// Adds a fault.
+    /// Adds a fault, unless it has been told: the stages of a matrix share their faults.
     pub fn push(&mut self, fault: Fault) {
-        match fault.code {
-            Code::Consequence => {}
-            _ if self.is_full() => self.more += 1,
-            _ => self.shown.push(fault),
+        if fault.code == Code::Consequence {
+            return;
         }
+        self.added += 1;
+        match () {
+            () if self.shown.iter().any(|told| told.is_same(&fault)) => {}
+            () if self.is_full() => self.more += 1,
+            () => self.shown.push(fault),
+        }
+    }
+
+    /// Counts all that were added: a later count that is higher says that something was wrong in between.
+    pub(crate) fn count(&self) -> usize {
+        self.added
     }
 
     /// Takes a value, or adds the fault that stands for it.

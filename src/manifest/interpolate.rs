@@ -1,16 +1,21 @@
-//! Owns: `${vars.x}`, `${env.NAME:-default}` and `${secret.NAME}` in the values of a tree. Knows no stages.
+//! Owns: `${vars.x}`, `${env.NAME:-default}`, `${secret.NAME}` and `${matrix.x}` in the values of a tree. Knows no
+//! stages, only which of their fields may hold a `${matrix.…}`.
 //!
 //! `$${` is a plain `${`. A secret stays as it is written, so that no tree ever holds one; what has to be
-//! resolved when a process starts is listed in [`Used`].
+//! resolved when a process starts is listed in [`Used`]. A text with a `${matrix.…}` stays open, as it is written,
+//! until [`Interpolator::bind`] knows the values that one stage of a matrix has.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
     layers::World,
-    node::{Kind, Mapping, Node, Scalar, Style},
+    node::{Entry, Kind, Mapping, Node, Scalar, Style},
     parse::{Budget, DEPTH_MAX, too_deep},
     source::{Sources, Span},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// What a manifest takes from the environment, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,45 +26,136 @@ pub struct Used {
     pub secrets: BTreeSet<String>,
 }
 
-/// Replaces each `${…}`, those under `vars` first.
-pub(crate) fn interpolate(
-    root: &mut Node,
-    world: &World<'_>,
-    sources: &Sources,
-    budget: &mut Budget,
-    faults: &mut Faults,
-) -> Used {
-    let vars = root.get("vars").and_then(|vars| vars.value.mapping()).cloned().unwrap_or_default();
-    let (done, open, used) = (HashMap::new(), vec![], Used::default());
-    let mut interpolation = Interpolation { world, sources, budget, faults, vars, done, open, used };
-    let Kind::Mapping(sections) = &mut root.kind else { return interpolation.used };
-    for (name, section) in sections {
-        match &mut section.value.kind {
-            // Each variable is expanded, and its faults told, once.
-            Kind::Mapping(vars) if &**name == "vars" => interpolation.variables(vars),
-            _ => interpolation.expand(&mut section.value, 2),
-        }
-    }
-    interpolation.used
-}
+/// Fields of a stage that say what it is and what it needs, for all stages of a matrix alike.
+const CLOSED: [&str; 3] = ["uses", "needs", "matrix"];
 
-struct Interpolation<'a> {
+/// What is known of a manifest's variables, kept until every stage has its values.
+pub(crate) struct Interpolator<'a> {
     world: &'a World<'a>,
-    sources: &'a Sources,
-    budget: &'a mut Budget,
-    faults: &'a mut Faults,
+    budget: Budget,
     vars: Mapping,
     /// Variables already expanded: each once, however often it is used.
     done: HashMap<String, Node>,
-    open: Vec<String>,
-    used: Used,
+    /// What was taken from the environment so far.
+    pub(crate) used: Used,
 }
 
-impl Interpolation<'_> {
+/// The values that a stage of a matrix has, by axis.
+pub(crate) struct Binding<'a> {
+    pub(crate) values: Vec<(Arc<str>, &'a Node)>,
+    /// Whether the axes are known: else what follows from that is not told again.
+    pub(crate) is_whole: bool,
+    /// Axes that were named, rightly or not.
+    pub(crate) named: BTreeSet<String>,
+}
+
+impl<'a> Interpolator<'a> {
+    pub(crate) fn new(world: &'a World<'a>, budget: Budget) -> Self {
+        Self { world, budget, vars: Mapping::new(), done: HashMap::new(), used: Used::default() }
+    }
+
+    /// Replaces each `${…}` but `${matrix.…}`, those under `vars` first.
+    pub(crate) fn root(&mut self, root: &mut Node, sources: &Sources, faults: &mut Faults) {
+        self.vars = root.get("vars").and_then(|vars| vars.value.mapping()).cloned().unwrap_or_default();
+        let mut interpolation =
+            Interpolation { own: self, sources, faults, open: vec![], scope: Scope::Elsewhere };
+        let Kind::Mapping(sections) = &mut root.kind else { return };
+        for (name, section) in sections {
+            match &mut section.value.kind {
+                // Each variable is expanded, and its faults told, once.
+                Kind::Mapping(vars) if &**name == "vars" => interpolation.variables(vars),
+                Kind::Mapping(stages) if &**name == "stages" => interpolation.stages(stages),
+                _ => interpolation.expand(&mut section.value, 2),
+            }
+        }
+    }
+
+    /// Counts values that a matrix makes against what a manifest may hold.
+    pub(crate) fn pay(&mut self, nodes: usize) -> Result<(), Fault> {
+        self.budget.take(nodes, 0)
+    }
+
+    /// Copies a stage with these values in the place of each `${matrix.…}`; leaves out what all stages of a matrix
+    /// share.
+    pub(crate) fn bind(
+        &mut self,
+        stage: &Entry,
+        binding: &mut Binding<'_>,
+        sources: &Sources,
+        faults: &mut Faults,
+    ) -> Entry {
+        let Kind::Mapping(fields) = &stage.value.kind else { return stage.clone() };
+        let own = fields.iter().filter(|(name, _)| !matches!(&***name, "needs" | "matrix"));
+        let fields: Mapping = own.map(|(name, field)| (name.clone(), field.clone())).collect();
+        let mut value = Node { span: stage.value.span, kind: Kind::Mapping(fields) };
+        if let Err(fault) = self.budget.take(value.size().0, 0) {
+            faults.push(fault.at(stage.key));
+            return Entry { key: stage.key, value: Node { kind: Kind::Broken, ..value } };
+        }
+        let mut interpolation =
+            Interpolation { own: self, sources, faults, open: vec![], scope: Scope::Bound(binding) };
+        interpolation.close(&mut value, 3);
+        Entry { key: stage.key, value }
+    }
+}
+
+/// Where a value stands, which decides what a `${matrix.…}` in it means.
+enum Scope<'a, 'b> {
+    /// Nothing.
+    Elsewhere,
+    /// In a stage's settings: it waits until the stage has its values.
+    Stage,
+    /// In the settings of a stage with these values.
+    Bound(&'a mut Binding<'b>),
+}
+
+struct Interpolation<'a, 'b, 'w> {
+    own: &'a mut Interpolator<'w>,
+    sources: &'a Sources,
+    faults: &'a mut Faults,
+    open: Vec<String>,
+    scope: Scope<'a, 'b>,
+}
+
+impl Interpolation<'_, '_, '_> {
     fn variables(&mut self, vars: &mut Mapping) {
         for (name, entry) in vars {
             let value = self.variable(name);
             entry.value = self.faults.take(value).unwrap_or(Node { kind: Kind::Broken, ..entry.value });
+        }
+    }
+
+    fn stages(&mut self, stages: &mut Mapping) {
+        for (name, stage) in stages {
+            self.key(name, stage.key);
+            let Kind::Mapping(fields) = &mut stage.value.kind else {
+                self.expand(&mut stage.value, 3);
+                continue;
+            };
+            for (name, field) in fields {
+                self.key(name, field.key);
+                self.scope = if CLOSED.contains(&&**name) { Scope::Elsewhere } else { Scope::Stage };
+                self.expand(&mut field.value, 4);
+            }
+            self.scope = Scope::Elsewhere;
+        }
+    }
+
+    /// Expands what is still open.
+    fn close(&mut self, node: &mut Node, depth: usize) {
+        match &mut node.kind {
+            Kind::Sequence(items) => items.iter_mut().for_each(|item| self.close(item, depth + 1)),
+            Kind::Mapping(mapping) => {
+                mapping.values_mut().for_each(|entry| self.close(&mut entry.value, depth + 1));
+            }
+            Kind::Scalar(scalar) if scalar.is_open => self.expand(node, depth),
+            Kind::Scalar(_) | Kind::Broken => {}
+        }
+    }
+
+    fn key(&mut self, name: &str, place: Span) {
+        if name.contains("${") {
+            self.faults.push(bad("no `${…}` is read in a key").at(place));
         }
     }
 
@@ -68,9 +164,7 @@ impl Interpolation<'_> {
             Kind::Sequence(items) => items.iter_mut().for_each(|item| self.expand(item, depth + 1)),
             Kind::Mapping(mapping) => {
                 for (name, entry) in mapping {
-                    if name.contains("${") {
-                        self.faults.push(bad("no `${…}` is read in a key").at(entry.key));
-                    }
+                    self.key(name, entry.key);
                     self.expand(&mut entry.value, depth + 1);
                 }
             }
@@ -99,6 +193,9 @@ impl Interpolation<'_> {
             if before.ends_with('$') {
                 return Err(bad("a `${secret.…}` cannot be escaped").at(place));
             }
+            if expression.starts_with("${matrix.") && matches!(self.scope, Scope::Stage) {
+                return Ok(Node { span, kind: Kind::Scalar(Scalar { is_open: true, ..scalar.clone() }) });
+            }
             let value = self.value(expression, place).map_err(|fault| fault.at(place));
             let value = self.faults.take(value).unwrap_or(Node { span: place, kind: Kind::Broken });
             match value.kind {
@@ -110,11 +207,11 @@ impl Interpolation<'_> {
                 _ if expression.len() == scalar.text.len() => {
                     let (nodes, levels) = value.size();
                     let fits = if depth + levels > DEPTH_MAX { Err(too_deep()) } else { Ok(()) };
-                    let paid = fits.and_then(|()| self.budget.take(nodes, 0));
+                    let paid = fits.and_then(|()| self.own.budget.take(nodes, 0));
                     return paid.map(|()| value).map_err(|fault| fault.at(place));
                 }
                 Kind::Scalar(value) => {
-                    self.budget.take(0, value.text.len()).map_err(|fault| fault.at(place))?;
+                    self.own.budget.take(0, value.text.len()).map_err(|fault| fault.at(place))?;
                     text.extend([before, &value.text]);
                     origin = origin.or(value.origin);
                 }
@@ -123,7 +220,7 @@ impl Interpolation<'_> {
             from = start + expression.len();
         }
         text += &scalar.text[from..];
-        let whole = Scalar { text: text.into(), style: scalar.style, origin };
+        let whole = Scalar { text: text.into(), style: scalar.style, origin, is_open: false };
         Ok(Node { span, kind: if broken { Kind::Broken } else { Kind::Scalar(whole) } })
     }
 
@@ -135,22 +232,25 @@ impl Interpolation<'_> {
         }
         let scalar = |text: &str, style| Node {
             span: place,
-            kind: Kind::Scalar(Scalar { text: text.into(), style, origin: None }),
+            kind: Kind::Scalar(Scalar { text: text.into(), style, origin: None, is_open: false }),
         };
         match inner.split_once('.').unwrap_or((inner, "")) {
             ("vars", name) => self.variable(name),
             ("env", inner) => {
                 let value = self.environment(inner, Code::UndefinedEnvironment, "environment variable")?;
-                self.used.environment.insert(name_of(inner).to_owned());
+                self.own.used.environment.insert(name_of(inner).to_owned());
                 let style = if value.is_empty() { Style::Quoted } else { Style::Plain };
                 Ok(scalar(&value, style))
             }
             ("secret", inner) => {
                 self.environment(inner, Code::UndefinedSecret, "secret")?;
-                self.used.secrets.insert(name_of(inner).to_owned());
+                self.own.used.secrets.insert(name_of(inner).to_owned());
                 Ok(scalar(expression, Style::Quoted))
             }
-            (other, _) => Err(bad("unknown kind of `${…}`").nearest(other, ["vars", "env", "secret"])),
+            ("matrix", name) => self.axis(name),
+            (other, _) => {
+                Err(bad("unknown kind of `${…}`").nearest(other, ["vars", "env", "secret", "matrix"]))
+            }
         }
     }
 
@@ -162,7 +262,7 @@ impl Interpolation<'_> {
             return Err(bad("not a name of the environment").help("names are letters, digits and `_`"));
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
-        let value = (self.world.variable)(name).filter(|value| !value.is_empty() || default.is_none());
+        let value = (self.own.world.variable)(name).filter(|value| !value.is_empty() || default.is_none());
         let section = if code == Code::UndefinedSecret { "secret" } else { "env" };
         let undefined = || {
             Fault::new(code, format!("the {kind} `{name}` is not set"), "needed here").help(format!(
@@ -172,30 +272,61 @@ impl Interpolation<'_> {
         value.or(default).ok_or_else(undefined)
     }
 
+    /// Returns the value that this stage has on an axis.
+    fn axis(&mut self, name: &str) -> Result<Node, Fault> {
+        let Scope::Bound(binding) = &mut self.scope else {
+            let help =
+                "it stands in `with` and other settings of a stage, but not in `uses`, `needs` and `matrix`";
+            return Err(bad("`${matrix.…}` has no value here").help(help));
+        };
+        binding.named.insert(name.to_owned());
+        match binding.values.iter().find(|(axis, _)| &**axis == name) {
+            Some((_, value)) => {
+                let mut value = (*value).clone();
+                if let Kind::Scalar(scalar) = &mut value.kind {
+                    scalar.origin = Some(value.span);
+                }
+                Ok(value)
+            }
+            None if !binding.is_whole => Err(Fault::consequence()),
+            None if binding.values.is_empty() => {
+                let fault = Fault::new(Code::UnknownAxis, format!("no axis `{name}`"), "no matrix here");
+                Err(fault.help("give the stage a `matrix`, or let it need a stage that has one"))
+            }
+            None => {
+                let fault = Fault::new(Code::UnknownAxis, format!("no axis `{name}`"), "not in the matrix");
+                Err(fault.nearest(name, binding.values.iter().map(|(axis, _)| &**axis)))
+            }
+        }
+    }
+
     fn variable(&mut self, name: &str) -> Result<Node, Fault> {
-        if !self.done.contains_key(name) {
+        if !self.own.done.contains_key(name) {
             if self.open.len() >= DEPTH_MAX || self.open.iter().any(|open| open == name) {
                 let way = format!("{} -> {name}", self.open.join(" -> "));
                 return Err(Fault::new(Code::VariableLoop, "variables refer to each other in a loop", way));
             }
             let unknown =
                 || Fault::new(Code::UnknownVariable, format!("no variable `{name}`"), "not under `vars`");
-            let known = || self.vars.keys().map(|known| &**known);
+            let known = || self.own.vars.keys().map(|known| &**known);
             let mut value = self
+                .own
                 .vars
                 .get(name)
                 .ok_or_else(|| self.faults.nearest(unknown(), name, known()))?
                 .value
                 .clone();
             self.open.push(name.to_owned());
+            let scope = std::mem::replace(&mut self.scope, Scope::Elsewhere);
             self.expand(&mut value, 1);
+            self.scope = scope;
             self.open.pop();
             if let Kind::Scalar(scalar) = &mut value.kind {
                 scalar.origin = Some(value.span);
             }
-            self.done.insert(name.to_owned(), value);
+            self.own.done.insert(name.to_owned(), value);
         }
-        match &self.done[name] {
+        match &self.own.done[name] {
             Node { kind: Kind::Broken, .. } => Err(Fault::consequence()),
             done => Ok(done.clone()),
         }

@@ -3,7 +3,7 @@
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
-    interpolate::{Used, interpolate},
+    interpolate::Interpolator,
     node::{Entry, Kind, Node, Scalar, Style},
     parse::{Budget, DEPTH_MAX, parse, too_deep},
     source::{Sources, Span, control},
@@ -47,22 +47,23 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Reads a manifest with all its layers: what it extends, then itself, then each `--set`, then `${…}`.
-pub(crate) fn layers(
+pub(crate) fn layers<'a>(
     path: &str,
     sets: &[&str],
-    world: &World<'_>,
+    world: &'a World<'a>,
     sources: &mut Sources,
     faults: &mut Faults,
-) -> Option<(Node, Used)> {
+) -> Option<(Node, Interpolator<'a>)> {
     let mut layers = Layers { world, sources, faults, budget: Budget::default() };
     let mut root = layers.file(path, None, &mut vec![])?;
     for set in sets {
         let done = layers.set(&mut root, set);
         layers.faults.take(done);
     }
-    let Layers { sources, faults, mut budget, .. } = layers;
-    let used = interpolate(&mut root, world, sources, &mut budget, faults);
-    Some((root, used))
+    let Layers { sources, faults, budget, .. } = layers;
+    let mut interpolator = Interpolator::new(world, budget);
+    interpolator.root(&mut root, sources, faults);
+    Some((root, interpolator))
 }
 
 /// The file that `extends` names, and where.
@@ -203,7 +204,8 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn null(span: Span) -> Node {
-    Node { span, kind: Kind::Scalar(Scalar { text: "".into(), style: Style::Plain, origin: None }) }
+    let scalar = Scalar { text: "".into(), style: Style::Plain, origin: None, is_open: false };
+    Node { span, kind: Kind::Scalar(scalar) }
 }
 
 /// One step of a `--set` path.

@@ -27,7 +27,11 @@ mod config;
 
 mod needs;
 
+mod matrix;
+
 mod cycle;
+
+mod stages;
 
 #[cfg(test)]
 mod tests;
@@ -36,22 +40,22 @@ pub(crate) use config::read_config;
 pub use fault::{Code, Colour, Fault, Faults, Report};
 pub use interpolate::Used;
 pub use layers::{FILE_BYTES_MAX, World};
+pub use matrix::{Axis, split_output};
 pub use needs::Need;
 pub(crate) use node::Node;
+pub use settings::{Bounds, Memory, Prices, Resources, Time};
 pub(crate) use settings::{Envelope, StageEntry};
-pub use settings::{Memory, Resources, Time};
 pub use source::{Position, Sources, Span};
 
-use crate::stage_type::{Config, Ports, StageType};
+use crate::stage_type::{Config, StageType};
 use indexmap::IndexMap;
+use interpolate::Interpolator;
 use layers::layers;
-use needs::Stages;
-use node::{Entry, Mapping};
 use pipe_stage::Misfit;
 use read::read;
-use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
-/// Name of a stage: letters, digits, `_` and `-`.
+/// Name of a stage: letters, digits, `_` and `-`; of one of a matrix with its values, `base[lr=1e-3,seed=1]`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageName(Arc<str>);
 
@@ -85,13 +89,36 @@ impl fmt::Debug for StageName {
 pub struct Manifest {
     /// Its name.
     pub pipeline: String,
-    /// In the order of the text.
+    /// In the order of the text; those of a matrix one after the other.
     pub stages: IndexMap<StageName, ManifestStage>,
     /// Shell lines that get the events of runs.
     pub observers: Vec<String>,
+    /// Stages that one entry with a matrix stands for, in the order of the text.
+    pub families: Vec<StageFamily>,
+    /// What hours cost.
+    pub prices: Option<Prices>,
     /// What it takes from the environment.
     pub used: Used,
     sources: Sources,
+}
+
+/// The stages of a matrix.
+#[derive(Debug)]
+pub struct StageFamily {
+    /// Name of the entry: `base`.
+    pub name: String,
+    /// Its axes, the last of which changes quickest along the stages.
+    pub axes: Vec<Arc<Axis>>,
+    /// Positions of its stages in the manifest.
+    pub stages: Range<usize>,
+    family: matrix::Family,
+}
+
+impl StageFamily {
+    /// A stage's values by axis, as they are written in names.
+    pub fn values(&self, stage: usize) -> impl Iterator<Item = (&str, &str)> {
+        self.family.values(stage - self.stages.start)
+    }
 }
 
 /// One stage of a manifest.
@@ -113,9 +140,24 @@ pub struct ManifestStage {
     pub grace: Option<Time>,
     /// Where it runs.
     pub executor: Executor,
+    /// Whether it keeps what the lock file says that it made.
+    pub freeze: bool,
+    /// Bounds of its figures.
+    pub expect: Vec<Expectation>,
     /// Where its name is written.
     pub name_place: Span,
     with: Node,
+}
+
+/// What a figure of a stage has to be.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// The figure's name.
+    pub metric: String,
+    /// Between what it has to lie.
+    pub bounds: Bounds,
+    /// Where it is written.
+    pub place: Span,
 }
 
 /// Where a stage runs.
@@ -150,22 +192,42 @@ impl Manifest {
         self.sources.texts()
     }
 
-    /// Finds stages by name, for commands that work on some of them.
+    /// Finds stages by name, for commands that work on some of them: `base` means all of its matrix, `base[seed=1]`
+    /// those with this value.
     pub fn targets<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<usize>, Box<Report>> {
         let (mut sources, mut faults, mut found) = (self.sources.clone(), Faults::default(), vec![]);
         for name in names {
-            match self.stages.get_index_of(name) {
-                Some(index) => found.push(index),
-                None => {
-                    let fault =
-                        Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "not in the manifest");
-                    let fault = fault.nearest(name, self.stages.keys().map(StageName::as_str));
+            match self.target(name) {
+                Ok(stages) => found.extend(stages),
+                Err(fault) => {
                     let place = sources.add("command line", name).map(|(_, span)| span);
                     faults.push(place.map_or(fault.clone(), |span| fault.at(span)));
                 }
             }
         }
         if faults.is_empty() { Ok(found) } else { Err(Box::new(Report::new(faults, sources))) }
+    }
+
+    fn target(&self, name: &str) -> Result<Vec<usize>, Fault> {
+        if let Some(index) = self.stages.get_index_of(name) {
+            return Ok(vec![index]);
+        }
+        if let Some(parsed) = matrix::Name::parse(name).filter(|parsed| parsed.output.is_none())
+            && let Some(StageFamily { family, stages, .. }) =
+                self.families.iter().find(|family| family.name == parsed.base)
+        {
+            let picks = family.picks(parsed.base, &parsed.picks)?;
+            return Ok(family.picked(&picks).into_iter().map(|stage| stages.start + stage).collect());
+        }
+        let fault = Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "not in the manifest");
+        let bases = self.families.iter().map(|family| family.name.as_str());
+        Err(fault.nearest(name, bases.chain(self.stages.keys().map(StageName::as_str))))
+    }
+
+    /// The stages of the matrix that a stage is one of.
+    pub fn family(&self, stage: usize) -> Option<&StageFamily> {
+        let after = self.families.partition_point(|family| family.stages.start <= stage);
+        self.families[..after].last().filter(|family| family.stages.contains(&stage))
     }
 }
 
@@ -180,18 +242,34 @@ pub fn load(
 ) -> Result<Manifest, Box<Report>> {
     let (mut sources, mut faults) = (Sources::default(), Faults::default());
     let read = layers(path, sets, world, &mut sources, &mut faults);
-    let read = read.and_then(|(root, used)| Some((typed(&root, types, &mut faults)?, used)));
-    match read {
-        Some(((pipeline, observers, stages), used)) if faults.is_empty() => {
-            Ok(Manifest { pipeline, stages, observers, used, sources })
+    let typed = read.and_then(|(root, mut interpolator)| {
+        let typed = typed(&root, types, &mut interpolator, &sources, &mut faults)?;
+        Some((typed, interpolator.used))
+    });
+    match typed {
+        Some((Typed { pipeline, observers, prices, stages, families }, used)) if faults.is_empty() => {
+            Ok(Manifest { pipeline, stages, families, observers, prices, used, sources })
         }
         _ => Err(Box::new(Report::new(faults, sources))),
     }
 }
 
-type Typed = (String, Vec<String>, IndexMap<StageName, ManifestStage>);
+/// A manifest without its texts.
+struct Typed {
+    pipeline: String,
+    observers: Vec<String>,
+    prices: Option<Prices>,
+    stages: IndexMap<StageName, ManifestStage>,
+    families: Vec<StageFamily>,
+}
 
-fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed> {
+fn typed(
+    root: &Node,
+    types: &[StageType],
+    interpolator: &mut Interpolator<'_>,
+    sources: &Sources,
+    faults: &mut Faults,
+) -> Option<Typed> {
     let envelope = read::<Envelope>(root, root.span.part(0..0), faults).value;
     check_envelope(root, envelope.as_ref(), faults);
     let entry = root.get("stages")?;
@@ -202,16 +280,9 @@ fn typed(root: &Node, types: &[StageType], faults: &mut Faults) -> Option<Typed>
         }
         return None;
     };
-    let drafts: Vec<_> = names.iter().map(|(name, entry)| draft(name, entry, types, faults)).collect();
-    check_own_kinds(names, &drafts, types, faults);
-    let needs = resolve_needs(names, &drafts, faults);
-    check_named_inputs(names, &drafts, &needs, faults);
-    let whole = names.keys().zip(drafts).zip(needs).map(|((name, draft), needs)| {
-        let stage = ManifestStage { needs, ..draft.stage? };
-        Some((StageName(name.clone()), stage))
-    });
-    let Envelope { pipeline, observers, .. } = envelope?;
-    Some((pipeline?, observers, whole.collect::<Option<_>>()?))
+    let (stages, families) = stages::stages(names, types, interpolator, sources, faults);
+    let Envelope { pipeline, observers, prices, .. } = envelope?;
+    Some(Typed { pipeline: pipeline?, observers, prices, stages: stages?, families })
 }
 
 fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults) {
@@ -235,6 +306,15 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
                 Fault::new(Code::InvalidValue, "this cannot be the command of an observer", "not a command");
             let help = "write a shell line; the environment, and so every secret in it, is there as `$NAME`";
             faults.push(fault.help(help).at(place(&format!("observers.{position}"))));
+        }
+    }
+    for (field, price) in envelope.prices.iter().flat_map(|prices| {
+        [("prices.cpu", prices.cpu), ("prices.gpu", prices.gpu), ("prices.memory_gib", prices.memory_gib)]
+    }) {
+        if price < 0.0 {
+            let fault =
+                Fault::new(Code::InvalidValue, format!("`{field}`: a price is 0 or more"), "less than 0");
+            faults.push(fault.at(place(field)));
         }
     }
     if envelope.pipeline.as_ref().is_some_and(|name| !is_name(name, "_-.")) {
@@ -261,135 +341,4 @@ fn report_missing(root: &Node, faults: &mut Faults) {
 fn is_name(name: &str, marks: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
     !name.is_empty() && name.len() <= 128 && name.chars().all(fits)
-}
-
-/// A stage without its needs.
-#[derive(Default)]
-struct Draft {
-    /// Known where its type is, whatever else is wrong with it.
-    ports: Option<Ports>,
-    stage: Option<ManifestStage>,
-}
-
-/// Reads all of a stage but its needs.
-fn draft(name: &str, entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
-    if !is_name(name, "_-") {
-        let fault =
-            Fault::new(Code::InvalidValue, format!("`{name}` cannot be the name of a stage"), "not a name");
-        faults.push(fault.help("names are letters, digits, `_` and `-`").at(entry.key));
-    }
-    let reading = read::<StageEntry>(&entry.value, entry.key, faults);
-    let written = entry.value.get("uses").and_then(|uses| match &uses.value.kind {
-        node::Kind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
-        _ => None,
-    });
-    // A stage with a wrong field still has a type, and so a config that may be wrong too.
-    let Some((uses, place)) = written else { return Draft::default() };
-    let settings = reading.value;
-    let executor = settings.as_ref().and_then(|settings| check_settings(settings, &entry.value, faults));
-    let Some(index) = types.iter().position(|kind| kind.name == uses) else {
-        let fault = Fault::new(Code::UnknownStageType, format!("no stage type `{uses}`"), "unknown");
-        faults.push(fault.nearest(uses, types.iter().map(|kind| kind.name)).at(place));
-        return Draft::default();
-    };
-    let kind = &types[index];
-    let with = match entry.value.get("with") {
-        Some(Entry { key, value: Node { kind: node::Kind::Scalar(scalar), .. } }) if scalar.is_null() => {
-            Entry { key: *key, value: Node::empty(*key) }
-        }
-        Some(with) => with.clone(),
-        None => Entry { key: entry.key, value: Node::empty(entry.key) },
-    };
-    let Some(config) = kind.read(&with.value, with.key, faults) else {
-        return Draft { ports: kind.fixed_ports(), stage: None };
-    };
-    let ports = Some(config.ports.clone());
-    let Some(StageEntry { resources, retry, timeout, grace, .. }) = settings else {
-        return Draft { ports, stage: None };
-    };
-    let stage = ManifestStage {
-        uses: index,
-        config,
-        needs: BTreeMap::new(),
-        resources,
-        retry,
-        timeout,
-        grace,
-        executor: executor.unwrap_or_default(),
-        name_place: entry.key,
-        with: with.value,
-    };
-    Draft { ports, stage: Some(stage) }
-}
-
-/// Refuses what is planned for later, and says so.
-fn check_settings(settings: &StageEntry, node: &Node, faults: &mut Faults) -> Option<Executor> {
-    let mut unsupported = |field: &str, message: &str| {
-        let fault = Fault::new(Code::Unsupported, message, "not supported yet");
-        faults.push(fault.at(node.get(field).map_or(node.span, |entry| entry.key)));
-    };
-    if settings.matrix.is_some() {
-        unsupported("matrix", "`matrix` is not supported yet");
-    }
-    if settings.freeze.is_some() {
-        unsupported("freeze", "`freeze` is not supported yet");
-    }
-    match settings.executor.as_deref() {
-        None | Some("local") => Some(Executor::Local),
-        Some("slurm") => {
-            unsupported("executor", "the executor `slurm` is not supported yet");
-            None
-        }
-        Some(other) => {
-            let fault =
-                Fault::new(Code::UnknownVariant, format!("no executor `{other}`"), "not one of the choices");
-            faults.push(fault.nearest(other, ["local"]).at(node.find("executor").node.span));
-            None
-        }
-    }
-}
-
-/// Checks kinds that configs name against those that stage types have.
-fn check_own_kinds(names: &Mapping, drafts: &[Draft], types: &[StageType], faults: &mut Faults) {
-    let known = || types.iter().flat_map(|kind| kind.ports).map(|port| port.kind.name).chain(["files"]);
-    for (entry, draft) in names.values().zip(drafts) {
-        let Some(stage) = draft.stage.as_ref().filter(|stage| types[stage.uses].has_own_ports) else {
-            continue;
-        };
-        for output in &stage.config.ports.outputs {
-            if !known().any(|kind| kind == output.kind) {
-                let fault = Fault::new(Code::UnknownVariant, format!("no kind `{}`", output.kind), "unknown");
-                let known: std::collections::BTreeSet<_> = known().collect();
-                let place = stage.with.find(&format!("outputs.{}", output.name)).span();
-                faults.push(fault.nearest(&output.kind, known).at(place.unwrap_or(entry.key)));
-            }
-        }
-    }
-}
-
-/// Checks inputs that configs name against those that `needs` gives.
-fn check_named_inputs(
-    names: &Mapping,
-    drafts: &[Draft],
-    needs: &[BTreeMap<String, Vec<Need>>],
-    faults: &mut Faults,
-) {
-    for ((entry, draft), needs) in names.values().zip(drafts).zip(needs) {
-        let Some(stage) = &draft.stage else { continue };
-        for (field, name) in stage.config.ports.named.iter().filter(|(_, name)| !needs.contains_key(name)) {
-            let fault = Fault::new(Code::UnknownInput, format!("no input `{name}`"), "not in `needs`");
-            let place = stage.with.find(field).span();
-            faults.push(fault.nearest(name, needs.keys().map(String::as_str)).at(place.unwrap_or(entry.key)));
-        }
-    }
-}
-
-fn resolve_needs(names: &Mapping, drafts: &[Draft], faults: &mut Faults) -> Vec<BTreeMap<String, Vec<Need>>> {
-    let ports: Vec<Option<&Ports>> = drafts.iter().map(|draft| draft.ports.as_ref()).collect();
-    let view = Stages { names, ports: &ports };
-    let resolved: Vec<_> = (0..names.len()).map(|index| needs::resolve(&view, index, faults)).collect();
-    let edges: Vec<_> = resolved.iter().map(|resolved| &resolved.edges[..]).collect();
-    let name = |stage: usize| names.get_index(stage).map_or_else(String::new, |(name, _)| name.to_string());
-    cycle::report_cycles(&edges, name, faults);
-    resolved.into_iter().map(|resolved| resolved.needs).collect()
 }

@@ -3,6 +3,7 @@
 use crate::{
     manifest::{
         fault::{Code, Fault, Faults, nearest},
+        matrix::{Family, Name},
         node::{Entry, Kind, Mapping, Node},
         source::Span,
     },
@@ -23,10 +24,33 @@ pub struct Need {
     pub place: Span,
 }
 
+/// A need as it is written, before a matrix makes several of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its stage is a position among the entries.
+    pub(crate) need: Need,
+    pub(crate) form: Form,
+    /// Positions of axes and of values on them, where it names some stages of a matrix.
+    pub(crate) picks: Vec<(usize, usize)>,
+}
+
+/// Whether an input takes one stage or many, and what many are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Takes one.
+    One,
+    /// Takes many, and is given as one name.
+    Bare,
+    /// Takes many, and is given as a list, with this in it.
+    Listed(String),
+    /// Takes many, and is given as a map.
+    Labelled,
+}
+
 /// One stage's needs.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
-    pub(crate) needs: BTreeMap<String, Vec<Need>>,
+    pub(crate) needs: BTreeMap<String, Vec<Wanted>>,
     /// Every stage that is named, and where, whether or not the port was right.
     pub(crate) edges: Vec<(usize, Span)>,
 }
@@ -35,13 +59,20 @@ pub(crate) struct Resolved {
 pub(crate) struct Stages<'a> {
     pub(crate) names: &'a Mapping,
     /// `None` where a stage's type or config is wrong: what follows from that is not told again.
-    pub(crate) ports: &'a [Option<&'a Ports>],
+    pub(crate) ports: &'a [Option<Ports>],
+    pub(crate) families: &'a [Family],
 }
 
 /// Resolves `needs: a`, `[a, b.train]`, `{ input: a.train }`, `{ input: [a, b] }` or `{ input: { x: a } }`.
-pub(crate) fn resolve(stages: &Stages<'_>, index: usize, faults: &mut Faults) -> Resolved {
+///
+/// `own` are the stage's ports; only its inputs matter.
+pub(crate) fn resolve(
+    stages: &Stages<'_>,
+    index: usize,
+    own: Option<&Ports>,
+    faults: &mut Faults,
+) -> Resolved {
     let entry = &stages.names[index];
-    let own = stages.ports[index];
     let mut resolver =
         Resolver { stages, own, faults, resolved: Resolved::default(), is_whole: true, tried: vec![] };
     let key = match entry.value.get("needs") {
@@ -66,18 +97,27 @@ struct Resolver<'a> {
     tried: Vec<&'a str>,
 }
 
+/// The form of an item of a list.
+fn listed(node: &Node) -> Form {
+    match &node.kind {
+        Kind::Scalar(scalar) => Form::Listed(scalar.text.to_string()),
+        _ => Form::One,
+    }
+}
+
 /// An output as `needs` names it.
 struct Reference<'a> {
     stage: usize,
     output: &'a Output,
+    picks: Vec<(usize, usize)>,
 }
 
 impl<'a> Resolver<'a> {
     fn needs(&mut self, needs: &'a Node) {
         match &needs.kind {
             Kind::Scalar(scalar) if scalar.is_null() => {}
-            Kind::Scalar(_) => self.unnamed(needs),
-            Kind::Sequence(items) => items.iter().for_each(|item| self.unnamed(item)),
+            Kind::Scalar(_) => self.unnamed(needs, &|_| Form::Bare),
+            Kind::Sequence(items) => items.iter().for_each(|item| self.unnamed(item, &listed)),
             Kind::Mapping(inputs) => {
                 for (name, entry) in inputs {
                     self.tried.push(name);
@@ -89,14 +129,17 @@ impl<'a> Resolver<'a> {
     }
 
     /// Finds the one input that an output fits.
-    fn unnamed(&mut self, node: &'a Node) {
+    fn unnamed(&mut self, node: &'a Node, many: &dyn Fn(&Node) -> Form) {
         let Some(reference) = self.reference(node) else {
             self.is_whole = false;
             return;
         };
         match self.fitting(&reference) {
             Ok(None) => self.is_whole = false,
-            Ok(Some(input)) => self.add(&input.name, Some(input), &reference, None, node.span),
+            Ok(Some(input)) => {
+                let form = if input.many { many(node) } else { Form::One };
+                self.add(&input.name, Some(input), reference, None, form, node.span);
+            }
             Err(fault) => {
                 self.is_whole = false;
                 self.faults.push(fault.at(node.span));
@@ -155,11 +198,19 @@ impl<'a> Resolver<'a> {
                 }
             },
         };
+        // An input that takes anything takes many where it is given a list or a map.
+        let takes_many = input.is_none_or(|input| input.many);
         match &entry.value.kind {
             Kind::Broken => {}
-            Kind::Scalar(_) => self.named_one(name, input, None, &entry.value),
+            Kind::Scalar(_) => {
+                let form = if input.is_some_and(|input| input.many) { Form::Bare } else { Form::One };
+                self.named_one(name, input, None, form, &entry.value);
+            }
             Kind::Sequence(items) => {
-                items.iter().for_each(|item| self.named_one(name, input, None, item));
+                for item in items {
+                    let form = if takes_many { listed(item) } else { Form::One };
+                    self.named_one(name, input, None, form, item);
+                }
             }
             Kind::Mapping(labels) => {
                 if let Some(input) = input.filter(|input| !input.many) {
@@ -168,14 +219,21 @@ impl<'a> Resolver<'a> {
                     self.faults.push(fault.at(entry.value.span));
                     return self.references_only(&entry.value);
                 }
-                labels
-                    .iter()
-                    .for_each(|(label, entry)| self.named_one(name, input, Some(label), &entry.value));
+                for (label, entry) in labels {
+                    self.named_one(name, input, Some(label), Form::Labelled, &entry.value);
+                }
             }
         }
     }
 
-    fn named_one(&mut self, name: &str, input: Option<&'a Input>, label: Option<&str>, node: &'a Node) {
+    fn named_one(
+        &mut self,
+        name: &str,
+        input: Option<&'a Input>,
+        label: Option<&str>,
+        form: Form,
+        node: &'a Node,
+    ) {
         let Some(reference) = self.reference(node) else { return };
         if let Some(input) = input
             && input.kind != reference.output.kind
@@ -189,15 +247,16 @@ impl<'a> Resolver<'a> {
             let fault = self.wrong_kind(message, &reference, |wanted| input.kind == wanted);
             return self.faults.push(fault.at(node.span));
         }
-        self.add(name, input, &reference, label, node.span);
+        self.add(name, input, reference, label, form, node.span);
     }
 
     fn add(
         &mut self,
         name: &str,
         input: Option<&Input>,
-        reference: &Reference<'_>,
+        reference: Reference<'_>,
         label: Option<&str>,
+        form: Form,
         place: Span,
     ) {
         let needs = self.resolved.needs.entry(name.to_owned()).or_default();
@@ -209,14 +268,15 @@ impl<'a> Resolver<'a> {
                 format!("the input `{name}` takes one stage"),
                 "a second one for it",
             );
-            return self.faults.push(fault.at(place).also(first.place, "the first one"));
+            return self.faults.push(fault.at(place).also(first.need.place, "the first one"));
         }
-        needs.push(Need {
+        let need = Need {
             label: label.map(str::to_owned),
             stage: reference.stage,
             output: reference.output.name.to_string(),
             place,
-        });
+        };
+        needs.push(Wanted { need, form, picks: reference.picks });
     }
 
     /// Looks for unknown stages and outputs where the input is wrong already.
@@ -244,9 +304,12 @@ impl<'a> Resolver<'a> {
                 return None;
             }
         };
-        let (name, output) = match scalar.text.split_once('.') {
-            Some((name, output)) => (name, Some(output)),
-            None => (&*scalar.text, None),
+        let Some(Name { base: name, picks, output }) = Name::parse(&scalar.text) else {
+            let message = format!("`{}` names no stage", scalar.text);
+            let fault = Fault::new(Code::UnknownStage, message, "not one of a matrix");
+            self.faults
+                .push(fault.help("a stage of a matrix is `base[lr=1e-3,seed=1]`, in quotes").at(node.span));
+            return None;
         };
         let Some(stage) = self.stages.names.get_index_of(name) else {
             let fault = Fault::new(Code::UnknownStage, format!("no stage `{name}`"), "needed here");
@@ -255,14 +318,23 @@ impl<'a> Resolver<'a> {
             return None;
         };
         self.resolved.edges.push((stage, node.span));
-        let ports = self.stages.ports[stage]?;
+        let family = &self.stages.families[stage];
+        let picks = match family.picks(name, &picks) {
+            Ok(picks) => picks,
+            Err(_) if family.is_broken => return None,
+            Err(fault) => {
+                self.faults.push(fault.at(node.span));
+                return None;
+            }
+        };
+        let ports = self.stages.ports[stage].as_ref()?;
         let found = match output {
             Some(output) => ports.outputs.iter().find(|known| known.name == output),
             None => ports.main_output(),
         };
         let known = || ports.outputs.iter().map(|output| &*output.name);
         let fault = match output {
-            _ if found.is_some() => return found.map(|output| Reference { stage, output }),
+            _ if found.is_some() => return found.map(|output| Reference { stage, output, picks }),
             Some(output) => Fault::new(
                 Code::UnknownOutput,
                 format!("`{name}` has no output `{output}`"),
@@ -288,7 +360,8 @@ impl<'a> Resolver<'a> {
     fn wrong_kind(&self, message: String, reference: &Reference<'_>, fits: impl Fn(&str) -> bool) -> Fault {
         let name = self.name(reference.stage);
         let fault = Fault::new(Code::WrongPortKind, message, format!("of kind `{}`", reference.output.kind));
-        let outputs = self.stages.ports[reference.stage].map(|ports| &ports.outputs[..]).unwrap_or_default();
+        let ports = self.stages.ports[reference.stage].as_ref();
+        let outputs = ports.map(|ports| &ports.outputs[..]).unwrap_or_default();
         let would_do: Vec<_> = outputs
             .iter()
             .filter(|output| fits(&output.kind))
@@ -346,7 +419,7 @@ impl<'a> Resolver<'a> {
             .names
             .keys()
             .zip(self.stages.ports)
-            .filter_map(|(name, ports)| Some((name, (*ports)?)));
+            .filter_map(|(name, ports)| Some((name, ports.as_ref()?)));
         let giving = all.flat_map(|(name, ports)| {
             let outputs = ports.outputs.iter().filter(|output| output.kind == kind);
             let is_main = |output: &Output| ports.main_output().is_some_and(|main| main.name == output.name);

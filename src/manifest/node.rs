@@ -37,6 +37,8 @@ pub(crate) struct Scalar {
     pub(crate) style: Style,
     /// Where the value was defined, if it came through `${vars.…}`.
     pub(crate) origin: Option<Span>,
+    /// Whether a `${matrix.…}` in it waits for its value.
+    pub(crate) is_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,16 @@ impl Node {
         }
     }
 
+    /// Says whether anything in this tree waits for a value of a matrix.
+    pub(crate) fn holds_open(&self) -> bool {
+        match &self.kind {
+            Kind::Scalar(scalar) => scalar.is_open,
+            Kind::Broken => false,
+            Kind::Sequence(items) => items.iter().any(Node::holds_open),
+            Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_open()),
+        }
+    }
+
     /// Finds what stands at a field path such as `optimizer.lr` or `sources[0].glob`: its value, or
     /// else the deepest field on the way that is written down.
     pub(crate) fn find(&self, path: &str) -> Found<'_> {
@@ -165,6 +177,14 @@ pub(crate) struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Where the value was defined, if it stands elsewhere.
+    pub(crate) fn origin(self) -> Option<Span> {
+        match &self.node.kind {
+            Kind::Scalar(scalar) if self.whole => scalar.origin.filter(|origin| *origin != self.node.span),
+            _ => None,
+        }
+    }
+
     /// The place to blame: the value, or the key of the deepest field above what is missing.
     pub(crate) fn span(self) -> Option<Span> {
         if self.whole { Some(self.node.span) } else { self.key }

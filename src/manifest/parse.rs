@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let style = if plain { Style::Plain } else { Style::Quoted };
                 let text = self.mask.unmask(text).into();
-                Node { span, kind: Kind::Scalar(Scalar { text, style, origin: None }) }
+                Node { span, kind: Kind::Scalar(Scalar { text, style, origin: None, is_open: false }) }
             }
             Event::SequenceStart(..) => self.sequence(span, depth)?,
             Event::MappingStart(..) => self.mapping(span, depth)?,

@@ -1,5 +1,5 @@
-//! Owns: what a manifest may say beside configs and needs: its own fields, and each stage's resources
-//! and manners of running. None of it stands in a key.
+//! Owns: what a manifest may say beside configs and needs: its own fields, and each stage's resources,
+//! manners of running and expectations. None of it stands in a key.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -8,6 +8,7 @@ use serde::{
 };
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fmt::{self, Display},
     num::NonZeroU32,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Envelope {
     /// Shell lines that get the run's events on stdin, a JSON object a line; what becomes of them changes no
     /// result and stands in no key.
     pub(crate) observers: Vec<String>,
+    /// What the machine costs: turns planned hours into money.
+    pub(crate) prices: Option<Prices>,
     /// Stages by name: letters, digits, `_` and `-`.
     #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
     pub(crate) stages: Option<IgnoredAny>,
@@ -68,12 +71,89 @@ pub(crate) struct StageEntry {
     /// Where it runs: `local`.
     #[serde(default)]
     pub(crate) executor: Option<String>,
+    /// Axes with their values: makes a stage of each combination, whose settings use them as `${matrix.AXIS}`. Or a
+    /// list of axes of the stages that it needs.
     #[serde(default)]
-    #[schemars(skip)]
+    #[schemars(with = "Option<Matrix>")]
+    #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
     pub(crate) matrix: Option<IgnoredAny>,
+    /// Keeps what the lock file says that it made, though its inputs or settings changed.
     #[serde(default)]
-    #[schemars(skip)]
-    pub(crate) freeze: Option<IgnoredAny>,
+    pub(crate) freeze: bool,
+    /// Bounds of its figures, by name of the figure: a run that ends outside of them fails.
+    #[serde(default)]
+    pub(crate) expect: BTreeMap<String, Bounds>,
+}
+
+/// What an hour of each resource costs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Prices {
+    /// Of a core, an hour.
+    #[schemars(range(min = 0))]
+    pub cpu: f64,
+    /// Of a graphics processor, an hour.
+    #[schemars(range(min = 0))]
+    pub gpu: f64,
+    /// Of a GiB of memory, an hour.
+    #[schemars(range(min = 0))]
+    pub memory_gib: f64,
+    /// What is paid with: `EUR`.
+    pub currency: String,
+}
+
+/// Between what a figure has to lie; both bounds are good themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// The least that is good.
+    pub min: Option<f64>,
+    /// The most that is good.
+    pub max: Option<f64>,
+}
+
+impl Bounds {
+    /// Whether a figure is good; one that is no number never is.
+    pub fn hold(&self, value: f64) -> bool {
+        self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max) && !value.is_nan()
+    }
+}
+
+impl Display for Bounds {
+    /// As `at least 0.8, at most 30`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let min = self.min.map(|min| format!("at least {min}"));
+        let max = self.max.map(|max| format!("at most {max}"));
+        f.write_str(&min.into_iter().chain(max).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The schema of `matrix`.
+pub(crate) struct Matrix;
+
+impl JsonSchema for Matrix {
+    fn schema_name() -> Cow<'static, str> {
+        "Matrix".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let value = serde_json::json!({ "type": ["string", "number", "boolean", "null"] });
+        let values =
+            serde_json::json!({ "type": "array", "items": value, "minItems": 1, "uniqueItems": true });
+        let axis = "^[A-Za-z_][A-Za-z0-9_]*$";
+        json_schema!({
+            "description": "Axes with their values, or axes of the stages that it needs.",
+            "anyOf": [
+                {
+                    "type": "object",
+                    "minProperties": 1,
+                    "propertyNames": { "pattern": axis },
+                    "additionalProperties": { "anyOf": [values, { "type": "string", "pattern": r"\$\{" }] }
+                },
+                { "type": "array", "items": { "type": "string", "pattern": axis }, "minItems": 1 }
+            ]
+        })
+    }
 }
 
 /// What a stage takes of the machine while it runs.

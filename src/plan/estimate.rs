@@ -17,13 +17,15 @@ pub struct Estimate {
     pub memory_peak: u64,
     /// Bytes of what it made last.
     pub output_bytes: u64,
+    /// Bytes of it that no input had, for the shares that are missing.
+    pub written_bytes: u64,
     /// Runs that it is made from.
     pub runs: usize,
 }
 
 impl Estimate {
-    /// Estimates from the last runs; `None` without any.
-    pub(super) fn of(visits: &[Visit], verdict: &Verdict) -> Option<Self> {
+    /// Estimates from the last runs; `None` without any. `written` tells what one wrote, in bytes.
+    pub(super) fn of(visits: &[Visit], verdict: &Verdict, written: impl Fn(&Visit) -> u64) -> Option<Self> {
         const RUNS_MAX: usize = 9;
         let last = visits.last()?;
         let recent = &visits[visits.len().saturating_sub(RUNS_MAX)..];
@@ -46,6 +48,7 @@ impl Estimate {
             seconds_max: seconds[seconds.len() - 1] * part,
             memory_peak: recent.iter().map(|visit| visit.memory_peak).max().unwrap_or(0),
             output_bytes: last.output_bytes,
+            written_bytes: (written(last) as f64 * part) as u64,
             runs: recent.len(),
         })
     }

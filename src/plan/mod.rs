@@ -7,18 +7,24 @@ pub mod why;
 
 mod estimate;
 
+mod frozen;
+
+pub mod cost;
+
 use crate::{
     devices,
     graph::Graph,
     lock::Lock,
     manifest::{Code, Fault, Faults, Manifest, Report},
     project::Project,
-    record::{Journal, Record, read_artifact},
+    record::{Journal, Record, Visit, read_artifact},
     run::worker::guarded,
     sources::{self, SourceError},
     stage_type::StageType,
 };
 pub use estimate::Estimate;
+pub(crate) use frozen::Kept;
+pub use frozen::Stale;
 use key::{Asked, InputDigests};
 use pipe_stage::{
     Context, Devices, Digest, Error, Event, Halt, Identity, InputArtifact, Misfit, Mode, Pin, Places, Setup,
@@ -96,6 +102,8 @@ pub struct Planned {
     pub resolved: Option<Resolved>,
     /// What to do.
     pub verdict: Verdict,
+    /// Of a frozen stage that keeps what it has, though it would run otherwise: why it would.
+    pub stale: Option<Stale>,
     /// What it will take, from earlier runs; nothing for a cached stage.
     pub estimate: Option<Estimate>,
 }
@@ -288,6 +296,10 @@ impl Session {
     pub fn recipes(&self, stages: &[usize]) -> BTreeMap<usize, Digest> {
         let mut recipes = BTreeMap::new();
         for &stage in stages {
+            if let Some(pin) = self.pin(stage) {
+                recipes.insert(stage, pin.recipe);
+                continue;
+            }
             let mut inputs = InputDigests::new();
             for (port, needs) in &self.manifest.stages[stage].needs {
                 let asked = |need: &crate::manifest::Need| {
@@ -327,6 +339,10 @@ impl Session {
                 _ => None,
             };
             let resolved = self.resolve(stage, made);
+            if let Some(kept) = self.plan_frozen(stage, recipes[&stage], &resolved, &planned)? {
+                planned.insert(stage, kept);
+                continue;
+            }
             let verdict = match &resolved {
                 None => {
                     let runs = |upstream: &usize| !matches!(planned[upstream].verdict, Verdict::Cached(_));
@@ -337,14 +353,15 @@ impl Session {
                     None => Verdict::Run(self.work(stage, resolved)?),
                 },
             };
-            planned
-                .insert(stage, Planned { stage, recipe: recipes[&stage], resolved, verdict, estimate: None });
+            let (recipe, stale, estimate) = (recipes[&stage], None, None);
+            planned.insert(stage, Planned { stage, recipe, resolved, verdict, stale, estimate });
         }
         self.want_objects(&mut planned, stages, targets);
+        let mut of_family = BTreeMap::new();
         for planned in planned.values_mut() {
             if !matches!(planned.verdict, Verdict::Cached(_)) {
-                planned.estimate =
-                    Estimate::of(&self.journal.visits(self.name(planned.stage)), &planned.verdict);
+                let visits = self.visits(planned.stage, &mut of_family);
+                planned.estimate = Estimate::of(&visits, &planned.verdict, |visit| self.written(visit));
             }
         }
         Ok(stages.iter().filter_map(|stage| planned.remove(stage)).collect())
@@ -364,7 +381,9 @@ impl Session {
             if let (true, Verdict::Cached(record)) = (is_wanted, &planned.verdict)
                 && !record.is_held(&self.store)
             {
-                planned.verdict = Verdict::Run(Work { reasons: vec![Reason::ObjectsGone], missing: None });
+                let reason =
+                    if planned.stale.take().is_some() { Reason::FrozenGone } else { Reason::ObjectsGone };
+                planned.verdict = Verdict::Run(Work { reasons: vec![reason], missing: None });
             }
         }
     }
@@ -389,6 +408,35 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// Earlier runs of a stage; of others of its matrix, where it has none itself.
+    fn visits(&self, stage: usize, of_family: &mut BTreeMap<usize, Vec<Visit>>) -> Vec<Visit> {
+        let own = self.journal.visits(self.name(stage));
+        let Some(family) = self.manifest.family(stage).filter(|_| own.is_empty()) else { return own };
+        let like = || {
+            let mut others = family.stages.clone().map(|other| self.journal.visits(self.name(other)));
+            others.find(|visits| !visits.is_empty()).unwrap_or_else(|| self.journal.visits(&family.name))
+        };
+        of_family.entry(family.stages.start).or_insert_with(like).clone()
+    }
+
+    /// Bytes that a run wrote: what it made and had not been given.
+    fn written(&self, visit: &Visit) -> u64 {
+        let read = || {
+            let record = Record::read(&self.store, &visit.key).ok()??;
+            let blobs = |digests: &mut dyn Iterator<Item = &Digest>| {
+                let artifacts = digests.map(|digest| read_artifact(&self.store, digest));
+                let artifacts = artifacts.collect::<Option<Vec<_>>>()?;
+                let blobs = artifacts.iter().flat_map(|artifact| artifact.blobs());
+                Some(blobs.map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>())
+            };
+            let given = blobs(&mut record.inputs.values().flatten().map(|input| &input.digest))?;
+            let mut made = blobs(&mut record.outputs.values())?;
+            made.retain(|digest, _| !given.contains_key(digest));
+            Some(made.values().sum())
+        };
+        read().unwrap_or(visit.output_bytes)
     }
 
     /// Enters the stage in counting mode; what it answers is no promise, and never an error.

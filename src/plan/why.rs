@@ -69,6 +69,8 @@ pub enum Reason {
     ObjectsGone,
     /// All is as it was, but the record is gone.
     RecordGone,
+    /// It is frozen, and what it is to keep is not in the cache; a run would fail.
+    FrozenGone,
 }
 
 impl fmt::Display for Reason {
@@ -97,6 +99,7 @@ impl fmt::Display for Reason {
             }
             Self::ObjectsGone => f.write_str("what it made is gone from the cache, or damaged"),
             Self::RecordGone => f.write_str("its record is gone from the cache"),
+            Self::FrozenGone => f.write_str("it is frozen, and what it is to keep is not in the cache"),
         }
     }
 }

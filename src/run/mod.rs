@@ -37,6 +37,8 @@ pub struct Options {
     pub is_full: bool,
     /// What becomes of the others when a stage fails.
     pub on_failure: OnFailure,
+    /// Whether it starts though the disk is too small for what stages wrote before.
+    pub ignore_disk: bool,
 }
 
 /// What becomes of the others when a stage fails.
@@ -194,6 +196,18 @@ pub enum RunError {
     /// The engine's own files failed.
     #[error("{0}")]
     Machine(Error),
+    /// The disk is too small.
+    #[error(
+        "about {} MiB would be written, by what the stages wrote before, and {} MiB of disk are free",
+        .needed.div_ceil(1 << 20),
+        .free >> 20
+    )]
+    NoSpace {
+        /// Bytes that would be written.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// A stage asks for more than there is.
     #[error("stage `{stage}` asks for {asked}, and the machine has {has}")]
     TooSmall {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     manifest::Time,
-    plan::{Resolved, Session},
+    plan::{Kept, Resolved, Session, cost::Disk},
     record::Record,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -63,6 +63,7 @@ pub fn run(
         watcher: None,
         on_failure: options.on_failure,
         stop: 0,
+        ignore_disk: options.ignore_disk,
         tell,
     };
     scheduler.check_sizes()?;
@@ -150,6 +151,7 @@ struct Scheduler<'a> {
     watcher: Option<Watcher>,
     on_failure: OnFailure,
     stop: u32,
+    ignore_disk: bool,
     tell: &'a mut dyn FnMut(&RunEvent),
 }
 
@@ -176,10 +178,26 @@ impl Scheduler<'_> {
         Ok(())
     }
 
+    /// Refuses to start what will not fit on the disk, as far as earlier runs tell.
+    fn check_disk(&self) -> Result<(), RunError> {
+        if self.ignore_disk || self.session.journal.is_empty() {
+            return Ok(());
+        }
+        match Disk::of(self.session, &self.session.plan(self.stages, self.targets)?) {
+            disk @ Disk { needed, free: Some(free), .. } if disk.is_too_small() => {
+                Err(RunError::NoSpace { needed, free })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Settles every stage whose inputs are known: cached, to run, or skipped.
     fn look(&mut self) -> Result<(), RunError> {
         for &stage in self.stages {
             let State::Waiting { forced } = self.states[&stage] else { continue };
+            if self.look_at_frozen(stage, forced)? {
+                continue;
+            }
             let upstream = self.session.graph.upstream(stage);
             let is = |wanted: fn(&State) -> bool| upstream.iter().any(|stage| wanted(&self.states[stage]));
             if is(|state| matches!(state, State::Failed { .. } | State::Skipped)) {
@@ -203,6 +221,43 @@ impl Scheduler<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Settles a frozen stage that keeps what it has; says whether it did.
+    fn look_at_frozen(&mut self, stage: usize, forced: bool) -> Result<bool, RunError> {
+        let key = match self.session.kept(stage)? {
+            Kept::Nothing => return Ok(false),
+            Kept::Here(key, record)
+                if !forced && (!self.is_target(stage) || record.is_held(&self.session.store)) =>
+            {
+                self.cached(stage, key, *record, false);
+                return Ok(true);
+            }
+            Kept::Here(key, _) | Kept::Gone(key) => key,
+        };
+        // It may be made again as long as it would be the same.
+        let made = |stage: usize| match self.states.get(&stage) {
+            Some(State::Done { record, .. }) => Some(&record.outputs),
+            _ => None,
+        };
+        let upstream = self.session.graph.upstream(stage);
+        let is_open = |stage: &usize| {
+            matches!(
+                self.states.get(stage),
+                Some(State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } | State::Running(_))
+            )
+        };
+        let resolved = self.session.resolve(stage, made);
+        let is_whole = upstream.iter().all(|stage| self.states.contains_key(stage));
+        let may_make_it =
+            || upstream.iter().any(is_open) || resolved.is_some_and(|resolved| resolved.key == key);
+        if is_whole && may_make_it() {
+            return Ok(false);
+        }
+        let message = "it is frozen, and what it is to keep is not in this cache";
+        let help = "bring the cache that has it, or take `freeze` away to make it anew";
+        self.failed(stage, &Error::input(message).help(help));
+        Ok(true)
     }
 
     /// Whether somebody wants to see what a stage made, though nothing runs on it.
@@ -288,6 +343,7 @@ impl Scheduler<'_> {
         lease: Lease,
     ) -> Result<(), RunError> {
         if self.run.is_none() {
+            self.check_disk()?;
             let run = Run::new(self.session, self.stages).map_err(RunError::Machine)?;
             (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
             self.run = Some(run);

@@ -16,12 +16,15 @@ mod report;
 
 pub mod units;
 
-use crate::run::{RunEvent, Summary};
+use crate::{
+    figures::Figures,
+    run::{RunEvent, Summary},
+};
 use bars::Bars;
 pub use report::{Inflow, Look, Report, ReportStage};
 use std::io::{IsTerminal, Write};
 pub use stream::{Stream, now};
-pub use table::{Cell, table};
+pub use table::{Cell, comparison, table};
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +77,19 @@ impl Progress {
     }
 
     /// Draws the end.
-    pub fn end(self, summary: &Summary) {
+    pub fn end(self, summary: &Summary, figures: &Figures) {
         match self {
-            Self::Json => print(&json(&serde_json::json!({ "version": 1, "summary": summary.rows }))),
+            Self::Json => print(&json(&serde_json::json!({
+                "version": 1,
+                "summary": summary.rows,
+                "comparisons": figures.comparisons,
+                "expectations": figures.findings,
+            }))),
             Self::Bars(bars) => {
                 bars.clear();
-                eprint!("{}", table::summary(summary));
+                eprint!("{}{}", table::summary(summary), table::figures(figures));
             }
-            Self::Lines(_) => eprint!("{}", table::summary(summary)),
+            Self::Lines(_) => eprint!("{}{}", table::summary(summary), table::figures(figures)),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Owns: tables in text.
 
 use super::units::{bytes, figure, seconds};
-use crate::run::{Row, RowOutcome, Summary};
+use crate::{
+    figures::{Column, Comparison, Figures, Finding, Line, Spread},
+    run::{Row, RowOutcome, Summary},
+};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A cell of a table.
@@ -49,4 +52,64 @@ pub(super) fn summary(summary: &Summary) -> String {
         &["stage", "outcome", "time", "peak memory", "output", "main metric"],
         summary.rows.iter().map(line).collect(),
     )
+}
+
+/// What the figures of a run say together; nothing without matrices and expectations.
+pub(super) fn figures(figures: &Figures) -> String {
+    let mut text = String::new();
+    for compared in &figures.comparisons {
+        text += &format!("\n{}", comparison(compared, Some(COLUMNS_MAX)));
+    }
+    let unmet: Vec<_> = figures.unmet().map(finding).collect();
+    if !unmet.is_empty() {
+        text += &format!("\nnot as expected\n{}", table(&["stage", "metric", "value", "expected"], unmet));
+    }
+    text
+}
+
+fn finding(finding: &Finding) -> Vec<Cell> {
+    vec![
+        Cell::Text(finding.stage.clone()),
+        Cell::Text(finding.metric.clone()),
+        Cell::Figure(figure(finding.value)),
+        Cell::Text(finding.bounds.to_string()),
+    ]
+}
+
+/// Figures of a matrix that are shown at the end of a run.
+const COLUMNS_MAX: usize = 5;
+
+/// The stages of a matrix side by side, under a line that says what stands there; the first figures only, if so
+/// many are asked for.
+pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
+    let most = compared.rows.iter().map(|row| row.stages).max().unwrap_or(0);
+    let columns = &compared.columns[..columns_max.unwrap_or(usize::MAX).min(compared.columns.len())];
+    let mut title = compared.stage.clone();
+    if most > 1 {
+        title += &format!(": mean ± standard deviation over {most} seeds");
+    }
+    let left_out = compared.columns.len() - columns.len();
+    if left_out > 0 {
+        title += &format!("; {left_out} more figures by `pipe show`");
+    }
+    let heading = |column: &Column| match column.unit.as_str() {
+        "" => column.name.clone(),
+        unit => format!("{} ({unit})", column.name),
+    };
+    let headings: Vec<String> = compared.axes.iter().cloned().chain(columns.iter().map(heading)).collect();
+    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+    let line = |row: &Line| {
+        let values = row.values.iter().map(|value| Cell::Text(value.clone()));
+        // Fewer than other rows: some failed, or have not run.
+        let part = if row.stages < most { format!(" (of {})", row.stages) } else { String::new() };
+        let cell = |spread: &Option<Spread>| {
+            let text = spread.map(|Spread { mean, deviation }| {
+                let deviation = deviation.map(|deviation| format!(" ± {}", figure(deviation)));
+                format!("{}{}{part}", figure(mean), deviation.unwrap_or_default())
+            });
+            Cell::Figure(text.unwrap_or_default())
+        };
+        values.chain(row.figures[..columns.len()].iter().map(cell)).collect()
+    };
+    format!("{title}\n{}", table(&headings, compared.rows.iter().map(line).collect()))
 }

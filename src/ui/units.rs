@@ -28,6 +28,20 @@ pub fn bytes(bytes: u64) -> String {
     if size < 10.0 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
 }
 
+/// `0.83 EUR`, `4,247 EUR`; what is less than a hundredth has two digits that count.
+pub fn money(amount: f64, currency: &str) -> String {
+    let text = match amount {
+        0.0 => "0".to_owned(),
+        amount if amount >= 1000.0 => count(amount.round() as i64),
+        amount if amount >= 0.01 => format!("{amount:.2}"),
+        amount => {
+            let places = (1.0 - amount.log10().floor()).clamp(2.0, 12.0) as usize;
+            format!("{amount:.places$}")
+        }
+    };
+    format!("{text} {currency}").trim_end().to_owned()
+}
+
 /// `4,247`, `0.4213`, `25.61`.
 pub fn figure(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < 1e15 {
@@ -64,6 +78,11 @@ mod tests {
             ["0.2 s", "41 s", "3 min 20 s", "2 h 5 min"]
         );
         assert_eq!([bytes(812), bytes(3_565_158), bytes(34 << 30)], ["812 B", "3.4 MiB", "34 GiB"]);
+        let money = |amount| money(amount, "EUR");
+        assert_eq!(
+            [money(0.0), money(0.000_834), money(0.5), money(12.345), money(4247.2)],
+            ["0 EUR", "0.00083 EUR", "0.50 EUR", "12.35 EUR", "4,247 EUR"]
+        );
         assert_eq!(
             [figure(4247.0), figure(-12.345), figure(0.42134), figure(1e-7)],
             ["4,247", "-12.35", "0.4213", "1.000e-7"]

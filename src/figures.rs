@@ -1,0 +1,237 @@
+//! Owns: what the figures of a run say together: those of a matrix side by side, with mean and spread over seeds, and
+//! those that are not as the manifest expects. Decides no exit code and draws nothing.
+
+use crate::{
+    manifest::{Bounds, Code, Fault, Faults},
+    plan::Session,
+    record::Record,
+};
+use indexmap::{IndexMap, IndexSet};
+use pipe_stage::{Better, Digest, Metric};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The axis along which figures are gathered: runs that differ in nothing but chance.
+pub const SEED: &str = "seed";
+
+/// What is told at the end of a run beside its table.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// One for each matrix whose stages have figures.
+    pub comparisons: Vec<Comparison>,
+    /// All that was expected, in the order of the stages.
+    pub findings: Vec<Finding>,
+    /// Expectations of figures that a stage did not report.
+    pub faults: Faults,
+}
+
+/// The stages of a matrix side by side.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The entry of the manifest.
+    pub stage: String,
+    /// Axes of the rows: all but that of seeds.
+    pub axes: Vec<String>,
+    /// Figures, in the order in which stages report them.
+    pub columns: Vec<Column>,
+    /// In the order of the stages.
+    pub rows: Vec<Line>,
+}
+
+/// A figure that is compared.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its unit; empty for plain numbers.
+    pub unit: String,
+    /// Which way is good.
+    pub better: Better,
+}
+
+/// One combination of values.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// By axis, as they are written in names of stages.
+    pub values: Vec<String>,
+    /// Stages that were gathered: finished ones.
+    pub stages: usize,
+    /// By column; `None` where no stage reported the figure.
+    pub figures: Vec<Option<Spread>>,
+}
+
+/// A figure over several stages.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Standard deviation of a sample, by n - 1; of two stages and more.
+    pub deviation: Option<f64>,
+}
+
+/// A stage of a matrix with its figures.
+#[derive(Debug)]
+pub struct Member<'a> {
+    /// Values by axis.
+    pub values: Vec<(&'a str, &'a str)>,
+    /// What it reported.
+    pub metrics: Vec<Metric>,
+}
+
+/// A figure beside what was expected of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Which stage.
+    pub stage: String,
+    /// Which figure.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// Between what it had to lie.
+    pub bounds: Bounds,
+    /// Whether it does.
+    pub met: bool,
+}
+
+impl Figures {
+    /// Looks at the stages that are up to date; `keys` has them by position in the manifest.
+    pub fn of(session: &Session, keys: &BTreeMap<usize, Digest>) -> Result<Self, pipe_cache::Error> {
+        let mut figures = Self::default();
+        let metrics = |stage: usize| -> Result<Option<Vec<Metric>>, pipe_cache::Error> {
+            let Some(key) = keys.get(&stage) else { return Ok(None) };
+            Ok(Record::read(&session.store, key)?.map(|record| record.metrics))
+        };
+        for family in &session.manifest.families {
+            let mut members = vec![];
+            for stage in family.stages.clone() {
+                if let Some(metrics) = metrics(stage)? {
+                    members.push(Member { values: family.values(stage).collect(), metrics });
+                }
+            }
+            figures.comparisons.extend(compare(&family.name, &members));
+        }
+        for (index, (name, stage)) in session.manifest.stages.iter().enumerate() {
+            if stage.expect.is_empty() {
+                continue;
+            }
+            let Some(metrics) = metrics(index)? else { continue };
+            for expectation in &stage.expect {
+                let name = name.as_str();
+                match metrics.iter().find(|metric| metric.name == expectation.metric) {
+                    Some(&Metric { value, .. }) => figures.findings.push(Finding {
+                        stage: name.to_owned(),
+                        metric: expectation.metric.clone(),
+                        value,
+                        bounds: expectation.bounds,
+                        met: expectation.bounds.hold(value),
+                    }),
+                    None => {
+                        let message = format!("`{name}` reports no figure `{}`", expectation.metric);
+                        let fault = Fault::new(Code::UnknownMetric, message, "expected here");
+                        let known = metrics.iter().map(|metric| metric.name.as_str());
+                        figures.faults.push(fault.nearest(&expectation.metric, known).at(expectation.place));
+                    }
+                }
+            }
+        }
+        Ok(figures)
+    }
+
+    /// The figures that are not as expected.
+    pub fn unmet(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.met)
+    }
+}
+
+/// Puts the stages of a matrix side by side; `None` if they have no figures.
+///
+/// Figures that no clock made and that are good in one direction are compared; where there is none, the first that
+/// each stage reports.
+pub fn compare(stage: &str, members: &[Member<'_>]) -> Option<Comparison> {
+    let lasting = |member: &'_ Member<'_>| -> Vec<Metric> {
+        let lasting = member.metrics.iter().filter(|metric| !metric.clock);
+        let directed: Vec<Metric> =
+            lasting.clone().filter(|metric| metric.better != Better::Neutral).cloned().collect();
+        if directed.is_empty() { lasting.take(1).cloned().collect() } else { directed }
+    };
+    let mut columns: IndexMap<String, Column> = IndexMap::new();
+    for Metric { name, unit, better, .. } in members.iter().flat_map(lasting) {
+        columns.entry(name.clone()).or_insert(Column { name, unit, better });
+    }
+    if columns.is_empty() {
+        return None;
+    }
+    let is_row = |axis: &&str| *axis != SEED;
+    let axes: IndexSet<&str> =
+        members.iter().flat_map(|member| member.values.iter().map(|(axis, _)| *axis)).collect();
+    let axes: Vec<&str> = axes.into_iter().filter(is_row).collect();
+    let mut rows: IndexMap<Vec<&str>, Vec<&Member<'_>>> = IndexMap::new();
+    for member in members {
+        let values = member.values.iter().filter(|(axis, _)| is_row(axis)).map(|(_, value)| *value);
+        rows.entry(values.collect()).or_default().push(member);
+    }
+    let line = |(values, members): (Vec<&str>, Vec<&Member<'_>>)| Line {
+        values: values.into_iter().map(str::to_owned).collect(),
+        stages: members.len(),
+        figures: columns.keys().map(|name| spread(&of(&members, name))).collect(),
+    };
+    let rows = rows.into_iter().map(line).collect();
+    let axes = axes.into_iter().map(str::to_owned).collect();
+    Some(Comparison { stage: stage.to_owned(), axes, rows, columns: columns.into_values().collect() })
+}
+
+fn of(members: &[&Member<'_>], name: &str) -> Vec<f64> {
+    let value = |member: &&Member<'_>| {
+        member.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    };
+    members.iter().filter_map(value).collect()
+}
+
+fn spread(values: &[f64]) -> Option<Spread> {
+    let count = values.len() as f64;
+    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / count)?;
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    Some(Spread { mean, deviation: (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(values: &[(&'static str, &'static str)], figures: &[(&str, f64)]) -> Member<'static> {
+        let metric = |(name, value): &(&str, f64)| Metric::new(*name, *value, "").lower_is_better();
+        Member { values: values.to_vec(), metrics: figures.iter().map(metric).collect() }
+    }
+
+    #[test]
+    fn seeds_are_gathered_and_other_axes_are_rows() {
+        let members = [
+            member(&[("lr", "1e-3"), ("seed", "1")], &[("loss", 2.0)]),
+            member(&[("lr", "1e-3"), ("seed", "2")], &[("loss", 4.0), ("more", 1.0)]),
+            member(&[("lr", "3e-4"), ("seed", "1")], &[("loss", 5.0)]),
+        ];
+        let compared = compare("base", &members).expect("there are figures");
+        assert_eq!(compared.axes, ["lr"]);
+        let names: Vec<&str> = compared.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["loss", "more"]);
+        let spread = |mean, deviation| Some(Spread { mean, deviation });
+        let line = |value: &str, stages, figures| Line { values: vec![value.into()], stages, figures };
+        assert_eq!(
+            compared.rows,
+            [
+                line("1e-3", 2, vec![spread(3.0, Some(2f64.sqrt())), spread(1.0, None)]),
+                line("3e-4", 1, vec![spread(5.0, None), None])
+            ]
+        );
+    }
+
+    #[test]
+    fn figures_without_a_good_direction_stand_in_only_for_missing_ones() {
+        let plain = |name: &str| Metric::count(name, 3);
+        let neutral = Member { values: vec![("n", "1")], metrics: vec![plain("rows"), plain("columns")] };
+        let compared = compare("a", &[neutral]).expect("there is a figure");
+        assert_eq!(compared.columns.len(), 1);
+        let clock = Member { values: vec![], metrics: vec![plain("seconds").by_clock()] };
+        assert_eq!(compare("a", &[clock]), None);
+    }
+}

@@ -1,0 +1,502 @@
+//! Owns: `matrix:`: which stages one entry of a manifest stands for, what they are called, and which of them meet
+//! where one needs another. Knows of inputs only whether they take one stage or many.
+//!
+//! An entry with `matrix: { lr: [1e-3, 3e-4], seed: [1, 2] }` stands for a family of four stages, `base[lr=1e-3,seed=1]`
+//! and so on: one for each combination of values, the last axis quickest. A stage that needs one of them becomes a
+//! family along the same axes. Where an input takes many, it takes all that agree with the stage on the axes that
+//! both have.
+
+use crate::manifest::{
+    fault::{Code, Fault, Faults},
+    needs::{Form, Wanted},
+    node::{Entry, Kind, Node, Scalar, Style, Value},
+    source::Span,
+};
+use indexmap::IndexMap;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+    sync::Arc,
+};
+
+/// Stages that matrices may stand for, all of a manifest's together.
+const STAGES_MAX: usize = 10_000;
+/// Bytes of a suffix: names of stages are names of files, with something before and after them.
+const SUFFIX_BYTES_MAX: usize = 160;
+const AXIS_BYTES_MAX: usize = 64;
+
+/// One axis of a matrix.
+#[derive(Debug, Clone)]
+pub struct Axis {
+    /// Its name: `lr`.
+    pub name: Arc<str>,
+    /// Its values, as they stand in the names of stages: `1e-3`.
+    pub values: Vec<String>,
+    nodes: Vec<Node>,
+    place: Span,
+}
+
+/// The stages that one entry of a manifest stands for; without axes, one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Family {
+    pub(crate) axes: Vec<Arc<Axis>>,
+    /// Whether a fault has been reported, so that nobody knows the axes.
+    pub(crate) is_broken: bool,
+}
+
+/// What stands under `matrix`.
+pub(crate) enum Own {
+    /// Nothing.
+    Absent,
+    /// Something wrong, which has been reported.
+    Broken,
+    /// Axes with their values.
+    Axes(Vec<Arc<Axis>>),
+    /// Names of axes that stages have which this one needs.
+    Along(Vec<(Arc<str>, Span)>),
+}
+
+impl Own {
+    /// Reads the `matrix` of a stage.
+    pub(crate) fn read(stage: &Entry, faults: &mut Faults) -> Self {
+        let Some(entry) = stage.value.get("matrix") else { return Self::Absent };
+        let before = faults.count();
+        let own = match &entry.value.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => return Self::Absent,
+            Kind::Broken => return Self::Broken,
+            Kind::Mapping(axes) if !axes.is_empty() => {
+                let axes = axes.iter().filter_map(|(name, entry)| axis(name, entry, faults));
+                Self::Axes(axes.map(Arc::new).collect())
+            }
+            Kind::Sequence(names) if !names.is_empty() => {
+                Self::Along(names.iter().filter_map(|name| along(name, faults)).collect())
+            }
+            _ => {
+                let message = "a `matrix` maps axes to lists of values";
+                let fault = Fault::new(Code::WrongType, message, "no such mapping");
+                let help =
+                    "as in `matrix: { seed: [1, 2, 3] }`, or `matrix: [seed]` for an axis of what it needs";
+                faults.push(fault.help(help).at(entry.value.span));
+                Self::Broken
+            }
+        };
+        if faults.count() > before || entry.value.holds_broken() { Self::Broken } else { own }
+    }
+}
+
+fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
+    if !is_axis(name) {
+        let fault =
+            Fault::new(Code::InvalidValue, format!("`{name}` cannot be the name of an axis"), "not a name");
+        faults.push(fault.help("names are letters, digits and `_`, and begin with no digit").at(entry.key));
+    }
+    let span = entry.value.span;
+    let wrong = |code, message: String, label: &str| Fault::new(code, message, label).at(span);
+    let items = match &entry.value.kind {
+        Kind::Broken => return None,
+        Kind::Sequence(items) if items.is_empty() => {
+            faults.push(wrong(Code::InvalidValue, format!("the axis `{name}` has no values"), "empty"));
+            return None;
+        }
+        Kind::Sequence(items) if items.len() > STAGES_MAX => {
+            let message = format!("the axis `{name}` has more than {STAGES_MAX} values");
+            faults.push(wrong(Code::TooLarge, message, "too many"));
+            return None;
+        }
+        Kind::Sequence(items) => items,
+        Kind::Scalar(scalar) if !scalar.is_null() => {
+            let fault = wrong(Code::WrongType, format!("the axis `{name}` is a list of values"), "one value");
+            faults.push(fault.help(format!("write `{name}: [{}]`", scalar.text)));
+            return None;
+        }
+        _ => {
+            faults.push(wrong(
+                Code::WrongType,
+                format!("the axis `{name}` is a list of values"),
+                "not a list",
+            ));
+            return None;
+        }
+    };
+    let (mut values, mut nodes) = (vec![], vec![]);
+    let mut seen: HashMap<String, Span> = HashMap::new();
+    for node in items {
+        let Kind::Scalar(scalar) = &node.kind else {
+            if !node.is_broken() {
+                let message = format!("a value of the axis `{name}` is one text, number or truth value");
+                faults.push(Fault::new(Code::WrongType, message, "more than one value").at(node.span));
+            }
+            continue;
+        };
+        if let Some(first) = seen.insert(identity(scalar), node.span) {
+            let fault = Fault::new(
+                Code::InvalidValue,
+                format!("`{}` stands twice on the axis `{name}`", scalar.text),
+                "again",
+            );
+            faults.push(fault.at(node.span).also(first, "the first one"));
+            continue;
+        }
+        values.push(written(scalar));
+        nodes.push(node.clone());
+    }
+    Some(Axis { name: name.clone(), values, nodes, place: entry.key })
+}
+
+fn along(node: &Node, faults: &mut Faults) -> Option<(Arc<str>, Span)> {
+    match &node.kind {
+        Kind::Scalar(scalar) if !scalar.is_null() => Some((scalar.text.clone(), node.span)),
+        Kind::Broken => None,
+        _ => {
+            faults.push(
+                Fault::new(Code::WrongType, "the name of an axis is one word", "not a name").at(node.span),
+            );
+            None
+        }
+    }
+}
+
+fn is_axis(name: &str) -> bool {
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    name.len() <= AXIS_BYTES_MAX
+        && name.chars().all(word)
+        && name.chars().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+/// What makes two values one: `1e-3` and `0.001` are.
+fn identity(scalar: &Scalar) -> String {
+    match scalar.value() {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(value) if value.unsigned_abs() < 1 << 53 => {
+            format!("number {}", (value as f64 + 0.0).to_bits())
+        }
+        Value::Integer(value) => format!("integer {value}"),
+        Value::Float(value) => format!("number {}", (value + 0.0).to_bits()),
+        Value::Text(text) => format!("text {text}"),
+    }
+}
+
+/// A value as it stands in a name: as in the manifest, what is no letter, digit, `-`, `_`, `.` or `+` by percent
+/// signs; a text that looks like a number or so has its quotes.
+fn written(scalar: &Scalar) -> String {
+    let plain = Scalar { style: Style::Plain, ..scalar.clone() };
+    let text = match (scalar.value(), plain.value()) {
+        (Value::Null, _) => "null".to_owned(),
+        (Value::Bool(value), _) => value.to_string(),
+        (Value::Text(text), Value::Text(_)) => text.to_owned(),
+        (Value::Text(text), _) => format!("\"{text}\""),
+        _ => scalar.text.to_string(),
+    };
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            byte if byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte) => out.push(byte.into()),
+            byte => write!(out, "%{byte:02X}").expect("invariant: a String takes all that is written"),
+        }
+    }
+    out
+}
+
+impl Axis {
+    fn position(&self, value: &str) -> Option<usize> {
+        self.values.iter().position(|known| known == value)
+    }
+
+    fn has_all_of(&self, other: &Self) -> bool {
+        let known: HashSet<&str> = self.values.iter().map(String::as_str).collect();
+        other.values.iter().all(|value| known.contains(value.as_str()))
+    }
+}
+
+/// What is known of all families when one is made.
+pub(crate) struct Families<'a> {
+    pub(crate) done: &'a [Family],
+    pub(crate) name: &'a dyn Fn(usize) -> String,
+}
+
+impl Families<'_> {
+    /// Joins a stage's own axes with those of what it needs. `made` counts the stages of all families; `key` is the
+    /// place of the stage's name.
+    pub(crate) fn join(
+        &self,
+        own: Own,
+        wanted: &[&Wanted],
+        key: Span,
+        made: &mut usize,
+        faults: &mut Faults,
+    ) -> Family {
+        let broken = Family { axes: vec![], is_broken: true };
+        if matches!(own, Own::Broken) || wanted.iter().any(|wanted| self.done[wanted.need.stage].is_broken) {
+            return broken;
+        }
+        let before = faults.count();
+        let mut axes: IndexMap<Arc<str>, Arc<Axis>> = IndexMap::new();
+        for wanted in wanted.iter().filter(|wanted| wanted.form == Form::One) {
+            for axis in self.free(wanted) {
+                axes.entry(axis.name.clone()).or_insert_with(|| axis.clone());
+            }
+        }
+        let mut own_names = HashSet::new();
+        let mut place = key;
+        match own {
+            Own::Absent | Own::Broken => {}
+            Own::Axes(own) => {
+                for axis in own {
+                    place = axis.place;
+                    own_names.insert(axis.name.clone());
+                    axes.insert(axis.name.clone(), axis);
+                }
+            }
+            Own::Along(names) => {
+                for (name, span) in names {
+                    if axes.contains_key(&name) {
+                        continue;
+                    }
+                    match wanted.iter().flat_map(|wanted| self.free(wanted)).find(|axis| axis.name == name) {
+                        Some(axis) => drop(axes.insert(name, axis.clone())),
+                        None => {
+                            let message = format!("no stage that is needed here has an axis `{name}`");
+                            let fault = Fault::new(Code::UnknownAxis, message, "no such axis");
+                            let known =
+                                wanted.iter().flat_map(|wanted| self.free(wanted)).map(|axis| &*axis.name);
+                            let known: std::collections::BTreeSet<&str> = known.collect();
+                            faults.push(fault.nearest(&name, known).at(span));
+                        }
+                    }
+                }
+            }
+        }
+        for wanted in wanted {
+            for theirs in self.free(wanted) {
+                let Some(ours) = axes.get(&theirs.name).filter(|ours| !Arc::ptr_eq(ours, theirs)) else {
+                    continue;
+                };
+                let is_own = own_names.contains(&ours.name);
+                if !theirs.has_all_of(ours) || !(is_own || ours.has_all_of(theirs)) {
+                    faults.push(self.mismatch(wanted, ours, theirs, is_own));
+                }
+            }
+        }
+        let axes: Vec<_> = axes.into_values().collect();
+        let count = axes.iter().try_fold(1, |count: usize, axis| count.checked_mul(axis.values.len()));
+        let family = Family { axes, is_broken: false };
+        *made = made.saturating_add(count.filter(|_| !family.axes.is_empty()).unwrap_or(0));
+        if count.is_none_or(|count| count > STAGES_MAX) || *made > STAGES_MAX {
+            let message = format!("the matrices stand for more than {STAGES_MAX} stages");
+            faults.push(Fault::new(Code::TooLarge, message, "the limit is reached here").at(place));
+        } else if let Some(longest) = family.longest_suffix().filter(|length| *length > SUFFIX_BYTES_MAX) {
+            let message = format!(
+                "a name would end with {longest} bytes of values, and {SUFFIX_BYTES_MAX} is the most that it may"
+            );
+            let fault = Fault::new(Code::InvalidValue, message, "values become part of the names of stages");
+            faults.push(fault.help("take shorter values").at(place));
+        }
+        if faults.count() > before { broken } else { family }
+    }
+
+    fn mismatch(&self, wanted: &Wanted, ours: &Axis, theirs: &Axis, is_own: bool) -> Fault {
+        let (name, axis) = ((self.name)(wanted.need.stage), &ours.name);
+        let missing = ours.values.iter().find(|value| theirs.position(value).is_none());
+        let message = match missing {
+            Some(value) => format!("`{name}` has no stage with `{axis}={value}`"),
+            None => {
+                format!("`{name}` has more values on the axis `{axis}` than other stages that meet it here")
+            }
+        };
+        let fault = Fault::new(Code::AxisMismatch, message, "needed here");
+        let help = match is_own {
+            true => format!("it has: {}", theirs.values.join(", ")),
+            false => format!("give the values that are meant: `matrix: {{ {axis}: […] }}`"),
+        };
+        let fault = fault.help(help).at(wanted.need.place);
+        fault.also(ours.place, format!("`{axis}` here")).also(theirs.place, format!("`{axis}` of `{name}`"))
+    }
+
+    /// The axes of a needed stage that `needs` leaves open.
+    fn free<'s>(&'s self, wanted: &'s Wanted) -> impl Iterator<Item = &'s Arc<Axis>> {
+        let axes = self.done[wanted.need.stage].axes.iter().enumerate();
+        axes.filter(|(position, _)| !wanted.picks.iter().any(|(axis, _)| axis == position))
+            .map(|(_, axis)| axis)
+    }
+}
+
+impl Family {
+    /// Stages that it stands for.
+    pub(crate) fn count(&self) -> usize {
+        self.axes.iter().map(|axis| axis.values.len()).product()
+    }
+
+    /// Position of a stage's value on each axis.
+    fn digits(&self, stage: usize) -> Vec<usize> {
+        let mut rest = stage;
+        let mut digits: Vec<usize> = self
+            .axes
+            .iter()
+            .rev()
+            .map(|axis| {
+                let digit = rest % axis.values.len();
+                rest /= axis.values.len();
+                digit
+            })
+            .collect();
+        digits.reverse();
+        digits
+    }
+
+    /// What the name of a stage ends with: `[lr=1e-3,seed=1]`; nothing without axes.
+    pub(crate) fn suffix(&self, stage: usize) -> String {
+        let pairs = self.values(stage).map(|(axis, value)| format!("{axis}={value}"));
+        match self.axes.is_empty() {
+            true => String::new(),
+            false => format!("[{}]", pairs.collect::<Vec<_>>().join(",")),
+        }
+    }
+
+    /// A stage's values by axis, as they are written in names.
+    pub(crate) fn values(&self, stage: usize) -> impl Iterator<Item = (&str, &str)> {
+        let digits = self.digits(stage);
+        self.axes.iter().zip(digits).map(|(axis, digit)| (&*axis.name, axis.values[digit].as_str()))
+    }
+
+    /// A stage's values by axis, with their types.
+    pub(crate) fn nodes(&self, stage: usize) -> Vec<(Arc<str>, &Node)> {
+        let digits = self.digits(stage);
+        self.axes.iter().zip(digits).map(|(axis, digit)| (axis.name.clone(), &axis.nodes[digit])).collect()
+    }
+
+    fn longest_suffix(&self) -> Option<usize> {
+        let longest = |axis: &Arc<Axis>| {
+            axis.values.iter().map(String::len).max().map(|value| axis.name.len() + 2 + value)
+        };
+        self.axes.iter().map(longest).sum()
+    }
+
+    /// How many stages of `other` each of this family's stages takes.
+    pub(crate) fn met(&self, wanted: &Wanted, other: &Self) -> usize {
+        let is_free = |(position, axis): &(usize, &Arc<Axis>)| {
+            !wanted.picks.iter().any(|(picked, _)| picked == position)
+                && !self.axes.iter().any(|own| own.name == axis.name)
+        };
+        other.axes.iter().enumerate().filter(is_free).map(|(_, axis)| axis.values.len()).product()
+    }
+
+    /// Which stages of `other` one of this family's stages takes, and by what they differ: `seed=1`.
+    pub(crate) fn meet(&self, stage: usize, wanted: &Wanted, other: &Self) -> Vec<(usize, String)> {
+        let digits = self.digits(stage);
+        let own = |axis: &Arc<Axis>| {
+            let (own, digit) = self.axes.iter().zip(&digits).find(|(own, _)| own.name == axis.name)?;
+            if Arc::ptr_eq(own, axis) { Some(*digit) } else { axis.position(&own.values[*digit]) }
+        };
+        let mut met = vec![(0, String::new())];
+        for (position, axis) in other.axes.iter().enumerate() {
+            let pick = wanted.picks.iter().find(|(axis, _)| *axis == position).map(|(_, value)| *value);
+            let size = axis.values.len();
+            match pick.or_else(|| own(axis)) {
+                Some(digit) => met.iter_mut().for_each(|(index, _)| *index = *index * size + digit),
+                None => {
+                    let each = |(index, suffix): (usize, String)| {
+                        let between = if suffix.is_empty() { "" } else { "," };
+                        axis.values.iter().enumerate().map(move |(digit, value)| {
+                            (index * size + digit, format!("{suffix}{between}{}={value}", axis.name))
+                        })
+                    };
+                    met = met.into_iter().flat_map(each).collect();
+                }
+            }
+        }
+        met
+    }
+
+    /// Axes that no value of is used: `named` are those that the stage's settings name, `wanted` what it needs.
+    pub(crate) fn unused<'a>(
+        &'a self,
+        families: &'a Families<'_>,
+        wanted: &'a [&Wanted],
+        named: &'a std::collections::BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a Arc<Axis>> {
+        let joined = |axis: &Axis| {
+            wanted.iter().any(|wanted| families.free(wanted).any(|other| other.name == axis.name))
+        };
+        self.axes.iter().filter(move |axis| !named.contains(&*axis.name) && !joined(axis))
+    }
+}
+
+/// Tells an axis whose values change nothing; `field` is a setting of that name, `named` what stands in the
+/// settings and is no axis.
+pub(crate) fn unused(axis: &Axis, field: Option<&str>, named: &[&str]) -> Fault {
+    let name = &axis.name;
+    let fault =
+        Fault::new(Code::UnusedAxis, format!("no setting has the values of the axis `{name}`"), "not used");
+    match (crate::manifest::fault::nearest(name, named), field) {
+        (Some(near), _) => {
+            fault.help(format!("did you mean `${{matrix.{name}}}` where it says `${{matrix.{near}}}`?"))
+        }
+        (None, Some(field)) => fault.help(format!("set `{field}` under `with` to `${{matrix.{name}}}`")),
+        (None, None) => {
+            fault.help(format!("write `${{matrix.{name}}}` where its values belong, such as in `with`"))
+        }
+    }
+    .at(axis.place)
+}
+
+/// A stage, or some of a matrix, as they are named: `base`, `base[seed=1]`, `base[lr=1e-3,seed=1].history`.
+pub(crate) struct Name<'a> {
+    /// The entry of the manifest.
+    pub(crate) base: &'a str,
+    /// Values by axis.
+    pub(crate) picks: Vec<(&'a str, &'a str)>,
+    /// What follows the point.
+    pub(crate) output: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    /// Reads a name; `None` if its brackets mean nothing.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (stage, output) = split_output(text);
+        let Some((base, rest)) = stage.split_once('[') else {
+            return Some(Self { base: stage, picks: vec![], output });
+        };
+        let pairs = rest.strip_suffix(']')?.split(',').map(|pair| pair.split_once('='));
+        Some(Self { base, picks: pairs.collect::<Option<_>>()?, output })
+    }
+}
+
+/// Splits `base[lr=0.5].history` where the name of an output begins.
+pub fn split_output(text: &str) -> (&str, Option<&str>) {
+    let suffix = text.rfind(']').unwrap_or(0);
+    match text[suffix..].split_once('.') {
+        Some((before, output)) => (&text[..suffix + before.len()], Some(output)),
+        None => (text, None),
+    }
+}
+
+impl Family {
+    /// Finds positions of the axes and values that a name picks.
+    pub(crate) fn picks(&self, base: &str, picks: &[(&str, &str)]) -> Result<Vec<(usize, usize)>, Fault> {
+        let find = |(name, value): &(&str, &str)| {
+            let Some(position) = self.axes.iter().position(|axis| &*axis.name == *name) else {
+                let fault =
+                    Fault::new(Code::UnknownAxis, format!("`{base}` has no axis `{name}`"), "no such axis");
+                return Err(fault.nearest(name, self.axes.iter().map(|axis| &*axis.name)));
+            };
+            let axis = &self.axes[position];
+            let Some(digit) = axis.position(value) else {
+                let message = format!("`{base}` has no stage with `{name}={value}`");
+                let fault = Fault::new(Code::UnknownStage, message, "no such value");
+                return Err(fault.nearest(value, axis.values.iter().map(String::as_str)));
+            };
+            Ok((position, digit))
+        };
+        picks.iter().map(find).collect()
+    }
+
+    /// Lists the stages that agree with these picks.
+    pub(crate) fn picked(&self, picks: &[(usize, usize)]) -> Vec<usize> {
+        let agrees = |stage: &usize| {
+            let digits = self.digits(*stage);
+            picks.iter().all(|(axis, value)| digits[*axis] == *value)
+        };
+        (0..self.count()).filter(agrees).collect()
+    }
+}

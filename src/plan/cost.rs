@@ -1,0 +1,59 @@
+//! Owns: what a plan costs: money for hours of cores, graphics processors and memory; disk beside what is free.
+
+use super::{Planned, Session, Verdict};
+use crate::run::machine;
+use serde::Serialize;
+
+const SECONDS_PER_HOUR: f64 = 3600.0;
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Disk that stages will take, as far as they ran before.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Disk {
+    /// Bytes that will be written.
+    pub needed: u64,
+    /// Bytes that are free; unknown where the system does not tell.
+    pub free: Option<u64>,
+    /// Stages that nobody knows of what they will write.
+    pub unknown: usize,
+}
+
+impl Disk {
+    /// Adds up what the stages of a plan will write.
+    pub fn of(session: &Session, planned: &[Planned]) -> Self {
+        let open = || planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
+        let known = open().filter_map(|planned| planned.estimate.as_ref());
+        Self {
+            needed: known.map(|estimate| estimate.written_bytes).fold(0, u64::saturating_add),
+            free: machine::disk_free(session.store.root()),
+            unknown: open().filter(|planned| planned.estimate.is_none()).count(),
+        }
+    }
+
+    /// Whether what is known already is more than there is room for.
+    pub fn is_too_small(&self) -> bool {
+        self.free.is_some_and(|free| self.needed > free)
+    }
+}
+
+impl Session {
+    /// What a stage will cost by the manifest's prices: for the time that it took before, or that `resources.time`
+    /// gives; `None` without prices, or where neither is known.
+    ///
+    /// Cores and memory are those that `resources` asks for; without them, all cores of this machine, since a stage
+    /// takes what is free, and the memory that it took before.
+    pub fn price(&self, planned: &Planned) -> Option<f64> {
+        let prices = self.manifest.prices.as_ref()?;
+        if matches!(planned.verdict, Verdict::Cached(_)) {
+            return Some(0.0);
+        }
+        let asks = &self.manifest.stages[planned.stage].resources;
+        let estimate = planned.estimate.as_ref();
+        let declared = asks.time.map(|time| time.duration().as_secs_f64());
+        let hours = estimate.map(|estimate| estimate.seconds).or(declared)? / SECONDS_PER_HOUR;
+        let cpus = asks.cpus.map_or_else(|| machine::cpus() as f64, |cpus| f64::from(cpus.get()));
+        let memory = asks.memory.map(|memory| memory.0).or(estimate.map(|estimate| estimate.memory_peak));
+        let memory_gib = memory.unwrap_or(0) as f64 / GIB;
+        Some(hours * (cpus * prices.cpu + f64::from(asks.gpus) * prices.gpu + memory_gib * prices.memory_gib))
+    }
+}

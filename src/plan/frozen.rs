@@ -1,0 +1,80 @@
+//! Owns: stages with `freeze: true`: what they keep, and why they would run otherwise. What is kept stands in the lock
+//! file; a frozen stage without an entry there runs like any other, and is pinned by the first full run.
+
+use super::{Planned, Resolved, Session, Verdict, Work, why};
+use crate::{lock::LockedStage, plan::Reason, record::Record};
+use pipe_stage::Digest;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Why a frozen stage would run if it were not frozen.
+#[derive(Debug)]
+pub struct Stale {
+    /// What changed, as far as its inputs are known.
+    pub reasons: Vec<Reason>,
+    /// Stages that it needs and that run: whether it would too, nobody knows before.
+    pub upstream: Vec<usize>,
+}
+
+/// What a frozen stage has to keep.
+pub(crate) enum Kept {
+    /// It is not frozen, or was never pinned.
+    Nothing,
+    /// It is there.
+    Here(Digest, Box<Record>),
+    /// It is pinned, and the cache has it no more.
+    Gone(Digest),
+}
+
+impl Session {
+    /// What the lock file pins a frozen stage to.
+    pub fn pin(&self, stage: usize) -> Option<&LockedStage> {
+        let is_frozen = self.manifest.stages[stage].freeze;
+        self.lock.stages.get(self.name(stage)).filter(|_| is_frozen)
+    }
+
+    /// Looks for what a frozen stage keeps.
+    pub(crate) fn kept(&self, stage: usize) -> Result<Kept, pipe_cache::Error> {
+        let Some(pin) = self.pin(stage) else { return Ok(Kept::Nothing) };
+        let record = Record::read(&self.store, &pin.key)?;
+        Ok(match record.filter(|record| record.outputs == pin.outputs) {
+            Some(record) => Kept::Here(pin.key, Box::new(record)),
+            None => Kept::Gone(pin.key),
+        })
+    }
+
+    /// Plans a stage that keeps what it has; `None` if it is like any other, or would make just that again.
+    pub(super) fn plan_frozen(
+        &self,
+        stage: usize,
+        recipe: Digest,
+        resolved: &Option<Resolved>,
+        planned: &BTreeMap<usize, Planned>,
+    ) -> Result<Option<Planned>, pipe_cache::Error> {
+        let makes = |key| resolved.as_ref().is_some_and(|resolved| resolved.key == key);
+        let (resolved, verdict, stale) = match self.kept(stage)? {
+            Kept::Nothing => return Ok(None),
+            Kept::Here(key, _) | Kept::Gone(key) if makes(key) => return Ok(None),
+            Kept::Gone(_) => {
+                let work = Work { reasons: vec![Reason::FrozenGone], missing: None };
+                (None, Verdict::Run(work), None)
+            }
+            Kept::Here(key, record) => {
+                let reasons = match resolved {
+                    Some(resolved) => why::reasons(self, stage, resolved, &record),
+                    None => Vec::new(),
+                };
+                let runs = |upstream: &usize| {
+                    let planned = planned.get(upstream);
+                    planned.is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
+                };
+                let upstream = self.graph.upstream(stage).into_iter().filter(runs).collect();
+                let labelled = |input: &crate::record::RecordedInput| (input.label.clone(), input.digest);
+                let inputs = record.inputs.iter();
+                let inputs = inputs.map(|(port, all)| (port.clone(), all.iter().map(labelled).collect()));
+                let kept = Resolved { key, inputs: inputs.collect(), sources: Arc::default() };
+                (Some(kept), Verdict::Cached(record), Some(Stale { reasons, upstream }))
+            }
+        };
+        Ok(Some(Planned { stage, recipe, resolved, verdict, stale, estimate: None }))
+    }
+}
