@@ -80,7 +80,7 @@ impl Run {
         let unmet = figures.unmet().count();
         progress.end(&summary, &figures);
         // Last, since observers may take their time.
-        stream.end(&summary).iter().for_each(|message| eprintln!("{message}"));
+        stream.end(&summary, &figures).iter().for_each(|message| eprintln!("{message}"));
         kept?;
         match (summary.has_failed(), summary.interrupted) {
             (true, _) => Err(Failure::Told),

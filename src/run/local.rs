@@ -57,7 +57,7 @@ pub(super) fn start(
     program: &Path,
     spec: &Path,
     log: &Path,
-    environment: &[(String, String)],
+    environment: impl IntoIterator<Item = (String, String)>,
     heard: Sender<(usize, Heard)>,
     stage: usize,
 ) -> Result<Process, Error> {
@@ -67,7 +67,7 @@ pub(super) fn start(
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", &error))?;
     let mut command = Command::new(program);
     command.arg("worker").arg(spec).stdin(Stdio::piped()).stdout(log_file).stderr(log_too);
-    command.env("PIPE_EVENTS", "/dev/fd/3").envs(environment.iter().cloned()).process_group(0);
+    command.env("PIPE_EVENTS", "/dev/fd/3").envs(environment).process_group(0);
     // Training allocates and frees the same large buffers at each step: keep them.
     if std::env::var_os("GLIBC_TUNABLES").is_none() {
         let tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:\

@@ -36,13 +36,14 @@ fn physical_memory() -> u64 {
     told.and_then(|told| told.trim().parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// NVIDIA GPUs that this process may use.
-pub fn gpus() -> u32 {
+/// NVIDIA GPUs that this process may use, by the names that `CUDA_VISIBLE_DEVICES` takes.
+pub fn gpus() -> Vec<String> {
     if let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") {
-        return visible.split(',').filter(|name| !name.is_empty() && *name != "-1").count() as u32;
+        let names = visible.split(',').map(str::trim);
+        return names.filter(|name| !name.is_empty() && *name != "-1").map(str::to_owned).collect();
     }
-    let listed = fs::read_dir("/proc/driver/nvidia/gpus").map(|entries| entries.count());
-    listed.unwrap_or(0) as u32
+    let listed = fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
+    (0..listed).map(|gpu| gpu.to_string()).collect()
 }
 
 /// Bytes free on a path's file system.

@@ -46,7 +46,7 @@ pub fn run(
     let free = Free {
         cpus: options.cpus.unwrap_or_else(machine::cpus),
         memory: machine::memory(),
-        gpus: machine::gpus(),
+        gpus: machine::gpus().into_iter().enumerate().collect(),
         jobs: options.jobs.unwrap_or(usize::MAX),
     };
     let states = stages.iter().map(|stage| (*stage, State::Waiting { forced: false })).collect();
@@ -94,7 +94,8 @@ pub fn run(
 struct Free {
     cpus: usize,
     memory: u64,
-    gpus: u32,
+    /// In the machine's order.
+    gpus: BTreeMap<usize, String>,
     jobs: usize,
 }
 
@@ -122,7 +123,7 @@ struct Running {
     lease: Lease,
     cpus: usize,
     memory: u64,
-    gpus: u32,
+    gpus: BTreeMap<usize, String>,
     forced: bool,
     /// The last event, which tells how it ended.
     word: Option<Event>,
@@ -171,8 +172,9 @@ impl Scheduler<'_> {
             if let Some(memory) = asks.memory.filter(|memory| memory.0 > self.free.memory) {
                 return Err(too_small(format!("memory: {}", mib(memory.0)), mib(self.free.memory)));
             }
-            if asks.gpus > self.free.gpus {
-                return Err(too_small(format!("gpus: {}", asks.gpus), self.free.gpus.to_string()));
+            let gpus = self.free.gpus.len();
+            if asks.gpus as usize > gpus {
+                return Err(too_small(format!("gpus: {}", asks.gpus), gpus.to_string()));
             }
         }
         Ok(())
@@ -332,7 +334,7 @@ impl Scheduler<'_> {
         self.free.jobs > 0
             && cpus <= self.free.cpus
             && asks.memory.is_none_or(|memory| memory.0 <= self.free.memory)
-            && asks.gpus <= self.free.gpus
+            && asks.gpus as usize <= self.free.gpus.len()
     }
 
     fn launch(
@@ -352,7 +354,10 @@ impl Scheduler<'_> {
         let name = self.session.name(stage).to_owned();
         let asks = &self.session.manifest.stages[stage].resources;
         let cpus = asks.cpus.map_or(self.free.cpus, |cpus| cpus.get() as usize);
-        let (memory, gpus) = (asks.memory.map_or(0, |memory| memory.0), asks.gpus);
+        let memory = asks.memory.map_or(0, |memory| memory.0);
+        let gpus: Vec<&str> = self.free.gpus.values().take(asks.gpus as usize).map(String::as_str).collect();
+        // A stage that asks for none sees all, as a program does that nobody started.
+        let visible = (!gpus.is_empty()).then(|| ("CUDA_VISIBLE_DEVICES".to_owned(), gpus.join(",")));
         let input = |(label, digest): &(String, Digest)| SpecInput { label: label.clone(), digest: *digest };
         let inputs = resolved.inputs.iter();
         let spec = Spec {
@@ -371,7 +376,7 @@ impl Scheduler<'_> {
         let runs_commands = self.session.kind(stage).has_own_ports;
         let started = run.spec(&name, &spec).and_then(|(spec, log)| {
             let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;
-            local::start(&program, &spec, &log, &[], self.sender.clone(), stage)
+            local::start(&program, &spec, &log, visible, self.sender.clone(), stage)
         });
         let process = match started {
             Ok(process) => process,
@@ -395,7 +400,7 @@ impl Scheduler<'_> {
         (self.tell)(&RunEvent::Started { stage: name, key, reasons, cpus });
         self.free.cpus -= cpus;
         self.free.memory -= memory;
-        self.free.gpus -= gpus;
+        let gpus = (0..asks.gpus).filter_map(|_| self.free.gpus.pop_first()).collect();
         self.free.jobs -= 1;
         let (word, shares, killed, asked) = (None, (0, 0), None, None);
         let running =
@@ -426,7 +431,7 @@ impl Scheduler<'_> {
             *running;
         self.free.cpus += cpus;
         self.free.memory += memory;
-        self.free.gpus += gpus;
+        self.free.gpus.extend(gpus);
         self.free.jobs += 1;
         if let Some(watcher) = &mut self.watcher {
             watcher.remove(process.pid);

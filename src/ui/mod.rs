@@ -79,12 +79,7 @@ impl Progress {
     /// Draws the end.
     pub fn end(self, summary: &Summary, figures: &Figures) {
         match self {
-            Self::Json => print(&json(&serde_json::json!({
-                "version": 1,
-                "summary": summary.rows,
-                "comparisons": figures.comparisons,
-                "expectations": figures.findings,
-            }))),
+            Self::Json => print(&json(&closing(summary, figures))),
             Self::Bars(bars) => {
                 bars.clear();
                 eprint!("{}{}", table::summary(summary), table::figures(figures));
@@ -92,6 +87,16 @@ impl Progress {
             Self::Lines(_) => eprint!("{}{}", table::summary(summary), table::figures(figures)),
         }
     }
+}
+
+/// The last line of a run's events.
+fn closing(summary: &Summary, figures: &Figures) -> serde_json::Value {
+    serde_json::json!({
+        "version": 1,
+        "summary": summary.rows,
+        "comparisons": figures.comparisons,
+        "expectations": figures.findings,
+    })
 }
 
 /// Writes data to stdout; a reader that went away ends the program quietly.

@@ -8,7 +8,10 @@ use super::{
     observers::{self, Observer},
     tensorboard::Board,
 };
-use crate::run::{RunEvent, Summary};
+use crate::{
+    figures::Figures,
+    run::{RunEvent, Summary},
+};
 use pipe_stage::Event;
 use std::{
     fs::{File, OpenOptions},
@@ -75,10 +78,11 @@ impl Stream {
     }
 
     /// Tells the end; returns what is worth saying of observers.
-    pub fn end(self, summary: &Summary) -> Vec<String> {
+    pub fn end(self, summary: &Summary, figures: &Figures) -> Vec<String> {
         let Some(open) = self.open else { return Vec::new() };
-        let rows = super::json(&serde_json::json!({ "version": 1, "at": now(), "summary": summary.rows }));
-        open.tell(rows);
+        let mut closing = super::closing(summary, figures);
+        closing["at"] = now().into();
+        open.tell(super::json(&closing));
         observers::end(open.observers)
     }
 }

@@ -119,3 +119,33 @@ fn what_a_command_makes_has_to_be_of_its_kind() {
     project.edit("text: files", "text: documents");
     project.run(&[]).expect(1).says(&["what the command left in `text` is no `documents`", "a.parquet"]);
 }
+
+#[test]
+fn each_command_sees_the_gpus_that_it_was_given() {
+    let project = Project::new(
+        "\
+pipeline: p
+stages:
+  one: { uses: command, resources: { cpus: 1, gpus: 1 }, with: { run: 'RUN', outputs: { seen: files } } }
+  two: { uses: command, resources: { cpus: 1, gpus: 2 }, with: { run: ': ; RUN', outputs: { seen: files } } }
+  many: { uses: command, resources: { gpus: 4 }, with: { run: 'RUN', outputs: { seen: files } } }
+",
+    );
+    // The first two hold what they have until both have it.
+    let wait = "echo $CUDA_VISIBLE_DEVICES > $PIPE_OUTPUT_seen/gpus.txt; d=.; touch $d/there$CUDA_VISIBLE_DEVICES; \
+                while ! [ -e $d/there4 -a -e $d/there7,GPU-a ]; do sleep 0.01; done";
+    project.edit("RUN", wait);
+    let run = |more: &[&str]| {
+        let words = [&["run", "pipeline.yaml"], more].concat();
+        let mut command = project.command(&words);
+        command.env("CUDA_VISIBLE_DEVICES", "4,7,GPU-a");
+        Project::ended_of(command.output().unwrap())
+    };
+    run(&["--cpus", "2", "one", "two"]).expect(0);
+    let seen = |stage: &str| {
+        project.pipe(&["get", "pipeline.yaml", stage, stage]).expect(0);
+        project.read(&format!("{stage}/gpus.txt"))
+    };
+    assert_eq!([seen("one"), seen("two")], ["4\n", "7,GPU-a\n"]);
+    run(&["many"]).expect(2).says(&["gpus: 4", "3"]);
+}

@@ -24,6 +24,8 @@ mod hostile;
 
 mod commands;
 
+mod matrix;
+
 #[cfg(feature = "data")]
 mod formats;
 

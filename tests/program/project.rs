@@ -147,8 +147,14 @@ impl Project {
 
     /// What ran and what was cached in a run that has to end well: the stages by outcome.
     pub(crate) fn outcomes(&self, more: &[&str]) -> BTreeMap<String, String> {
-        let ended = self.run(&[more, &["--json"]].concat()).expect(0);
-        let last: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+        self.outcomes_of(0, more)
+    }
+
+    /// The same of a run that ends with this code.
+    pub(crate) fn outcomes_of(&self, code: i32, more: &[&str]) -> BTreeMap<String, String> {
+        let ended = self.run(&[more, &["--json"]].concat()).expect(code);
+        let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let last = lines.filter(|line| line.get("summary").is_some()).last().unwrap();
         let row = |row: &Value| (text(&row["stage"]), text(&row["outcome"]));
         last["summary"].as_array().unwrap().iter().map(row).collect()
     }

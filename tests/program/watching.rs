@@ -151,7 +151,7 @@ fn secrets_are_masked_in_logs_of_runs_that_go_on() {
 fn history_names_what_ran_and_what_failed() {
     let project = Project::letters("");
     project.run(&[]).expect(0);
-    project.edit("tr a-z A-Z", "false; tr a-z A-Z");
+    project.edit("tr a-z A-Z", "exit 1; tr a-z A-Z");
     project.run(&[]).expect(1);
     let told = project.pipe(&["history", "pipeline.yaml"]).expect(0);
     let lines: Vec<&str> = told.stdout.lines().collect();
@@ -162,7 +162,7 @@ fn history_names_what_ran_and_what_failed() {
         told.stdout
     );
     // A run in which nothing has to be done is none.
-    project.edit("false; ", "");
+    project.edit("exit 1; ", "");
     project.run(&[]).expect(0);
     assert_eq!(history(&project).len(), 2);
     let shown = project.pipe(&["history", "pipeline.yaml", "-n", "1"]).expect(0);

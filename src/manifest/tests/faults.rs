@@ -154,8 +154,45 @@ stages:
     what_comes_later: "\
 pipeline: p
 stages:
-  a: { uses: ingest, matrix: { errors_max: [1, 2] }, freeze: true, executor: slurm }
+  a: { uses: ingest, executor: slurm }
   b: { uses: ingest, executor: locl }
+";
+    matrices_that_are_wrong: "\
+pipeline: p
+stages:
+  a: { uses: ingest, matrix: [] }
+  b: { uses: ingest, matrix: { 1x: [1], most: 3, none: [], some: [[1], 2] } }
+  c: { uses: ingest, matrix: { errors_max: [1, 1.0] }, with: { errors_max: ${matrix.errors_max} } }
+  d: { uses: ingest, matrix: { errors_max: [1, 2] } }
+  e: { uses: ingest, matrix: { most: [1, 2] }, with: { errors_max: ${matrix.mots} } }
+  f: { uses: ingest, with: { errors_max: ${matrix.most} } }
+  g: { uses: ingest, matrix: { most: [few, 2] }, with: { errors_max: ${matrix.most} } }
+  h: { uses: ingest, matrix: [seed] }
+";
+    matrices_that_are_too_large: "\
+pipeline: p
+stages:
+  a:
+    uses: ingest
+    matrix: { a: ${vars.ten}, b: ${vars.ten}, c: ${vars.ten}, d: ${vars.ten}, e: [1, 2] }
+    with: { errors_max: '${matrix.a}${matrix.b}${matrix.c}${matrix.d}${matrix.e}' }
+vars: { ten: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] }
+";
+    stages_of_matrices_that_do_not_meet: "\
+pipeline: p
+stages:
+  docs: { uses: ingest, matrix: { most: [1, 2] }, with: { errors_max: ${matrix.most} } }
+  one: { uses: dedup, needs: 'docs[most=1]' }
+  other: { uses: dedup, needs: 'docs[most=3]' }
+  axis: { uses: dedup, needs: 'docs[mst=1]' }
+  open: { uses: dedup, needs: 'docs[most=1' }
+  more: { uses: dedup, needs: docs, matrix: { most: [1, 2, 3] }, with: { threshold: '0.${matrix.most}' } }
+";
+    expectations_and_prices: "\
+pipeline: p
+prices: { cpu: -1, cores: 2 }
+stages:
+  a: { uses: ingest, expect: { loss: {}, words: { min: 3, max: 2 }, pages: { least: 1 } } }
 ";
     variables: "\
 pipeline: p

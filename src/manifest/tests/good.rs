@@ -125,6 +125,51 @@ fn a_manifest_lies_over_the_one_that_it_extends() {
 }
 
 #[test]
+fn a_matrix_stands_for_a_stage_of_each_combination() {
+    let text = "\
+pipeline: p
+stages:
+  docs: { uses: ingest, matrix: { most: [1, 2], by: ['a b', '3'] }, with: { errors_max: ${matrix.most}, sources: [{ rust-docs: ['${matrix.by}'] }] } }
+  unique: { uses: dedup, needs: docs }
+  one: { uses: dedup, needs: 'docs[most=2,by=a%20b]' }
+  plot: { uses: script, needs: { all: [unique] }, with: { outputs: { figure: files } } }
+  rows: { uses: script, needs: { all: [unique] }, matrix: [most], with: { outputs: { figure: files } } }
+";
+    let manifest = right(text, &[]);
+    let names: Vec<&str> = manifest.stages.keys().map(|name| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "docs[most=1,by=a%20b]",
+            "docs[most=1,by=%223%22]",
+            "docs[most=2,by=a%20b]",
+            "docs[most=2,by=%223%22]",
+            "unique[most=1,by=a%20b]",
+            "unique[most=1,by=%223%22]",
+            "unique[most=2,by=a%20b]",
+            "unique[most=2,by=%223%22]",
+            "one",
+            "plot",
+            "rows[most=1]",
+            "rows[most=2]"
+        ]
+    );
+    let essence = |stage: &str| &manifest.stages[stage].config.essence;
+    let sources = json!([{ "rust-docs": ["a b"] }]);
+    assert_eq!(essence(names[2]), &json!({ "errors_max": 2, "sources": sources }));
+    let needs = |stage: &str| -> Vec<(usize, Option<String>)> {
+        let needs = manifest.stages[stage].needs.values().flatten();
+        needs.map(|need| (need.stage, need.label.clone())).collect()
+    };
+    assert_eq!(needs(names[7]), [(3, None)]);
+    assert_eq!(needs("one"), [(2, None)]);
+    assert_eq!(needs("plot").iter().map(|(stage, _)| *stage).collect::<Vec<_>>(), [4, 5, 6, 7]);
+    let labels: Vec<_> = needs("rows[most=2]");
+    let label = |by: &str| Some(format!("unique[by={by}]"));
+    assert_eq!(labels, [(6, label("a%20b")), (7, label("%223%22"))]);
+}
+
+#[test]
 fn places_of_fields_serve_later_faults() {
     let manifest = right(GOOD, &[]);
     let misfit = pipe_stage::Misfit::new("sources[1].glob.pattern", "no file matches").help("look again");

@@ -88,7 +88,7 @@ fn output_bytes_are_pinned() {
     let ids: Vec<u16> = (0..5000).map(|n| if n % 70 == 69 { eos } else { n * 7 % 256 }).collect();
     let small = IngestTokens { shard_tokens: 1000, ..stage() };
     let made = run(&small, &[("a.bin", flat(&ids)), ("b.bin", flat(&ids[..100]))]).unwrap();
-    assert_eq!(&made.outcome.outputs["train"].to_string()[..16], "pinned");
+    assert_eq!(&made.outcome.outputs["train"].to_string()[..16], "8b9ca62bca41073a");
     let names =
         ["a/000000.parquet", "a/000001.parquet", "a/000002.parquet", "a/000003.parquet", "a/000004.parquet"];
     assert_eq!(made.shards[..5], names.map(str::to_owned));
