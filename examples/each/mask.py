@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Masks addresses of mail in one shard of documents.
+"""Masks web addresses in one shard of documents.
 
 `each: documents` puts the shard into $PIPE_INPUT_documents as shard.parquet; what is left as `shard` in
 $PIPE_OUTPUT_documents keeps its name.
@@ -12,7 +12,7 @@ import re
 import pyarrow
 import pyarrow.parquet as parquet
 
-ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
+ADDRESS = re.compile(r"https?://[^\s<>\"')]+")
 
 shard = parquet.ParquetFile(pathlib.Path(os.environ["PIPE_INPUT_documents"]) / "shard.parquet")
 target = pathlib.Path(os.environ["PIPE_OUTPUT_documents"]) / "shard.parquet"

@@ -117,9 +117,9 @@ impl<'a> Past<'a> {
         }
         const METRICS_MAX: usize = 3;
         let metrics = self.metrics();
-        let shown: Vec<String> = metrics
+        // Of the last stages: for their sake the others ran.
+        let shown: Vec<String> = metrics[metrics.len().saturating_sub(METRICS_MAX)..]
             .iter()
-            .take(METRICS_MAX)
             .map(|(stage, metric)| format!("{stage} {} {}", metric.name, figure(metric.value)))
             .collect();
         let pinned = if self.run.is_pinned() { " (pinned)" } else { "" };

@@ -3,6 +3,8 @@
 
 mod scheduler;
 
+mod states;
+
 mod finish;
 
 mod local;

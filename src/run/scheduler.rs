@@ -5,9 +5,10 @@ use super::{
     OnFailure, Options, Row, RowOutcome, RunError, RunEvent, Summary,
     finish::{self, Run},
     folder::{self, Closed, ClosedStage, StageResult},
-    local::{self, Ended, Heard, Process},
+    local::{self, Ended, Heard},
     machine,
     spec::{Leash, Spec, SpecInput},
+    states::{Killed, Running, State, States},
     watcher::Watcher,
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     record::Record,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use pipe_cache::{Acquire, Lease, Watch};
+use pipe_cache::{Acquire, Lease};
 use pipe_stage::{Class, Digest, Error, Event, Mode};
 use std::{
     collections::BTreeMap,
@@ -49,13 +50,12 @@ pub fn run(
         gpus: machine::gpus().into_iter().enumerate().collect(),
         jobs: options.jobs.unwrap_or(usize::MAX),
     };
-    let states = stages.iter().map(|stage| (*stage, State::Waiting { forced: false })).collect();
     let mut scheduler = Scheduler {
         session,
         stages,
         targets,
         free,
-        states,
+        states: States::new(stages),
         tries: BTreeMap::new(),
         replans: BTreeMap::new(),
         sender,
@@ -99,52 +99,12 @@ struct Free {
     jobs: usize,
 }
 
-/// Where a stage stands.
-enum State {
-    /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
-    Waiting { forced: bool },
-    /// It has to run.
-    Ready { resolved: Resolved, forced: bool },
-    /// Another run has it in hand.
-    Blocked { resolved: Resolved, forced: bool, watch: Box<Watch> },
-    /// It runs.
-    Running(Box<Running>),
-    /// It is done.
-    Done { key: Digest, record: Box<Record>, ran: bool },
-    /// It failed.
-    Failed { interrupted: bool },
-    /// Something that it needs failed.
-    Skipped,
-}
-
-struct Running {
-    resolved: Resolved,
-    process: Process,
-    lease: Lease,
-    cpus: usize,
-    memory: u64,
-    gpus: BTreeMap<usize, String>,
-    forced: bool,
-    /// The last event, which tells how it ended.
-    word: Option<Event>,
-    shares: (u64, u64),
-    killed: Option<Killed>,
-    asked: Option<Instant>,
-}
-
-#[derive(Clone, Copy)]
-enum Killed {
-    Timeout(Time),
-    Interrupt,
-    LostLease,
-}
-
 struct Scheduler<'a> {
     session: &'a mut Session,
     stages: &'a [usize],
     targets: &'a [usize],
     free: Free,
-    states: BTreeMap<usize, State>,
+    states: States,
     tries: BTreeMap<usize, u32>,
     replans: BTreeMap<usize, u32>,
     sender: Sender<(usize, Heard)>,
@@ -195,21 +155,21 @@ impl Scheduler<'_> {
 
     /// Settles every stage whose inputs are known: cached, to run, or skipped.
     fn look(&mut self) -> Result<(), RunError> {
-        for &stage in self.stages {
-            let State::Waiting { forced } = self.states[&stage] else { continue };
+        while let Some((stage, forced)) = self.states.next_unsettled() {
             if self.look_at_frozen(stage, forced)? {
                 continue;
             }
             let upstream = self.session.graph.upstream(stage);
-            let is = |wanted: fn(&State) -> bool| upstream.iter().any(|stage| wanted(&self.states[stage]));
+            let is =
+                |wanted: fn(&State) -> bool| upstream.iter().any(|stage| wanted(self.states.get(*stage)));
             if is(|state| matches!(state, State::Failed { .. } | State::Skipped)) {
-                self.states.insert(stage, State::Skipped);
+                self.settle(stage, State::Skipped);
                 continue;
             }
             if is(|state| !matches!(state, State::Done { .. })) {
                 continue;
             }
-            let made = |stage: usize| match &self.states[&stage] {
+            let made = |stage: usize| match self.states.get(stage) {
                 State::Done { record, .. } => Some(&record.outputs),
                 _ => None,
             };
@@ -219,7 +179,7 @@ impl Scheduler<'_> {
                 record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
             match record {
                 Some(record) => self.cached(stage, resolved.key, record, false),
-                None => drop(self.states.insert(stage, State::Ready { resolved, forced })),
+                None => drop(self.states.set(stage, State::Ready { resolved, forced })),
             }
         }
         Ok(())
@@ -238,19 +198,19 @@ impl Scheduler<'_> {
             Kept::Here(key, _) | Kept::Gone(key) => key,
         };
         // It may be made again as long as it would be the same.
-        let made = |stage: usize| match self.states.get(&stage) {
+        let made = |stage: usize| match self.states.find(stage) {
             Some(State::Done { record, .. }) => Some(&record.outputs),
             _ => None,
         };
         let upstream = self.session.graph.upstream(stage);
         let is_open = |stage: &usize| {
             matches!(
-                self.states.get(stage),
+                self.states.find(*stage),
                 Some(State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } | State::Running(_))
             )
         };
         let resolved = self.session.resolve(stage, made);
-        let is_whole = upstream.iter().all(|stage| self.states.contains_key(stage));
+        let is_whole = upstream.iter().all(|stage| self.states.find(*stage).is_some());
         let may_make_it =
             || upstream.iter().any(is_open) || resolved.is_some_and(|resolved| resolved.key == key);
         if is_whole && may_make_it() {
@@ -272,33 +232,41 @@ impl Scheduler<'_> {
 
     fn cached(&mut self, stage: usize, key: Digest, record: Record, waited: bool) {
         (self.tell)(&RunEvent::Cached { stage: self.session.name(stage).to_owned(), key, waited });
-        self.states.insert(stage, State::Done { key, record: Box::new(record), ran: false });
+        self.settle(stage, State::Done { key, record: Box::new(record), ran: false });
+    }
+
+    /// Puts a stage where it stays, so that those that need it are looked at again.
+    fn settle(&mut self, stage: usize, state: State) {
+        self.states.set(stage, state);
+        self.session.graph.downstream(stage).into_iter().for_each(|below| self.states.look_again(below));
     }
 
     /// Starts what can be started.
     fn start(&mut self) -> Result<(), RunError> {
-        for &stage in self.stages {
-            if self.is_ending() {
-                return Ok(());
-            }
-            let waits = matches!(self.states[&stage], State::Ready { .. } | State::Blocked { .. });
-            if !waits || !self.fits(stage) {
+        let mut from = 0;
+        while self.free.jobs > 0
+            && self.free.cpus > 0
+            && !self.is_ending()
+            && let Some((stage, behind)) = self.states.next_startable(from)
+        {
+            from = behind;
+            if !self.fits(stage) {
                 continue;
             }
-            let (resolved, forced, mut watch, told) = match self.states.remove(&stage) {
-                Some(State::Ready { resolved, forced }) => {
+            let (resolved, forced, mut watch, told) = match self.states.take(stage) {
+                State::Ready { resolved, forced } => {
                     let watch = Box::new(self.session.store.watch(&resolved.key));
                     (resolved, forced, watch, false)
                 }
-                Some(State::Blocked { resolved, forced, watch }) => (resolved, forced, watch, true),
-                _ => unreachable!("invariant: checked above"),
+                State::Blocked { resolved, forced, watch } => (resolved, forced, watch, true),
+                _ => unreachable!("invariant: it could start"),
             };
             // What it reads must be there; whoever made it makes it again.
             let gone = self.session.not_held(stage, &resolved);
             if !gone.is_empty() {
-                self.states.insert(stage, State::Waiting { forced });
+                self.states.set(stage, State::Waiting { forced });
                 for producer in gone {
-                    self.states.insert(producer, State::Waiting { forced: true });
+                    self.states.set(producer, State::Waiting { forced: true });
                 }
                 return self.look();
             }
@@ -308,7 +276,7 @@ impl Scheduler<'_> {
                         let (stage, holder) = (self.session.name(stage).to_owned(), holder.to_string());
                         (self.tell)(&RunEvent::Waiting { stage, holder });
                     }
-                    self.states.insert(stage, State::Blocked { resolved, forced, watch });
+                    self.states.set(stage, State::Blocked { resolved, forced, watch });
                 }
                 Acquire::Held(lease) => {
                     // Somebody may have finished it between our look and our lease.
@@ -405,13 +373,13 @@ impl Scheduler<'_> {
         let (word, shares, killed, asked) = (None, (0, 0), None, None);
         let running =
             Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, asked };
-        self.states.insert(stage, State::Running(Box::new(running)));
+        self.states.set(stage, State::Running(Box::new(running)));
         Ok(())
     }
 
     fn hear(&mut self, stage: usize, heard: Heard) -> Result<(), RunError> {
         let name = self.session.name(stage).to_owned();
-        let Some(State::Running(running)) = self.states.get_mut(&stage) else { return Ok(()) };
+        let Some(running) = self.states.running_mut(stage) else { return Ok(()) };
         match heard {
             Heard::Event(event @ (Event::Done { .. } | Event::Failed { .. })) => running.word = Some(event),
             Heard::Event(told) => {
@@ -426,7 +394,7 @@ impl Scheduler<'_> {
     }
 
     fn ended(&mut self, stage: usize, ended: &Ended) -> Result<(), RunError> {
-        let Some(State::Running(running)) = self.states.remove(&stage) else { return Ok(()) };
+        let State::Running(running) = self.states.take(stage) else { return Ok(()) };
         let Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, .. } =
             *running;
         self.free.cpus += cpus;
@@ -458,7 +426,7 @@ impl Scheduler<'_> {
                 let row = row(self.session.name(stage), RowOutcome::Ran, Some(&record));
                 (self.tell)(&RunEvent::Finished { stage: self.session.name(stage).to_owned(), row });
                 let key = resolved.key;
-                self.states.insert(stage, State::Done { key, record: Box::new(record), ran: true });
+                self.settle(stage, State::Done { key, record: Box::new(record), ran: true });
             }
             Err(error) => self.mend(stage, error, forced)?,
         }
@@ -487,7 +455,7 @@ impl Scheduler<'_> {
         };
         if again {
             (self.tell)(&RunEvent::Again { stage: name, message: error.to_string() });
-            self.states.insert(stage, State::Waiting { forced });
+            self.states.set(stage, State::Waiting { forced });
         } else {
             self.failed(stage, &error);
         }
@@ -496,7 +464,7 @@ impl Scheduler<'_> {
 
     fn failed(&mut self, stage: usize, error: &Error) {
         let interrupted = matches!(error, Error::Interrupted);
-        self.states.insert(stage, State::Failed { interrupted });
+        self.settle(stage, State::Failed { interrupted });
         if !interrupted {
             let name = self.session.name(stage).to_owned();
             let log = self.run.as_ref().map(|run| run.log(&name));
@@ -507,8 +475,7 @@ impl Scheduler<'_> {
 
     /// Whether no stage starts any more.
     fn is_ending(&self) -> bool {
-        let has_failed = || self.states.values().any(|state| matches!(state, State::Failed { .. }));
-        self.stop > 0 || (self.on_failure == OnFailure::Stop && has_failed())
+        self.stop > 0 || (self.on_failure == OnFailure::Stop && self.states.has_failed())
     }
 
     /// The first time asks stages to save their work, the second ends them.
@@ -517,23 +484,20 @@ impl Scheduler<'_> {
         if self.stop == 1 {
             (self.tell)(&RunEvent::Stopping);
         }
-        for state in self.states.values_mut() {
-            if let State::Running(running) = state {
-                if self.stop == 1 {
-                    running.asked = Some(Instant::now());
-                    running.process.ask();
-                } else {
-                    running.killed = Some(Killed::Interrupt);
-                    running.process.kill();
-                }
+        for (_, running) in self.states.all_running() {
+            if self.stop == 1 {
+                running.asked = Some(Instant::now());
+                running.process.ask();
+            } else {
+                running.killed = Some(Killed::Interrupt);
+                running.process.kill();
             }
         }
     }
 
     fn watch_clocks(&mut self) {
-        for (stage, state) in &mut self.states {
-            let State::Running(running) = state else { continue };
-            let stage = &self.session.manifest.stages[*stage];
+        for (stage, running) in self.states.all_running() {
+            let stage = &self.session.manifest.stages[stage];
             let grace = stage.grace.map_or(GRACE, Time::duration);
             let timeout = stage.timeout.filter(|limit| running.process.elapsed() > limit.duration());
             let killed = if running.lease.is_lost() {
@@ -553,12 +517,7 @@ impl Scheduler<'_> {
     }
 
     fn is_over(&self) -> bool {
-        let stopped = self.is_ending();
-        !self.states.values().any(|state| match state {
-            State::Running(_) => true,
-            State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } => !stopped,
-            State::Done { .. } | State::Failed { .. } | State::Skipped => false,
-        })
+        if self.is_ending() { self.states.is_idle() } else { self.states.is_done() }
     }
 
     fn summary(self, options: &Options) -> Summary {
@@ -566,7 +525,7 @@ impl Scheduler<'_> {
         let mut outputs = BTreeMap::new();
         for &stage in self.stages {
             let name = self.session.name(stage);
-            rows.push(match &self.states[&stage] {
+            rows.push(match self.states.get(stage) {
                 State::Done { key, record, ran } => {
                     outputs.insert(stage, (*key, record.outputs.clone()));
                     row(name, if *ran { RowOutcome::Ran } else { RowOutcome::Cached }, Some(record))
@@ -594,7 +553,7 @@ impl Scheduler<'_> {
     /// What became of each stage, for those who come later.
     fn closed(&self, rows: &[Row]) -> Closed {
         let stages = self.stages.iter().zip(rows).map(|(stage, row)| {
-            let made = match &self.states[stage] {
+            let made = match self.states.get(*stage) {
                 State::Done { key, record, .. } => Some(StageResult::new(*key, record)),
                 _ => None,
             };

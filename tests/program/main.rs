@@ -35,5 +35,8 @@ mod tiny;
 #[cfg(all(feature = "data", feature = "model"))]
 mod devices;
 
+#[cfg(all(feature = "data", feature = "model"))]
+mod starting;
+
 #[cfg(feature = "serve")]
 mod serving;

@@ -233,7 +233,7 @@ impl Report {
                 None => Default::default(),
             };
             page.put(format_args!(
-                "<tr id=\"s{number}\"><td><b>{}</b></td><td>{}</td><td><span class=\"dot {word}\"></span>{word}</td>\
+                "<tr id=\"s{number}\"><td><b>{}</b></td><td>{}</td><td class=\"word\"><span class=\"dot {word}\"></span>{word}</td>\
                  <td class=\"n\">{time}</td><td class=\"n\">{memory}</td><td class=\"n\">{output}</td><td>{}</td></tr>\n",
                 escape(&stage.name),
                 escape(&stage.uses),

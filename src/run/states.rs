@@ -1,0 +1,185 @@
+//! Owns: where each stage of a run stands, and which of them are worth a look, so that what happens to one costs
+//! nothing for the others: there may be ten thousand. Decides nothing.
+
+use super::local::Process;
+use crate::{manifest::Time, plan::Resolved, record::Record};
+use pipe_cache::{Lease, Watch};
+use pipe_stage::{Digest, Event};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+/// Where a stage stands.
+pub(super) enum State {
+    /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
+    Waiting { forced: bool },
+    /// It has to run.
+    Ready { resolved: Resolved, forced: bool },
+    /// Another run has it in hand.
+    Blocked { resolved: Resolved, forced: bool, watch: Box<Watch> },
+    /// It runs.
+    Running(Box<Running>),
+    /// It is done.
+    Done { key: Digest, record: Box<Record>, ran: bool },
+    /// It failed.
+    Failed { interrupted: bool },
+    /// Something that it needs failed.
+    Skipped,
+}
+
+pub(super) struct Running {
+    pub(super) resolved: Resolved,
+    pub(super) process: Process,
+    pub(super) lease: Lease,
+    pub(super) cpus: usize,
+    pub(super) memory: u64,
+    pub(super) gpus: BTreeMap<usize, String>,
+    pub(super) forced: bool,
+    /// The last event, which tells how it ended.
+    pub(super) word: Option<Event>,
+    pub(super) shares: (u64, u64),
+    pub(super) killed: Option<Killed>,
+    pub(super) asked: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Killed {
+    Timeout(Time),
+    Interrupt,
+    LostLease,
+}
+
+/// All stages of a run, by their number in the manifest. Sets hold positions in running order.
+pub(super) struct States {
+    stages: Vec<usize>,
+    positions: BTreeMap<usize, usize>,
+    states: Vec<State>,
+    /// Waiting, and something may have changed for them.
+    unsettled: BTreeSet<usize>,
+    /// Ready or blocked.
+    startable: BTreeSet<usize>,
+    running: BTreeSet<usize>,
+    waiting: usize,
+    failed: usize,
+}
+
+impl States {
+    /// All wait; `stages` are in running order.
+    pub(super) fn new(stages: &[usize]) -> Self {
+        Self {
+            stages: stages.to_vec(),
+            positions: stages.iter().enumerate().map(|(position, stage)| (*stage, position)).collect(),
+            states: stages.iter().map(|_| State::Waiting { forced: false }).collect(),
+            unsettled: (0..stages.len()).collect(),
+            startable: BTreeSet::new(),
+            running: BTreeSet::new(),
+            waiting: stages.len(),
+            failed: 0,
+        }
+    }
+
+    /// Where a stage stands; `None` if it takes no part.
+    pub(super) fn find(&self, stage: usize) -> Option<&State> {
+        self.positions.get(&stage).map(|position| &self.states[*position])
+    }
+
+    /// Where a stage of this run stands.
+    pub(super) fn get(&self, stage: usize) -> &State {
+        self.find(stage).expect("invariant: a stage comes with all that it needs")
+    }
+
+    /// The same of one that runs.
+    pub(super) fn running_mut(&mut self, stage: usize) -> Option<&mut Running> {
+        match &mut self.states[*self.positions.get(&stage)?] {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// All that run, with their numbers.
+    pub(super) fn all_running(&mut self) -> impl Iterator<Item = (usize, &mut Running)> {
+        let Self { stages, states, running, .. } = self;
+        // Positions rise, so the rest of the list is cut off behind each.
+        let mut rest = &mut states[..];
+        let mut cut = 0;
+        running.iter().filter_map(move |&position| {
+            let (one, behind) = std::mem::take(&mut rest)[position - cut..].split_first_mut()?;
+            (rest, cut) = (behind, position + 1);
+            match one {
+                State::Running(running) => Some((stages[position], &mut **running)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Puts a stage elsewhere; returns where it stood.
+    pub(super) fn set(&mut self, stage: usize, state: State) -> State {
+        let position = self.positions[&stage];
+        match &self.states[position] {
+            State::Waiting { .. } => {
+                self.waiting -= 1;
+                self.unsettled.remove(&position);
+            }
+            State::Ready { .. } | State::Blocked { .. } => drop(self.startable.remove(&position)),
+            State::Running(_) => drop(self.running.remove(&position)),
+            State::Failed { .. } => self.failed -= 1,
+            State::Done { .. } | State::Skipped => {}
+        }
+        match &state {
+            State::Waiting { .. } => {
+                self.waiting += 1;
+                self.unsettled.insert(position);
+            }
+            State::Ready { .. } | State::Blocked { .. } => drop(self.startable.insert(position)),
+            State::Running(_) => drop(self.running.insert(position)),
+            State::Failed { .. } => self.failed += 1,
+            State::Done { .. } | State::Skipped => {}
+        }
+        std::mem::replace(&mut self.states[position], state)
+    }
+
+    /// Takes a stage out, to be put elsewhere; till then it waits.
+    pub(super) fn take(&mut self, stage: usize) -> State {
+        self.set(stage, State::Waiting { forced: false })
+    }
+
+    /// Something that a stage needs has changed.
+    pub(super) fn look_again(&mut self, stage: usize) {
+        if let Some(&position) = self.positions.get(&stage)
+            && let State::Waiting { .. } = self.states[position]
+        {
+            self.unsettled.insert(position);
+        }
+    }
+
+    /// The first stage that waits and is to be looked at, once; and whether it is forced.
+    pub(super) fn next_unsettled(&mut self) -> Option<(usize, bool)> {
+        let position = self.unsettled.pop_first()?;
+        match self.states[position] {
+            State::Waiting { forced } => Some((self.stages[position], forced)),
+            _ => unreachable!("invariant: what is unsettled waits"),
+        }
+    }
+
+    /// The first stage in running order, from this position on, that could start; and the position behind it.
+    pub(super) fn next_startable(&self, from: usize) -> Option<(usize, usize)> {
+        let position = *self.startable.range(from..).next()?;
+        Some((self.stages[position], position + 1))
+    }
+
+    /// Whether a stage has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
+    /// Whether nothing runs, and nothing waits to.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_idle() && self.startable.is_empty() && self.waiting == 0
+    }
+
+    /// Whether nothing runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+}

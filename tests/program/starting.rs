@@ -1,0 +1,61 @@
+//! A new project, and the workflow that comes with it.
+
+use crate::project::Project;
+
+fn started() -> Project {
+    let project = Project::new("not part of it");
+    project.pipe(&["init", "fables", "--ci", "github"]).expect(0).prints(&["fables/pipeline.yaml"]);
+    project
+}
+
+/// The calls of the program in the workflow, in order.
+fn calls(project: &Project) -> Vec<String> {
+    let workflow = project.read("fables/.github/workflows/pipeline.yml");
+    let line = |line: &str| {
+        let line = line.trim().trim_start_matches("run: ");
+        let call = line.strip_prefix("pipe ")?;
+        Some(
+            call.trim_end_matches("|| true")
+                .trim_end_matches("2>&1 ")
+                .trim_end_matches(" 2>&1")
+                .trim()
+                .to_owned(),
+        )
+    };
+    workflow.lines().filter_map(line).collect()
+}
+
+#[test]
+fn a_new_project_runs_and_so_does_its_workflow() {
+    let project = started();
+    let pipe = |call: &str| {
+        let mut command = project.command(&call.split_whitespace().collect::<Vec<_>>());
+        Project::ended_of(command.current_dir(project.path("fables")).output().unwrap())
+    };
+    pipe("run pipeline.yaml").expect(0).says(&["bits_per_byte"]);
+    assert!(project.path("fables/pipeline.lock").exists());
+    let calls = calls(&project);
+    assert!(calls.contains(&"run pipeline.yaml --locked".to_owned()), "{calls:?}");
+    assert_eq!(calls.len(), 6, "{calls:?}");
+    for call in &calls {
+        pipe(call).expect(0);
+    }
+    assert!(project.read("fables/report.html").starts_with("<!doctype html>"));
+
+    // Another setting is not what the lock file says, and figures out of bounds fail the workflow too.
+    let text = project.read("fables/pipeline.yaml");
+    project.write("fables/pipeline.yaml", &text.replace("seed: 1\n", "seed: 2\n"));
+    pipe("run pipeline.yaml --locked").expect(1).says(&["base, scores, export"]);
+    project.write("fables/pipeline.yaml", &text.replace("max: 4", "max: 0.5"));
+    pipe("run pipeline.yaml --locked").expect(1).says(&["not as expected", "at most 0.5"]);
+}
+
+#[test]
+fn what_is_there_is_not_written_over() {
+    let project = started();
+    project.write("fables/pipeline.yaml", "mine");
+    project.pipe(&["init", "fables"]).expect(2).says(&["is there already", "nothing was written"]);
+    assert_eq!(project.read("fables/pipeline.yaml"), "mine");
+    project.pipe(&["init", "more", "--ci", "gitlab"]).expect(2).says(&["no workflow for `gitlab`", "github"]);
+    assert!(!project.path("more").exists());
+}
