@@ -7,12 +7,19 @@
 
 mod channel;
 
-use crate::{run::machine::disk_free, stage_type::OwnPorts};
+use crate::{
+    run::{
+        machine::disk_free,
+        usage::{self, Until},
+    },
+    stage_type::OwnPorts,
+};
 use channel::Channel;
 use pipe_stage::{
     Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Name, Places, Port,
     Result, Share, SourceRequest, Stage,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -219,9 +226,13 @@ fn escape(name: &str) -> String {
         .collect()
 }
 
+/// Where POSIX systems have it.
+const SHELL: &str = "/bin/sh";
+
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
-    let mut process = Process::new("sh");
+    // By its path: looked up in a PATH that we set, it would be started by a fork, which copies our page tables.
+    let mut process = Process::new(SHELL);
     process.stdin(Stdio::null()).env_clear();
     let inherited = ["PATH", "HOME", "USER", "CUDA_VISIBLE_DEVICES"];
     process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -254,7 +265,9 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let items: Vec<&InputItem> = inputs.items().iter().collect();
     let durable = share.durable("command", params, &items)?;
     process.env("PIPE_DURABLE", durable.workspace()?);
-    let mut channel = Channel::open(&mut process)?;
+    let events = scratch.path().join("events");
+    let mut channel = Channel::open(&events)?;
+    process.env("PIPE_EVENTS", events);
     wait(process, &mut channel, share, scratch.path())?;
     channel.figures().into_iter().for_each(|figure| share.metric(figure));
     share.remove_when_recorded(durable);
@@ -315,15 +328,17 @@ fn without_secrets(line: &str) -> (String, Vec<String>) {
 
 /// Runs the process to its end, in our process group, so that it ends when we do.
 fn wait(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Path) -> Result<()> {
+    // Short at first, so that a short command costs no more than itself.
+    const LOOKED_FIRST: Duration = Duration::from_micros(250);
     const LOOKED_EVERY: Duration = Duration::from_millis(20);
-    let failed = |error: std::io::Error| Error::io("run", Path::new("sh"), &error);
-    let mut child = process.spawn().map_err(failed)?;
-    drop(process); // and with it our copy of the end that it writes to
-    let mut asked = false;
+    let failed = |error: std::io::Error| Error::io("run", Path::new(SHELL), &error);
+    let child = process.spawn().map_err(failed)?;
+    let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
+    let (mut asked, mut pause) = (false, LOOKED_FIRST);
     loop {
-        let ended = child.try_wait().map_err(failed)?;
+        let ended = usage::wait(pid, Until::Now).map_err(failed)?;
         channel.look(share);
-        if let Some(status) = ended {
+        if let Some((status, _)) = ended {
             return match (status.success(), asked) {
                 (true, _) => Ok(()),
                 (false, true) => Err(Error::Interrupted),
@@ -332,11 +347,10 @@ fn wait(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Pa
         }
         if share.is_stopping() && !asked {
             asked = true;
-            if let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+            let _ = kill_process(pid, Signal::TERM);
         }
-        std::thread::sleep(LOOKED_EVERY);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LOOKED_EVERY);
     }
 }
 

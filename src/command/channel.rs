@@ -1,13 +1,14 @@
 //! Owns: what a command may tell. It gets a channel of its own, so that nothing it writes can pass for the
 //! worker's word; progress, figures and notes are taken from it, and all else is passed over.
 
-use command_fds::{CommandFdExt, FdMapping};
 use pipe_stage::{Better, Error, Merge, Metric, Result, Share};
 use serde::Deserialize;
 use std::{
-    io::{self, PipeReader, Read},
+    ffi::CString,
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
-    process::Command as Process,
 };
 
 /// A longer line is no event.
@@ -65,21 +66,21 @@ impl From<Merged> for Merge {
 
 /// The reading end of a command's channel.
 pub(super) struct Channel {
-    reader: PipeReader,
+    reader: File,
     line: Vec<u8>,
     figures: Vec<Metric>,
 }
 
 impl Channel {
-    /// Gives the process its end, as descriptor 3, and the name of it in `PIPE_EVENTS`.
-    pub(super) fn open(process: &mut Process) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("make a pipe for", Path::new("PIPE_EVENTS"), &error);
-        let (reader, writer) = io::pipe().map_err(failed)?;
-        rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
-        let mapping = FdMapping { parent_fd: writer.into(), child_fd: 3 };
-        process.fd_mappings(vec![mapping]).map_err(|error| failed(io::Error::other(error)))?;
-        process.env("PIPE_EVENTS", "/dev/fd/3");
-        Ok(Self { reader, line: Vec::new(), figures: Vec::new() })
+    /// Makes the channel: a pipe with a name, for `PIPE_EVENTS`.
+    ///
+    /// A descriptor to inherit would cost a copy of this process's page tables for each command.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("make a pipe", path, &error);
+        make_fifo(path).map_err(failed)?;
+        // For both ways, so that neither side waits for the other to open it.
+        let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
+        Ok(Self { reader: options.map_err(failed)?, line: Vec::new(), figures: Vec::new() })
     }
 
     /// Takes what has been told since the last look; does not wait.
@@ -122,5 +123,15 @@ impl Channel {
     /// The figures told, each with its last value, in the order of their first.
     pub(super) fn figures(self) -> Vec<Metric> {
         self.figures
+    }
+}
+
+#[expect(unsafe_code, reason = "rustix has no mkfifo for Apple's systems")]
+fn make_fifo(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the pointer is to a string that ends with a zero, and lives until the call returns.
+    match unsafe { libc::mkfifo(path.as_ptr(), 0o600) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

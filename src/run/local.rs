@@ -1,6 +1,9 @@
 //! Owns: worker processes on this machine: starting, hearing, ending them. Knows no plan.
 
-use super::machine::OomCount;
+use super::{
+    machine::OomCount,
+    usage::{self, Until, Usage},
+};
 use crate::run::machine;
 use command_fds::{CommandFdExt, FdMapping};
 use crossbeam_channel::{Sender, bounded};
@@ -8,10 +11,14 @@ use pipe_stage::{Error, Event};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
-    os::unix::process::CommandExt,
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{ChildStdin, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,8 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(super) enum Heard {
     /// An event of the stage.
     Event(Event),
-    /// The process ended.
-    Ended(Ended),
+    /// The process with this id ended.
+    Ended(Pid, Ended),
 }
 
 /// How a process ended, and what it took.
@@ -35,10 +42,8 @@ pub(super) struct Ended {
     pub(super) code: Option<i32>,
     /// The signal that ended it.
     pub(super) signal: Option<i32>,
-    /// Seconds of processor time.
-    pub(super) cpu_seconds: f64,
-    /// Bytes of memory at its peak.
-    pub(super) memory_peak: u64,
+    /// What it took.
+    pub(super) usage: Usage,
     /// Whether the system killed something for memory meanwhile.
     pub(super) out_of_memory: bool,
 }
@@ -47,9 +52,11 @@ pub(super) struct Ended {
 pub(super) struct Process {
     /// Its id, which is also its process group's.
     pub(super) pid: Pid,
-    _leash: ChildStdin,
-    /// When it was started.
-    pub(super) started: Instant,
+    leash: ChildStdin,
+    /// When it got its stage.
+    started: Instant,
+    /// Its stage: whom its events are about.
+    stage: Arc<AtomicUsize>,
 }
 
 /// Starts `pipe worker SPEC`. `hear` is called from threads of its own.
@@ -83,27 +90,29 @@ pub(super) fn start(
     drop(command); // and with it our end of the pipe that the child writes to
     let leash = child.stdin.take().expect("invariant: stdin is piped");
     let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
-    let told = heard.clone();
     let (whole, is_whole) = bounded(1);
+    let stage = Arc::new(AtomicUsize::new(stage));
+    let (told, about) = (heard.clone(), stage.clone());
     thread::spawn(move || {
-        listen(reader, &told, stage);
+        listen(reader, &told, &about);
         let _ = whole.send(());
     });
+    let about = stage.clone();
     thread::spawn(move || {
         // What a stage leaves in the background ends with it, or its channel would stay open; as long as the
         // process is not reaped, nobody else can have its id.
         let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(pid, Signal::KILL);
         // Waiting reaps the process; its id means nothing afterwards.
-        let ended = wait(child.id(), &killed_before);
+        let ended = Ended::of(pid, &killed_before);
         let _ = is_whole.recv_timeout(LAST_WORDS);
-        let _ = heard.send((stage, Heard::Ended(ended)));
+        let _ = heard.send((about.load(Ordering::Relaxed), Heard::Ended(pid, ended)));
     });
-    Ok(Process { pid, _leash: leash, started })
+    Ok(Process { pid, leash, started, stage })
 }
 
 /// Passes events on until the channel ends; what is no event is passed over.
-fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: usize) {
+fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: &AtomicUsize) {
     const LINE_MAX: u64 = 16 << 20;
     let mut reader = BufReader::new(channel);
     let mut line = Vec::new();
@@ -114,36 +123,23 @@ fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: usize) {
             Ok(_) => {}
         }
         if let Ok(event) = serde_json::from_slice(&line)
-            && heard.send((stage, Heard::Event(event))).is_err()
+            && heard.send((stage.load(Ordering::Relaxed), Heard::Event(event))).is_err()
         {
             return;
         }
     }
 }
 
-/// Waits for a child with `wait4`, which tells what it took.
-#[expect(unsafe_code, reason = "std and rustix have no wait4; the call fills two plain structs")]
-fn wait(id: u32, killed_before: &OomCount) -> Ended {
-    let (mut status, mut usage) = (0, unsafe { std::mem::zeroed::<libc::rusage>() });
-    loop {
-        // SAFETY: both pointers are to live, writable structs of the right type.
-        let waited = unsafe { libc::wait4(id as i32, &mut status, 0, &mut usage) };
-        if waited != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            break;
-        }
-    }
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-    Ended {
-        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
-        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
-        cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        memory_peak: usage.ru_maxrss as u64 * unit,
-        out_of_memory: OomCount::now() > *killed_before,
-    }
-}
-
 impl Process {
+    /// Hands a worker that rests its next stage.
+    pub(super) fn hand(mut self, spec: &Path, stage: usize) -> io::Result<Self> {
+        self.stage.store(stage, Ordering::Relaxed);
+        self.started = Instant::now();
+        let line = serde_json::to_string(spec)?;
+        writeln!(self.leash, "{line}")?;
+        Ok(self)
+    }
+
     /// Asks to stop: finish shares, save a checkpoint.
     pub(super) fn ask(&self) {
         let _ = kill_process(self.pid, Signal::TERM);
@@ -161,6 +157,20 @@ impl Process {
 }
 
 impl Ended {
+    /// The end of a stage whose worker rests.
+    pub(super) fn resting(cpu_seconds: f64, memory_peak: u64) -> Self {
+        let usage = Usage { cpu_seconds, memory_peak };
+        Self { code: Some(0), signal: None, usage, out_of_memory: false }
+    }
+
+    /// Waits for a process.
+    fn of(pid: Pid, killed_before: &OomCount) -> Self {
+        let ended = usage::wait(pid, Until::Ended).ok().flatten();
+        let (code, signal) = ended.map_or((None, None), |(status, _)| (status.code(), status.signal()));
+        let usage = ended.map_or(Usage { cpu_seconds: 0.0, memory_peak: 0 }, |(_, usage)| usage);
+        Self { code, signal, usage, out_of_memory: OomCount::now() > *killed_before }
+    }
+
     /// Explains an end without a last word.
     pub(super) fn error(&self, log: &Path) -> Error {
         let mib = |bytes: u64| bytes >> 20;
@@ -168,15 +178,15 @@ impl Ended {
         let refused = || tail(log).contains("memory allocation of");
         match (self.signal, self.code) {
             (Some(libc::SIGKILL), _) if self.out_of_memory => {
-                Error::OutOfMemory { peak_mib: mib(self.memory_peak), machine_mib: mib(machine) }
+                Error::OutOfMemory { peak_mib: mib(self.usage.memory_peak), machine_mib: mib(machine) }
             }
             (Some(libc::SIGABRT), _) if refused() => {
-                Error::OutOfMemory { peak_mib: mib(self.memory_peak), machine_mib: mib(machine) }
+                Error::OutOfMemory { peak_mib: mib(self.usage.memory_peak), machine_mib: mib(machine) }
             }
             (Some(signal), _) => {
                 let name = Signal::from_named_raw(signal).map(|signal| format!("{signal:?}"));
                 let name = name.unwrap_or_else(|| signal.to_string());
-                let (peak, machine) = (mib(self.memory_peak), mib(machine));
+                let (peak, machine) = (mib(self.usage.memory_peak), mib(machine));
                 let message =
                     format!("killed by signal {name}; it had used {peak} MiB of the machine's {machine} MiB");
                 Error::Died { message }

@@ -1,7 +1,7 @@
 //! Owns: what this machine has: cores, memory, GPUs, disk; control groups are heeded.
 
 use crate::record::Machine;
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::OnceLock};
 
 /// Cores that this process may use.
 pub fn cpus() -> usize {
@@ -54,12 +54,14 @@ pub fn disk_free(path: &Path) -> Option<u64> {
 
 /// Describes this machine for records.
 pub fn describe() -> Machine {
-    Machine {
+    static MACHINE: OnceLock<Machine> = OnceLock::new();
+    let machine = MACHINE.get_or_init(|| Machine {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         cpus: cpus(),
         memory: memory(),
-    }
+    });
+    machine.clone()
 }
 
 /// How many processes the system has killed for memory, here and in our control group.

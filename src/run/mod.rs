@@ -9,6 +9,8 @@ mod finish;
 
 mod local;
 
+pub mod usage;
+
 pub mod folder;
 
 pub mod seen;

@@ -5,7 +5,7 @@ use super::{
     OnFailure, Options, Row, RowOutcome, RunError, RunEvent, Summary,
     finish::{self, Run},
     folder::{self, Closed, ClosedStage, StageResult},
-    local::{self, Ended, Heard},
+    local::{self, Ended, Heard, Process},
     machine,
     spec::{Leash, Spec, SpecInput},
     states::{Killed, Running, State, States},
@@ -60,6 +60,7 @@ pub fn run(
         replans: BTreeMap::new(),
         sender,
         run: None,
+        rested: Vec::new(),
         watcher: None,
         on_failure: options.on_failure,
         stop: 0,
@@ -109,6 +110,8 @@ struct Scheduler<'a> {
     replans: BTreeMap<usize, u32>,
     sender: Sender<(usize, Heard)>,
     run: Option<Run>,
+    /// Workers of commands that would take another one.
+    rested: Vec<Process>,
     watcher: Option<Watcher>,
     on_failure: OnFailure,
     stop: u32,
@@ -338,11 +341,17 @@ impl Scheduler<'_> {
             sources: resolved.sources.to_vec(),
             cache: self.session.store.root().to_owned(),
             project: self.session.project.root.clone(),
+            log: run.log(&name),
             threads: cpus,
             leash: Leash::Stdin,
         };
         let runs_commands = self.session.kind(stage).has_own_ports;
+        let rested = if runs_commands && visible.is_none() { self.rested.pop() } else { None };
         let started = run.spec(&name, &spec).and_then(|(spec, log)| {
+            // One that went away meanwhile is no loss.
+            if let Some(process) = rested.and_then(|worker| worker.hand(&spec, stage).ok()) {
+                return Ok(process);
+            }
             let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;
             local::start(&program, &spec, &log, visible, self.sender.clone(), stage)
         });
@@ -378,32 +387,45 @@ impl Scheduler<'_> {
     }
 
     fn hear(&mut self, stage: usize, heard: Heard) -> Result<(), RunError> {
-        let name = self.session.name(stage).to_owned();
-        let Some(running) = self.states.running_mut(stage) else { return Ok(()) };
-        match heard {
-            Heard::Event(event @ (Event::Done { .. } | Event::Failed { .. })) => running.word = Some(event),
-            Heard::Event(told) => {
+        let running = self.states.running_mut(stage);
+        match (heard, running) {
+            (Heard::Event(event @ (Event::Done { .. } | Event::Failed { .. })), Some(running)) => {
+                running.word = Some(event);
+            }
+            (Heard::Event(Event::Rests { cpu_seconds, memory_peak }), Some(_)) => {
+                let process = self.ended(stage, &Ended::resting(cpu_seconds, memory_peak))?;
+                self.rested.extend(process);
+            }
+            (Heard::Event(told), Some(running)) => {
                 if let Event::Step { shares, missing, .. } = &told {
                     running.shares = (running.shares.0 + missing, running.shares.1 + shares);
                 }
-                (self.tell)(&RunEvent::Told { stage: name, told });
+                let stage = self.session.name(stage).to_owned();
+                (self.tell)(&RunEvent::Told { stage, told });
             }
-            Heard::Ended(ended) => return self.ended(stage, &ended),
+            (Heard::Ended(pid, ended), running) => {
+                if let Some(watcher) = &mut self.watcher {
+                    watcher.remove(pid);
+                }
+                self.rested.retain(|process| process.pid != pid);
+                if running.is_some_and(|running| running.process.pid == pid) {
+                    self.ended(stage, &ended)?;
+                }
+            }
+            (Heard::Event(_), None) => {}
         }
         Ok(())
     }
 
-    fn ended(&mut self, stage: usize, ended: &Ended) -> Result<(), RunError> {
-        let State::Running(running) = self.states.take(stage) else { return Ok(()) };
+    /// Takes in what a stage made, or why it failed; returns its process.
+    fn ended(&mut self, stage: usize, ended: &Ended) -> Result<Option<Process>, RunError> {
+        let State::Running(running) = self.states.take(stage) else { return Ok(None) };
         let Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, .. } =
             *running;
         self.free.cpus += cpus;
         self.free.memory += memory;
         self.free.gpus.extend(gpus);
         self.free.jobs += 1;
-        if let Some(watcher) = &mut self.watcher {
-            watcher.remove(process.pid);
-        }
         let run = self.run.as_ref().expect("invariant: a stage ran");
         let log = run.log(self.session.name(stage));
         let result = match (word, killed) {
@@ -430,7 +452,7 @@ impl Scheduler<'_> {
             }
             Err(error) => self.mend(stage, error, forced)?,
         }
-        Ok(())
+        Ok(Some(process))
     }
 
     /// Decides what an error asks for: another try, another look, or the end of the stage.

@@ -256,7 +256,7 @@ impl SeenStage {
             Event::Progress { unit, done, total } => self.progress = Some((unit, done, total)),
             Event::Metric { name, step, value } => drop(self.figures.insert(name, (step, value))),
             Event::Note { message } => self.note = Some(message),
-            Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {}
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Spec {
     pub cache: PathBuf,
     /// The folder that relative paths start from, and that commands run in.
     pub project: PathBuf,
+    /// Where stdout and stderr go.
+    pub log: PathBuf,
     /// Threads to use.
     pub threads: usize,
     /// When the worker has to end by itself.
@@ -52,7 +54,7 @@ pub struct SpecInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leash {
-    /// The end of stdin.
+    /// The end of stdin. What comes before, a JSON string a line, are paths of specs for a worker that rests.
     Stdin,
     /// Nothing: whoever started it ends it.
     None,

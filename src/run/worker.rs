@@ -2,49 +2,91 @@
 //!
 //! It is on a leash: when stdin ends, its engine is gone, and it takes its process group with it.
 
-use super::spec::{Leash, Spec};
+use super::{
+    spec::{Leash, Spec},
+    usage,
+};
 use crate::{sources, stage_type::StageType};
+use crossbeam_channel::{Receiver, unbounded};
 use pipe_stage::{Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store};
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::{BufRead, Write},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
 
-/// Does what a spec says. Returns the process's exit code: 0 done, 1 failed, 2 the call is wrong.
+/// Does what a spec says, and those that follow. Returns the process's exit code: 0 done, 1 failed, 2 the call is
+/// wrong.
 pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
-    let spec = match Spec::read(spec) {
-        Ok(spec) => spec,
-        Err(message) => {
-            eprintln!("error: {message}");
-            return 2;
-        }
-    };
-    let events = events();
-    let stop = Stop::default();
+    let (mut path, events, stop) = (spec.to_owned(), events(), Stop::default());
     listen(&stop);
-    if spec.leash == Leash::Stdin {
-        hold_leash();
-    }
-    match run(&spec, types, events.clone(), stop) {
-        Ok(Outcome { outputs, metrics, instruction_sets }) => {
-            events.emit(Event::Done { outputs, metrics, instruction_sets });
-            0
+    let mut further = None;
+    loop {
+        let spec = match Spec::read(&path) {
+            Ok(spec) => spec,
+            Err(message) => {
+                eprintln!("error: {message}");
+                return 2;
+            }
+        };
+        if spec.leash == Leash::Stdin && further.is_none() {
+            further = Some(hold_leash());
         }
-        Err(error) => {
+        let before = usage::total();
+        if let Err(error) = stage(&spec, types, &events, &stop) {
             eprintln!("error: {error}");
             if let Error::Input { help: Some(help), .. } = &error {
                 eprintln!("help: {help}");
             }
             events.emit(Event::Failed { error });
-            1
+            return 1;
+        }
+        // Others keep memory, threads and devices: their process is their own.
+        let runs_commands = types.iter().any(|kind| kind.name == spec.uses && kind.has_own_ports);
+        let next = further.as_ref().filter(|_| runs_commands && nothing_is_left());
+        let Some(next) = next else { return 0 };
+        let usage::Usage { cpu_seconds, memory_peak } = usage::since(before);
+        events.emit(Event::Rests { cpu_seconds, memory_peak });
+        let Ok(following) = next.recv() else { return 0 };
+        path = following;
+    }
+}
+
+fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Result<(), Error> {
+    let log = || -> std::io::Result<()> {
+        let log = OpenOptions::new().create(true).append(true).open(&spec.log)?;
+        rustix::stdio::dup2_stdout(&log)?;
+        rustix::stdio::dup2_stderr(&log)?;
+        Ok(())
+    };
+    log().map_err(|error| Error::io("write to", &spec.log, &error))?;
+    let Outcome { outputs, metrics, instruction_sets } = run(spec, types, events.clone(), stop.clone())?;
+    events.emit(Event::Done { outputs, metrics, instruction_sets });
+    Ok(())
+}
+
+/// Whether a command left no process behind; one that did is ended with its worker.
+#[cfg(target_os = "linux")]
+fn nothing_is_left() -> bool {
+    use rustix::process::{WaitOptions, wait};
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => return error == rustix::io::Errno::CHILD,
         }
     }
+}
+
+/// Nobody tells here.
+#[cfg(not(target_os = "linux"))]
+fn nothing_is_left() -> bool {
+    false
 }
 
 /// Looks for devices and tells them on stdout. Returns the process's exit code.
@@ -129,11 +171,18 @@ fn listen(stop: &Stop) {
     });
 }
 
-/// Ends the process group, commands included, when stdin ends.
-fn hold_leash() {
-    thread::spawn(|| {
-        let mut byte = [0];
-        while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
+/// Ends the process group, commands included, when stdin ends; what comes before are the specs that follow.
+fn hold_leash() -> Receiver<PathBuf> {
+    let (sender, further) = unbounded();
+    // What commands leave behind becomes our child, so that we know of it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if let Ok(path) = serde_json::from_str(&line) {
+                let _ = sender.send(path);
+            }
+        }
         // The engine makes every worker the leader of a group of its own.
         let own = Pid::from_raw(std::process::id() as i32);
         if own == Some(getpgrp()) {
@@ -141,4 +190,5 @@ fn hold_leash() {
         }
         std::process::exit(1);
     });
+    further
 }

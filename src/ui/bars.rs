@@ -59,7 +59,7 @@ impl Bars {
                 bar.set_message(format!("{name} {}", figure(*value)))
             }
             Event::Note { message } => self.line(&format!("{stage}: {message}")),
-            Event::Metric { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Metric { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {}
         }
     }
 

@@ -48,7 +48,11 @@ impl Lines {
                     eprintln!("{stage}: {done}{total} {unit}{loss}");
                 }
             }
-            Event::Metric { .. } | Event::Share { .. } | Event::Done { .. } | Event::Failed { .. } => {}
+            Event::Metric { .. }
+            | Event::Share { .. }
+            | Event::Done { .. }
+            | Event::Failed { .. }
+            | Event::Rests { .. } => {}
         }
     }
 }

@@ -149,3 +149,43 @@ stages:
     assert_eq!([seen("one"), seen("two")], ["4\n", "7,GPU-a\n"]);
     run(&["many"]).expect(2).says(&["gpus: 4", "3"]);
 }
+
+#[test]
+fn commands_share_a_worker_and_nothing_else() {
+    let project = Project::new(
+        "\
+pipeline: p
+stages:
+  large:
+    uses: command
+    with: { run: 'echo large; echo $PPID > $PIPE_OUTPUT_o/worker; cat $PIPE_EVENTS & kill $!; head -c 99999999 /dev/zero | tail -c 99999998 > in.tmp; rm in.tmp', outputs: { o: files } }
+  small:
+    uses: command
+    needs: large
+    with: { run: 'echo small; ls $TMPDIR/..; echo $PPID > $PIPE_OUTPUT_o/worker', outputs: { o: files } }
+  leaves:
+    uses: command
+    needs: small
+    with: { run: 'sleep 1000 & echo $PPID > $PIPE_OUTPUT_o/worker', outputs: { o: files } }
+  last:
+    uses: command
+    needs: leaves
+    with: { run: 'echo $PPID > $PIPE_OUTPUT_o/worker', outputs: { o: files } }
+",
+    );
+    project.run(&[]).expect(0);
+    let worker = |stage: &str| project.read(&format!("out/{stage}/o/worker"));
+    assert_eq!(worker("large"), worker("small"));
+    assert_eq!(worker("small"), worker("leaves"));
+    // What it left behind ended with its worker.
+    assert_ne!(worker("leaves"), worker("last"));
+    project.assert_clean();
+    let peak = |stage: &str| {
+        let shown = project.pipe(&["show", "pipeline.yaml", stage, "--json"]).expect(0).json();
+        shown["record"]["memory_peak"].as_u64().unwrap() >> 20
+    };
+    assert!(peak("large") > 90 && peak("small") < 60, "{} and {} MiB", peak("large"), peak("small"));
+    let log = |stage: &str| project.pipe(&["logs", "pipeline.yaml", stage]).expect(0).stdout;
+    assert_eq!((log("large").as_str(), log("small").contains("large")), ("large\n", false));
+    assert!(log("small").starts_with("small\n"), "{}", log("small"));
+}

@@ -65,6 +65,13 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// After the last: the worker has put everything away, and would take another stage.
+    Rests {
+        /// Seconds of processor time that this stage took.
+        cpu_seconds: f64,
+        /// Bytes of memory at its peak.
+        memory_peak: u64,
+    },
 }
 
 /// Takes events; called from many threads.

@@ -75,7 +75,7 @@ impl Fused<3> for LayerNorm {
             });
             blocks.collect_into_vec(&mut parts);
         });
-        let total = |part: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| {
+        let total = |part: fn(&Sums) -> &Vec<f32>| {
             Array::zeros([features], |total| {
                 for row in parts.iter().map(part) {
                     total.iter_mut().zip(row).for_each(|(total, row)| *total += row);
@@ -85,6 +85,9 @@ impl Fused<3> for LayerNorm {
         [Some(dx), Some(total(|part| &part.0)), Some(total(|part| &part.1))]
     }
 }
+
+/// Of a block of rows: the gradients of weight and bias.
+type Sums = (Vec<f32>, Vec<f32>);
 
 multiversion! {
     /// Writes the normalised row and returns its moments.
