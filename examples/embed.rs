@@ -68,8 +68,8 @@ fn embed(path: &str) -> Result<bool, Box<dyn Error>> {
         Err(error) => eprintln!("{error}"),
     };
     let summary = run::run(&mut session, &stages, &[], &options, &interrupts, &mut tell)?;
-    for (stage, (_, outputs)) in &summary.outputs {
-        for (port, digest) in outputs {
+    for (stage, (_, record)) in &summary.done {
+        for (port, digest) in &record.outputs {
             println!("{}.{port} is {digest}", session.name(*stage));
         }
     }

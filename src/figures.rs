@@ -2,8 +2,7 @@
 //! those that are not as the manifest expects. Decides no exit code and draws nothing.
 
 use crate::{
-    manifest::{Bounds, Code, Fault, Faults},
-    plan::Session,
+    manifest::{Bounds, Code, Fault, Faults, Manifest},
     record::Record,
 };
 use indexmap::{IndexMap, IndexSet};
@@ -94,27 +93,24 @@ pub struct Finding {
 }
 
 impl Figures {
-    /// Looks at the stages that are up to date; `keys` has them by position in the manifest.
-    pub fn of(session: &Session, keys: &BTreeMap<usize, Digest>) -> Result<Self, pipe_cache::Error> {
+    /// Looks at the stages that are up to date, by their position in the manifest.
+    pub fn of(manifest: &Manifest, done: &BTreeMap<usize, (Digest, Record)>) -> Self {
         let mut figures = Self::default();
-        let metrics = |stage: usize| -> Result<Option<Vec<Metric>>, pipe_cache::Error> {
-            let Some(key) = keys.get(&stage) else { return Ok(None) };
-            Ok(Record::read(&session.store, key)?.map(|record| record.metrics))
-        };
-        for family in &session.manifest.families {
+        let metrics = |stage: usize| done.get(&stage).map(|(_, record)| &record.metrics);
+        for family in &manifest.families {
             let mut members = vec![];
             for stage in family.stages.clone() {
-                if let Some(metrics) = metrics(stage)? {
-                    members.push(Member { values: family.values(stage).collect(), metrics });
+                if let Some(metrics) = metrics(stage) {
+                    members.push(Member { values: family.values(stage).collect(), metrics: metrics.clone() });
                 }
             }
             figures.comparisons.extend(compare(&family.name, &members));
         }
-        for (index, (name, stage)) in session.manifest.stages.iter().enumerate() {
+        for (index, (name, stage)) in manifest.stages.iter().enumerate() {
             if stage.expect.is_empty() {
                 continue;
             }
-            let Some(metrics) = metrics(index)? else { continue };
+            let Some(metrics) = metrics(index) else { continue };
             for expectation in &stage.expect {
                 let name = name.as_str();
                 match metrics.iter().find(|metric| metric.name == expectation.metric) {
@@ -134,7 +130,7 @@ impl Figures {
                 }
             }
         }
-        Ok(figures)
+        figures
     }
 
     /// The figures that are not as expected.

@@ -75,8 +75,7 @@ impl Run {
         } else {
             Ok(())
         };
-        let keys = summary.outputs.iter().map(|(stage, (key, _))| (*stage, *key)).collect();
-        let figures = Figures::of(&session, &keys)?;
+        let figures = Figures::of(&session.manifest, &summary.done);
         let unmet = figures.unmet().count();
         progress.end(&summary, &figures);
         // Last, since observers may take their time.
@@ -166,12 +165,11 @@ fn check_recipes(
 
 fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
     let mut differing = Vec::new();
-    for (stage, (key, outputs)) in &summary.outputs {
+    for (stage, (key, record)) in &summary.done {
         let name = session.name(*stage);
         let Some(locked) = locked.stages.get(name) else { continue };
-        let record = crate::record::Record::read(&session.store, key)?;
-        let sets = record.map(|record| record.instruction_sets).unwrap_or_default();
-        if locked.key == *key && locked.instruction_sets == sets && locked.outputs != *outputs {
+        let is_alike = locked.key == *key && locked.instruction_sets == record.instruction_sets;
+        if is_alike && locked.outputs != record.outputs {
             differing.push(name.to_owned());
         }
     }
@@ -198,10 +196,14 @@ fn write_lock(
     for pin in session.pins() {
         lock.pins.insert(pin.name.clone(), pin.revision.clone());
     }
-    for (stage, (key, outputs)) in &summary.outputs {
-        let Some(record) = crate::record::Record::read(&session.store, key)? else { continue };
-        let mut fresh =
-            LockedStage::new(recipes[stage], *key, outputs, &record.metrics, &record.instruction_sets);
+    for (stage, (key, record)) in &summary.done {
+        let mut fresh = LockedStage::new(
+            recipes[stage],
+            *key,
+            &record.outputs,
+            &record.metrics,
+            &record.instruction_sets,
+        );
         fresh.frozen = session.manifest.stages[*stage].freeze;
         let name = session.name(*stage).to_owned();
         let kept = before

@@ -23,7 +23,7 @@ pub mod spec;
 
 pub mod worker;
 
-use crate::plan::Reason;
+use crate::{plan::Reason, record::Record};
 use pipe_stage::{Digest, Error, Event, Metric};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -165,8 +165,8 @@ pub enum RowOutcome {
 pub struct Summary {
     /// By stage, in running order.
     pub rows: Vec<Row>,
-    /// What each finished stage made, by position in the manifest.
-    pub outputs: BTreeMap<usize, (Digest, BTreeMap<String, Digest>)>,
+    /// Keys and records of the stages that are up to date, by position in the manifest.
+    pub done: BTreeMap<usize, (Digest, Record)>,
     /// Whether it was asked to stop.
     pub interrupted: bool,
 }

@@ -544,12 +544,10 @@ impl Scheduler<'_> {
 
     fn summary(self, options: &Options) -> Summary {
         let mut rows = Vec::new();
-        let mut outputs = BTreeMap::new();
         for &stage in self.stages {
             let name = self.session.name(stage);
             rows.push(match self.states.get(stage) {
-                State::Done { key, record, ran } => {
-                    outputs.insert(stage, (*key, record.outputs.clone()));
+                State::Done { record, ran, .. } => {
                     row(name, if *ran { RowOutcome::Ran } else { RowOutcome::Cached }, Some(record))
                 }
                 State::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
@@ -562,12 +560,13 @@ impl Scheduler<'_> {
             // What killed workers left; the next run would find it too, but the disk may be wanted before.
             let _ = self.session.store.sweep();
         }
+        let done = self.states.into_done();
         if options.is_full {
-            for (&stage, (_, made)) in &outputs {
-                finish::link(self.session, stage, made);
+            for (&stage, (_, record)) in &done {
+                finish::link(self.session, stage, &record.outputs);
             }
         }
-        Summary { rows, outputs, interrupted: self.stop > 0 }
+        Summary { rows, done, interrupted: self.stop > 0 }
     }
 }
 

@@ -168,6 +168,15 @@ impl States {
         Some((self.stages[position], position + 1))
     }
 
+    /// Keys and records of the stages that are done.
+    pub(super) fn into_done(self) -> BTreeMap<usize, (Digest, Record)> {
+        let done = self.stages.into_iter().zip(self.states).filter_map(|(stage, state)| match state {
+            State::Done { key, record, .. } => Some((stage, (key, *record))),
+            _ => None,
+        });
+        done.collect()
+    }
+
     /// Whether a stage has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.failed > 0
