@@ -154,7 +154,7 @@ impl Project {
     pub(crate) fn outcomes_of(&self, code: i32, more: &[&str]) -> BTreeMap<String, String> {
         let ended = self.run(&[more, &["--json"]].concat()).expect(code);
         let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let last = lines.filter(|line| line.get("summary").is_some()).last().unwrap();
+        let last = lines.rev().find(|line| line.get("summary").is_some()).unwrap();
         let row = |row: &Value| (text(&row["stage"]), text(&row["outcome"]));
         last["summary"].as_array().unwrap().iter().map(row).collect()
     }
