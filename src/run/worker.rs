@@ -39,11 +39,13 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
         }
         let before = usage::total();
         if let Err(error) = stage(&spec, types, &events, &stop) {
-            eprintln!("error: {error}");
+            let mut text = format!("error: {error}\n");
             if let Error::Input { help: Some(help), .. } = &error {
-                eprintln!("help: {help}");
+                text += &format!("help: {help}\n");
             }
             events.emit(Event::Failed { error });
+            // The log's disk may be full: that is no reason to panic.
+            let _ = std::io::stderr().write_all(text.as_bytes());
             return 1;
         }
         // Others keep memory, threads and devices: their process is their own.
