@@ -462,6 +462,12 @@ impl<'a> Name<'a> {
     }
 }
 
+/// The entry and the values by axis that the name of a stage tells; `None` if it is not one of a matrix.
+pub fn picked_by(stage: &str) -> Option<(&str, Vec<(&str, &str)>)> {
+    let Name { base, picks, .. } = Name::parse(stage)?;
+    (!picks.is_empty()).then_some((base, picks))
+}
+
 /// Splits `base[lr=0.5].history` where the name of an output begins.
 pub fn split_output(text: &str) -> (&str, Option<&str>) {
     let suffix = text.rfind(']').unwrap_or(0);

@@ -40,7 +40,7 @@ pub(crate) use config::read_config;
 pub use fault::{Code, Colour, Fault, Faults, Report};
 pub use interpolate::Used;
 pub use layers::{FILE_BYTES_MAX, World};
-pub use matrix::{Axis, split_output};
+pub use matrix::{Axis, picked_by, split_output};
 pub use needs::Need;
 pub(crate) use node::Node;
 pub use settings::{Bounds, Memory, Prices, Resources, Time};

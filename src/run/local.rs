@@ -132,7 +132,9 @@ fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: &AtomicUsiz
 
 impl Process {
     /// Hands a worker that rests its next stage.
-    pub(super) fn hand(mut self, spec: &Path, stage: usize) -> io::Result<Self> {
+    pub(super) fn hand(mut self, spec: &Path, log: &Path, stage: usize) -> io::Result<Self> {
+        // A stage that is tried again begins its log anew.
+        File::create(log)?;
         self.stage.store(stage, Ordering::Relaxed);
         self.started = Instant::now();
         let line = serde_json::to_string(spec)?;

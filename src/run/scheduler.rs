@@ -349,7 +349,7 @@ impl Scheduler<'_> {
         let rested = if runs_commands && visible.is_none() { self.rested.pop() } else { None };
         let started = run.spec(&name, &spec).and_then(|(spec, log)| {
             // One that went away meanwhile is no loss.
-            if let Some(process) = rested.and_then(|worker| worker.hand(&spec, stage).ok()) {
+            if let Some(process) = rested.and_then(|worker| worker.hand(&spec, &log, stage).ok()) {
                 return Ok(process);
             }
             let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;

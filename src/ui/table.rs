@@ -92,24 +92,31 @@ pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     if left_out > 0 {
         title += &format!("; {left_out} more figures by `pipe show`");
     }
-    let heading = |column: &Column| match column.unit.as_str() {
-        "" => column.name.clone(),
-        unit => format!("{} ({unit})", column.name),
-    };
     let headings: Vec<String> = compared.axes.iter().cloned().chain(columns.iter().map(heading)).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let line = |row: &Line| {
         let values = row.values.iter().map(|value| Cell::Text(value.clone()));
-        // Fewer than other rows: some failed, or have not run.
-        let part = if row.stages < most { format!(" (of {})", row.stages) } else { String::new() };
-        let cell = |spread: &Option<Spread>| {
-            let text = spread.map(|Spread { mean, deviation }| {
-                let deviation = deviation.map(|deviation| format!(" ± {}", figure(deviation)));
-                format!("{}{}{part}", figure(mean), deviation.unwrap_or_default())
-            });
-            Cell::Figure(text.unwrap_or_default())
-        };
-        values.chain(row.figures[..columns.len()].iter().map(cell)).collect()
+        let figures = row.figures[..columns.len()].iter();
+        values.chain(figures.map(|figure| Cell::Figure(spread(*figure, row, most)))).collect()
     };
     format!("{title}\n{}", table(&headings, compared.rows.iter().map(line).collect()))
+}
+
+/// What stands above a figure: its name, with its unit.
+pub(super) fn heading(column: &Column) -> String {
+    match column.unit.as_str() {
+        "" => column.name.clone(),
+        unit => format!("{} ({unit})", column.name),
+    }
+}
+
+/// A figure of a row, `most` being the most stages that any row gathers.
+pub(super) fn spread(spread: Option<Spread>, row: &Line, most: usize) -> String {
+    // Fewer than other rows: some failed, or have not run.
+    let part = if row.stages < most { format!(" (of {})", row.stages) } else { String::new() };
+    let text = spread.map(|Spread { mean, deviation }| {
+        let deviation = deviation.map(|deviation| format!(" ± {}", figure(deviation)));
+        format!("{}{}{part}", figure(mean), deviation.unwrap_or_default())
+    });
+    text.unwrap_or_default()
 }

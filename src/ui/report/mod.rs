@@ -5,9 +5,17 @@ mod dag;
 
 mod plot;
 
-use super::units::{bytes, figure, seconds};
-use crate::run::{RowOutcome, folder::RunState, seen::Series};
+use super::{
+    table::{heading, spread},
+    units::{bytes, figure, seconds},
+};
+use crate::{
+    figures::{Comparison, Member, compare},
+    manifest::picked_by,
+    run::{RowOutcome, folder::RunState, seen::Series},
+};
 use dag::{Arrow, Node};
+use indexmap::IndexMap;
 use pipe_stage::{Better, Metric};
 use serde_json::Value;
 use std::fmt::Write;
@@ -104,6 +112,7 @@ impl Report {
         self.highlights(&mut page);
         self.picture(&mut page);
         self.table(&mut page);
+        self.comparisons(&mut page);
         self.curves(&mut page);
         self.drops(&mut page);
         self.samples(&mut page);
@@ -250,6 +259,48 @@ impl Report {
             "</tbody>\n<tfoot><tr><td colspan=\"3\">work of this run</td><td class=\"n\">{}</td><td colspan=\"3\"></td></tr></tfoot>\n</table></div>\n</section>\n",
             seconds(total)
         ));
+    }
+
+    /// The stages of each matrix side by side.
+    fn comparisons(&self, page: &mut Page) {
+        let mut families: IndexMap<&str, Vec<Member<'_>>> = IndexMap::new();
+        for stage in self.stages.iter().filter(|stage| stage.took.is_some()) {
+            if let Some((base, values)) = picked_by(&stage.name) {
+                families.entry(base).or_default().push(Member { values, metrics: stage.metrics.clone() });
+            }
+        }
+        let all: Vec<_> = families.iter().filter_map(|(name, members)| compare(name, members)).collect();
+        if all.is_empty() {
+            return;
+        }
+        page.text("<section>\n<h2>Side by side</h2>\n");
+        for Comparison { stage, axes, columns, rows } in &all {
+            let most = rows.iter().map(|row| row.stages).max().unwrap_or(0);
+            let over = if most > 1 {
+                format!(": mean ± standard deviation over {most} seeds")
+            } else {
+                String::new()
+            };
+            page.put(format_args!(
+                "<h3>{}{over}</h3>\n<div class=\"scroll\"><table>\n<thead><tr>",
+                escape(stage)
+            ));
+            axes.iter().for_each(|axis| page.put(format_args!("<th>{}</th>", escape(axis))));
+            columns.iter().for_each(|column| {
+                page.put(format_args!("<th class=\"n\">{}</th>", escape(&heading(column))))
+            });
+            page.text("</tr></thead>\n<tbody>\n");
+            for row in rows {
+                page.text("<tr>");
+                row.values.iter().for_each(|value| page.put(format_args!("<td>{}</td>", escape(value))));
+                for figure in &row.figures {
+                    page.put(format_args!("<td class=\"n\">{}</td>", spread(*figure, row, most)));
+                }
+                page.text("</tr>\n");
+            }
+            page.text("</tbody>\n</table></div>\n");
+        }
+        page.text("</section>\n");
     }
 
     fn curves(&self, page: &mut Page) {
@@ -469,6 +520,24 @@ mod tests {
         };
         let html = report(vec![stage]).html();
         assert!(!html.contains("<script") && !html.contains('\u{1b}'), "{html}");
+    }
+
+    #[test]
+    fn stages_of_a_matrix_stand_side_by_side() {
+        let stage = |name: &str, loss: f64| ReportStage {
+            name: name.to_owned(),
+            took: Some((1.0, 1, 1)),
+            metrics: vec![Metric::new("loss", loss, "nat").lower_is_better()],
+            ..ReportStage::default()
+        };
+        let html =
+            report(vec![stage("base[lr=1,seed=1]", 1.0), stage("base[lr=1,seed=2]", 3.0), stage("b", 9.0)]);
+        let html = html.html();
+        assert!(html.contains("base: mean ± standard deviation over 2 seeds"), "{html}");
+        assert!(
+            html.contains("<th class=\"n\">loss (nat)</th>") && html.contains("2.0000 ± 1.4142"),
+            "{html}"
+        );
     }
 
     #[test]
