@@ -535,7 +535,7 @@ mod tests {
         let html = html.html();
         assert!(html.contains("base: mean ± standard deviation over 2 seeds"), "{html}");
         assert!(
-            html.contains("<th class=\"n\">loss (nat)</th>") && html.contains("2.0000 ± 1.4142"),
+            html.contains("<th class=\"n\">loss (nat)</th>") && html.contains("2 ± 1.4142"),
             "{html}"
         );
     }
