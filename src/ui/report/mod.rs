@@ -534,10 +534,7 @@ mod tests {
             report(vec![stage("base[lr=1,seed=1]", 1.0), stage("base[lr=1,seed=2]", 3.0), stage("b", 9.0)]);
         let html = html.html();
         assert!(html.contains("base: mean ± standard deviation over 2 seeds"), "{html}");
-        assert!(
-            html.contains("<th class=\"n\">loss (nat)</th>") && html.contains("2 ± 1.4142"),
-            "{html}"
-        );
+        assert!(html.contains("<th class=\"n\">loss (nat)</th>") && html.contains("2 ± 1.4142"), "{html}");
     }
 
     #[test]
