@@ -201,14 +201,18 @@ impl Report {
                 self.stages.len()
             ));
         } else {
-            let node = |(number, stage): (usize, &ReportStage)| Node {
-                title: stage.name.clone(),
-                subtitle: match stage.took {
-                    Some((took, ..)) => format!("{} · {}", stage.uses, seconds(took)),
-                    None => stage.uses.clone(),
-                },
-                class: outcome_word(stage.outcome),
-                link: format!("#s{number}"),
+            let node = |(number, stage): (usize, &ReportStage)| {
+                let picked = picked_by(&stage.name).map(|(base, values)| {
+                    let values = values.iter().map(|(axis, value)| format!("{axis}={value}"));
+                    (base.to_owned(), values.collect::<Vec<_>>().join(", "))
+                });
+                // What tells stages of a matrix apart fits no title.
+                let (title, subtitle) = picked.unwrap_or_else(|| {
+                    let took = stage.took.map(|(took, ..)| format!(" · {}", seconds(took)));
+                    (stage.name.clone(), format!("{}{}", stage.uses, took.unwrap_or_default()))
+                });
+                let (class, link) = (outcome_word(stage.outcome), format!("#s{number}"));
+                Node { title, subtitle, class, link }
             };
             let arrows = self.stages.iter().enumerate().flat_map(|(to, stage)| {
                 stage.needs.iter().map(move |need| Arrow {
