@@ -37,6 +37,13 @@ pub struct Comparison {
     pub rows: Vec<Line>,
 }
 
+impl Comparison {
+    /// The most stages that a row gathers.
+    pub fn stages_max(&self) -> usize {
+        self.rows.iter().map(|row| row.stages).max().unwrap_or(0)
+    }
+}
+
 /// A figure that is compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Column {

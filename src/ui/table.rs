@@ -82,12 +82,8 @@ const COLUMNS_MAX: usize = 5;
 /// The stages of a matrix side by side, under a line that says what stands there; the first figures only, if so
 /// many are asked for.
 pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
-    let most = compared.rows.iter().map(|row| row.stages).max().unwrap_or(0);
     let columns = &compared.columns[..columns_max.unwrap_or(usize::MAX).min(compared.columns.len())];
-    let mut title = compared.stage.clone();
-    if most > 1 {
-        title += &format!(": mean ± standard deviation over {most} seeds");
-    }
+    let mut title = title(compared);
     let left_out = compared.columns.len() - columns.len();
     if left_out > 0 {
         title += &format!("; {left_out} more figures by `pipe show`");
@@ -97,9 +93,17 @@ pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     let line = |row: &Line| {
         let values = row.values.iter().map(|value| Cell::Text(value.clone()));
         let figures = row.figures[..columns.len()].iter();
-        values.chain(figures.map(|figure| Cell::Figure(spread(*figure, row, most)))).collect()
+        values.chain(figures.map(|figure| Cell::Figure(spread(*figure, row, compared)))).collect()
     };
     format!("{title}\n{}", table(&headings, compared.rows.iter().map(line).collect()))
+}
+
+/// What a table of a matrix shows.
+pub(super) fn title(compared: &Comparison) -> String {
+    match compared.stages_max() {
+        0 | 1 => compared.stage.clone(),
+        most => format!("{}: mean ± standard deviation over {most} seeds", compared.stage),
+    }
 }
 
 /// What stands above a figure: its name, with its unit.
@@ -110,10 +114,11 @@ pub(super) fn heading(column: &Column) -> String {
     }
 }
 
-/// A figure of a row, `most` being the most stages that any row gathers.
-pub(super) fn spread(spread: Option<Spread>, row: &Line, most: usize) -> String {
+/// A figure of a row.
+pub(super) fn spread(spread: Option<Spread>, row: &Line, compared: &Comparison) -> String {
     // Fewer than other rows: some failed, or have not run.
-    let part = if row.stages < most { format!(" (of {})", row.stages) } else { String::new() };
+    let part =
+        if row.stages < compared.stages_max() { format!(" (of {})", row.stages) } else { String::new() };
     let text = spread.map(|Spread { mean, deviation }| {
         let deviation = deviation.map(|deviation| format!(" ± {}", figure(deviation)));
         format!("{}{}{part}", figure(mean), deviation.unwrap_or_default())

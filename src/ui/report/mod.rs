@@ -6,7 +6,7 @@ mod dag;
 mod plot;
 
 use super::{
-    table::{heading, spread},
+    table::{heading, spread, title},
     units::{bytes, figure, seconds},
 };
 use crate::{
@@ -278,16 +278,11 @@ impl Report {
             return;
         }
         page.text("<section>\n<h2>Side by side</h2>\n");
-        for Comparison { stage, axes, columns, rows } in &all {
-            let most = rows.iter().map(|row| row.stages).max().unwrap_or(0);
-            let over = if most > 1 {
-                format!(": mean ± standard deviation over {most} seeds")
-            } else {
-                String::new()
-            };
+        for compared in &all {
+            let Comparison { axes, columns, rows, .. } = compared;
             page.put(format_args!(
-                "<h3>{}{over}</h3>\n<div class=\"scroll\"><table>\n<thead><tr>",
-                escape(stage)
+                "<h3>{}</h3>\n<div class=\"scroll\"><table>\n<thead><tr>",
+                escape(&title(compared))
             ));
             axes.iter().for_each(|axis| page.put(format_args!("<th>{}</th>", escape(axis))));
             columns.iter().for_each(|column| {
@@ -298,7 +293,7 @@ impl Report {
                 page.text("<tr>");
                 row.values.iter().for_each(|value| page.put(format_args!("<td>{}</td>", escape(value))));
                 for figure in &row.figures {
-                    page.put(format_args!("<td class=\"n\">{}</td>", spread(*figure, row, most)));
+                    page.put(format_args!("<td class=\"n\">{}</td>", spread(*figure, row, compared)));
                 }
                 page.text("</tr>\n");
             }

@@ -113,6 +113,19 @@ impl World {
     }
 }
 
+/// A classifier by the first part of addresses.
+fn tuning() -> Finetune {
+    Finetune {
+        label: "^/([^/]+)/".into(),
+        steps: 60,
+        batch_rows: 8,
+        warmup_steps: 2,
+        tokens_max: 32,
+        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        ..Finetune::default()
+    }
+}
+
 #[test]
 fn defaults_pass_their_own_check() {
     assert_eq!(Pretrain::default().check(), []);
@@ -147,15 +160,7 @@ fn pretrain_finetune_eval_export_and_generate() {
     assert_eq!(lines.lines().count(), 12);
     assert_eq!(lines.lines().filter(|line| line.contains("loss_validation")).count(), 3);
 
-    let finetune = Finetune {
-        label: "^/([^/]+)/".into(),
-        steps: 60,
-        batch_rows: 8,
-        warmup_steps: 2,
-        tokens_max: 32,
-        optimizer: Adam { lr: 3e-3, ..Adam::default() },
-        ..Finetune::default()
-    };
+    let finetune = tuning();
     let tuned = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]).expect("tuned");
     let classifier = world.bench.output(&tuned, "model").expect("a model");
     let config: Value = serde_json::from_slice(&world.file(&classifier, "config.json")).expect("JSON");
@@ -232,15 +237,7 @@ fn gpt2_form_is_trained_tuned_scored_exported_and_read() {
     assert_eq!(config["architectures"][0], "GPT2LMHeadModel");
     assert_eq!((&config["n_ctx"], &config["tie_word_embeddings"]), (&64.into(), &true.into()));
 
-    let finetune = Finetune {
-        label: "^/([^/]+)/".into(),
-        steps: 60,
-        batch_rows: 8,
-        warmup_steps: 2,
-        tokens_max: 32,
-        optimizer: Adam { lr: 3e-3, ..Adam::default() },
-        ..Finetune::default()
-    };
+    let finetune = tuning();
     let tuned = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]).expect("tuned");
     let classifier = world.bench.output(&tuned, "model").expect("a model");
     let config: Value = serde_json::from_slice(&world.file(&classifier, "config.json")).expect("JSON");

@@ -88,10 +88,24 @@ impl Config {
         // Files hold embeddings that are multiplied by their scale.
         let shape = &self.architecture.folded();
         let mut config = match Family::of(shape) {
-            Family::Llama => self.llama(shape),
-            Family::Gpt2 => self.gpt2(shape, ("activation_function", "gelu_new")),
-            Family::Gpt => self.gpt2(shape, ("afn", "gelu")),
+            Family::Llama => Self::llama(shape),
+            Family::Gpt2 => Self::gpt2(shape, ("activation_function", "gelu_new")),
+            Family::Gpt => Self::gpt2(shape, ("afn", "gelu")),
         };
+        for (field, value) in [
+            ("architectures", json!([self.class()])),
+            ("vocab_size", json!(shape.vocabulary)),
+            ("tie_word_embeddings", json!(shape.tied)),
+            ("initializer_range", json!(0.02)),
+            ("bos_token_id", json!(self.eos)),
+            ("eos_token_id", json!(self.eos)),
+            ("pad_token_id", json!(self.pad)),
+            ("torch_dtype", json!("float32")),
+            ("dtype", json!("float32")),
+            ("transformers_version", json!("4.57.0")),
+        ] {
+            config[field] = value;
+        }
         if let Purpose::Classification(labels) = &self.purpose {
             let by_id: Map<_, _> =
                 labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
@@ -102,11 +116,9 @@ impl Config {
         config
     }
 
-    fn llama(&self, shape: &Architecture) -> Value {
+    fn llama(shape: &Architecture) -> Value {
         json!({
-            "architectures": [self.class()],
             "model_type": "llama",
-            "vocab_size": shape.vocabulary,
             "hidden_size": shape.features,
             "intermediate_size": shape.feed_forward,
             "num_hidden_layers": shape.layers,
@@ -118,27 +130,17 @@ impl Config {
             "rms_norm_eps": shape.norm_epsilon,
             "rope_theta": shape.rope_theta,
             "rope_parameters": { "rope_type": "default", "rope_theta": shape.rope_theta },
-            "tie_word_embeddings": shape.tied,
             "attention_bias": false,
             "attention_dropout": 0.0,
             "mlp_bias": false,
-            "initializer_range": 0.02,
-            "bos_token_id": self.eos,
-            "eos_token_id": self.eos,
-            "pad_token_id": self.pad,
-            "torch_dtype": "float32",
-            "dtype": "float32",
             "use_cache": true,
-            "transformers_version": "4.57.0",
         })
     }
 
     /// GPT-2 and the first GPT, which differ in the name of the activation.
-    fn gpt2(&self, shape: &Architecture, (activation, function): (&str, &str)) -> Value {
+    fn gpt2(shape: &Architecture, (activation, function): (&str, &str)) -> Value {
         let mut config = json!({
-            "architectures": [self.class()],
             "model_type": Family::of(shape).model_type(),
-            "vocab_size": shape.vocabulary,
             "n_embd": shape.features,
             "n_layer": shape.layers,
             "n_head": shape.heads,
@@ -146,18 +148,10 @@ impl Config {
             "n_positions": shape.context,
             "n_ctx": shape.context,
             "layer_norm_epsilon": shape.norm_epsilon,
-            "tie_word_embeddings": shape.tied,
             "attn_pdrop": 0.0,
             "embd_pdrop": 0.0,
             "resid_pdrop": 0.0,
-            "initializer_range": 0.02,
-            "bos_token_id": self.eos,
-            "eos_token_id": self.eos,
-            "pad_token_id": self.pad,
-            "torch_dtype": "float32",
-            "dtype": "float32",
             "use_cache": Family::of(shape) != Family::Gpt,
-            "transformers_version": "4.57.0",
         });
         config[activation] = json!(function);
         config
