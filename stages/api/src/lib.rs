@@ -46,5 +46,5 @@ pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
 pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Stream, Track};
 pub use source::{Pin, Places, SourceFile, SourceRequest};
-pub use stage::{Code, DynStage, Identity, Misfit, Stage};
+pub use stage::{Code, DynStage, Identity, Misfit, Stage, WorkInputs, covers};
 pub use step::{Made, Name, ShareRecord, Step};

@@ -1,9 +1,10 @@
 //! Owns: what the author of a stage writes.
 
-use crate::{Context, Devices, Places, Port, Probe, Result, SourceRequest};
+use crate::{Artifact, Context, Devices, Places, Port, Probe, Result, SourceFile, SourceRequest};
 use pipe_cache::Digest;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 /// A stage type: a config struct that can run.
 ///
@@ -33,6 +34,31 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
         Ok(Vec::new())
     }
 
+    /// Finds errors that only a look at the sources reveals: a missing column, an unreadable tokenizer file.
+    ///
+    /// `pipe check` calls it. It reads the first rows or the header of a few files, and never a whole file of
+    /// unbounded size. `sources` are the files that [`sources`](Self::sources) listed.
+    fn preview(&self, _places: &Places, _sources: &[SourceFile]) -> Vec<Misfit> {
+        Vec::new()
+    }
+
+    /// Estimates the amount of work in a unit of the stage's own choice, to which its time is proportional.
+    ///
+    /// `pipe plan` scales the times of earlier runs by it. By default it is the number of bytes that the stage
+    /// reads; `None` means unknown, and times are then taken from earlier runs as they are. A unit that another
+    /// revision changes makes estimates wrong until the stage has run once, and does nothing else.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        inputs.bytes().map(|bytes| bytes as f64)
+    }
+
+    /// Lists the names of the metrics that a stage with these settings may report; a trailing `*` stands for any
+    /// ending (`dropped.*`). `None` means that they are not known before it runs.
+    ///
+    /// `pipe check` compares the names under `expect` with it.
+    fn metrics(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// Whether these settings ask for a device, or leave the choice to the machine.
     fn asks_for_device(&self) -> bool {
         false
@@ -45,6 +71,31 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
 
     /// The recipe: steps in order, then the outputs. Deterministic, silent, and quick between steps.
     fn run(&self, ctx: &Context) -> Result<()>;
+}
+
+/// Whether a declared name, which may end in `*`, covers a metric.
+pub fn covers(declared: &str, metric: &str) -> bool {
+    declared.strip_suffix('*').map_or(declared == metric, |start| metric.starts_with(start))
+}
+
+/// What is known of a stage's inputs before it runs.
+#[derive(Debug, Clone, Default)]
+pub struct WorkInputs {
+    /// Artifacts by port; a port is absent while a stage that it needs has yet to run.
+    pub ports: BTreeMap<String, Vec<Artifact>>,
+    /// Whether every artifact is there.
+    pub complete: bool,
+    /// Bytes of the source files.
+    pub source_bytes: u64,
+}
+
+impl WorkInputs {
+    /// Bytes of everything that is read; `None` if an artifact is not there yet.
+    pub fn bytes(&self) -> Option<u64> {
+        let artifacts = self.ports.values().flatten();
+        let bytes = artifacts.flat_map(Artifact::blobs).map(|blob| blob.size).fold(0, u64::saturating_add);
+        self.complete.then(|| bytes.saturating_add(self.source_bytes))
+    }
 }
 
 /// What tells a stage type's code from an earlier state of it.
@@ -103,6 +154,12 @@ pub trait DynStage: Send + Sync {
     fn check(&self) -> Vec<Misfit>;
     /// See [`Stage::sources`].
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
+    /// See [`Stage::preview`].
+    fn preview(&self, places: &Places, sources: &[SourceFile]) -> Vec<Misfit>;
+    /// See [`Stage::work`].
+    fn work(&self, inputs: &WorkInputs) -> Option<f64>;
+    /// See [`Stage::metrics`].
+    fn metrics(&self) -> Option<Vec<String>>;
     /// See [`Stage::asks_for_device`].
     fn asks_for_device(&self) -> bool;
     /// See [`Stage::settle`].
@@ -120,6 +177,18 @@ impl<S: Stage> DynStage for S {
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Stage::sources(self, places)
+    }
+
+    fn preview(&self, places: &Places, sources: &[SourceFile]) -> Vec<Misfit> {
+        Stage::preview(self, places, sources)
+    }
+
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        Stage::work(self, inputs)
+    }
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        Stage::metrics(self)
     }
 
     fn asks_for_device(&self) -> bool {

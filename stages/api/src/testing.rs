@@ -2,7 +2,7 @@
 
 use crate::{
     Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome,
-    Result, Setup, SourceFile, Stage, Stop,
+    Result, Setup, SourceFile, Stage, Stop, covers,
 };
 use pipe_cache::{Commit, Digest, Store};
 use std::{
@@ -74,7 +74,15 @@ impl Bench {
             }),
             stop: self.stop.clone(),
         };
-        Context::new(setup).enter(stage as &dyn DynStage)
+        let outcome = Context::new(setup).enter(stage as &dyn DynStage)?;
+        if let Some(declared) = Stage::metrics(stage) {
+            for metric in &outcome.metrics {
+                let name = &metric.name;
+                let is_declared = declared.iter().any(|declared| covers(declared, name));
+                assert!(is_declared, "`{name}` is not among the metrics that the stage declares");
+            }
+        }
+        Ok(outcome)
     }
 
     /// Reads an artifact that a stage made.
