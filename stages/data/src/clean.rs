@@ -4,12 +4,17 @@
 //! Owns: the order of these, and what is reported. How each is done stands in `html`, `repair`, `language`,
 //! `rules`.
 
+pub mod html;
+pub mod language;
+pub mod repair;
+pub mod rules;
+
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
-use crate::html::{Limits, extract};
-use crate::language::{Detected, detect, is_known};
-use crate::repair::repair;
-use crate::rules::{Profile, Rule, Rules};
+use html::{Limits, extract};
+use language::{Detected, detect, is_known};
 use pipe_stage::{Code, Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use repair::repair;
+use rules::{Profile, Rule, Rules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

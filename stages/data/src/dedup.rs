@@ -1,5 +1,8 @@
 //! Owns: which documents are copies of which, and which of them stays.
-//! Knows nothing of threads, caches or the manifest; the algorithms are in [`crate::minhash`].
+//! Knows nothing of threads, caches or the manifest; the algorithms are in [`crate::dedup::minhash`].
+
+pub mod minhash;
+pub mod signatures;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,11 +20,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader};
-use crate::minhash::{
-    Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles,
-};
 use crate::segment::Segmenter;
-use crate::signatures::{self, Signature, Signatures};
+use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
+use signatures::{Signature, Signatures};
 
 /// Removes copies and near-copies of documents.
 ///

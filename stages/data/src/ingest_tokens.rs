@@ -4,9 +4,9 @@ mod flat;
 
 mod megatron;
 
-use crate::encode::Tokenizer;
 use crate::ingest::split_glob;
-use crate::tokenizer_json::{TOKENIZER, TOKENIZER_JSON};
+use crate::tokenizer::encode::Tokenizer;
+use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter};
 use pipe_stage::{
     Code, Context, Error, In, Inputs, Item, LocalEntry, Misfit, Out, Places, Port, Result, Share, ShareFile,

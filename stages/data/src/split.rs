@@ -9,11 +9,11 @@ use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::dedup::minhash::shingles;
+use crate::dedup::signatures::{self, Signature, Signatures};
 use crate::dedup::{open_signatures, read_lines, text_digest, unreadable, write_buffered, write_lines};
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row};
-use crate::minhash::shingles;
 use crate::segment::Segmenter;
-use crate::signatures::{self, Signature, Signatures};
 
 /// Divides documents into training, validation and test sets.
 ///

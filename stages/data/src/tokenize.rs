@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{Column, DOCUMENTS, DocumentReader};
-use crate::encode::Tokenizer;
-use crate::tokenizer_json::{TOKENIZER, TOKENIZER_JSON};
+use crate::tokenizer::encode::Tokenizer;
+use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter};
 
 /// Encodes documents as token ids, one shard of tokens for each shard of documents.

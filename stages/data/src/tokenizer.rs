@@ -1,5 +1,12 @@
 //! Owns: which tokenizer a pipeline uses: one that it trains, or one that exists.
-//! Knows nothing of threads, caches or the manifest; training is in [`crate::bpe`].
+//! Knows nothing of threads, caches or the manifest; training is in [`crate::tokenizer::bpe`].
+
+pub mod bpe;
+pub mod counts;
+pub mod encode;
+pub mod json;
+pub mod pattern;
+pub mod spelling;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,15 +19,13 @@ use pipe_stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bpe::{Training, train};
-use crate::counts::PieceCounts;
 use crate::dedup::write_buffered;
 use crate::documents::{Column, DOCUMENTS, DocumentReader};
-use crate::encode::Tokenizer;
-use crate::pattern::Pattern;
-use crate::tokenizer_json::{
-    TOKENIZER, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config,
-};
+use bpe::{Training, train};
+use counts::PieceCounts;
+use encode::Tokenizer;
+use json::{TOKENIZER, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config};
+use pattern::Pattern;
 
 /// Trains a byte-level BPE tokenizer on documents, or takes an existing tokenizer.json.
 ///

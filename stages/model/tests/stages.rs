@@ -1,10 +1,10 @@
 //! The four stages on small data: what they make, that interruptions leave no trace, that faults are named.
 
-use pipe_data::bpe::{self, Training};
 use pipe_data::documents::{Document, DocumentWriter};
-use pipe_data::tokenizer_json::{TrainedTokenizer, tokenizer_config};
+use pipe_data::tokenizer::bpe::{self, Training};
+use pipe_data::tokenizer::json::{TrainedTokenizer, tokenizer_config};
 use pipe_data::tokens::TokensWriter;
-use pipe_data::{Examples, Tokenizer, pattern::Pattern};
+use pipe_data::{Examples, Tokenizer, tokenizer::pattern::Pattern};
 use pipe_model::{
     Adam, Architectural, EmbeddingScale, Eval, Export, Finetune, Generator, Options, Placement, Preset,
     Pretrain, Shape, Validation,

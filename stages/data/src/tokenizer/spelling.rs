@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use crate::bpe::bytes_in_order;
+use crate::tokenizer::bpe::bytes_in_order;
 
 /// The first character that stands for a byte that does not print, and how many bytes do print.
 const SHIFTED: u32 = 0x100;

@@ -13,10 +13,10 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::bpe::Vocabulary;
-use crate::encode::{AddedSet, AddedToken, AddedTokens, Merges, Tokenizer};
-use crate::pattern::Pattern;
-use crate::spelling::{spell, unspell};
+use crate::tokenizer::bpe::Vocabulary;
+use crate::tokenizer::encode::{AddedSet, AddedToken, AddedTokens, Merges, Tokenizer};
+use crate::tokenizer::pattern::Pattern;
+use crate::tokenizer::spelling::{spell, unspell};
 use pipe_stage::{InputItem, Kind, LocalEntry};
 
 /// A tokenizer as Hugging Face's libraries read it.
@@ -547,7 +547,7 @@ fn damaged(reason: impl Into<String>) -> TokenizerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpe::{Training, train};
+    use crate::tokenizer::bpe::{Training, train};
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 
 use rustc_hash::FxHashMap;
 
-use crate::pattern::Pattern;
+use crate::tokenizer::pattern::Pattern;
 
 const MAGIC: &[u8; 8] = b"pipe cnt";
 const VERSION: u32 = 1;

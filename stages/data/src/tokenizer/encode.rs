@@ -1,5 +1,5 @@
 //! Owns the way from text to token ids and back: pieces, merges, a cache of pieces.
-//! Knows nothing of files; [`crate::tokenizer_json`] reads and writes Hugging Face's.
+//! Knows nothing of files; [`crate::tokenizer::json`] reads and writes Hugging Face's.
 //!
 //! Ids equal those of Hugging Face's `tokenizers`, text for text. Any text can be encoded: each of the 256
 //! bytes is a token, so there is no unknown token and decoding gives the very bytes back.
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use rustc_hash::FxHashMap;
 
-use crate::pattern::Pattern;
+use crate::tokenizer::pattern::Pattern;
 
 /// A byte-level BPE tokenizer.
 #[derive(Debug, Clone)]
@@ -458,8 +458,8 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bpe::{Training, train};
-    use crate::tokenizer_json::TrainedTokenizer;
+    use crate::tokenizer::bpe::{Training, train};
+    use crate::tokenizer::json::TrainedTokenizer;
     use proptest::prelude::*;
     use std::sync::LazyLock;
 

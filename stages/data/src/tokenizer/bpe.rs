@@ -239,8 +239,8 @@ impl Eq for Candidate {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pattern::Pattern;
-    use crate::spelling::{spell, unspell};
+    use crate::tokenizer::pattern::Pattern;
+    use crate::tokenizer::spelling::{spell, unspell};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use tokenizers::models::bpe::{BPE, BpeTrainer};
