@@ -65,7 +65,7 @@ impl IntoResponse for Refusal {
 }
 
 /// The model, and who may use it.
-struct Desk {
+struct Service {
     generator: Generator,
     /// Threads that generate.
     workers: Semaphore,
@@ -75,7 +75,7 @@ struct Desk {
 
 pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
     let workers = limits.workers.max(1);
-    let desk = Desk {
+    let service = Service {
         generator,
         workers: Semaphore::new(workers),
         places: Semaphore::new(workers + limits.waiting),
@@ -93,11 +93,11 @@ pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
         .fallback(nowhere)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(from_fn(in_time))
-        .with_state(Arc::new(desk))
+        .with_state(Arc::new(service))
 }
 
 async fn generate(
-    State(desk): State<Arc<Desk>>,
+    State(service): State<Arc<Service>>,
     prompt: Result<Json<Prompt>, JsonRejection>,
 ) -> Result<Json<Generated>, Refusal> {
     let Json(prompt) = prompt.map_err(|bad| Refusal(bad.status(), bad.body_text()))?;
@@ -112,11 +112,11 @@ async fn generate(
     options.check().map_err(bad)?;
     let full =
         |_| Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests are waiting; try again".into());
-    let place = desk.places.try_acquire().map_err(full)?;
-    let turn = desk.workers.acquire().await.expect("invariant: never closed");
+    let place = service.places.try_acquire().map_err(full)?;
+    let turn = service.workers.acquire().await.expect("invariant: never closed");
     // Dropped with this future: by an answer, by the time limit, or by a client that has gone.
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-    let (theirs, work) = (Arc::clone(&wanted.0), Arc::clone(&desk));
+    let (theirs, work) = (Arc::clone(&wanted.0), Arc::clone(&service));
     let made = tokio::task::spawn_blocking(move || {
         work.generator.generate(&prompt.text, &options, || theirs.load(Ordering::Relaxed))
     });

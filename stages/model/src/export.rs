@@ -1,8 +1,8 @@
 //! The stage `export`: a model's folder with a card that says what it is and what it was made of.
 
-use crate::architecture::{Form, Placement};
-use crate::eval::Scores;
+use crate::evaluation::Scores;
 use crate::huggingface::{Config, ModelFiles, Purpose};
+use crate::transformer::{Form, Placement};
 use crate::{METRICS, MODEL};
 use pipe_data::DOCUMENTS;
 use pipe_data::documents::{Column, DocumentReader};

@@ -1,15 +1,13 @@
 //! The stage `finetune`: a classifier of documents on the body of a language model.
 
 use crate::backend::{Backend, PROBE};
-use crate::checkpoints::{Folder, Rates};
-use crate::classification::{Classification, Examples, ExamplesWriter};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
-use crate::labels::{LabelRule, noted_cluster};
-use crate::pretrain::{lines, report_rates};
+use crate::jsonl;
 use crate::random::mix;
-use crate::schedule::{Schedule, Shape};
-use crate::settings::{Adam, Validation};
-use crate::train::{Recipe, State};
+use crate::training::{
+    AdamW, Classification, Examples, ExamplesWriter, Folder, LabelRule, Loop, LrSchedule, Rates, State,
+    Validation, noted_cluster,
+};
 use crate::transformer::Architecture;
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
@@ -45,9 +43,9 @@ pub struct Finetune {
     /// Texts of a batch.
     pub batch_rows: usize,
     /// AdamW, its rate and clipping.
-    pub optimizer: Adam,
+    pub optimizer: AdamW,
     /// How the learning rate falls after warmup.
-    pub schedule: Shape,
+    pub schedule: LrSchedule,
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
     /// Share of the steps over which `warmup-stable-decay` falls.
@@ -75,8 +73,8 @@ impl Default for Finetune {
             tokens_max: 128,
             steps: 200,
             batch_rows: 16,
-            optimizer: Adam { lr: 5e-4, weight_decay: 0.01, ..Adam::default() },
-            schedule: Shape::Cosine,
+            optimizer: AdamW { lr: 5e-4, weight_decay: 0.01, ..AdamW::default() },
+            schedule: LrSchedule::Cosine,
             warmup_steps: 20,
             decay: 0.2,
             dropout: 0.0,
@@ -122,19 +120,13 @@ impl Stage for Finetune {
             LabelRule::misfit(&self.label),
             Misfit::unless(self.documents_min > 0, "documents_min", "must be above 0"),
             Misfit::unless(self.tokens_max > 0, "tokens_max", "must be above 0"),
-            Misfit::unless(self.steps > 0, "steps", "must be above 0"),
-            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
-            Misfit::unless(self.warmup_steps <= self.steps, "warmup_steps", "must be no more than `steps`"),
-            Misfit::unless((0.0..=1.0).contains(&self.decay), "decay", "is a share from 0 to 1"),
-            Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
             Misfit::unless(
                 self.validation_share > 0.0 && self.validation_share <= 0.5,
                 "validation_share",
                 "must lie above 0 and up to 0.5",
             ),
-            Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
         ];
-        own.into_iter().flatten().chain(self.optimizer.check()).collect()
+        own.into_iter().flatten().chain(self.training().check()).collect()
     }
 
     fn asks_for_device(&self) -> bool {
@@ -217,7 +209,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let folder = Folder { share, durable, every: config.checkpoint_steps, total: config.steps };
     let mut rates = Rates::default();
     let state = folder.latest(config.steps, &fresh, &device)?.unwrap_or_else(|| State::new(fresh));
-    let state = folder.train(&task, &config.recipe(), state, config.steps, &mut rates)?;
+    let state = folder.train(&task, &config.training().recipe(), state, config.steps, &mut rates)?;
     drop(folder);
 
     let model = ModelFiles {
@@ -233,7 +225,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     for (name, bytes) in model.files()? {
         share.write("model", name, &bytes)?;
     }
-    share.write("history", "history.jsonl", &lines(&state.progress.history))?;
+    share.write("history", "history.jsonl", &jsonl::to_bytes(&state.progress.history))?;
     if let Some(point) = state.progress.history.iter().rev().find(|point| !point.validation.is_empty()) {
         for (name, better) in [("accuracy", true), ("macro_f1", true), ("loss_validation", false)] {
             let metric = Metric::new(name, f64::from(point.validation[name]), "");
@@ -247,7 +239,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     share.count("texts_train", texts.0 as u64);
     share.count("texts_validation", texts.1 as u64);
     share.count("steps", state.progress.step);
-    report_rates(share, &rates);
+    rates.report(share);
     Ok(())
 }
 
@@ -284,11 +276,7 @@ impl Sets<'_> {
                 let label =
                     label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
                 let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
-                let mut ids = self.tokenizer.encode_ordinary(&row.document.text);
-                ids.truncate(tokens_max);
-                if !ids.is_empty() {
-                    writer.push(&ids, label).map_err(written)?;
-                }
+                writer.push_text(self.tokenizer, &row.document.text, tokens_max, label).map_err(written)?;
             }
         }
         let examples = writer.finish().map_err(written)?;
@@ -309,7 +297,7 @@ fn hash(id: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Training documents that no class is made of.
+/// Documents left out of every class.
 struct Without {
     /// Those whose URL the pattern does not match.
     label: u64,
@@ -366,26 +354,19 @@ impl Finetune {
         position < self.validation_share
     }
 
-    fn recipe(&self) -> Recipe {
-        Recipe {
-            schedule: Schedule {
-                shape: self.schedule,
-                lr: self.optimizer.lr,
-                lr_min: self.optimizer.lr_min(),
-                warmup_steps: self.warmup_steps,
-                steps: self.steps,
-                decay: self.decay,
-            },
-            beta1: self.optimizer.beta1,
-            beta2: self.optimizer.beta2,
-            epsilon: self.optimizer.epsilon,
-            weight_decay: self.optimizer.weight_decay,
-            clip: self.optimizer.clip,
+    fn training(&self) -> Loop<'_> {
+        Loop {
+            steps: self.steps,
+            batch_rows: self.batch_rows,
             accumulation: 1,
+            optimizer: &self.optimizer,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_fraction: self.decay,
             dropout: self.dropout,
+            validation: &self.validation,
             seed: self.seed,
-            validate_steps: self.validation.every_steps,
-            patience: self.validation.patience,
+            checkpoint_steps: self.checkpoint_steps,
         }
     }
 }

@@ -1,48 +1,46 @@
 //! The transformer on burn: pretrain, finetune, eval, export, and writing text with what they made.
 //!
+//! ```text
+//! pretrain.rs, finetune.rs, evaluation/, export.rs   the stages
+//! generate.rs                                        writing text with a model
+//! training/                                          the loop, batches, schedules, checkpoints
+//! huggingface/                                       models as folders that stock libraries load
+//! transformer/                                       shapes, modules, initial weights, parameters by name
+//! kernels/                                           fused operations on the CPU
+//! ```
+//!
 //! Invariant: knows nothing of manifests, schedulers or terminals; it sees devices, artifacts and configs.
 
-mod eval;
+mod evaluation;
 mod export;
 mod finetune;
 mod pretrain;
 
 mod backend;
-mod checkpoints;
+mod jsonl;
 mod kinds;
-mod settings;
 
 mod generate;
 mod huggingface;
-mod safetensors;
-
-mod batches;
-mod classification;
-mod labels;
-mod language;
-mod ngram;
-mod schedule;
-mod scores;
-mod train;
-
-mod architecture;
-mod kernels;
-mod parameters;
-mod random;
+mod training;
 mod transformer;
+
+mod kernels;
+mod random;
+mod safetensors;
+mod scores;
 
 pub mod speed;
 
-pub use architecture::{Architecture, EmbeddingScale, Form, Placement};
 pub use backend::Backend;
-pub use batches::Order;
-pub use eval::Eval;
+pub use evaluation::Eval;
 pub use export::Export;
 pub use finetune::Finetune;
 pub use generate::{Generator, Options};
 pub use kernels::{instruction_set, matrix_peak};
 pub use kinds::{METRICS, MODEL};
 pub use pretrain::{Pretrain, Samples};
-pub use schedule::Shape;
-pub use settings::{Adam, Architectural, Preset, Validation};
-pub use transformer::{CausalLm, Classifier};
+pub use training::{AdamW, LrSchedule, Order, Validation};
+pub use transformer::{
+    Architecture, ArchitectureOverrides, CausalLm, Classifier, EmbeddingScale, Form, Placement, Preset,
+};

@@ -1,18 +1,16 @@
 //! The stage `pretrain`: a language model from scratch, on a stream of tokens.
 
 use crate::backend::{Backend, PROBE};
-use crate::batches::{Order, TokenFile, TokenWriter, Windows};
-use crate::checkpoints::{Folder, Rates};
 use crate::generate::{self, continuation};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
-use crate::language::{LanguageModelling, Sampler};
+use crate::jsonl;
 use crate::random;
-use crate::schedule::{Schedule, Shape};
-use crate::settings::{Adam, Architectural, Preset, Validation};
-use crate::train::{Recipe, Sample, State};
-use crate::transformer::{Architecture, CausalLm};
+use crate::training::{
+    AdamW, Folder, LanguageModelling, Loop, LrSchedule, Order, Rates, Sample, Sampler, State, Validation,
+    Windows, flat_stream,
+};
+use crate::transformer::{Architecture, ArchitectureOverrides, CausalLm, Preset};
 use crate::{METRICS, MODEL};
-use pipe_data::tokens::TokensReader;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
@@ -20,7 +18,6 @@ use pipe_stage::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// Trains a language model from scratch, of the form of Llama or of GPT-2.
 ///
@@ -31,7 +28,7 @@ pub struct Pretrain {
     /// Shape of the model, where `model` does not say otherwise.
     pub preset: Preset,
     /// Parts of the shape that differ from the preset's.
-    pub model: Architectural,
+    pub model: ArchitectureOverrides,
     /// Optimizer steps. Tokens seen are `steps * batch_rows * accumulation * context`.
     pub steps: u64,
     /// Sequences of a batch.
@@ -39,9 +36,9 @@ pub struct Pretrain {
     /// Batches of a step; their gradients are averaged.
     pub accumulation: u64,
     /// AdamW, its rate and clipping.
-    pub optimizer: Adam,
+    pub optimizer: AdamW,
     /// How the learning rate falls after warmup.
-    pub schedule: Shape,
+    pub schedule: LrSchedule,
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
     /// Share of the steps over which `warmup-stable-decay` falls.
@@ -63,7 +60,7 @@ pub struct Pretrain {
     pub checkpoint_steps: u64,
 }
 
-/// Texts that show how the model comes on.
+/// Texts that show training progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Samples {
@@ -85,12 +82,12 @@ impl Default for Pretrain {
     fn default() -> Self {
         Self {
             preset: Preset::GptSmall,
-            model: Architectural::default(),
+            model: ArchitectureOverrides::default(),
             steps: 1000,
             batch_rows: 8,
             accumulation: 1,
-            optimizer: Adam::default(),
-            schedule: Shape::Cosine,
+            optimizer: AdamW::default(),
+            schedule: LrSchedule::Cosine,
             warmup_steps: 50,
             decay: 0.2,
             dropout: 0.0,
@@ -131,24 +128,9 @@ impl Stage for Pretrain {
         let shape = self.architecture(1).check().err().map(|fault| Misfit::new("model", fault));
         let own = [
             shape,
-            Misfit::unless(self.steps > 0, "steps", "must be above 0"),
-            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
-            Misfit::unless(
-                (1..=65_536).contains(&self.accumulation),
-                "accumulation",
-                "must be from 1 to 65536",
-            ),
-            Misfit::unless((0.0..=1.0).contains(&self.decay), "decay", "is a share from 0 to 1"),
-            Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
-            Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
             Misfit::unless(self.samples.temperature >= 0.0, "samples.temperature", "must be 0 or above"),
-            Misfit::unless(
-                self.warmup_steps <= self.warmup_end(),
-                "warmup_steps",
-                "must be no more than the steps before the decay",
-            ),
         ];
-        own.into_iter().flatten().chain(self.optimizer.check()).collect()
+        own.into_iter().flatten().chain(self.training().check()).collect()
     }
 
     fn asks_for_device(&self) -> bool {
@@ -216,17 +198,11 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
     for (name, bytes) in model.files()? {
         share.write("model", name, &bytes)?;
     }
-    share.write("history", "history.jsonl", &lines(&progress.history))?;
-    share.write("samples", "samples.jsonl", &lines(&progress.samples))?;
+    share.write("history", "history.jsonl", &jsonl::to_bytes(&progress.history))?;
+    share.write("samples", "samples.jsonl", &jsonl::to_bytes(&progress.samples))?;
     report(config, share, &state, architecture, tokens);
-    report_rates(share, &rates);
+    rates.report(share);
     Ok(())
-}
-
-/// Values as JSON Lines.
-pub(crate) fn lines<T: Serialize>(values: &[T]) -> Vec<u8> {
-    let line = |value: &T| serde_json::to_string(value).expect("invariant: plain data") + "\n";
-    values.iter().map(line).collect::<String>().into_bytes()
 }
 
 fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: Architecture, tokens: u64) {
@@ -246,85 +222,24 @@ fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: 
     share.count("tokens_train", tokens);
 }
 
-/// Reports the rates of this process's steps, which a clock made.
-pub(crate) fn report_rates(share: &mut Share, rates: &Rates) {
-    if let Some(speed) = rates.median() {
-        let rate = Metric::new("tokens_per_second", speed.tokens_per_second, "token/s");
-        share.metric(rate.higher_is_better().by_clock());
-        share.metric(Metric::new("utilisation", speed.utilisation, "").higher_is_better().by_clock());
-    }
-}
-
-/// Writes the documents' tokens one after the other, each document ended by the end-of-document token.
-pub(crate) fn flat_stream(
-    share: &Share,
-    item: &InputItem,
-    tokenizer: &Tokenizer,
-    path: &Path,
-    least: u64,
-) -> Result<TokenFile> {
-    let written = |error: std::io::Error| Error::io("write", path, &error);
-    let fault = |error: &dyn std::fmt::Display| Error::input(format!("{} tokens: {error}", item.name()));
-    let mut writer = TokenWriter::create(path).map_err(written)?;
-    for entry in share.track("shards", item.entries()) {
-        let entry = entry?;
-        let reader =
-            TokensReader::open(&entry.path()?, entry.selection()?.as_ref()).map_err(|e| fault(&e))?;
-        if reader.metadata().tokenizer_digest != tokenizer.digest() {
-            let message = format!("shard `{}` was made with another tokenizer", entry.name());
-            return Err(fault(&message).help("tokenize with the tokenizer that `needs.tokenizer` names"));
-        }
-        for document in reader {
-            let (_, ids) = document.map_err(|error| fault(&error))?;
-            writer.push(&ids).map_err(written)?;
-            if let Some(eos) = tokenizer.eos().filter(|eos| ids.last() != Some(eos)) {
-                writer.push(&[eos]).map_err(written)?;
-            }
-        }
-    }
-    let stream = writer.finish().map_err(written)?;
-    if stream.len() < least {
-        let message =
-            format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());
-        return Err(Error::input(message).help("give more documents, or shorten `model.context`"));
-    }
-    Ok(stream)
-}
-
 impl Pretrain {
     fn architecture(&self, vocabulary: usize) -> Architecture {
         self.model.over(self.preset.shape(vocabulary))
     }
 
-    fn schedule_of(&self) -> Schedule {
-        Schedule {
-            shape: self.schedule,
-            lr: self.optimizer.lr,
-            lr_min: self.optimizer.lr_min(),
-            warmup_steps: self.warmup_steps,
+    fn training(&self) -> Loop<'_> {
+        Loop {
             steps: self.steps,
-            decay: self.decay,
-        }
-    }
-
-    /// The last step at which warmup may end.
-    fn warmup_end(&self) -> u64 {
-        if self.schedule == Shape::Cosine { self.steps } else { self.schedule_of().decay_start() }
-    }
-
-    fn recipe(&self) -> Recipe {
-        Recipe {
-            schedule: self.schedule_of(),
-            beta1: self.optimizer.beta1,
-            beta2: self.optimizer.beta2,
-            epsilon: self.optimizer.epsilon,
-            weight_decay: self.optimizer.weight_decay,
-            clip: self.optimizer.clip,
+            batch_rows: self.batch_rows,
             accumulation: self.accumulation,
+            optimizer: &self.optimizer,
+            schedule: self.schedule,
+            warmup_steps: self.warmup_steps,
+            decay_fraction: self.decay,
             dropout: self.dropout,
+            validation: &self.validation,
             seed: self.seed,
-            validate_steps: self.validation.every_steps,
-            patience: self.validation.patience,
+            checkpoint_steps: self.checkpoint_steps,
         }
     }
 
@@ -344,9 +259,9 @@ impl Pretrain {
     ) -> Result<State<CausalLm>> {
         let device = self.backend.device().autodiff();
         let items: Vec<&InputItem> = inputs.items().iter().collect();
-        let recipe = self.recipe();
+        let recipe = self.training().recipe();
         // The last step belongs to the decay even of a constant rate: it validates where a longer run may not.
-        let decay_start = self.schedule_of().decay_start().min(self.steps - 1);
+        let decay_start = recipe.learning_rate.decay_start().min(self.steps - 1);
         let fresh = task.architecture.init(self.seed, &device);
         let folder = |durable| Folder { share, durable, every: self.checkpoint_steps, total: self.steps };
 

@@ -1,6 +1,6 @@
 //! Safetensors files of f32 weights, to bytes and back; half precision is widened on reading.
 
-use crate::parameters::Weights;
+use crate::transformer::Weights;
 use pipe_stage::{Error, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};

@@ -1,13 +1,12 @@
 //! A run without the stage around it, for the benchmark and for comparisons of losses with other programs.
 
-use crate::batches::{Order, TokenWriter, Windows};
 use crate::huggingface::{from_stock, to_stock};
-use crate::language::LanguageModelling;
-use crate::parameters::{load, weights};
 use crate::safetensors::{decode, encode};
-use crate::schedule::{Schedule, Shape};
-use crate::train::{Point, Recipe, Speed, State, Watcher, train};
-use crate::transformer::{Architecture, CausalLm};
+use crate::training::{
+    LanguageModelling, LearningRate, LrSchedule, Order, Point, Recipe, Speed, State, TokenWriter, Watcher,
+    Windows, train,
+};
+use crate::transformer::{Architecture, CausalLm, load, take_fitting, weights};
 use burn::prelude::*;
 use pipe_stage::{Error, Result};
 use std::path::Path;
@@ -35,7 +34,7 @@ pub struct Trial {
 
 /// Figures of one step.
 #[derive(Debug, Clone, Copy)]
-pub struct Taken {
+pub struct StepFigures {
     /// Mean cross entropy in nats.
     pub loss: f32,
     /// Norm of the gradient before clipping.
@@ -48,16 +47,16 @@ pub struct Taken {
 
 /// Runs a trial on the CPU, with `folder` for the flat token file; calls `each` after every step, and gives
 /// the final weights as safetensors bytes.
-pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result<Vec<u8>> {
+pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, StepFigures)) -> Result<Vec<u8>> {
     trial.architecture.check().map_err(Error::input)?;
     let device = Device::flex().autodiff();
     let mut model = trial.architecture.init(0, &device);
     if let Some(bytes) = &trial.initial {
         let (tensors, _) = decode(bytes)?;
         let mut tensors = from_stock(&trial.architecture, tensors)?;
-        model = load(model, |name, shape| match tensors.remove(name) {
-            Some(weights) if weights.shape == shape => Ok(weights.values),
-            _ => Err(Error::input(format!("no `{name}` of shape {shape:?} in the initial weights"))),
+        model = load(model, |name, shape| {
+            take_fitting(&mut tensors, name, shape)
+                .map_err(|fault| Error::input(format!("initial weights: {fault}")))
         })?;
     }
     let stream = |name: &str| {
@@ -85,13 +84,13 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, Taken)) -> Result
         sampler: None,
     };
     let recipe = Recipe {
-        schedule: Schedule {
-            shape: Shape::Cosine,
+        learning_rate: LearningRate {
+            schedule: LrSchedule::Cosine,
             lr: trial.lr,
             lr_min: trial.lr / 10.0,
             warmup_steps: trial.warmup_steps,
             steps: trial.steps,
-            decay: 0.0,
+            decay_fraction: 0.0,
         },
         beta1: 0.9,
         beta2: 0.95,
@@ -120,9 +119,9 @@ pub fn initial_weights(architecture: &Architecture, seed: u64) -> Result<Vec<u8>
 
 struct Each<F>(F);
 
-impl<F: FnMut(u64, Taken)> Watcher<CausalLm> for Each<F> {
+impl<F: FnMut(u64, StepFigures)> Watcher<CausalLm> for Each<F> {
     fn step(&mut self, point: &Point, speed: Speed) {
-        let taken = Taken {
+        let taken = StepFigures {
             loss: point.loss.unwrap_or(f32::NAN),
             gradient_norm: point.gradient_norm.unwrap_or(f32::NAN),
             tokens_per_second: speed.tokens_per_second,
@@ -139,8 +138,7 @@ impl<F: FnMut(u64, Taken)> Watcher<CausalLm> for Each<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::Weights;
-    use crate::settings::Preset;
+    use crate::transformer::{Preset, Weights};
 
     /// Weights by a formula that any program can repeat: element `i` of the tensor that is number `n` in the order
     /// of transformers' names is `(7919 i + 104729 n) mod 2003`, brought to -0.1 to 0.1; gains are 1 more.

@@ -6,8 +6,8 @@ use pipe_data::tokenizer::json::{TrainedTokenizer, tokenizer_config};
 use pipe_data::tokens::TokensWriter;
 use pipe_data::{Examples, Tokenizer, tokenizer::pattern::Pattern};
 use pipe_model::{
-    Adam, Architectural, EmbeddingScale, Eval, Export, Finetune, Generator, Options, Placement, Preset,
-    Pretrain, Shape, Validation,
+    AdamW, ArchitectureOverrides, EmbeddingScale, Eval, Export, Finetune, Generator, LrSchedule, Options,
+    Placement, Preset, Pretrain, Validation,
 };
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Error, Stage};
@@ -91,7 +91,7 @@ fn tiny() -> Pretrain {
         dropout: 0.1,
         seed: 5,
         accumulation: 2,
-        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
         validation: Validation { every_steps: 5, batches: 2, patience: 0 },
         samples: pipe_model::Samples { prompts: vec!["The ".into()], tokens: 8, temperature: 0.5 },
         checkpoint_steps: 3,
@@ -121,7 +121,7 @@ fn tuning() -> Finetune {
         batch_rows: 8,
         warmup_steps: 2,
         tokens_max: 32,
-        optimizer: Adam { lr: 3e-3, ..Adam::default() },
+        optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
         ..Finetune::default()
     }
 }
@@ -207,7 +207,7 @@ fn pretrain_finetune_eval_export_and_generate() {
 
 impl World {
     /// Trains with `model`, and gives the model.
-    fn model(&self, model: Architectural) -> Artifact {
+    fn model(&self, model: ArchitectureOverrides) -> Artifact {
         let trained =
             self.pretrain(&Pretrain { preset: Preset::Gpt2Tiny, model, ..tiny() }).expect("trained");
         self.bench.output(&trained, "model").expect("a model")
@@ -232,7 +232,7 @@ impl World {
 #[test]
 fn gpt2_form_is_trained_tuned_scored_exported_and_read() {
     let world = world();
-    let model = world.model(Architectural::default());
+    let model = world.model(ArchitectureOverrides::default());
     let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
     assert_eq!(config["architectures"][0], "GPT2LMHeadModel");
     assert_eq!((&config["n_ctx"], &config["tie_word_embeddings"]), (&64.into(), &true.into()));
@@ -257,10 +257,10 @@ fn gpt2_form_is_trained_tuned_scored_exported_and_read() {
 #[test]
 fn post_norm_and_scaled_embeddings_are_exported_as_a_stock_class() {
     let world = world();
-    let classic = Architectural {
+    let classic = ArchitectureOverrides {
         norm: Some(Placement::Post),
         embedding_scale: Some(EmbeddingScale::RootWidth),
-        ..Architectural::default()
+        ..ArchitectureOverrides::default()
     };
     let model = world.model(classic);
     let config: Value = serde_json::from_slice(&world.file(&model, "config.json")).expect("JSON");
@@ -275,8 +275,11 @@ fn post_norm_and_scaled_embeddings_are_exported_as_a_stock_class() {
 #[test]
 fn what_no_stock_class_has_is_trained_and_scored_but_not_exported() {
     let world = world();
-    let narrow =
-        Architectural { norm: Some(Placement::Post), feed_forward: Some(128), ..Architectural::default() };
+    let narrow = ArchitectureOverrides {
+        norm: Some(Placement::Post),
+        feed_forward: Some(128),
+        ..ArchitectureOverrides::default()
+    };
     let model = world.model(narrow);
     let inputs = [("model", &model), ("documents", &world.documents)];
     assert!(world.score(&Eval::default(), &inputs, "bits_per_byte").expect("a score") < 8.0);
@@ -287,7 +290,7 @@ fn what_no_stock_class_has_is_trained_and_scored_but_not_exported() {
 #[test]
 fn eval_sets_a_3_gram_model_of_the_training_tokens_beside() {
     let world = world();
-    let model = world.model(Architectural::default());
+    let model = world.model(ArchitectureOverrides::default());
     let inputs = [("model", &model), ("documents", &world.documents), ("tokens", &world.train)];
     let scored = world.bench.run(&Eval::default(), &inputs).expect("scored");
     let value =
@@ -309,7 +312,7 @@ fn eval_sets_a_3_gram_model_of_the_training_tokens_beside() {
 #[test]
 fn baseline_tokens_of_no_models_tokenizer_are_refused() {
     let world = world();
-    let model = world.model(Architectural::default());
+    let model = world.model(ArchitectureOverrides::default());
     let mut writer = TokensWriter::new(Vec::new(), 300, "00").expect("a writer");
     writer.push("a", &[1; 500]).expect("pushed");
     let bytes = writer.finish().expect("finished");
@@ -372,7 +375,7 @@ fn interrupted_runs_end_in_the_same_bytes() {
 
 #[test]
 fn longer_runs_go_on_from_the_trunk_with_the_same_bytes() {
-    let short = Pretrain { schedule: Shape::WarmupStableDecay, decay: 0.25, ..tiny() };
+    let short = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay: 0.25, ..tiny() };
     let long = Pretrain { steps: 16, ..short.clone() };
     let from_scratch = world().pretrain(&long).expect("trained");
     let world = world();
@@ -396,7 +399,7 @@ fn early_stopping_gives_the_best_weights() {
     let world = world();
     let config = Pretrain {
         steps: 60,
-        optimizer: Adam { lr: 0.2, ..Adam::default() },
+        optimizer: AdamW { lr: 0.2, ..AdamW::default() },
         validation: Validation { every_steps: 2, batches: 1, patience: 2 },
         ..tiny()
     };
@@ -415,7 +418,7 @@ fn early_stopping_gives_the_best_weights() {
 #[test]
 fn a_loss_that_is_no_number_names_its_step() {
     let world = world();
-    let optimizer = Adam { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..Adam::default() };
+    let optimizer = AdamW { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
     // Decay of ten times the learning rate flips and blows up every weight within a few steps.
     let config = Pretrain { optimizer, steps: 200, warmup_steps: 0, dropout: 0.0, ..tiny() };
     let error = world.pretrain(&config).expect_err("it cannot go well").to_string();

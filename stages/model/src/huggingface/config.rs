@@ -1,6 +1,6 @@
 //! config.json, written and read: which class of transformers a model is, and its shape.
 
-use crate::architecture::{Architecture, EmbeddingScale, Form, Placement};
+use crate::transformer::{Architecture, EmbeddingScale, Form, Placement};
 use pipe_stage::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -264,7 +264,7 @@ fn labels(by_id: &Value) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::tests::{tiny, variants};
+    use crate::transformer::{tiny, variants};
 
     fn config(architecture: Architecture, purpose: Purpose) -> Config {
         Config { architecture, purpose, eos: Some(0), pad: Some(1) }
@@ -308,7 +308,7 @@ mod tests {
             "n_layer": 12, "n_positions": 1024, "vocab_size": 50257
         });
         let config = read(&published).expect("read");
-        assert_eq!(config.architecture, crate::settings::Preset::Gpt2.shape(50_257));
+        assert_eq!(config.architecture, crate::transformer::Preset::Gpt2.shape(50_257));
     }
 
     #[test]

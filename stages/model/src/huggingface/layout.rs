@@ -17,9 +17,8 @@
 //! The matrices of blocks are transposed there, `[in, out]` (`Conv1D`). Llama's names and shapes are the
 //! module's own. In every form the file holds embeddings that are multiplied by their scale already.
 
-use crate::architecture::{Architecture, Form, Placement};
-use crate::parameters::Weights;
 use crate::safetensors::Tensors;
+use crate::transformer::{Architecture, Form, Placement, Weights};
 use pipe_stage::{Error, Result};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -164,8 +163,7 @@ fn transposed(tensor: Weights) -> Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::tests::{tiny, variants};
-    use crate::parameters::weights;
+    use crate::transformer::{tiny, variants, weights};
     use burn::prelude::Device;
 
     #[test]

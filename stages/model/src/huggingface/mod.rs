@@ -19,10 +19,8 @@ mod layout;
 pub(crate) use config::{Config, Purpose};
 pub(crate) use layout::{from_stock, to_stock};
 
-use crate::architecture::Architecture;
-use crate::parameters::{Weights, load};
 use crate::safetensors::{Tensors, decode, encode};
-use crate::transformer::{CausalLm, Classifier};
+use crate::transformer::{Architecture, CausalLm, Classifier, Weights, load};
 use burn::module::Module;
 use burn::prelude::*;
 use pipe_data::Tokenizer;
@@ -150,7 +148,7 @@ impl ModelFiles {
     ) -> Result<Classifier> {
         let fresh =
             Architecture { context, ..self.config.architecture }.init_classifier(labels, seed, device);
-        let scores = crate::parameters::weights(&fresh).remove("score.weight");
+        let scores = crate::transformer::weights(&fresh).remove("score.weight");
         load(fresh, |name, shape| match (name, &scores) {
             ("score.weight", Some(scores)) => Ok(scores.values.clone()),
             ("model.embed_positions.weight", _) => self.first_rows(name, shape),

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 /// The numbers of one step, the same for all elements of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Step {
+pub(crate) struct AdamWStep {
     /// Learning rate.
     pub(crate) lr: f32,
     /// Decay of the first moment.
@@ -18,7 +18,7 @@ pub(crate) struct Step {
     pub(crate) beta2: f32,
     /// Added to the root of the second moment.
     pub(crate) epsilon: f32,
-    /// Share of the parameter taken off per unit of learning rate.
+    /// Decoupled weight decay.
     pub(crate) weight_decay: f32,
     /// Factor on the gradient: clipping, and one over the number of accumulated batches.
     pub(crate) gradient_scale: f32,
@@ -26,7 +26,7 @@ pub(crate) struct Step {
     pub(crate) time: u64,
 }
 
-impl Step {
+impl AdamWStep {
     /// `1 - beta^time` of both moments.
     fn corrections(self) -> (f32, f32) {
         let correction = |beta: f32| (1.0 - f64::from(beta).powf(self.time as f64)) as f32;
@@ -43,7 +43,7 @@ pub(crate) struct Slot<const D: usize> {
 
 /// Updates a slot by `gradient`. Tensors are without autodiff; those that nobody else holds are changed in
 /// place.
-pub(crate) fn adamw<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: Step) -> Slot<D> {
+pub(crate) fn adamw<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: AdamWStep) -> Slot<D> {
     if !on_flex(&gradient.device()) {
         return plain(slot, gradient, step);
     }
@@ -73,7 +73,7 @@ pub(crate) fn sum_of_squares(x: &Tensor<1>) -> f64 {
 
 const CHUNK: usize = 16_384;
 
-fn plain<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: Step) -> Slot<D> {
+fn plain<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: AdamWStep) -> Slot<D> {
     let (correct1, correct2) = step.corrections();
     let gradient = gradient.mul_scalar(step.gradient_scale);
     let first = slot.first.mul_scalar(step.beta1) + gradient.clone().mul_scalar(1.0 - step.beta1);
@@ -97,7 +97,7 @@ multiversion! {
         partial.iter().sum::<f64>() + rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>()
     }
 
-    fn update<FMA>(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], step: Step, corrections: (f32, f32)) {
+    fn update<FMA>(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], step: AdamWStep, corrections: (f32, f32)) {
         let n = p.len();
         let (m, v, g) = (&mut m[..n], &mut v[..n], &g[..n]);
         let keep = 1.0 - step.lr * step.weight_decay;
@@ -118,7 +118,7 @@ mod tests {
     use crate::kernels::check::Numbers;
     use burn::tensor::TensorData;
 
-    const STEP: Step = Step {
+    const STEP: AdamWStep = AdamWStep {
         lr: 1e-2,
         beta1: 0.9,
         beta2: 0.95,

@@ -118,7 +118,7 @@ impl Columns {
 }
 
 /// One (sequence, key head)'s view of the input.
-struct Task<'a> {
+struct HeadGroup<'a> {
     qkv: &'a [f32],
     heads: Heads,
     time: usize,
@@ -126,7 +126,7 @@ struct Task<'a> {
     kv: usize,
 }
 
-impl Task<'_> {
+impl HeadGroup<'_> {
     /// Offset of head column `head` (queries, keys, values counted through) in row `position`.
     fn at(&self, position: usize, head: usize) -> usize {
         (self.sequence * self.time + position) * self.heads.width() + head * self.heads.dim
@@ -168,13 +168,13 @@ impl Task<'_> {
 
 impl Attention {
     /// Calls `work` once for every (sequence, key head), in parallel.
-    fn tasks(&self, qkv: &Array, work: impl Fn(Task<'_>) + Sync) {
+    fn groups(&self, qkv: &Array, work: impl Fn(HeadGroup<'_>) + Sync) {
         let [batch, time, width] = qkv.dims();
         assert_eq!(width, self.heads.width());
         assert!(self.rope.as_ref().is_none_or(|rope| rope.half() * 2 == self.heads.dim));
-        (0..batch * self.heads.kv).into_par_iter().for_each(|task| {
-            let (sequence, kv) = (task / self.heads.kv, task % self.heads.kv);
-            work(Task { qkv: qkv.values(), heads: self.heads, time, sequence, kv });
+        (0..batch * self.heads.kv).into_par_iter().for_each(|group| {
+            let (sequence, kv) = (group / self.heads.kv, group % self.heads.kv);
+            work(HeadGroup { qkv: qkv.values(), heads: self.heads, time, sequence, kv });
         });
     }
 
@@ -208,13 +208,13 @@ impl Fused<1> for Attention {
         let logs_out = Columns(logs.as_mut_ptr());
         let output = Array::build([batch, time, width], |output| {
             let output = Columns(output.as_mut_ptr());
-            self.tasks(qkv, |task| {
-                let keys = task.keys(self.rope.as_ref());
+            self.groups(qkv, |group| {
+                let keys = group.keys(self.rope.as_ref());
                 let mut p = vec![0.0; ROWS.min(time) * time];
-                for head in (0..heads.group()).map(|member| task.q_head(member)) {
-                    let q = task.rotated(head, self.rope.as_ref());
-                    // SAFETY: each (sequence, query head) belongs to one task.
-                    let logs = unsafe { logs_out.row((task.sequence * heads.q + head) * time, time) };
+                for head in (0..heads.group()).map(|member| group.q_head(member)) {
+                    let q = group.rotated(head, self.rope.as_ref());
+                    // SAFETY: each (sequence, query head) belongs to one group.
+                    let logs = unsafe { logs_out.row((group.sequence * heads.q + head) * time, time) };
                     for first in (0..time).step_by(ROWS) {
                         let m = ROWS.min(time - first);
                         self.scores(&mut p, &q, &keys, first, m, time);
@@ -222,9 +222,9 @@ impl Fused<1> for Attention {
                         let mut y = vec![0.0; m * dim];
                         let target = Target::rows(&mut y, m, dim, dim);
                         let p = View::rows(&p, m, first + m, time);
-                        matmul(target, p, task.values(first + m), Store::Set, Threads::One);
+                        matmul(target, p, group.values(first + m), Store::Set, Threads::One);
                         for (row, y) in y.chunks_exact(dim).enumerate() {
-                            let at = (task.sequence * time + first + row) * width + head * dim;
+                            let at = (group.sequence * time + first + row) * width + head * dim;
                             // SAFETY: this head's columns of this sequence's rows are this task's alone.
                             unsafe { output.row(at, dim) }.copy_from_slice(y);
                         }
@@ -241,8 +241,8 @@ impl Fused<1> for Attention {
         let dy_width = heads.q * dim;
         let gradient = Array::build(qkv.shape(), |gradient| {
             let gradient = Columns(gradient.as_mut_ptr());
-            self.tasks(qkv, |task| {
-                let keys = task.keys(self.rope.as_ref());
+            self.groups(qkv, |group| {
+                let keys = group.keys(self.rope.as_ref());
                 let (mut dk, mut dv) = (vec![0.0; time * dim], vec![0.0; time * dim]);
                 let mut dq = vec![0.0; time * dim];
                 let mut back = vec![0.0; time * dim];
@@ -250,20 +250,20 @@ impl Fused<1> for Attention {
                 let write = |head: usize, values: &[f32]| {
                     for (position, values) in values.chunks_exact(dim).enumerate() {
                         // SAFETY: columns of this task's query, key and value heads are its alone.
-                        unsafe { gradient.row(task.at(position, head), dim) }.copy_from_slice(values);
+                        unsafe { gradient.row(group.at(position, head), dim) }.copy_from_slice(values);
                     }
                 };
-                for head in (0..heads.group()).map(|member| task.q_head(member)) {
-                    let q = task.rotated(head, self.rope.as_ref());
-                    let logs = &logs[(task.sequence * heads.q + head) * time..][..time];
+                for head in (0..heads.group()).map(|member| group.q_head(member)) {
+                    let q = group.rotated(head, self.rope.as_ref());
+                    let logs = &logs[(group.sequence * heads.q + head) * time..][..time];
                     for first in (0..time).step_by(ROWS) {
                         let m = ROWS.min(time - first);
                         let n = first + m;
                         self.scores(&mut p, &q, &keys, first, m, time);
-                        let dy = &dy.values()[(task.sequence * time + first) * dy_width + head * dim..];
+                        let dy = &dy.values()[(group.sequence * time + first) * dy_width + head * dim..];
                         let dy = View::rows(dy, m, dim, dy_width);
                         let target = Target::rows(&mut dp, m, n, time);
-                        matmul(target, dy, task.values(n).transposed(), Store::Set, Threads::One);
+                        matmul(target, dy, group.values(n).transposed(), Store::Set, Threads::One);
                         softmax_rows_backward(&mut p, &mut dp, time, first, heads.scale(), &logs[first..n]);
                         let (p, ds) = (View::rows(&p, m, n, time), View::rows(&dp, m, n, time));
                         let q = View::rows(&q[first * dim..], m, dim, dim);
@@ -277,8 +277,8 @@ impl Fused<1> for Attention {
                     }
                     write(head, self.turned_back(&dq, &mut back));
                 }
-                write(heads.q + task.kv, self.turned_back(&dk, &mut back));
-                write(heads.q + heads.kv + task.kv, &dv);
+                write(heads.q + group.kv, self.turned_back(&dk, &mut back));
+                write(heads.q + heads.kv + group.kv, &dv);
             });
         });
         debug_assert_eq!(width, heads.width());

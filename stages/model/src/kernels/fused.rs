@@ -66,7 +66,7 @@ pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(
         return Tensor::from_primitive::<Flex>(output.into_flex());
     }
     let nodes = inputs.map(|input| input.tracked().into_parts().1);
-    let tape = Step(op.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
+    let tape = TapeStep(op.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
     let output = match tape {
         OpsKind::Tracked(tape) => {
             let (output, saved) = op.forward(arrays.each_ref(), true);
@@ -78,7 +78,7 @@ pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(
 }
 
 #[derive(Debug)]
-struct Step<F>(F);
+struct TapeStep<F>(F);
 
 #[derive(Debug, Clone)]
 struct State<S, const N: usize> {
@@ -86,7 +86,7 @@ struct State<S, const N: usize> {
     saved: S,
 }
 
-impl<const N: usize, F: Fused<N>> Backward<Flex, N> for Step<F> {
+impl<const N: usize, F: Fused<N>> Backward<Flex, N> for TapeStep<F> {
     type State = State<F::Saved, N>;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {

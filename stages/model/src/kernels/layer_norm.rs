@@ -1,6 +1,7 @@
 //! Layer normalisation (Ba et al., 2016).
 
 use super::array::{Array, on_flex};
+use super::blocks::{rows_per_block, total};
 use super::fused::{Fused, apply};
 use super::simd::{multiversion, sum};
 use burn::prelude::*;
@@ -26,9 +27,6 @@ pub(super) fn plain(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f
 struct LayerNorm {
     epsilon: f32,
 }
-
-/// Rows of the gradients of weight and bias are summed in this many blocks, then over the blocks in order.
-const BLOCKS: usize = 16;
 
 /// Mean and reciprocal deviation of a row.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +57,7 @@ impl Fused<3> for LayerNorm {
         _: [bool; 3],
     ) -> [Option<Array>; 3] {
         let [features] = weight.dims();
-        let rows = moments.len().div_ceil(BLOCKS);
+        let rows = rows_per_block(moments.len());
         let block = rows * features;
         let mut parts = Vec::new();
         let dx = Array::build(x.shape(), |dx| {
@@ -75,14 +73,9 @@ impl Fused<3> for LayerNorm {
             });
             blocks.collect_into_vec(&mut parts);
         });
-        let total = |part: fn(&Sums) -> &Vec<f32>| {
-            Array::zeros([features], |total| {
-                for row in parts.iter().map(part) {
-                    total.iter_mut().zip(row).for_each(|(total, row)| *total += row);
-                }
-            })
-        };
-        [Some(dx), Some(total(|part| &part.0)), Some(total(|part| &part.1))]
+        let dw = total(features, parts.iter().map(|(dw, _): &Sums| dw.as_slice()));
+        let db = total(features, parts.iter().map(|(_, db): &Sums| db.as_slice()));
+        [Some(dx), Some(dw), Some(db)]
     }
 }
 

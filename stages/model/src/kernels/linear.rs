@@ -1,9 +1,9 @@
 //! Linear projections of one input, side by side.
 
 use super::array::{Array, on_flex};
+use super::blocks::{add, rows_per_block, total};
 use super::fused::{Fused, apply};
 use super::matmul::{Store, Target, Threads, View, matmul};
-use super::simd::multiversion;
 use burn::prelude::*;
 use rayon::prelude::*;
 
@@ -137,27 +137,16 @@ impl<const N: usize> Fused<N> for Linear {
     }
 }
 
-/// Rows of a bias's gradient are summed in this many blocks, then over the blocks in order.
-const BLOCKS: usize = 16;
-
 /// Sums over the rows of `dy [rows, width]` of the `out` columns from `at`.
 fn column_sums(dy: &[f32], rows: usize, at: usize, out: usize, width: usize) -> Array {
     let mut parts = Vec::new();
-    let blocks = dy.par_chunks(rows.div_ceil(BLOCKS) * width).map(|block| {
+    let blocks = dy.par_chunks(rows_per_block(rows) * width).map(|block| {
         let mut part = vec![0.0; out];
         block.chunks(width).for_each(|row| add(&row[at..at + out], &mut part));
         part
     });
     blocks.collect_into_vec(&mut parts);
-    Array::zeros([out], |total| parts.iter().for_each(|part| add(part, total)))
-}
-
-multiversion! {
-    fn add<FMA>(row: &[f32], total: &mut [f32]) {
-        for (total, row) in total.iter_mut().zip(row) {
-            *total += row;
-        }
-    }
+    total(out, parts.iter().map(Vec::as_slice))
 }
 
 #[cfg(test)]

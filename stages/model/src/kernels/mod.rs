@@ -20,6 +20,7 @@ pub(crate) mod rope;
 pub(crate) mod swiglu;
 
 mod array;
+mod blocks;
 mod fused;
 mod matmul;
 mod simd;

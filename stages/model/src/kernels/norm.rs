@@ -1,6 +1,7 @@
 //! Root mean square normalisation (Zhang and Sennrich, 2019).
 
 use super::array::{Array, on_flex};
+use super::blocks::{rows_per_block, total};
 use super::fused::{Fused, apply};
 use super::simd::{multiversion, sum};
 use burn::prelude::*;
@@ -20,9 +21,6 @@ pub(super) fn plain(x: Tensor<3>, weight: Tensor<1>, epsilon: f32) -> Tensor<3> 
 struct RmsNorm {
     epsilon: f32,
 }
-
-/// Rows of the weight's gradient are summed in this many blocks, then over the blocks in order.
-const BLOCKS: usize = 16;
 
 impl Fused<2> for RmsNorm {
     /// Reciprocal root mean square of each row.
@@ -46,7 +44,7 @@ impl Fused<2> for RmsNorm {
         _: [bool; 2],
     ) -> [Option<Array>; 2] {
         let [features] = weight.dims();
-        let block = scales.len().div_ceil(BLOCKS) * features;
+        let block = rows_per_block(scales.len()) * features;
         let mut parts = Vec::new();
         let dx = Array::build(x.shape(), |dx| {
             let blocks = dx.par_chunks_mut(block).zip(x.values().par_chunks(block));
@@ -61,11 +59,7 @@ impl Fused<2> for RmsNorm {
             });
             blocks.collect_into_vec(&mut parts);
         });
-        let dw = Array::zeros([features], |dw| {
-            for part in parts {
-                dw.iter_mut().zip(part).for_each(|(dw, part)| *dw += part);
-            }
-        });
+        let dw = total(features, parts.iter().map(Vec::as_slice));
         [Some(dx), Some(dw)]
     }
 }

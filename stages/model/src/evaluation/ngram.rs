@@ -11,8 +11,8 @@
 //! those 3-grams, 2-grams and contexts that are asked for. The stream is read in as many passes as keep the
 //! table of a pass in its bounds; all sums are of integers, so the number of passes changes no bit.
 
-use crate::batches::TokenFile;
 use crate::random::mix;
+use crate::training::TokenFile;
 use pipe_stage::{Error, Result};
 use rayon::prelude::*;
 use std::path::Path;
@@ -302,7 +302,7 @@ fn interpolated(count: u64, followers: Followers, discounts: &[f64; 3], shorter:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batches::TokenWriter;
+    use crate::training::TokenWriter;
     use std::collections::{BTreeMap, BTreeSet};
 
     /// Probabilities of `wanted` after counting `ids` with tables of `table` 3-grams.

@@ -1,17 +1,19 @@
 //! The stage `eval`: figures of language models and classifiers on held-out documents.
 
+mod ngram;
+mod windows;
+
 use crate::backend::{Backend, PROBE};
-use crate::classification::ExamplesWriter;
 use crate::generate::{self, continuation};
 use crate::huggingface::{ModelFiles, Purpose};
+use crate::jsonl;
 use crate::kernels::loss::IGNORE;
-use crate::labels::LabelRule;
-use crate::ngram::{Counting, TABLE_TRIGRAMS, predictions};
-use crate::pretrain::{flat_stream, lines};
 use crate::random;
 use crate::scores::{Confusion, Surprise, majority};
+use crate::training::{ExamplesWriter, LabelRule, flat_stream};
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
+use ngram::{Counting, TABLE_TRIGRAMS, predictions};
 use pipe_data::documents::{Column, Document, DocumentReader};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{DOCUMENTS, TOKENS, Tokenizer};
@@ -21,6 +23,7 @@ use pipe_stage::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use windows::{Window, disjoint_windows, sliding_windows};
 
 /// Scores models on held-out documents.
 ///
@@ -260,7 +263,7 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     share.write("scores", "scores.json", &json)?;
     share.write("scores", "scores.md", scores.to_markdown().as_bytes())?;
     share.write("text", "text.txt", if is_text_used { text.as_bytes() } else { b"" })?;
-    share.write("samples", "samples.jsonl", &lines(&samples))?;
+    share.write("samples", "samples.jsonl", &jsonl::to_bytes(&samples))?;
     Ok(())
 }
 
@@ -444,11 +447,7 @@ impl Eval {
             for row in share.track("documents", reader.rows()?) {
                 let document = row??.document;
                 let Some(class) = class_of(&document) else { continue };
-                let mut ids = tokenizer.encode_ordinary(&document.text);
-                ids.truncate(tokens_max);
-                if !ids.is_empty() {
-                    writer.push(&ids, class).map_err(written)?;
-                }
+                writer.push_text(&tokenizer, &document.text, tokens_max, class).map_err(written)?;
             }
         }
         let held_out = writer.finish().map_err(written)?;
@@ -502,31 +501,6 @@ fn count_labels(
     Ok(counts)
 }
 
-/// A run of inputs, and the first of them whose next token counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
-    start: usize,
-    end: usize,
-    counted_from: usize,
-}
-
-/// Windows of `context` inputs, one after the other; each of the `n - 1` predictions counts once.
-fn disjoint_windows(n: usize, context: usize) -> Vec<Window> {
-    let window = |start: usize| Window { start, end: (start + context).min(n - 1), counted_from: start };
-    (0..n - 1).step_by(context).map(window).collect()
-}
-
-/// Windows of `context` inputs that move by `stride`; a prediction counts in the first window that has it.
-fn sliding_windows(n: usize, context: usize, stride: usize) -> Vec<Window> {
-    let (mut windows, mut counted, mut start) = (Vec::new(), 0, 0);
-    while counted < n - 1 {
-        let end = (start + context).min(n - 1);
-        windows.push(Window { start, end, counted_from: counted });
-        (counted, start) = (end, start + stride);
-    }
-    windows
-}
-
 /// Runs windows of one text through a model.
 struct Scorer<'a, 'b> {
     model: &'a CausalLm,
@@ -563,28 +537,6 @@ impl Scorer<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_prediction_counts_once() {
-        for n in [2, 3, 9, 10, 11, 40] {
-            for (context, stride) in [(4, 1), (4, 2), (4, 4), (8, 3), (100, 50)] {
-                for windows in [disjoint_windows(n, context), sliding_windows(n, context, stride)] {
-                    let mut counted: Vec<usize> =
-                        windows.iter().flat_map(|window| window.counted_from..window.end).collect();
-                    assert!(windows.iter().all(|w| w.start <= w.counted_from && w.end - w.start <= context));
-                    counted.sort_unstable();
-                    assert_eq!(counted, (0..n - 1).collect::<Vec<_>>());
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn sliding_windows_see_enough_before_them() {
-        for window in &sliding_windows(50, 8, 3)[1..] {
-            assert!(window.counted_from - window.start >= 5);
-        }
-    }
 
     #[test]
     fn table_escapes_what_would_break_it() {

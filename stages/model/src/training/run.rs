@@ -4,15 +4,15 @@
 //! checkpoints. A run that was interrupted anywhere ends in the same bytes as one that was not, because the
 //! state is whole and every random number follows from (seed, purpose, step).
 
-use crate::kernels::adamw::Step;
+use super::schedule::LearningRate;
+use crate::kernels::adamw::AdamWStep;
 use crate::kernels::{instruction_set, matrix_peak};
-use crate::parameters::{
-    Moments, Named, Weights, accumulate, global_norm, load, take_gradients, update, weights,
-};
 use crate::random::{Purpose, seed};
 use crate::safetensors::{Tensors, decode, encode};
-use crate::schedule::Schedule;
-use crate::transformer::Noise;
+use crate::transformer::{
+    Moments, Named, Noise, Weights, accumulate, global_norm, load, take_fitting, take_gradients, update,
+    weights,
+};
 use burn::module::Module;
 use burn::prelude::*;
 use burn::tensor::TensorData;
@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What is trained on what.
-pub(crate) trait Task {
+pub(crate) trait Objective {
     type Model: Module;
 
     /// Loss of micro-batch number `batch`.
@@ -46,7 +46,7 @@ pub(crate) trait Task {
 /// All numbers of a run that decide its result, apart from the task's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Recipe {
-    pub(crate) schedule: Schedule,
+    pub(crate) learning_rate: LearningRate,
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
     pub(crate) epsilon: f64,
@@ -146,7 +146,7 @@ impl Progress {
 }
 
 /// Takes steps until `until` of them are taken, or early stopping ends the run.
-pub(crate) fn train<T: Task>(
+pub(crate) fn train<T: Objective>(
     task: &T,
     recipe: &Recipe,
     mut state: State<T::Model>,
@@ -164,7 +164,7 @@ pub(crate) fn train<T: Task>(
         let tokens_per_second = (task.tokens() * recipe.accumulation) as f64 / seconds;
         let utilisation = tokens_per_second * task.flops_per_token() / matrix_peak();
         watcher.step(&point, Speed { tokens_per_second, utilisation });
-        let is_last = state.progress.step == recipe.schedule.steps;
+        let is_last = state.progress.step == recipe.learning_rate.steps;
         if recipe.validate_steps > 0 && (state.progress.step % recipe.validate_steps == 0 || is_last) {
             validate(task, recipe, &mut state)?;
         }
@@ -177,7 +177,7 @@ pub(crate) fn train<T: Task>(
 ///
 /// The state goes in and out by value: with a second handle to the model, the optimizer would have to copy
 /// every tensor.
-fn step<T: Task>(task: &T, recipe: &Recipe, state: State<T::Model>) -> Result<(State<T::Model>, Point)> {
+fn step<T: Objective>(task: &T, recipe: &Recipe, state: State<T::Model>) -> Result<(State<T::Model>, Point)> {
     let State { model, mut moments, mut progress, best } = state;
     let taken = progress.step;
     let (mut loss, mut gradients) = (0.0_f64, Named::new());
@@ -192,8 +192,8 @@ fn step<T: Task>(task: &T, recipe: &Recipe, state: State<T::Model>) -> Result<(S
     let mean = 1.0 / recipe.accumulation as f64;
     let norm = finite(global_norm(&gradients) * mean, "gradient norm", taken)?;
     let clip = if recipe.clip > 0.0 { (recipe.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-    let lr = recipe.schedule.lr(taken);
-    let adamw = Step {
+    let lr = recipe.learning_rate.lr(taken);
+    let adamw = AdamWStep {
         lr: lr as f32,
         beta1: recipe.beta1 as f32,
         beta2: recipe.beta2 as f32,
@@ -223,7 +223,7 @@ fn finite(value: f64, what: &str, step: u64) -> Result<f64> {
     Err(Error::input(message).help("lower `optimizer.lr` or raise `warmup_steps`; the last checkpoint stays"))
 }
 
-fn validate<T: Task>(task: &T, recipe: &Recipe, state: &mut State<T::Model>) -> Result<()> {
+fn validate<T: Objective>(task: &T, recipe: &Recipe, state: &mut State<T::Model>) -> Result<()> {
     let model = state.model.valid();
     let progress = &mut state.progress;
     let validation = task.validate(&model)?;
@@ -287,10 +287,7 @@ impl<M: Module> State<M> {
         }
         let mut of = |kind| kinds.remove(kind).unwrap_or_default();
         let mut weights = of("weights");
-        let model = load(model, |name, shape| match weights.remove(name) {
-            Some(weights) if weights.shape == shape => Ok(weights.values),
-            _ => Err(broken(format!("`{name}` is missing or has another shape"))),
-        })?;
+        let model = load(model, |name, shape| take_fitting(&mut weights, name, shape).map_err(broken))?;
         let moments =
             Moments { first: tensors_of(of("first"), device), second: tensors_of(of("second"), device) };
         Ok(Self { model, moments, progress, best: of("best") })

@@ -1,7 +1,6 @@
-//! Parts of configs that training stages share.
+//! Named shapes, and overrides of them.
 
-use crate::architecture::{Architecture, EmbeddingScale, Form, Placement};
-use pipe_stage::Misfit;
+use super::architecture::{Architecture, EmbeddingScale, Form, Placement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +83,7 @@ impl Preset {
 /// Overrides of a preset's shape; what is left out stays as the preset has it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Architectural {
+pub struct ArchitectureOverrides {
     /// The family of choices that the model is built of.
     pub form: Option<Form>,
     /// Where normalisation stands; `post` in the form `gpt2` alone.
@@ -114,7 +113,7 @@ pub struct Architectural {
     pub tied: Option<bool>,
 }
 
-impl Architectural {
+impl ArchitectureOverrides {
     pub(crate) fn over(&self, preset: Architecture) -> Architecture {
         let form = self.form.unwrap_or(preset.form);
         let heads = self.heads.unwrap_or(preset.heads);
@@ -141,81 +140,6 @@ impl Architectural {
     }
 }
 
-/// AdamW (Loshchilov and Hutter, 2019) with clipping by the global gradient norm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Adam {
-    /// Highest learning rate.
-    pub lr: f64,
-    /// Learning rate at the end; a tenth of `lr` where it is left out.
-    pub lr_min: Option<f64>,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled weight decay; applied to matrices, never to norms.
-    pub weight_decay: f64,
-    /// Largest norm of the gradient over all parameters; 0 for no clipping.
-    pub clip: f64,
-}
-
-impl Default for Adam {
-    fn default() -> Self {
-        Self { lr: 1e-3, lr_min: None, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 }
-    }
-}
-
-impl Adam {
-    pub(crate) fn lr_min(&self) -> f64 {
-        self.lr_min.unwrap_or(self.lr / 10.0)
-    }
-
-    /// Faults by field path, for a config that holds this as `optimizer`.
-    pub(crate) fn check(&self) -> impl Iterator<Item = Misfit> {
-        let share = 0.0..1.0;
-        let lr_min = self.lr_min();
-        let faults = [
-            Misfit::unless(self.lr > 0.0 && self.lr <= 1.0, "optimizer.lr", "must lie above 0 and up to 1"),
-            Misfit::unless((0.0..=self.lr).contains(&lr_min), "optimizer.lr_min", "must be from 0 to `lr`"),
-            Misfit::unless(share.contains(&self.beta1), "optimizer.beta1", "must be from 0 to below 1"),
-            Misfit::unless(share.contains(&self.beta2), "optimizer.beta2", "must be from 0 to below 1"),
-            Misfit::unless(
-                self.epsilon > 0.0 && self.epsilon < 1.0,
-                "optimizer.epsilon",
-                "must lie between 0 and 1",
-            ),
-            Misfit::unless(
-                (0.0..=10.0).contains(&self.weight_decay),
-                "optimizer.weight_decay",
-                "must be from 0 to 10",
-            ),
-            Misfit::unless(self.clip >= 0.0, "optimizer.clip", "must be 0 or above"),
-        ];
-        faults.into_iter().flatten()
-    }
-}
-
-/// Figures on the held-out set during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Validation {
-    /// Steps from one validation to the next, one after the last step besides; 0 for none at all.
-    pub every_steps: u64,
-    /// Batches of a validation, at most; they lie evenly over the held-out set.
-    pub batches: u64,
-    /// Validations without a new least loss after which training ends and gives the best weights; 0 never
-    /// ends early and gives the last.
-    pub patience: u64,
-}
-
-impl Default for Validation {
-    fn default() -> Self {
-        Self { every_steps: 100, batches: 32, patience: 0 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,19 +158,19 @@ mod tests {
     fn presets_are_sound() {
         for preset in Preset::ALL {
             assert_eq!(preset.shape(100).check(), Ok(()));
-            assert_eq!(Architectural::default().over(preset.shape(9)), preset.shape(9));
+            assert_eq!(ArchitectureOverrides::default().over(preset.shape(9)), preset.shape(9));
         }
     }
 
     #[test]
     fn another_form_regroups_the_heads() {
-        let other = Architectural { form: Some(Form::Gpt2), ..Default::default() };
+        let other = ArchitectureOverrides { form: Some(Form::Gpt2), ..Default::default() };
         assert_eq!(other.over(Preset::GptTiny.shape(9)).check(), Ok(()));
     }
 
     #[test]
     fn head_dimension_follows_the_width() {
-        let wide = Architectural { features: Some(512), ..Default::default() };
+        let wide = ArchitectureOverrides { features: Some(512), ..Default::default() };
         assert_eq!(wide.over(Preset::GptSmall.shape(9)).head_dim, 128);
     }
 }

@@ -1,12 +1,12 @@
 //! Classification of texts: examples on disk, padded batches, scores.
 
-use crate::batches::{TokenFile, TokenWriter};
 use crate::kernels::loss::IGNORE;
 use crate::random::{Purpose, permuted, seed};
 use crate::scores::{Confusion, likeliest};
-use crate::train::Task;
+use crate::training::{Objective, TokenFile, TokenWriter};
 use crate::transformer::{Architecture, Classifier, Ids, Noise};
 use burn::prelude::*;
+use pipe_data::Tokenizer;
 use pipe_stage::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;
@@ -40,10 +40,23 @@ impl ExamplesWriter {
     }
 
     /// Adds a text that has at least one token.
-    pub(crate) fn push(&mut self, ids: &[u32], label: usize) -> io::Result<()> {
+    fn push(&mut self, ids: &[u32], label: usize) -> io::Result<()> {
         self.places.push(Place { start: self.at, length: ids.len() as u32, label: label as u32 });
         self.at += ids.len() as u64;
         self.tokens.push(ids)
+    }
+
+    /// Adds the first `tokens_max` tokens of a text; a text without tokens is left out.
+    pub(crate) fn push_text(
+        &mut self,
+        tokenizer: &Tokenizer,
+        text: &str,
+        tokens_max: usize,
+        label: usize,
+    ) -> io::Result<()> {
+        let mut ids = tokenizer.encode_ordinary(text);
+        ids.truncate(tokens_max);
+        if ids.is_empty() { Ok(()) } else { self.push(&ids, label) }
     }
 
     pub(crate) fn finish(self) -> io::Result<Examples> {
@@ -126,7 +139,7 @@ pub(crate) struct Classification {
     pub(crate) seed: u64,
 }
 
-impl Task for Classification {
+impl Objective for Classification {
     type Model = Classifier;
 
     fn loss(&self, model: &Classifier, batch: u64, noise: Noise) -> Result<Tensor<1>> {

@@ -1,6 +1,6 @@
 //! A module's parameters by name: reading them out, loading them, gradients and their norm.
 
-use crate::kernels::adamw::{Slot, Step, adamw, sum_of_squares};
+use crate::kernels::adamw::{AdamWStep, Slot, adamw, sum_of_squares};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
 use burn::tensor::{Gradients, TensorData};
@@ -76,10 +76,23 @@ pub(crate) fn load<M: Module, E>(
     loader.2.map_or(Ok(module), Err)
 }
 
+/// Takes the values of `name` out of `tensors`; an error says that it is missing or of which shape it is.
+pub(crate) fn take_fitting(
+    tensors: &mut BTreeMap<String, Weights>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, String> {
+    match tensors.remove(name) {
+        Some(weights) if weights.shape == shape => Ok(weights.values),
+        Some(Weights { shape: found, .. }) => Err(format!("`{name}` has shape {found:?}, not {shape:?}")),
+        None => Err(format!("there is no `{name}`")),
+    }
+}
+
 /// Takes the gradients of all parameters out of `gradients`.
 pub(crate) fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Named {
-    struct Taker(Path, Gradients, Named);
-    impl ModuleVisitor for Taker {
+    struct GradientCollector(Path, Gradients, Named);
+    impl ModuleVisitor for GradientCollector {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.0.enter(name);
         }
@@ -95,9 +108,9 @@ pub(crate) fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Nam
             }
         }
     }
-    let mut taker = Taker(Path::default(), gradients, Named::new());
-    module.visit(&mut taker);
-    taker.2
+    let mut collector = GradientCollector(Path::default(), gradients, Named::new());
+    module.visit(&mut collector);
+    collector.2
 }
 
 /// Adds `more` to `total`, name by name.
@@ -125,8 +138,8 @@ pub(crate) struct Moments {
 
 /// One step of AdamW on every parameter that has a gradient; `step` is given for matrices, and norms take
 /// it without weight decay.
-pub(crate) fn update<M: Module>(module: M, gradients: Named, moments: &mut Moments, step: Step) -> M {
-    struct Updater<'a>(Path, Named, &'a mut Moments, Step);
+pub(crate) fn update<M: Module>(module: M, gradients: Named, moments: &mut Moments, step: AdamWStep) -> M {
+    struct Updater<'a>(Path, Named, &'a mut Moments, AdamWStep);
     impl ModuleMapper for Updater<'_> {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.0.enter(name);
@@ -139,7 +152,7 @@ pub(crate) fn update<M: Module>(module: M, gradients: Named, moments: &mut Momen
         fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let name = self.0.name();
             let Some(gradient) = self.1.remove(&name) else { return parameter };
-            let step = if D < 2 { Step { weight_decay: 0.0, ..self.3 } } else { self.3 };
+            let step = if D < 2 { AdamWStep { weight_decay: 0.0, ..self.3 } } else { self.3 };
             let zeros = || gradient.zeros_like();
             let first = self.2.first.remove(&name).unwrap_or_else(zeros);
             let second = self.2.second.remove(&name).unwrap_or_else(zeros);
@@ -189,9 +202,7 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::tests::{tiny, variants};
-    use crate::architecture::{Architecture, Form};
-    use crate::transformer::{Ids, Noise};
+    use crate::transformer::{Architecture, Form, Ids, Noise, tiny, variants};
     use std::sync::Arc;
 
     fn architecture() -> Architecture {
@@ -254,7 +265,7 @@ mod tests {
             assert_eq!(gradients.len(), parameters);
             let norm = global_norm(&gradients);
             assert!(norm.is_finite() && norm > 0.0);
-            let step = Step {
+            let step = AdamWStep {
                 lr: 1e-2,
                 beta1: 0.9,
                 beta2: 0.95,

@@ -1,7 +1,6 @@
 //! Language modelling: predicting each next token of a stream.
 
-use crate::batches::{Order, TokenFile, Windows};
-use crate::train::{Sample, Task};
+use crate::training::{Objective, Order, Sample, TokenFile, Windows};
 use crate::transformer::{Architecture, CausalLm, Ids, Noise};
 use burn::prelude::*;
 use pipe_stage::{Error, Result};
@@ -23,7 +22,7 @@ pub(crate) struct LanguageModelling<'a> {
     pub(crate) sampler: Option<Sampler<'a>>,
 }
 
-impl Task for LanguageModelling<'_> {
+impl Objective for LanguageModelling<'_> {
     type Model = CausalLm;
 
     fn loss(&self, model: &CausalLm, batch: u64, noise: Noise) -> Result<Tensor<1>> {

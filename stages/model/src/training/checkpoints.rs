@@ -8,11 +8,11 @@
 //! ```
 
 use crate::kernels::instruction_set;
-use crate::train::{Point, Recipe, Speed, State, Task, Watcher, train};
+use crate::training::{Objective, Point, Recipe, Speed, State, Watcher, train};
 use burn::module::Module;
 use burn::prelude::*;
 use pipe_cache::{Content, Durable};
-use pipe_stage::{Error, Result, Share};
+use pipe_stage::{Error, Metric, Result, Share};
 use serde_json::json;
 
 const FILE: &str = "state.safetensors";
@@ -33,7 +33,7 @@ pub(crate) struct Rates(Vec<Speed>);
 
 impl Rates {
     /// Median tokens per second and utilisation; `None` if no step was taken.
-    pub(crate) fn median(&self) -> Option<Speed> {
+    fn median(&self) -> Option<Speed> {
         let middle = |values: &mut dyn Iterator<Item = f64>| {
             let mut values: Vec<f64> = values.collect();
             values.sort_by(f64::total_cmp);
@@ -43,6 +43,17 @@ impl Rates {
             tokens_per_second: middle(&mut self.0.iter().map(|speed| speed.tokens_per_second))?,
             utilisation: middle(&mut self.0.iter().map(|speed| speed.utilisation))?,
         })
+    }
+}
+
+impl Rates {
+    /// Reports what a clock made of this process's steps.
+    pub(crate) fn report(&self, share: &mut Share) {
+        if let Some(speed) = self.median() {
+            let rate = Metric::new("tokens_per_second", speed.tokens_per_second, "token/s");
+            share.metric(rate.higher_is_better().by_clock());
+            share.metric(Metric::new("utilisation", speed.utilisation, "").higher_is_better().by_clock());
+        }
     }
 }
 
@@ -72,7 +83,7 @@ impl Folder<'_, '_> {
     }
 
     /// Trains until `until` steps are taken, storing checkpoints on the way and one at the end.
-    pub(crate) fn train<T: Task>(
+    pub(crate) fn train<T: Objective>(
         &self,
         task: &T,
         recipe: &Recipe,
@@ -89,13 +100,22 @@ impl Folder<'_, '_> {
         Ok(state)
     }
 
+    /// Stores a checkpoint that goes when a later one is there.
     fn store<M: Module>(&self, state: &State<M>) -> Result<()> {
-        let name = |step: u64| format!("step-{step:012}");
+        self.write(state, json!({}))
+    }
+
+    /// Stores a state that later runs with more steps will start from.
+    pub(crate) fn pin<M: Module>(&self, state: &State<M>) -> Result<()> {
+        self.write(state, json!({ "pinned": true }))
+    }
+
+    fn write<M: Module>(&self, state: &State<M>, mut meta: serde_json::Value) -> Result<()> {
         let step = state.progress.step;
-        let meta = json!({ "step": step, "instruction_set": instruction_set() });
+        meta["step"] = json!(step);
+        meta["instruction_set"] = json!(instruction_set());
         let bytes = state.to_bytes()?;
-        self.durable.checkpoint(&name(step), &[(FILE, Content::Bytes(&bytes))], &meta)?;
-        Ok(())
+        Ok(self.durable.checkpoint(&format!("step-{step:012}"), &[(FILE, Content::Bytes(&bytes))], &meta)?)
     }
 
     /// Deletes all checkpoints but the latest, and those at `pinned` steps.
@@ -106,15 +126,6 @@ impl Folder<'_, '_> {
         let kept: Vec<&str> =
             checkpoints.iter().filter(|c| is_kept(&c.meta)).map(|c| c.name.as_str()).collect();
         Ok(self.durable.keep(&kept)?)
-    }
-
-    /// Stores a state that later runs with more steps will start from.
-    pub(crate) fn pin<M: Module>(&self, state: &State<M>) -> Result<()> {
-        let step = state.progress.step;
-        let meta = json!({ "step": step, "instruction_set": instruction_set(), "pinned": true });
-        let bytes = state.to_bytes()?;
-        let name = format!("step-{step:012}");
-        Ok(self.durable.checkpoint(&name, &[(FILE, Content::Bytes(&bytes))], &meta)?)
     }
 }
 

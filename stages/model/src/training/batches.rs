@@ -1,13 +1,11 @@
 //! Training batches by position: a flat file of token ids, and a rule that says which windows of it make up
 //! batch number `m`. There is no state, so a run resumes at any step.
 
+use super::stream::TokenFile;
 use crate::random::{Purpose, permuted, seed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 
 /// Which windows of the token stream a step trains on.
@@ -19,54 +17,6 @@ pub enum Order {
     Shuffled,
     /// From the beginning to the end, and around; the seed plays no part.
     Sequential,
-}
-
-/// A flat stream of token ids on disk, little endian, four bytes each.
-#[derive(Debug)]
-pub(crate) struct TokenFile {
-    file: File,
-    tokens: u64,
-}
-
-/// Writes a [`TokenFile`].
-pub(crate) struct TokenWriter {
-    path: PathBuf,
-    file: BufWriter<File>,
-    tokens: u64,
-}
-
-impl TokenWriter {
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, File::create(path)?),
-            tokens: 0,
-        })
-    }
-
-    pub(crate) fn push(&mut self, ids: &[u32]) -> io::Result<()> {
-        self.tokens += ids.len() as u64;
-        ids.iter().try_for_each(|id| self.file.write_all(&id.to_le_bytes()))
-    }
-
-    pub(crate) fn finish(mut self) -> io::Result<TokenFile> {
-        self.file.flush()?;
-        Ok(TokenFile { file: File::open(&self.path)?, tokens: self.tokens })
-    }
-}
-
-impl TokenFile {
-    pub(crate) fn len(&self) -> u64 {
-        self.tokens
-    }
-
-    /// The `n` tokens from `start`; they must be there.
-    pub(crate) fn read(&self, start: u64, n: usize) -> io::Result<Vec<u32>> {
-        let mut bytes = vec![0; 4 * n];
-        self.file.read_exact_at(&mut bytes, 4 * start)?;
-        let (ids, _) = bytes.as_chunks::<4>();
-        Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
-    }
 }
 
 /// The rule from a batch's number to its windows.
@@ -119,6 +69,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::training::stream::TokenWriter;
 
     fn stream(n: u32) -> (tempfile::TempDir, TokenFile) {
         let folder = tempfile::tempdir().expect("a folder");

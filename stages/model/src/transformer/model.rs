@@ -21,7 +21,7 @@
 //! Weights are stored `[out, in]`, and fields are named as in `LlamaForCausalLM`, so that in this form a
 //! parameter's path is its name in a safetensors file; `huggingface::layout` has the names of the other.
 
-use crate::architecture::Placement;
+use super::architecture::Placement;
 use crate::kernels::attention::{Heads, causal_attention, merge, split};
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::embedding;
@@ -37,8 +37,6 @@ use burn::module::{Module, Param};
 use burn::prelude::*;
 use burn::tensor::activation::softmax;
 use std::sync::Arc;
-
-pub(crate) use crate::architecture::Architecture;
 
 /// A language model: the body, and a head unless it is tied to the embedding.
 #[derive(Module, Debug)]
@@ -322,8 +320,7 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::architecture::Form;
-    use crate::architecture::tests::{tiny, variants};
+    use crate::transformer::{Form, tiny, variants};
 
     fn ids(n: usize) -> Vec<u32> {
         (0..n as u32).map(|i| (i * 17 + i * i) % 50).collect()

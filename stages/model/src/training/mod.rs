@@ -1,0 +1,27 @@
+//! Training: the loop over steps, what it trains on, and what it leaves behind.
+//!
+//! Knows nothing of stages: configs and ports are those of `pretrain` and `finetune`.
+
+mod batches;
+mod checkpoints;
+mod classification;
+mod labels;
+mod language;
+mod run;
+mod schedule;
+mod settings;
+mod stream;
+
+pub use batches::Order;
+pub use schedule::LrSchedule;
+pub use settings::{AdamW, Validation};
+
+pub(crate) use batches::Windows;
+pub(crate) use checkpoints::{Folder, Rates};
+pub(crate) use classification::{Classification, Examples, ExamplesWriter};
+pub(crate) use labels::{LabelRule, noted_cluster};
+pub(crate) use language::{LanguageModelling, Sampler};
+pub(crate) use run::{Objective, Point, Recipe, Sample, Speed, State, Watcher, train};
+pub(crate) use schedule::LearningRate;
+pub(crate) use settings::Loop;
+pub(crate) use stream::{TokenFile, TokenWriter, flat_stream};
