@@ -1,37 +1,12 @@
-//! The engine of `pipe`: from a manifest's text to a plan, and from a plan to artifacts and records.
+//! The command line of `pipe`, for the program of that name and for others with stage types of their own.
 //!
-//! The modules stand in the order in which a manifest passes through them. The engine knows no documents,
-//! no tokens and no models; it gets the table of stage types from `main.rs`, or from whoever embeds it.
+//! The engine is the package `pipe-engine`, whose modules are here too: a program with stages of its own needs this
+//! package and `pipe-stage` only.
 
-pub mod manifest;
-
-pub mod stage_type;
-
-pub mod graph;
-
-pub mod schema;
-
-pub mod reference;
-
-pub mod project;
-
-pub mod record;
-
-pub mod sources;
-
-pub mod devices;
-
-pub mod plan;
-
-pub mod run;
-
-pub mod lock;
-
-pub mod garbage;
-
-pub mod figures;
-
-pub mod command;
+pub use pipe_engine::{
+    command, devices, figures, garbage, graph, lock, manifest, plan, project, record, reference, run, schema,
+    sources, stage_type,
+};
 
 pub mod ui;
 

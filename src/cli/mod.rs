@@ -38,7 +38,7 @@ mod verify;
 use crate::{
     graph::{self, Drawing, Graph},
     lock::Lock,
-    manifest::{Colour, Manifest, Report, World, load},
+    manifest::{Manifest, Report, World, load},
     plan::Session,
     project::Project,
     record::Record,
@@ -337,8 +337,8 @@ fn tell(failure: Failure, style: Style) -> u8 {
             if style.json {
                 ui::print(&ui::json(&report.to_json()));
             }
-            let colour = if style.terminal { Colour::Ansi } else { Colour::Plain };
-            eprint!("{}", report.render(colour, 100));
+            let colour = if style.terminal { ui::Colour::Ansi } else { ui::Colour::Plain };
+            eprint!("{}", ui::faults(&report, colour, 100));
             2
         }
         Failure::Call(message, help) => {

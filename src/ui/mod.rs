@@ -1,5 +1,7 @@
 //! Owns: what people see. Events in; a terminal, plain lines or JSON lines out. Decides nothing.
 
+mod faults;
+
 mod bars;
 
 mod lines;
@@ -21,6 +23,7 @@ use crate::{
     run::{RunEvent, Summary},
 };
 use bars::Bars;
+pub use faults::{Colour, faults};
 pub use report::{Inflow, Look, Report, ReportStage};
 use std::io::{IsTerminal, Write};
 pub use stream::{Stream, now};
