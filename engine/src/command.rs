@@ -8,11 +8,9 @@
 mod channel;
 
 use crate::{
-    run::{
-        machine::disk_free,
-        usage::{self, Until},
-    },
-    stage_type::OwnPorts,
+    machine::disk_free,
+    manifest::stage_type::OwnPorts,
+    usage::{self, Until},
 };
 use channel::Channel;
 use pipe_stage::{

@@ -1,10 +1,7 @@
 //! Owns: the DAG of a manifest's stages: their order, what a target needs, and how it is drawn.
 //! Knows no cache and no files.
 
-use crate::{
-    manifest::{Manifest, Need},
-    stage_type::StageType,
-};
+use crate::manifest::{Manifest, Need, stage_type::StageType};
 use petgraph::{Direction, graph::DiGraph, graph::NodeIndex, visit::EdgeRef};
 use std::{cmp::Reverse, collections::BinaryHeap, fmt::Write};
 

@@ -1,6 +1,6 @@
 //! Owns: the reference of stage types, as text and as JSON, made from their ports and their configs' schemas.
 
-use crate::stage_type::StageType;
+use crate::manifest::stage_type::StageType;
 use pipe_stage::{Direction, Port};
 use serde::Serialize;
 use serde_json::{Value, json};

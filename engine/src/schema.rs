@@ -1,10 +1,7 @@
 //! Owns: the JSON Schema of a whole manifest, for editors and for `pipe schema`. What a stage's `with` may
 //! hold follows from its `uses`.
 
-use crate::{
-    manifest::{Envelope, StageEntry},
-    stage_type::StageType,
-};
+use crate::manifest::{Envelope, StageEntry, stage_type::StageType};
 use pipe_stage::canonical;
 use serde_json::{Map, Value, json};
 

@@ -3,8 +3,9 @@
 use super::{Failure, Outcome, Pipeline, runs::Runs};
 use crate::{
     run::{
+        RunEvent,
         folder::{RunFolder, RunState},
-        seen::{Tail, Told},
+        seen::Tail,
     },
     stage_type::StageType,
 };
@@ -78,7 +79,7 @@ fn failure(error: io::Error) -> Failure {
 fn is_cached(run: &RunFolder, stage: &str) -> bool {
     let mut cached = false;
     let _ = Tail::new(&run.events()).read(|_, told| {
-        cached |= matches!(told, Told::Cached { stage: name, .. } if name == stage);
+        cached |= matches!(told, RunEvent::Cached { stage: name, .. } if name == stage);
     });
     cached
 }
@@ -94,7 +95,7 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
         let before = tries;
         events
             .read(|_, told| {
-                tries += u32::from(matches!(told, Told::Started { stage: name, .. } if name == stage));
+                tries += u32::from(matches!(told, RunEvent::Started { stage: name, .. } if name == stage));
             })
             .map_err(failure)?;
         if tries != before {

@@ -179,7 +179,7 @@ fn total(session: &Session, planned: &[Planned]) -> (f64, usize) {
 }
 
 fn is_frozen(session: &Session, planned: &Planned) -> bool {
-    session.pin(planned.stage).is_some()
+    session.frozen_at(planned.stage).is_some()
 }
 
 /// Stages that others wait for: `needs a, b and 4 more`.

@@ -4,13 +4,13 @@ use super::{Failure, Outcome, Pipeline};
 use crate::{
     plan::{Session, Verdict},
     record::{Record, read_artifact},
-    run::worker::guarded,
     stage_type::StageType,
     ui,
 };
 use pipe_cache::Commit;
 use pipe_stage::{
-    Artifact, Context, Digest, Error, Event, InputArtifact, Metric, Mode, Setup, Stop, Store, instruction_set,
+    Artifact, Context, Digest, Error, Event, InputArtifact, Metric, Mode, Setup, Stop, Store, guarded,
+    instruction_set,
 };
 use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
@@ -33,7 +33,7 @@ impl Verify {
                 continue;
             }
             let name = session.name(planned.stage).to_owned();
-            if session.pin(planned.stage).is_some() {
+            if session.frozen_at(planned.stage).is_some() {
                 self.tell(&name, "frozen, so not run again");
                 continue;
             }
@@ -89,7 +89,7 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
         mode: Mode::Here,
         inputs,
         sources: resolved.sources.to_vec(),
-        threads: crate::run::machine::cpus(),
+        threads: crate::machine::cpus(),
         events: Arc::new(|_: Event| {}),
         stop: Stop::default(),
     };

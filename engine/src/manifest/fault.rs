@@ -330,7 +330,9 @@ impl Display for Report {
         for fault in &self.faults.shown {
             writeln!(f, "error: {fault}")?;
             let place = fault.place.map(|span| (span, &fault.label));
-            for (span, label) in place.into_iter().chain(fault.also.iter().map(|(span, label)| (*span, label))) {
+            for (span, label) in
+                place.into_iter().chain(fault.also.iter().map(|(span, label)| (*span, label)))
+            {
                 if let Some(Position { source, line, column }) = self.sources.position(span) {
                     writeln!(f, "  {source}:{line}:{column}: {label}")?;
                 }

@@ -7,10 +7,10 @@
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
-    layers::World,
     node::{Entry, Kind, Mapping, Node, Scalar, Style},
     parse::{Budget, DEPTH_MAX, too_deep},
     source::{Sources, Span},
+    world::World,
 };
 use std::{
     collections::{BTreeSet, HashMap},

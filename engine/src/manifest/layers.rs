@@ -7,44 +7,13 @@ use crate::manifest::{
     node::{Entry, Kind, Node, Scalar, Style},
     parse::{Budget, DEPTH_MAX, parse, too_deep},
     source::{Sources, Span, control},
+    world::{FILE_BYTES_MAX, World},
 };
 use std::{
-    fs, io,
-    io::Read,
+    io,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
-
-/// Bytes of one manifest file.
-pub const FILE_BYTES_MAX: u64 = 16 << 20;
-
-/// All that a manifest may ask of the machine.
-pub struct World<'a> {
-    /// Reads a file, up to [`FILE_BYTES_MAX`].
-    pub file: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
-    /// Reads an environment variable.
-    pub variable: &'a dyn Fn(&str) -> Option<String>,
-}
-
-impl World<'static> {
-    /// The machine that this runs on.
-    pub fn machine() -> Self {
-        Self { file: &read_file, variable: &|name| std::env::var(name).ok() }
-    }
-}
-
-/// Reads a regular file of bounded size: no device, no pipe that never ends.
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = vec![];
-    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 {
-        0..=FILE_BYTES_MAX => Ok(bytes),
-        _ => Err(io::ErrorKind::FileTooLarge.into()),
-    }
-}
 
 /// Reads a manifest with all its layers: what it extends, then itself, then each `--set`, then `${…}`.
 pub(crate) fn layers<'a>(

@@ -7,14 +7,15 @@
 //! both have.
 
 use crate::manifest::{
-    fault::{Code, Fault, Faults},
-    needs::{Form, Wanted},
+    family::{Axis, Family},
+    fault::{Code, Fault, Faults, nearest},
+    need::{Form, Wanted},
     node::{Entry, Kind, Node, Scalar, Style, Value},
     source::Span,
 };
 use indexmap::IndexMap;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt::Write,
     sync::Arc,
 };
@@ -24,25 +25,6 @@ const STAGES_MAX: usize = 10_000;
 /// Bytes of a suffix: names of stages are names of files, with something before and after them.
 const SUFFIX_BYTES_MAX: usize = 160;
 const AXIS_BYTES_MAX: usize = 64;
-
-/// One axis of a matrix.
-#[derive(Debug, Clone)]
-pub struct Axis {
-    /// Its name: `lr`.
-    pub name: Arc<str>,
-    /// Its values, as they stand in the names of stages: `1e-3`.
-    pub values: Vec<String>,
-    nodes: Vec<Node>,
-    place: Span,
-}
-
-/// The stages that one entry of a manifest stands for; without axes, one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Family {
-    pub(crate) axes: Vec<Arc<Axis>>,
-    /// Whether a fault has been reported, so that nobody knows the axes.
-    pub(crate) is_broken: bool,
-}
 
 /// What stands under `matrix`.
 pub(crate) enum Own {
@@ -198,17 +180,6 @@ fn written(scalar: &Scalar) -> String {
     out
 }
 
-impl Axis {
-    fn position(&self, value: &str) -> Option<usize> {
-        self.values.iter().position(|known| known == value)
-    }
-
-    fn has_all_of(&self, other: &Self) -> bool {
-        let known: HashSet<&str> = self.values.iter().map(String::as_str).collect();
-        other.values.iter().all(|value| known.contains(value.as_str()))
-    }
-}
-
 /// What is known of all families when one is made.
 pub(crate) struct Families<'a> {
     pub(crate) done: &'a [Family],
@@ -260,7 +231,7 @@ impl Families<'_> {
                             let fault = Fault::new(Code::UnknownAxis, message, "no such axis");
                             let known =
                                 wanted.iter().flat_map(|wanted| self.free(wanted)).map(|axis| &*axis.name);
-                            let known: std::collections::BTreeSet<&str> = known.collect();
+                            let known: BTreeSet<&str> = known.collect();
                             faults.push(fault.nearest(&name, known).at(span));
                         }
                     }
@@ -313,112 +284,23 @@ impl Families<'_> {
         fault.also(ours.place, format!("`{axis}` here")).also(theirs.place, format!("`{axis}` of `{name}`"))
     }
 
+    /// Axes that no value of is used: `named` are those that the stage's settings name, `wanted` what it needs.
+    pub(crate) fn unused<'a>(
+        &'a self,
+        family: &'a Family,
+        wanted: &'a [&Wanted],
+        named: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a Arc<Axis>> {
+        let joined =
+            |axis: &Axis| wanted.iter().any(|wanted| self.free(wanted).any(|other| other.name == axis.name));
+        family.axes.iter().filter(move |axis| !named.contains(&*axis.name) && !joined(axis))
+    }
+
     /// The axes of a needed stage that `needs` leaves open.
     fn free<'s>(&'s self, wanted: &'s Wanted) -> impl Iterator<Item = &'s Arc<Axis>> {
         let axes = self.done[wanted.need.stage].axes.iter().enumerate();
         axes.filter(|(position, _)| !wanted.picks.iter().any(|(axis, _)| axis == position))
             .map(|(_, axis)| axis)
-    }
-}
-
-impl Family {
-    /// Stages that it stands for.
-    pub(crate) fn count(&self) -> usize {
-        self.axes.iter().map(|axis| axis.values.len()).product()
-    }
-
-    /// Position of a stage's value on each axis.
-    fn digits(&self, stage: usize) -> Vec<usize> {
-        let mut rest = stage;
-        let mut digits: Vec<usize> = self
-            .axes
-            .iter()
-            .rev()
-            .map(|axis| {
-                let digit = rest % axis.values.len();
-                rest /= axis.values.len();
-                digit
-            })
-            .collect();
-        digits.reverse();
-        digits
-    }
-
-    /// What the name of a stage ends with: `[lr=1e-3,seed=1]`; nothing without axes.
-    pub(crate) fn suffix(&self, stage: usize) -> String {
-        let pairs = self.values(stage).map(|(axis, value)| format!("{axis}={value}"));
-        match self.axes.is_empty() {
-            true => String::new(),
-            false => format!("[{}]", pairs.collect::<Vec<_>>().join(",")),
-        }
-    }
-
-    /// A stage's values by axis, as they are written in names.
-    pub(crate) fn values(&self, stage: usize) -> impl Iterator<Item = (&str, &str)> {
-        let digits = self.digits(stage);
-        self.axes.iter().zip(digits).map(|(axis, digit)| (&*axis.name, axis.values[digit].as_str()))
-    }
-
-    /// A stage's values by axis, with their types.
-    pub(crate) fn nodes(&self, stage: usize) -> Vec<(Arc<str>, &Node)> {
-        let digits = self.digits(stage);
-        self.axes.iter().zip(digits).map(|(axis, digit)| (axis.name.clone(), &axis.nodes[digit])).collect()
-    }
-
-    fn longest_suffix(&self) -> Option<usize> {
-        let longest = |axis: &Arc<Axis>| {
-            axis.values.iter().map(String::len).max().map(|value| axis.name.len() + 2 + value)
-        };
-        self.axes.iter().map(longest).sum()
-    }
-
-    /// How many stages of `other` each of this family's stages takes.
-    pub(crate) fn met(&self, wanted: &Wanted, other: &Self) -> usize {
-        let is_free = |(position, axis): &(usize, &Arc<Axis>)| {
-            !wanted.picks.iter().any(|(picked, _)| picked == position)
-                && !self.axes.iter().any(|own| own.name == axis.name)
-        };
-        other.axes.iter().enumerate().filter(is_free).map(|(_, axis)| axis.values.len()).product()
-    }
-
-    /// Which stages of `other` one of this family's stages takes, and by what they differ: `seed=1`.
-    pub(crate) fn meet(&self, stage: usize, wanted: &Wanted, other: &Self) -> Vec<(usize, String)> {
-        let digits = self.digits(stage);
-        let own = |axis: &Arc<Axis>| {
-            let (own, digit) = self.axes.iter().zip(&digits).find(|(own, _)| own.name == axis.name)?;
-            if Arc::ptr_eq(own, axis) { Some(*digit) } else { axis.position(&own.values[*digit]) }
-        };
-        let mut met = vec![(0, String::new())];
-        for (position, axis) in other.axes.iter().enumerate() {
-            let pick = wanted.picks.iter().find(|(axis, _)| *axis == position).map(|(_, value)| *value);
-            let size = axis.values.len();
-            match pick.or_else(|| own(axis)) {
-                Some(digit) => met.iter_mut().for_each(|(index, _)| *index = *index * size + digit),
-                None => {
-                    let each = |(index, suffix): (usize, String)| {
-                        let between = if suffix.is_empty() { "" } else { "," };
-                        axis.values.iter().enumerate().map(move |(digit, value)| {
-                            (index * size + digit, format!("{suffix}{between}{}={value}", axis.name))
-                        })
-                    };
-                    met = met.into_iter().flat_map(each).collect();
-                }
-            }
-        }
-        met
-    }
-
-    /// Axes that no value of is used: `named` are those that the stage's settings name, `wanted` what it needs.
-    pub(crate) fn unused<'a>(
-        &'a self,
-        families: &'a Families<'_>,
-        wanted: &'a [&Wanted],
-        named: &'a std::collections::BTreeSet<String>,
-    ) -> impl Iterator<Item = &'a Arc<Axis>> {
-        let joined = |axis: &Axis| {
-            wanted.iter().any(|wanted| families.free(wanted).any(|other| other.name == axis.name))
-        };
-        self.axes.iter().filter(move |axis| !named.contains(&*axis.name) && !joined(axis))
     }
 }
 
@@ -428,7 +310,7 @@ pub(crate) fn unused(axis: &Axis, field: Option<&str>, named: &[&str]) -> Fault 
     let name = &axis.name;
     let fault =
         Fault::new(Code::UnusedAxis, format!("no setting has the values of the axis `{name}`"), "not used");
-    match (crate::manifest::fault::nearest(name, named), field) {
+    match (nearest(name, named), field) {
         (Some(near), _) => {
             fault.help(format!("did you mean `${{matrix.{name}}}` where it says `${{matrix.{near}}}`?"))
         }
@@ -438,71 +320,4 @@ pub(crate) fn unused(axis: &Axis, field: Option<&str>, named: &[&str]) -> Fault 
         }
     }
     .at(axis.place)
-}
-
-/// A stage, or some of a matrix, as they are named: `base`, `base[seed=1]`, `base[lr=1e-3,seed=1].history`.
-pub(crate) struct Name<'a> {
-    /// The entry of the manifest.
-    pub(crate) base: &'a str,
-    /// Values by axis.
-    pub(crate) picks: Vec<(&'a str, &'a str)>,
-    /// What follows the point.
-    pub(crate) output: Option<&'a str>,
-}
-
-impl<'a> Name<'a> {
-    /// Reads a name; `None` if its brackets mean nothing.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let (stage, output) = split_output(text);
-        let Some((base, rest)) = stage.split_once('[') else {
-            return Some(Self { base: stage, picks: vec![], output });
-        };
-        let pairs = rest.strip_suffix(']')?.split(',').map(|pair| pair.split_once('='));
-        Some(Self { base, picks: pairs.collect::<Option<_>>()?, output })
-    }
-}
-
-/// The entry and the values by axis that the name of a stage tells; `None` if it is not one of a matrix.
-pub fn picked_by(stage: &str) -> Option<(&str, Vec<(&str, &str)>)> {
-    let Name { base, picks, .. } = Name::parse(stage)?;
-    (!picks.is_empty()).then_some((base, picks))
-}
-
-/// Splits `base[lr=0.5].history` where the name of an output begins.
-pub fn split_output(text: &str) -> (&str, Option<&str>) {
-    let suffix = text.rfind(']').unwrap_or(0);
-    match text[suffix..].split_once('.') {
-        Some((before, output)) => (&text[..suffix + before.len()], Some(output)),
-        None => (text, None),
-    }
-}
-
-impl Family {
-    /// Finds positions of the axes and values that a name picks.
-    pub(crate) fn picks(&self, base: &str, picks: &[(&str, &str)]) -> Result<Vec<(usize, usize)>, Fault> {
-        let find = |(name, value): &(&str, &str)| {
-            let Some(position) = self.axes.iter().position(|axis| &*axis.name == *name) else {
-                let fault =
-                    Fault::new(Code::UnknownAxis, format!("`{base}` has no axis `{name}`"), "no such axis");
-                return Err(fault.nearest(name, self.axes.iter().map(|axis| &*axis.name)));
-            };
-            let axis = &self.axes[position];
-            let Some(digit) = axis.position(value) else {
-                let message = format!("`{base}` has no stage with `{name}={value}`");
-                let fault = Fault::new(Code::UnknownStage, message, "no such value");
-                return Err(fault.nearest(value, axis.values.iter().map(String::as_str)));
-            };
-            Ok((position, digit))
-        };
-        picks.iter().map(find).collect()
-    }
-
-    /// Lists the stages that agree with these picks.
-    pub(crate) fn picked(&self, picks: &[(usize, usize)]) -> Vec<usize> {
-        let agrees = |stage: &usize| {
-            let digits = self.digits(*stage);
-            picks.iter().all(|(axis, value)| digits[*axis] == *value)
-        };
-        (0..self.count()).filter(agrees).collect()
-    }
 }

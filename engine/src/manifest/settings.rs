@@ -202,7 +202,7 @@ const TIME_UNITS: &[(&str, u64)] =
 
 impl Memory {
     /// Reads `16GiB` or `1.5 GB`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split_unit(text)?;
         let bytes = MEMORY_UNITS.iter().find(|(name, _)| *name == unit)?.1;
         scaled(number, bytes).map(Self)
@@ -211,7 +211,7 @@ impl Memory {
 
 impl Time {
     /// Reads `2h`, `1h30m` or `90s`.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (mut rest, mut total) = (text.trim(), 0u64);
         loop {
             let end = rest.find(|letter: char| letter.is_ascii_alphabetic())?;

@@ -1,19 +1,22 @@
 //! Owns: the entries under `stages` to typed stages: what each matrix stands for, settings, configs, needs. Faults of
 //! an entry are told once, however many stages it stands for.
 
-use crate::{
-    manifest::{
-        Executor, Expectation, ManifestStage, Need, StageEntry, StageFamily, StageName, cycle,
-        fault::{Code, Fault, Faults},
-        interpolate::{Binding, Interpolator},
-        is_name,
-        matrix::{self, Families, Family, Own, split_output},
-        needs::{self, Form, Stages, Wanted},
-        node::{self, Entry, Mapping, Node},
-        read::read,
-        source::{Sources, Span},
-    },
-    stage_type::{Inputs, Ports, StageType},
+use crate::manifest::{
+    cycle,
+    family::Family,
+    fault::{Code, Fault, Faults},
+    interpolate::{Binding, Interpolator},
+    matrix::{self, Families, Own},
+    model::{Executor, Expectation, ManifestStage, StageFamily},
+    name::{Name, StageName, is_name, split_output},
+    need::{Form, Need, Wanted},
+    needs::{self, Stages},
+    node::{self, Entry, Mapping, Node},
+    ports::{Inputs, Output, Ports},
+    read::read,
+    settings::StageEntry,
+    source::{Sources, Span},
+    stage_type::StageType,
 };
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -70,7 +73,7 @@ fn needed_first(names: &Mapping) -> Vec<usize> {
         while let Some(node) = open.pop() {
             match &node.kind {
                 node::Kind::Scalar(scalar) => {
-                    let name = matrix::Name::parse(&scalar.text).map(|name| name.base);
+                    let name = Name::parse(&scalar.text).map(|name| name.base);
                     found.extend(name.and_then(|name| names.get_index_of(name)));
                 }
                 node::Kind::Sequence(items) => open.extend(items),
@@ -151,7 +154,7 @@ impl Reader<'_, '_> {
                 if stage == 0 && !bound.value.is_broken() {
                     let strange = |name: &&str| !family.axes.iter().any(|axis| &*axis.name == *name);
                     let strange: Vec<&str> = named.iter().map(String::as_str).filter(strange).collect();
-                    for axis in family.unused(&families, &wanted, &named) {
+                    for axis in families.unused(&family, &wanted, &named) {
                         let defaults = type_of(entry, self.types).map(StageType::default_json);
                         let field = defaults.as_ref().and_then(|defaults| field(defaults, &axis.name));
                         faults.push(matrix::unused(axis, field.as_deref(), &strange));
@@ -162,7 +165,7 @@ impl Reader<'_, '_> {
         }
         let outputs = |draft: &Draft| {
             let outputs = draft.ports.as_ref().map(|ports| ports.outputs.iter());
-            let output = |output: &crate::stage_type::Output| (output.name.clone(), output.kind.clone());
+            let output = |output: &Output| (output.name.clone(), output.kind.clone());
             outputs.map(|outputs| outputs.map(output).collect::<Vec<_>>())
         };
         if let Some(first) = drafts.first().and_then(outputs)
@@ -240,7 +243,7 @@ impl Reader<'_, '_> {
                     needs.insert(input.clone(), self.met(family, stage, wanted, &first, faults));
                 }
                 let name = base_name(self.names, base) + &family.suffix(stage);
-                whole.insert(StageName(name.into()), ManifestStage { needs, ..draft.stage? });
+                whole.insert(StageName::new(name), ManifestStage { needs, ..draft.stage? });
             }
         }
         Some(whole)

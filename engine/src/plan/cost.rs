@@ -1,7 +1,12 @@
 //! Owns: what a plan costs: money for hours of cores, graphics processors and memory; disk beside what is free.
 
-use super::{Planned, Session, Verdict};
-use crate::run::machine;
+use crate::{
+    machine,
+    plan::{
+        planned::{Planned, Verdict},
+        session::Session,
+    },
+};
 use serde::Serialize;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;

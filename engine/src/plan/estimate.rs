@@ -1,6 +1,5 @@
 //! Owns: what a stage will take, from its earlier runs. Knows only what the journal says.
 
-use super::Verdict;
 use crate::record::Visit;
 use serde::Serialize;
 
@@ -24,8 +23,9 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Estimates from the last runs; `None` without any. `written` tells what one wrote, in bytes.
-    pub(super) fn of(visits: &[Visit], verdict: &Verdict, written: impl Fn(&Visit) -> u64) -> Option<Self> {
+    /// Estimates from the last runs; `None` without any. `part` of the stage is to do; `written` tells what a run wrote,
+    /// in bytes.
+    pub(super) fn of(visits: &[Visit], part: f64, written: impl Fn(&Visit) -> u64) -> Option<Self> {
         const RUNS_MAX: usize = 9;
         let last = visits.last()?;
         let recent = &visits[visits.len().saturating_sub(RUNS_MAX)..];
@@ -36,12 +36,6 @@ impl Estimate {
         };
         let mut seconds: Vec<f64> = recent.iter().map(whole).collect();
         seconds.sort_by(f64::total_cmp);
-        let part = match verdict {
-            Verdict::Run(work) => {
-                work.missing.as_ref().map_or(1.0, |(_, shares, of)| *shares as f64 / *of as f64)
-            }
-            _ => 1.0,
-        };
         Some(Self {
             seconds: seconds[seconds.len() / 2] * part,
             seconds_min: seconds[0] * part,

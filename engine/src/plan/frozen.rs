@@ -1,19 +1,16 @@
 //! Owns: stages with `freeze: true`: what they keep, and why they would run otherwise. What is kept stands in the lock
 //! file; a frozen stage without an entry there runs like any other, and is pinned by the first full run.
 
-use super::{Planned, Resolved, Session, Verdict, Work, why};
-use crate::{lock::LockedStage, plan::Reason, record::Record};
+use crate::{
+    plan::{
+        planned::{Planned, Stale, Verdict, Work},
+        session::{Resolved, Session},
+        why::{self, Reason},
+    },
+    record::{Record, RecordedInput},
+};
 use pipe_stage::Digest;
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Why a frozen stage would run if it were not frozen.
-#[derive(Debug)]
-pub struct Stale {
-    /// What changed, as far as its inputs are known.
-    pub reasons: Vec<Reason>,
-    /// Stages that it needs and that run: whether it would too, nobody knows before.
-    pub upstream: Vec<usize>,
-}
 
 /// What a frozen stage has to keep.
 pub(crate) enum Kept {
@@ -26,15 +23,9 @@ pub(crate) enum Kept {
 }
 
 impl Session {
-    /// What the lock file pins a frozen stage to.
-    pub fn pin(&self, stage: usize) -> Option<&LockedStage> {
-        let is_frozen = self.manifest.stages[stage].freeze;
-        self.lock.stages.get(self.name(stage)).filter(|_| is_frozen)
-    }
-
     /// Looks for what a frozen stage keeps.
     pub(crate) fn kept(&self, stage: usize) -> Result<Kept, pipe_cache::Error> {
-        let Some(pin) = self.pin(stage) else { return Ok(Kept::Nothing) };
+        let Some(pin) = self.frozen_at(stage) else { return Ok(Kept::Nothing) };
         let record = Record::read(&self.store, &pin.key)?;
         Ok(match record.filter(|record| record.outputs == pin.outputs) {
             Some(record) => Kept::Here(pin.key, Box::new(record)),
@@ -68,7 +59,7 @@ impl Session {
                     planned.is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
                 };
                 let upstream = self.graph.upstream(stage).into_iter().filter(runs).collect();
-                let labelled = |input: &crate::record::RecordedInput| (input.label.clone(), input.digest);
+                let labelled = |input: &RecordedInput| (input.label.clone(), input.digest);
                 let inputs = record.inputs.iter();
                 let inputs = inputs.map(|(port, all)| (port.clone(), all.iter().map(labelled).collect()));
                 let kept = Resolved { key, inputs: inputs.collect(), sources: Arc::default() };

@@ -1,9 +1,11 @@
 //! Owns: why a stage runs, told field by field. Compares what is asked for with an earlier record.
 
-use super::{Resolved, Session};
-use crate::record::{Record, read_artifact};
+use crate::{
+    plan::session::{Resolved, Session},
+    record::{Record, read_artifact},
+};
 use pipe_stage::Digest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +13,7 @@ use std::{
 };
 
 /// One reason for a stage to run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// It never ran here.

@@ -1,17 +1,25 @@
-//! Owns: a run's folder as those see it who come later, or who look on from another process: what it was of,
-//! whether it still goes on, how it ended. Knows not how stages run.
+//! Owns: a run's folder, as the run writes it and as others read it, later or from another process: what it is a run
+//! of, whether it still goes on, how it ended. Knows not how stages run.
 //!
 //! ```text
-//! runs/ID/
-//!   run.json         what it is a run of, and which process it is    (`Head`, version 1)
-//!   events.jsonl     what happened, a line an event                  (see `seen`)
-//!   stages.json      how it ended, stage by stage; absent until then (`Closed`, version 1)
-//!   pinned           the garbage collector keeps what this run made and used
+//! runs/ID/                 ID is the time of its beginning and the engine's process id
+//!   run.json               what it is a run of, and which process it is    (`Head`, version 1)
+//!   manifest/NAME          the texts as they were run
+//!   STAGE.spec.json        what its worker was told
+//!   STAGE.log              what it wrote
+//!   events.jsonl           what happened, a line an event                  (see `seen`)
+//!   summary.json           the closing table
+//!   stages.json            how it ended, stage by stage; absent until then (`Closed`, version 1)
+//!   pinned                 the garbage collector keeps what this run made and used
 //! ```
 
-use super::RowOutcome;
+use super::{
+    event::{Row, RowOutcome},
+    spec::Spec,
+};
+use crate::{machine, plan::Session};
 use pipe_cache::{Fate, Owner};
-use pipe_stage::{Digest, Metric, Store};
+use pipe_stage::{Digest, Error, Metric, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -143,6 +151,93 @@ impl StageResult {
             lasting().filter(|metric| metric.better != pipe_stage::Better::Neutral).collect();
         if judging.is_empty() { lasting().take(1).collect() } else { judging }
     }
+}
+
+/// The folder of a run.
+pub(super) struct Run {
+    /// Where it is.
+    pub(super) folder: PathBuf,
+}
+
+impl Run {
+    /// Makes the folder and puts the manifest there, and what it is a run of.
+    pub(super) fn new(session: &Session, stages: &[usize]) -> Result<Self, Error> {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+        let folder = session.store.root().join("runs").join(format!("{now}-{}", std::process::id()));
+        let texts = folder.join("manifest");
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&texts)?;
+            for (position, (name, text)) in session.manifest.texts().enumerate() {
+                let name = Path::new(name).file_name().map_or("text".into(), |name| name.to_string_lossy());
+                fs::write(texts.join(format!("{position}-{name}")), text)?;
+            }
+            // Last, and whole: with it the folder is a run for those who look on.
+            write_whole(&folder.join("run.json"), &head(session, stages))
+        };
+        write().map_err(|error| Error::io("write", &folder, &error))?;
+        Ok(Self { folder })
+    }
+
+    /// Writes a stage's spec; returns where it is, and where its log goes.
+    pub(super) fn spec(&self, stage: &str, spec: &Spec) -> Result<(PathBuf, PathBuf), Error> {
+        let path = self.folder.join(format!("{stage}.spec.json"));
+        let text = serde_json::to_vec(spec).expect("invariant: a spec is plain data");
+        fs::write(&path, text).map_err(|error| Error::io("write", &path, &error))?;
+        Ok((path, self.log(stage)))
+    }
+
+    /// Where a stage's log goes.
+    pub(super) fn log(&self, stage: &str) -> PathBuf {
+        self.folder.join(format!("{stage}.log"))
+    }
+
+    /// Writes the closing table, and what became of each stage; a full disk must not turn a good run into a
+    /// bad one.
+    pub(super) fn close(&self, rows: &[Row], closed: &Closed) {
+        let text = serde_json::to_vec_pretty(rows).expect("invariant: a table is plain data");
+        let _ = fs::write(self.folder.join("summary.json"), text);
+        let _ = write_whole(&self.folder.join("stages.json"), closed);
+    }
+}
+
+/// What a run of these stages, which come in running order, is a run of.
+fn head(session: &Session, stages: &[usize]) -> Head {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let stage = |&stage: &usize| {
+        let needs = session.manifest.stages[stage].needs.iter().flat_map(|(input, needs)| {
+            needs.iter().map(|need| HeadNeed {
+                stage: session.name(need.stage).to_owned(),
+                output: need.output.clone(),
+                input: input.clone(),
+            })
+        });
+        HeadStage {
+            name: session.name(stage).to_owned(),
+            uses: session.kind(stage).name.to_owned(),
+            needs: needs.collect(),
+        }
+    };
+    Head {
+        version: 1,
+        pipeline: session.manifest.pipeline.clone(),
+        manifest: absolute(&session.project.manifest),
+        lock: absolute(&session.project.lock()),
+        root: session.project.root.clone(),
+        owner: Owner::current().to_string(),
+        host: machine::describe().host,
+        pid: std::process::id(),
+        code: env!("CARGO_PKG_VERSION").to_owned(),
+        began: now(),
+        stages: stages.iter().map(stage).collect(),
+    }
+}
+
+/// Writes a file that others may read at any moment: they see all of it, or none.
+fn write_whole(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(value).expect("invariant: what is written is plain data");
+    let half = path.with_extension("half");
+    fs::write(&half, text)?;
+    fs::rename(&half, path)
 }
 
 /// Whether a run goes on, or how it ended.

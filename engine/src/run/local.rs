@@ -1,10 +1,9 @@
 //! Owns: worker processes on this machine: starting, hearing, ending them. Knows no plan.
 
-use super::{
-    machine::OomCount,
+use crate::{
+    machine::{self, OomCount},
     usage::{self, Until, Usage},
 };
-use crate::run::machine;
 use command_fds::{CommandFdExt, FdMapping};
 use crossbeam_channel::{Sender, bounded};
 use pipe_stage::{Error, Event};

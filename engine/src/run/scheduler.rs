@@ -2,16 +2,18 @@
 //! made of what really came out, so a stage that made the same bytes again stops the wave there.
 
 use super::{
-    OnFailure, Options, Row, RowOutcome, RunError, RunEvent, Summary,
-    finish::{self, Run},
-    folder::{self, Closed, ClosedStage, StageResult},
+    event::{Row, RowOutcome, RunEvent},
+    folder::{self, Closed, ClosedStage, Run, StageResult},
+    links::link,
     local::{self, Ended, Heard, Process},
-    machine,
+    options::{OnFailure, Options, RunError, Summary},
+    record::{Made, record},
     spec::{Leash, Spec, SpecInput},
     states::{Killed, Running, State, States},
     watcher::Watcher,
 };
 use crate::{
+    machine,
     manifest::Time,
     plan::{Kept, Resolved, Session, cost::Disk},
     record::Record,
@@ -436,8 +438,8 @@ impl Scheduler<'_> {
             }
             (Some(Event::Done { outputs, metrics, instruction_sets }), _) if ended.code == Some(0) => {
                 let seconds = process.elapsed().as_secs_f64();
-                let made = finish::Made { outputs, metrics, instruction_sets, seconds, shares };
-                finish::record(self.session, stage, &resolved, made, ended, &log)
+                let made = Made { outputs, metrics, instruction_sets, seconds, shares };
+                record(self.session, stage, &resolved, made, ended, &log)
             }
             (Some(Event::Failed { error }), _) => Err(error),
             _ => Err(ended.error(&log)),
@@ -563,7 +565,7 @@ impl Scheduler<'_> {
         let done = self.states.into_done();
         if options.is_full {
             for (&stage, (_, record)) in &done {
-                finish::link(self.session, stage, &record.outputs);
+                link(self.session, stage, &record.outputs);
             }
         }
         Summary { rows, done, interrupted: self.stop > 0 }

@@ -1,8 +1,8 @@
 //! Owns: a run as its events tell it: where each stage stands, what its series are. Reads `events.jsonl`, of a
 //! run that is over or that goes on in another process. Knows no cache.
 
-use super::Row;
-use pipe_stage::{Digest, Error, Event};
+use super::event::{Row, RunEvent};
+use pipe_stage::{Digest, Event};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -13,48 +13,6 @@ use std::{
 
 /// Longer lines are no events.
 const LINE_BYTES_MAX: u64 = 16 << 20;
-
-/// An event of a run, as far as those who look on need it; what they do not know is passed over.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields are those of RunEvent")]
-pub enum Told {
-    Cached {
-        stage: String,
-        key: Digest,
-    },
-    Started {
-        stage: String,
-        key: Digest,
-        #[serde(default)]
-        cpus: usize,
-    },
-    Told {
-        stage: String,
-        told: Event,
-    },
-    Waiting {
-        stage: String,
-        holder: String,
-    },
-    Again {
-        stage: String,
-        message: String,
-    },
-    Finished {
-        stage: String,
-        row: Row,
-    },
-    Failed {
-        stage: String,
-        error: Error,
-        #[serde(default)]
-        tail: String,
-    },
-    Stopping,
-    #[serde(other)]
-    Other,
-}
 
 /// When an event was told: seconds since the epoch.
 #[derive(Deserialize)]
@@ -77,7 +35,7 @@ impl Tail {
     }
 
     /// Tells the events that came since the last call; a line that is not whole yet is left for the next.
-    pub fn read(&mut self, mut see: impl FnMut(f64, Told)) -> io::Result<()> {
+    pub fn read(&mut self, mut see: impl FnMut(f64, RunEvent)) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
@@ -203,40 +161,40 @@ impl Seen {
     }
 
     /// Takes one event.
-    pub fn see(&mut self, at: f64, told: Told) {
+    pub fn see(&mut self, at: f64, event: RunEvent) {
         self.last = at;
-        match told {
-            Told::Cached { stage, key } => {
+        match event {
+            RunEvent::Cached { stage, key, .. } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.key, stage.ended) = (SeenState::Cached, Some(key), Some(at));
             }
-            Told::Started { stage, key, cpus } => {
+            RunEvent::Started { stage, key, cpus, .. } => {
                 let stage = self.stage(stage);
                 let tries = stage.tries + 1;
                 *stage = SeenStage::new();
                 (stage.state, stage.key, stage.started) = (SeenState::Running, Some(key), Some(at));
                 (stage.tries, stage.cpus) = (tries, cpus);
             }
-            Told::Told { stage, told } => self.stage(stage).hear(told),
-            Told::Waiting { stage, holder } => {
+            RunEvent::Told { stage, told } => self.stage(stage).hear(told),
+            RunEvent::Waiting { stage, holder } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.note) = (SeenState::Waiting, Some(format!("{holder} has it in hand")));
             }
-            Told::Again { stage, message } => {
+            RunEvent::Again { stage, message } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.note) = (SeenState::Waiting, Some(format!("again, because {message}")));
             }
-            Told::Finished { stage, row } => {
+            RunEvent::Finished { stage, row } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.row, stage.ended) = (SeenState::Done, Some(row), Some(at));
             }
-            Told::Failed { stage, error, tail } => {
+            RunEvent::Failed { stage, error, tail, .. } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.ended) = (SeenState::Failed, Some(at));
                 stage.failed = Some((error.to_string(), tail));
             }
-            Told::Stopping => self.stopping = true,
-            Told::Other => {}
+            RunEvent::Stopping => self.stopping = true,
+            RunEvent::Began { .. } => {}
         }
     }
 
@@ -270,8 +228,12 @@ pub fn add_series(series: &mut Series, events: &Path, stage: &str) -> io::Result
     let mut fresh = Series::new();
     Tail::new(events).read(|_, told| match told {
         // A new try counts from where it began.
-        Told::Started { stage: name, .. } if name == stage => lay_over(series, std::mem::take(&mut fresh)),
-        Told::Told { stage: name, told: Event::Metric { name: metric, step, value } } if name == stage => {
+        RunEvent::Started { stage: name, .. } if name == stage => {
+            lay_over(series, std::mem::take(&mut fresh))
+        }
+        RunEvent::Told { stage: name, told: Event::Metric { name: metric, step, value } }
+            if name == stage =>
+        {
             fresh.entry(metric).or_default().insert(step, value);
         }
         _ => {}

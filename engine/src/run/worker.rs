@@ -2,19 +2,17 @@
 //!
 //! It is on a leash: when stdin ends, its engine is gone, and it takes its process group with it.
 
-use super::{
-    spec::{Leash, Spec},
-    usage,
-};
-use crate::{sources, stage_type::StageType};
+use super::spec::{Leash, Spec};
+use crate::{manifest::stage_type::StageType, sources, usage};
 use crossbeam_channel::{Receiver, unbounded};
-use pipe_stage::{Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store};
+use pipe_stage::{
+    Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store, guarded,
+};
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{BufRead, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
@@ -135,15 +133,6 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
     };
     std::env::set_current_dir(&spec.project).map_err(|error| Error::io("enter", &spec.project, &error))?;
     guarded(|| Context::new(setup).enter(&*stage))
-}
-
-/// Runs a stage's code; its panic becomes an error.
-pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(Error::Panic { message: text.unwrap_or("no message; see the log").to_owned() })
-    })
 }
 
 /// Writes events to the channel that `PIPE_EVENTS` names, one JSON object a line.

@@ -3,7 +3,11 @@
 
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
-use std::{io, path::Path};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 /// A stage's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -185,4 +189,13 @@ impl From<pipe_cache::Error> for Error {
             }
         }
     }
+}
+
+/// Runs a stage's code; its panic becomes an error.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Error::Panic { message: text.unwrap_or("no message; see the log").to_owned() })
+    })
 }

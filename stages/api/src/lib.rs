@@ -37,7 +37,7 @@ pub mod testing;
 pub use artifact::{Artifact, Content, Entry, Input, Item};
 pub use context::{Context, InputArtifact, Mode, Outcome, Setup, Stop, Work};
 pub use device::{Device, Devices, Missing, Probe};
-pub use error::{Class, Error, Halt, Result};
+pub use error::{Class, Error, Halt, Result, guarded};
 pub use event::{Event, Events, Sink};
 pub use machine::instruction_set;
 pub use metric::{Better, Merge, Metric, merge};

@@ -116,8 +116,7 @@ fn no_cut_of_a_manifest_panics() {
         for joined in
             ["", "ä", "${", "*near", "!!int 3", "\u{0}", "]", "? - ", "}", "\u{e000}${vars.a}", "\r"]
         {
-            let told = load_one(&[before, joined, after].concat(), &[])
-                .map_err(|report| report.drawn(60));
+            let told = load_one(&[before, joined, after].concat(), &[]).map_err(|report| report.drawn(60));
             drop(told);
         }
         let _ = load_one(before, &[]).map_err(|report| report.to_json());

@@ -6,8 +6,8 @@ mod good;
 
 mod hostile;
 
-use crate::{
-    manifest::{Manifest, Report, World, load},
+use crate::manifest::{
+    Manifest, Report, World, load,
     stage_type::{OwnPorts, StageType},
 };
 use pipe_stage::{Code, Context, In, Kind, Misfit, Out, Port, Result, Stage};
@@ -245,8 +245,7 @@ impl Report {
     /// Draws all faults as programs with a terminal do.
     fn drawn(&self, width: usize) -> String {
         let theme = miette::GraphicalTheme::unicode_nocolor();
-        let handler =
-            miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
+        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
         let mut text = String::new();
         for fault in self.diagnostics() {
             handler.render_report(&mut text, &fault).expect("a String takes all that is written");

@@ -1,9 +1,9 @@
 //! Owns: a row of the table of stage types: all that the engine knows of a type. `main.rs` makes the table.
 
-use crate::manifest::{Faults, Node, Span, read_config};
-use pipe_stage::{Code, Digest, Direction, DynStage, Identity, Port, Probe, Stage, canonical};
+use crate::manifest::{config::read_config, fault::Faults, node::Node, ports::Ports, source::Span};
+use pipe_stage::{Code, Digest, DynStage, Identity, Port, Probe, Stage, canonical};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, sync::OnceLock};
+use std::sync::OnceLock;
 
 /// What `uses:` names.
 pub struct StageType {
@@ -160,81 +160,5 @@ impl std::fmt::Debug for StageType {
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config").field("essence", &self.essence).field("ports", &self.ports).finish()
-    }
-}
-
-/// The ports of one stage.
-#[derive(Debug, Clone)]
-pub struct Ports {
-    /// What it reads.
-    pub inputs: Inputs,
-    /// What it makes.
-    pub outputs: Vec<Output>,
-    /// Inputs that the config names: field and name.
-    pub named: Vec<(String, String)>,
-}
-
-/// What a stage reads.
-#[derive(Debug, Clone)]
-pub enum Inputs {
-    /// These, in this order.
-    Listed(Vec<Input>),
-    /// Any number, of any kind, under any name.
-    Any,
-}
-
-/// One input.
-#[derive(Debug, Clone)]
-pub struct Input {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// Name of its kind.
-    pub kind: Cow<'static, str>,
-    /// Takes any number of stages.
-    pub many: bool,
-    /// May be left out.
-    pub optional: bool,
-}
-
-/// One output.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// Its name.
-    pub name: Cow<'static, str>,
-    /// Name of its kind.
-    pub kind: Cow<'static, str>,
-    /// What the stage's name alone stands for.
-    pub main: bool,
-}
-
-impl Ports {
-    fn fixed(ports: &'static [Port]) -> Self {
-        let of = |direction| ports.iter().filter(move |port| port.direction == direction);
-        let input = |port: &Port| Input {
-            name: port.name.into(),
-            kind: port.kind.name.into(),
-            many: port.many,
-            optional: port.optional,
-        };
-        let output =
-            |port: &Port| Output { name: port.name.into(), kind: port.kind.name.into(), main: port.main };
-        Self {
-            inputs: Inputs::Listed(of(Direction::Input).map(input).collect()),
-            outputs: of(Direction::Output).map(output).collect(),
-            named: Vec::new(),
-        }
-    }
-
-    fn own(outputs: Vec<(String, String)>) -> Self {
-        let output =
-            |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
-        let outputs = outputs.into_iter().map(output).collect();
-        Self { inputs: Inputs::Any, outputs, named: Vec::new() }
-    }
-
-    /// Finds the output that the stage's name alone stands for: the main one, or the only one.
-    pub fn main_output(&self) -> Option<&Output> {
-        let only = || if let [only] = &self.outputs[..] { Some(only) } else { None };
-        self.outputs.iter().find(|output| output.main).or_else(only)
     }
 }

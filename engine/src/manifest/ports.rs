@@ -1,0 +1,80 @@
+//! Owns: the inputs and outputs of one stage, by name and kind.
+
+use pipe_stage::{Direction, Port};
+use std::borrow::Cow;
+
+/// The ports of one stage.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// What it reads.
+    pub inputs: Inputs,
+    /// What it makes.
+    pub outputs: Vec<Output>,
+    /// Inputs that the config names: field and name.
+    pub named: Vec<(String, String)>,
+}
+
+/// What a stage reads.
+#[derive(Debug, Clone)]
+pub enum Inputs {
+    /// These, in this order.
+    Listed(Vec<Input>),
+    /// Any number, of any kind, under any name.
+    Any,
+}
+
+/// One input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Name of its kind.
+    pub kind: Cow<'static, str>,
+    /// Takes any number of stages.
+    pub many: bool,
+    /// May be left out.
+    pub optional: bool,
+}
+
+/// One output.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Name of its kind.
+    pub kind: Cow<'static, str>,
+    /// What the stage's name alone stands for.
+    pub main: bool,
+}
+
+impl Ports {
+    pub(super) fn fixed(ports: &'static [Port]) -> Self {
+        let of = |direction| ports.iter().filter(move |port| port.direction == direction);
+        let input = |port: &Port| Input {
+            name: port.name.into(),
+            kind: port.kind.name.into(),
+            many: port.many,
+            optional: port.optional,
+        };
+        let output =
+            |port: &Port| Output { name: port.name.into(), kind: port.kind.name.into(), main: port.main };
+        Self {
+            inputs: Inputs::Listed(of(Direction::Input).map(input).collect()),
+            outputs: of(Direction::Output).map(output).collect(),
+            named: Vec::new(),
+        }
+    }
+
+    pub(super) fn own(outputs: Vec<(String, String)>) -> Self {
+        let output =
+            |(name, kind): (String, String)| Output { name: name.into(), kind: kind.into(), main: false };
+        let outputs = outputs.into_iter().map(output).collect();
+        Self { inputs: Inputs::Any, outputs, named: Vec::new() }
+    }
+
+    /// Finds the output that the stage's name alone stands for: the main one, or the only one.
+    pub fn main_output(&self) -> Option<&Output> {
+        let only = || if let [only] = &self.outputs[..] { Some(only) } else { None };
+        self.outputs.iter().find(|output| output.main).or_else(only)
+    }
+}

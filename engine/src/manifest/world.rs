@@ -1,0 +1,34 @@
+//! Owns: all that a manifest may ask of the machine: files and environment variables.
+
+use std::{fs, io, io::Read, path::Path};
+
+/// Bytes of one manifest file.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// All that a manifest may ask of the machine.
+pub struct World<'a> {
+    /// Reads a file, up to [`FILE_BYTES_MAX`].
+    pub file: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// Reads an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl World<'static> {
+    /// The machine that this runs on.
+    pub fn machine() -> Self {
+        Self { file: &read_file, variable: &|name| std::env::var(name).ok() }
+    }
+}
+
+/// Reads a regular file of bounded size: no device, no pipe that never ends.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = vec![];
+    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 {
+        0..=FILE_BYTES_MAX => Ok(bytes),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
+    }
+}

@@ -1,0 +1,188 @@
+//! Owns: how a plan is made: each stage is looked up in the cache; what is not there is compared with earlier runs.
+
+use crate::{
+    manifest::{Code, Faults, Report},
+    plan::{
+        estimate::Estimate,
+        planned::{Planned, Verdict, Work},
+        session::{Resolved, Session},
+        why::{self, Reason},
+    },
+    record::{Record, Visit, read_artifact},
+};
+use pipe_stage::{Context, Digest, Error, Event, Halt, InputArtifact, Mode, Setup, Stop, guarded};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Session {
+    /// Refuses a run of stages that ask for what is not here, unless they are up to date.
+    pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), PlanError> {
+        if self.unsettled.is_empty() {
+            return Ok(());
+        }
+        let mut faults = Faults::default();
+        for planned in self.plan(stages, &[])? {
+            if let Some(misfit) = self.unsettled.get(&planned.stage)
+                && !matches!(planned.verdict, Verdict::Cached(_))
+            {
+                faults.push(self.manifest.misfit(planned.stage, misfit).coded(Code::MissingDevice));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(PlanError::Refused(self.manifest.report(faults))) }
+    }
+
+    /// Plans stages, which come in running order with all that they need.
+    pub fn plan(&self, stages: &[usize], targets: &[usize]) -> Result<Vec<Planned>, pipe_cache::Error> {
+        let recipes = self.recipes(stages);
+        let mut planned: BTreeMap<usize, Planned> = BTreeMap::new();
+        for &stage in stages {
+            let made = |upstream: usize| match &planned.get(&upstream)?.verdict {
+                Verdict::Cached(record) => Some(&record.outputs),
+                _ => None,
+            };
+            let resolved = self.resolve(stage, made);
+            if let Some(kept) = self.plan_frozen(stage, recipes[&stage], &resolved, &planned)? {
+                planned.insert(stage, kept);
+                continue;
+            }
+            let verdict = match &resolved {
+                None => {
+                    let runs = |upstream: &usize| !matches!(planned[upstream].verdict, Verdict::Cached(_));
+                    Verdict::DependsOn(self.graph.upstream(stage).into_iter().filter(runs).collect())
+                }
+                Some(resolved) => match Record::read(&self.store, &resolved.key)? {
+                    Some(record) => Verdict::Cached(Box::new(record)),
+                    None => Verdict::Run(self.work(stage, resolved)?),
+                },
+            };
+            let (recipe, stale, estimate) = (recipes[&stage], None, None);
+            planned.insert(stage, Planned { stage, recipe, resolved, verdict, stale, estimate });
+        }
+        self.want_objects(&mut planned, stages, targets);
+        let mut of_family = BTreeMap::new();
+        for planned in planned.values_mut() {
+            if !matches!(planned.verdict, Verdict::Cached(_)) {
+                let visits = self.visits(planned.stage, &mut of_family);
+                planned.estimate = Estimate::of(&visits, part(&planned.verdict), |visit| self.written(visit));
+            }
+        }
+        Ok(stages.iter().filter_map(|stage| planned.remove(stage)).collect())
+    }
+
+    /// Runs cached stages again whose objects are gone but wanted: by a stage that runs, or as targets.
+    fn want_objects(&self, planned: &mut BTreeMap<usize, Planned>, stages: &[usize], targets: &[usize]) {
+        for &stage in stages.iter().rev() {
+            let runs = |stage: &usize| {
+                planned.get(stage).is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
+            };
+            let downstream = self.graph.downstream(stage);
+            let is_wanted = downstream.iter().any(runs)
+                || targets.contains(&stage)
+                || (targets.is_empty() && downstream.is_empty());
+            let planned = planned.get_mut(&stage).expect("invariant: every stage of the list is planned");
+            if let (true, Verdict::Cached(record)) = (is_wanted, &planned.verdict)
+                && !record.is_held(&self.store)
+            {
+                let reason =
+                    if planned.stale.take().is_some() { Reason::FrozenGone } else { Reason::ObjectsGone };
+                planned.verdict = Verdict::Run(Work { reasons: vec![reason], missing: None });
+            }
+        }
+    }
+
+    /// Finds out why a stage with this key runs, and how much of it there is to do.
+    pub fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, pipe_cache::Error> {
+        let reasons = match self.before(stage)? {
+            Some(record) => why::reasons(self, stage, resolved, &record),
+            None => vec![Reason::First],
+        };
+        Ok(Work { reasons, missing: self.count(stage, resolved) })
+    }
+
+    /// The record to compare with: of the last full run as the lock file has it, else of the last run.
+    fn before(&self, stage: usize) -> Result<Option<Record>, pipe_cache::Error> {
+        let name = self.name(stage);
+        let locked = self.lock.stages.get(name).map(|locked| locked.key);
+        let visited = self.journal.visits(name).last().map(|visit| visit.key);
+        for key in [locked, visited].into_iter().flatten() {
+            if let Some(record) = Record::read(&self.store, &key)? {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Earlier runs of a stage; of others of its matrix, where it has none itself.
+    fn visits(&self, stage: usize, of_family: &mut BTreeMap<usize, Vec<Visit>>) -> Vec<Visit> {
+        let own = self.journal.visits(self.name(stage));
+        let Some(family) = self.manifest.family(stage).filter(|_| own.is_empty()) else { return own };
+        let like = || {
+            let mut others = family.stages.clone().map(|other| self.journal.visits(self.name(other)));
+            others.find(|visits| !visits.is_empty()).unwrap_or_else(|| self.journal.visits(&family.name))
+        };
+        of_family.entry(family.stages.start).or_insert_with(like).clone()
+    }
+
+    /// Bytes that a run wrote: what it made and had not been given.
+    fn written(&self, visit: &Visit) -> u64 {
+        let read = || {
+            let record = Record::read(&self.store, &visit.key).ok()??;
+            let blobs = |digests: &mut dyn Iterator<Item = &Digest>| {
+                let artifacts = digests.map(|digest| read_artifact(&self.store, digest));
+                let artifacts = artifacts.collect::<Option<Vec<_>>>()?;
+                let blobs = artifacts.iter().flat_map(|artifact| artifact.blobs());
+                Some(blobs.map(|blob| (blob.digest, blob.size)).collect::<BTreeMap<_, _>>())
+            };
+            let given = blobs(&mut record.inputs.values().flatten().map(|input| &input.digest))?;
+            let mut made = blobs(&mut record.outputs.values())?;
+            made.retain(|digest, _| !given.contains_key(digest));
+            Some(made.values().sum())
+        };
+        read().unwrap_or(visit.output_bytes)
+    }
+
+    /// Enters the stage in counting mode; what it answers is no promise, and never an error.
+    fn count(&self, stage: usize, resolved: &Resolved) -> Option<(String, u64, u64)> {
+        let mut inputs = BTreeMap::new();
+        for (port, artifacts) in &resolved.inputs {
+            let open = |(label, digest): &(String, Digest)| {
+                let artifact = read_artifact(&self.store, digest)?;
+                Some(InputArtifact { label: label.clone(), digest: *digest, artifact })
+            };
+            inputs.insert(port.clone(), artifacts.iter().map(open).collect::<Option<Vec<_>>>()?);
+        }
+        let setup = Setup {
+            store: self.store.clone(),
+            identity: self.identity(stage),
+            mode: Mode::Count,
+            inputs,
+            sources: resolved.sources.to_vec(),
+            threads: 1,
+            events: Arc::new(|_: Event| {}),
+            stop: Stop::default(),
+        };
+        let config = &self.manifest.stages[stage].config.stage;
+        match guarded(|| Context::new(setup).enter(&**config)) {
+            Err(Error::Halt(Halt::Missing { step, shares, of })) => Some((step, shares, of)),
+            _ => None,
+        }
+    }
+}
+
+/// How much of a stage there is to do, as far as one can tell before it runs.
+fn part(verdict: &Verdict) -> f64 {
+    match verdict {
+        Verdict::Run(Work { missing: Some((_, shares, of)), .. }) => *shares as f64 / *of as f64,
+        _ => 1.0,
+    }
+}
+
+/// Why a plan cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] pipe_cache::Error),
+    /// The manifest asks for what is not here.
+    #[error("{0}")]
+    Refused(Box<Report>),
+}

@@ -1,0 +1,271 @@
+//! Owns: a manifest with all that plans and runs of it need: graph, sources, cache, lock file; keys of stages.
+
+use crate::{
+    devices,
+    graph::Graph,
+    lock::{Lock, LockedStage},
+    manifest::{Code, Fault, Faults, Manifest, Need, Report, stage_type::StageType},
+    plan::key::{self, Asked, InputDigests},
+    project::Project,
+    record::{Journal, read_artifact},
+    sources::{self, SourceError},
+};
+use pipe_stage::{Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, Store};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A manifest with all that plans and runs of it need.
+pub struct Session {
+    /// What is asked for.
+    pub manifest: Manifest,
+    /// Its DAG.
+    pub graph: Graph,
+    /// The table of stage types.
+    pub types: &'static [StageType],
+    /// Where things are.
+    pub project: Project,
+    /// The cache.
+    pub store: Store,
+    /// Earlier runs.
+    pub journal: Journal,
+    /// What the lock file says; empty if there is none.
+    pub lock: Lock,
+    listings: Vec<Option<Arc<Vec<SourceFile>>>>,
+    pins: BTreeSet<Pin>,
+    /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
+    program: Option<Digest>,
+    /// What stages ask for that this machine does not have.
+    pub(super) unsettled: BTreeMap<usize, Misfit>,
+}
+
+/// All that decides a stage's result, known.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The key.
+    pub key: Digest,
+    /// Artifacts by port, with labels.
+    pub inputs: InputDigests,
+    /// Source files.
+    pub sources: Arc<Vec<SourceFile>>,
+}
+
+impl Session {
+    /// Lists the sources of all stages; what is missing there is told at its place in the manifest.
+    pub fn new(
+        manifest: Manifest,
+        types: &'static [StageType],
+        project: Project,
+        store: Store,
+        stages: &[usize],
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Box<Report>> {
+        let graph = Graph::new(&manifest);
+        let journal = Journal::new(&project.cache, &manifest.pipeline);
+        let lock = Lock::read(&project.lock()).unwrap_or_default();
+        let listings = vec![None; manifest.stages.len()];
+        let pins = BTreeSet::new();
+        let (program, unsettled) = (None, BTreeMap::new());
+        let mut session = Self {
+            manifest,
+            graph,
+            types,
+            project,
+            store,
+            journal,
+            lock,
+            listings,
+            pins,
+            program,
+            unsettled,
+        };
+        session.settle(stages);
+        let mut faults = Faults::default();
+        if let Some(&stage) =
+            stages.iter().find(|&&stage| session.kind(stage).code == pipe_stage::Code::Program)
+        {
+            match sources::program(&session.project.cache) {
+                Ok(program) => session.program = Some(program),
+                Err(error) => faults.push(session.manifest.misfit(stage, &Misfit::new("", told(&error)))),
+            }
+        }
+        for &stage in stages {
+            session.relist_with(stage, variable, &mut faults);
+        }
+        if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
+    }
+
+    /// Settles what stages leave to the machine.
+    fn settle(&mut self, stages: &[usize]) {
+        let mut answers: BTreeMap<&str, Result<Devices, String>> = BTreeMap::new();
+        for &stage in stages {
+            let kind = self.kind(stage);
+            let config = &mut self.manifest.stages[stage].config;
+            let Some(probe) = kind.probe.filter(|_| config.stage.asks_for_device()) else { continue };
+            let found =
+                answers.entry(probe.name).or_insert_with(|| devices::find(probe, &self.project.cache));
+            let settled = match found {
+                Ok(devices) => config.stage.settle(devices),
+                Err(message) => Err(Misfit::new("", message.clone())),
+            };
+            match settled {
+                Ok(settled) => kind.settle(config, settled),
+                Err(misfit) => drop(self.unsettled.insert(stage, misfit)),
+            }
+        }
+    }
+
+    /// What a stage asks for that this machine does not have: a fault where it has to run, else a note.
+    pub fn unsettled(&self) -> impl Iterator<Item = (usize, &Misfit)> {
+        self.unsettled.iter().map(|(stage, misfit)| (*stage, misfit))
+    }
+
+    /// Looks at a stage's sources again.
+    pub fn relist(&mut self, stage: usize) -> Result<(), Box<Report>> {
+        let mut faults = Faults::default();
+        self.relist_with(stage, &|name| std::env::var(name).ok(), &mut faults);
+        if faults.is_empty() { Ok(()) } else { Err(self.manifest.report(faults)) }
+    }
+
+    fn relist_with(&mut self, stage: usize, variable: &dyn Fn(&str) -> Option<String>, faults: &mut Faults) {
+        let places = Places { project: self.project.root.clone(), variable };
+        let requests = match self.manifest.stages[stage].config.stage.sources(&places) {
+            Ok(requests) => requests,
+            Err(misfits) => {
+                misfits.iter().for_each(|misfit| faults.push(self.manifest.misfit(stage, misfit)));
+                return;
+            }
+        };
+        let stamps = sources::stamps(&self.project.cache);
+        let mut files = Vec::new();
+        for request in requests {
+            match sources::list(&request, Some(&stamps)) {
+                Ok(listed) => files.extend(listed),
+                Err(error) => {
+                    let mut misfit = Misfit::new(request.field.clone(), told(&error));
+                    let mut code = Code::MissingSource;
+                    misfit.help = request.help.clone();
+                    if let SourceError::BadGlob { field, .. } = &error {
+                        misfit.path.clone_from(field);
+                        code = Code::InvalidValue;
+                    }
+                    faults.push(self.manifest.misfit(stage, &misfit).coded(code));
+                }
+            }
+            if let Some(pin) = request.pin {
+                self.check_pin(stage, &request.field, &pin, faults);
+                self.pins.insert(pin);
+            }
+        }
+        self.listings[stage] = Some(Arc::new(files));
+    }
+
+    fn check_pin(&self, stage: usize, field: &str, pin: &Pin, faults: &mut Faults) {
+        let Some(locked) = self.lock.pins.get(&pin.name).filter(|locked| **locked != pin.revision) else {
+            return;
+        };
+        let message = format!("`{}` is {} here, and {locked} in the lock file", pin.name, pin.revision);
+        let help = "have that revision here, or accept this one with `--update-pins`";
+        let fault = Fault::new(Code::MissingSource, message, "pinned to another revision").help(help);
+        faults.push(fault.at(self.manifest.place(stage, field)));
+    }
+
+    /// Revisions of sources that can change under one name.
+    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.pins.iter()
+    }
+
+    /// Name of a stage.
+    pub fn name(&self, stage: usize) -> &str {
+        self.manifest.stages.get_index(stage).map_or("", |(name, _)| name.as_str())
+    }
+
+    /// Type of a stage.
+    pub fn kind(&self, stage: usize) -> &'static StageType {
+        &self.types[self.manifest.stages[stage].uses]
+    }
+
+    /// Which code a stage runs.
+    pub fn identity(&self, stage: usize) -> Identity {
+        self.kind(stage).identity(self.program)
+    }
+
+    fn essence(&self, stage: usize) -> &serde_json::Value {
+        &self.manifest.stages[stage].config.essence
+    }
+
+    fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
+        self.listings[stage].clone().unwrap_or_default()
+    }
+
+    /// What the lock file pins a frozen stage to.
+    pub fn frozen_at(&self, stage: usize) -> Option<&LockedStage> {
+        let is_frozen = self.manifest.stages[stage].freeze;
+        self.lock.stages.get(self.name(stage)).filter(|_| is_frozen)
+    }
+
+    /// Makes the key of a stage whose inputs are all there; `outputs` gives what a stage made, by port.
+    pub fn resolve<'a>(
+        &self,
+        stage: usize,
+        outputs: impl Fn(usize) -> Option<&'a BTreeMap<String, Digest>>,
+    ) -> Option<Resolved> {
+        let mut inputs = InputDigests::new();
+        for (port, needs) in &self.manifest.stages[stage].needs {
+            let artifact = |need: &Need| {
+                let digest = *outputs(need.stage)?.get(&need.output)?;
+                Some((need.label.clone().unwrap_or_default(), digest))
+            };
+            inputs.insert(port.clone(), needs.iter().map(artifact).collect::<Option<_>>()?);
+        }
+        let sources = self.listing(stage);
+        let identity = self.identity(stage);
+        let asked = Asked { identity: &identity, essence: self.essence(stage) };
+        Some(Resolved { key: key::key(asked, &inputs, &sources), inputs, sources })
+    }
+
+    /// Makes the recipes of stages, which come in running order.
+    pub fn recipes(&self, stages: &[usize]) -> BTreeMap<usize, Digest> {
+        let mut recipes = BTreeMap::new();
+        for &stage in stages {
+            if let Some(pin) = self.frozen_at(stage) {
+                recipes.insert(stage, pin.recipe);
+                continue;
+            }
+            let mut inputs = InputDigests::new();
+            for (port, needs) in &self.manifest.stages[stage].needs {
+                let asked = |need: &Need| {
+                    let label = format!("{}\n{}", need.label.as_deref().unwrap_or_default(), need.output);
+                    (label, recipes[&need.stage])
+                };
+                inputs.insert(port.clone(), needs.iter().map(asked).collect());
+            }
+            let identity = self.identity(stage);
+            let asked = Asked { identity: &identity, essence: &self.manifest.stages[stage].config.asked };
+            recipes.insert(stage, key::recipe(asked, &inputs, &self.listing(stage)));
+        }
+        recipes
+    }
+
+    /// Whether everything that a stage reads is there, by size and stamp; the stages whose outputs are not.
+    pub fn not_held(&self, stage: usize, resolved: &Resolved) -> BTreeSet<usize> {
+        let mut gone = BTreeSet::new();
+        for (port, needs) in &self.manifest.stages[stage].needs {
+            for (need, (_, digest)) in needs.iter().zip(&resolved.inputs[port]) {
+                let artifact = read_artifact(&self.store, digest);
+                if !artifact.is_some_and(|artifact| artifact.blobs().all(|blob| self.store.holds(blob))) {
+                    gone.insert(need.stage);
+                }
+            }
+        }
+        gone
+    }
+}
+
+fn told(error: &SourceError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,109 @@
+//! Owns: recording what a stage made. The first record of a key wins.
+
+use super::local::Ended;
+use crate::{
+    machine,
+    plan::{Resolved, Session},
+    record::{Record, RecordedInput, Visit, read_artifact},
+};
+use pipe_cache::{Commit, Published};
+use pipe_stage::{Digest, Error, Metric};
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+/// What a stage made, as its worker told.
+pub(super) struct Made {
+    pub(super) outputs: BTreeMap<String, Digest>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) instruction_sets: Vec<String>,
+    pub(super) seconds: f64,
+    pub(super) shares: (u64, u64),
+}
+
+/// Records what a stage made. The first record wins: what it says is what counts.
+pub(super) fn record(
+    session: &Session,
+    stage: usize,
+    resolved: &Resolved,
+    made: Made,
+    ended: &Ended,
+    log: &Path,
+) -> Result<Record, Error> {
+    let store = &session.store;
+    let kind = session.kind(stage);
+    mask(session, log);
+    let mut objects = vec![store.import(log)?];
+    let log = objects[0].blob();
+    let mut sources = None;
+    if !resolved.sources.is_empty() {
+        let line =
+            |file: &pipe_stage::SourceFile| format!("{}\t{}\t{}\n", file.digest, file.source, file.name);
+        let listing: String = resolved.sources.iter().map(line).collect();
+        let mut writer = store.writer()?;
+        io::Write::write_all(&mut writer, listing.as_bytes())
+            .map_err(|error| Error::io("write", store.root(), &error))?;
+        let staged = writer.finish()?;
+        sources = Some(staged.blob());
+        objects.push(staged);
+    }
+    let size = |digest: &Digest| read_artifact(store, digest).map_or(0, |artifact| artifact.size());
+    let input = |(label, digest): &(String, Digest)| RecordedInput { label: label.clone(), digest: *digest };
+    let record = Record {
+        version: 1,
+        uses: kind.name.to_owned(),
+        revision: kind.revision,
+        program: session.identity(stage).program,
+        config: session.manifest.stages[stage].config.essence.clone(),
+        inputs: resolved
+            .inputs
+            .iter()
+            .map(|(port, all)| (port.clone(), all.iter().map(input).collect()))
+            .collect(),
+        sources,
+        output_bytes: made.outputs.values().map(size).sum(),
+        outputs: made.outputs,
+        metrics: made.metrics,
+        seconds: made.seconds,
+        cpu_seconds: ended.usage.cpu_seconds,
+        memory_peak: ended.usage.memory_peak,
+        log: Some(log),
+        machine: machine::describe(),
+        instruction_sets: made.instruction_sets,
+        code: env!("CARGO_PKG_VERSION").to_owned(),
+        finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    // A record that is there though the stage ran stands on objects that were gone.
+    if let Some(before) = Record::read(store, &resolved.key)?
+        && (before.outputs != record.outputs || !before.is_held(store))
+    {
+        store.retire(&resolved.key)?;
+    }
+    let commit = Commit { objects, records: vec![(resolved.key, record.to_bytes())], ..Commit::default() };
+    let published = store.commit(commit)?;
+    let visit = Visit {
+        key: resolved.key,
+        seconds: record.seconds,
+        memory_peak: record.memory_peak,
+        output_bytes: record.output_bytes,
+        shares: made.shares,
+    };
+    // Costs later estimates only.
+    let _ = session.journal.add(session.name(stage), &visit);
+    match published.into_iter().next() {
+        Some(Published::Lost(body)) => Ok(serde_json::from_slice(&body).unwrap_or(record)),
+        _ => Ok(record),
+    }
+}
+
+/// Takes the values of secrets out of a log.
+fn mask(session: &Session, log: &Path) {
+    let values: Vec<String> =
+        session.manifest.used.secrets.iter().filter_map(|name| std::env::var(name).ok()).collect();
+    let Ok(text) = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) else { return };
+    let masked = values
+        .iter()
+        .filter(|value| !value.is_empty())
+        .fold(text.clone(), |text, value| text.replace(value.as_str(), "***"));
+    if masked != text {
+        let _ = fs::write(log, masked);
+    }
+}
