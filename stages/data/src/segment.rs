@@ -1,4 +1,5 @@
-//! Where words and sentences begin and end, for each language. Rules, shingles and word counts all use this.
+//! Where words, sentences and code blocks begin and end, for each language. Rules, shingles and word counts
+//! all use this.
 //!
 //! Chinese, Japanese, Thai and others write no spaces between words: there the unit is the character, and
 //! runs of Latin letters and digits are one unit each. Elsewhere words are what white space separates,
@@ -15,15 +16,47 @@ pub enum Segmenter {
 }
 
 impl Segmenter {
-    /// The segmenter of a language, by its ISO 639-1 code; an unknown one is written in words.
+    /// The segmenter of a language tag: `zh`, `zh-CN`, `zho` and `ja_JP` are all written in characters. A
+    /// language that is unknown or not given counts as written in words; see [`Segmenter::of_text`].
     pub fn of(language: &str) -> Self {
-        match language {
-            "zh" | "ja" | "yue" | "th" | "lo" | "km" | "my" | "bo" | "dz" => Self::Characters,
-            _ => Self::Words,
+        Self::of_known(language).unwrap_or(Self::Words)
+    }
+
+    /// The segmenter of a text: its language's, or, if that is not given, the one that its characters call
+    /// for.
+    pub fn of_text(language: &str, text: &str) -> Self {
+        Self::of_known(language).unwrap_or_else(|| Self::of_script(text))
+    }
+
+    /// `None` where the tag names no language.
+    fn of_known(language: &str) -> Option<Self> {
+        const UNSPACED: [&str; 28] = [
+            "zh", "zho", "chi", "cmn", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "lzh", "ja", "jpn",
+            "th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bur", "bo", "bod", "tib", "dz", "dzo",
+        ];
+        let mut subtags = language.trim().split(['-', '_']);
+        let primary = subtags.next().unwrap_or_default().to_ascii_lowercase();
+        match primary.as_str() {
+            "" | "und" | "mul" | "mis" | "zxx" | "unknown" => None,
+            // Pinyin and Romaji have spaces.
+            _ if subtags.any(|subtag| subtag.eq_ignore_ascii_case("latn")) => Some(Self::Words),
+            primary if UNSPACED.contains(&primary) => Some(Self::Characters),
+            _ => Some(Self::Words),
         }
     }
 
-    /// Units in order. Of [`Segmenter::Characters`], punctuation is none.
+    /// A character of a script without spaces counts as much as a few letters of another.
+    fn of_script(text: &str) -> Self {
+        const SAMPLE_LETTERS: usize = 4096;
+        const LETTERS_PER_CHARACTER: usize = 3;
+        let (mut unspaced, mut others) = (0, 0);
+        for c in text.chars().filter(|c| c.is_alphabetic()).take(SAMPLE_LETTERS) {
+            if is_unspaced(c) { unspaced += 1 } else { others += 1 }
+        }
+        if unspaced * LETTERS_PER_CHARACTER > others { Self::Characters } else { Self::Words }
+    }
+
+    /// Units in order. Punctuation is a part of words, and no unit of [`Segmenter::Characters`].
     pub fn units(self, text: &str) -> Units<'_> {
         Units { segmenter: self, rest: text }
     }
@@ -88,13 +121,6 @@ pub fn sentences(text: &str) -> usize {
     count
 }
 
-/// Whether a line ends like a sentence, quotes and brackets behind the mark allowed.
-pub fn ends_sentence(line: &str) -> bool {
-    let line = line.trim_end().trim_end_matches(closes);
-    line.ends_with(['.', '!', '?', '…', ':', ';', '：', '；'])
-        || line.chars().next_back().is_some_and(is_full_stop)
-}
-
 /// Whether a character belongs to Chinese or Japanese writing: Han, Kana, their punctuation and full-width forms.
 /// Korean puts spaces between words.
 pub fn is_cjk(c: char) -> bool {
@@ -152,51 +178,6 @@ fn is_mark(c: char) -> bool {
     is_in(c, &RANGES)
 }
 
-/// Text without its code: fenced blocks are left out, backticks and the signs of headings taken off.
-///
-/// What is scored (language, quality rules) is what people wrote, not what compilers read.
-pub fn prose(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for (kind, line) in lines(text) {
-        if kind == Line::Prose {
-            let line = line.trim_start_matches('#');
-            out.extend(line.chars().filter(|&c| c != '`'));
-        }
-    }
-    out
-}
-
-/// What a line of a document's text is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
-    /// Written for people.
-    Prose,
-    /// Within a fenced block.
-    Code,
-    /// The mark at either end of a fenced block.
-    Fence,
-}
-
-/// Lines with their ends, each with what it is. A fence ends at one of at least its length.
-pub fn lines(text: &str) -> impl Iterator<Item = (Line, &str)> {
-    let mut open: Option<usize> = None;
-    text.split_inclusive('\n').map(move |line| {
-        let ticks = line.len() - line.trim_start_matches('`').len();
-        match open {
-            Some(length) if ticks >= length && line[ticks..].trim().is_empty() => {
-                open = None;
-                (Line::Fence, line)
-            }
-            Some(_) => (Line::Code, line),
-            None if ticks >= 3 && !line[ticks..].contains('`') => {
-                open = Some(ticks);
-                (Line::Fence, line)
-            }
-            None => (Line::Prose, line),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,12 +206,28 @@ mod tests {
         assert_eq!(sentences("One. Two (really!) See std::fmt, v1.95. \"Three?\""), 4);
         assert_eq!(sentences("第一句。第二句！第三句？"), 3);
         assert_eq!(sentences("... 。。"), 0);
-        assert!(ends_sentence("他说：“好。”") && !ends_sentence("no end"));
     }
 
     #[test]
-    fn prose_leaves_code_out() {
-        assert_eq!(prose("# Use `x`\n```rust\nlet x;\n````\nend\n"), " Use x\nend\n");
-        assert_eq!(prose("````\n```\nx\n````\ny"), "y");
+    fn language_tags_count_by_their_primary_subtag() {
+        for tag in ["zh", "zh-CN", "ZH_tw", "zho", "cmn-Hans-CN", "jpn", "th-TH", "my"] {
+            assert_eq!(Segmenter::of(tag), Segmenter::Characters, "{tag}");
+        }
+        for tag in ["en", "ko-KR", "zh-Latn-pinyin", "deu", "", "und", "zhx"] {
+            assert_eq!(Segmenter::of(tag), Segmenter::Words, "{tag}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_a_language_is_cut_by_its_script() {
+        for language in ["", "und", "unknown"] {
+            assert_eq!(
+                Segmenter::of_text(language, "灯塔看守人每周写一封信 about Rust。"),
+                Segmenter::Characters
+            );
+            assert_eq!(Segmenter::of_text(language, "The word 所有权 is Chinese."), Segmenter::Words);
+        }
+        assert_eq!(Segmenter::of_text("en", "灯塔"), Segmenter::Words);
+        assert_eq!(Segmenter::of_text("", ""), Segmenter::Words);
     }
 }

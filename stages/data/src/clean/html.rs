@@ -1,14 +1,21 @@
 //! Main content of an HTML page, in bounded time and memory.
 //!
-//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` says itself what
-//! its content is; in others dom_smoothie finds it. Each page either gives a [`Page`] or says why not. Knows
+//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` that holds a fair share
+//! of its text says itself what its content is; in others dom_smoothie finds it. Each page either gives a [`Page`] or says why not. Knows
 //! nothing of documents, files or stages.
 
 mod blocks;
 mod charset;
+mod controls;
+mod events;
+mod math;
 mod scan;
+mod scripts;
+mod tables;
+mod tag;
 
-use dom_query::Document;
+use blocks::TextSizes;
+use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -90,14 +97,14 @@ impl Refusal {
 /// # Errors
 /// The reason why there is none.
 pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
-    let scanned = look_at(bytes, limits)?;
+    let scanned = look_at(bytes, limits, scan::Wanted::Markup)?;
     let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned)));
     let text = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
     if text.trim().is_empty() {
         return Err(Refusal::NoContent);
     }
     let language = scanned.language.split(['-', '_']).next().unwrap_or_default().trim().to_ascii_lowercase();
-    let title = blocks::unescape(&scanned.title).split_whitespace().collect::<Vec<_>>().join(" ");
+    let title = events::unescape(&scanned.title).split_whitespace().collect::<Vec<_>>().join(" ");
     Ok(Page { title, text, language, canonical: scanned.canonical })
 }
 
@@ -106,10 +113,10 @@ pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
 /// # Errors
 /// Every reason but [`Refusal::NoContent`] and [`Refusal::Failed`], which only extraction finds.
 pub fn inspect(bytes: &[u8], limits: Limits) -> Result<(), Refusal> {
-    look_at(bytes, limits).map(drop)
+    look_at(bytes, limits, scan::Wanted::Facts).map(drop)
 }
 
-fn look_at(bytes: &[u8], limits: Limits) -> Result<scan::Scanned, Refusal> {
+fn look_at(bytes: &[u8], limits: Limits, wanted: scan::Wanted) -> Result<scan::Scanned, Refusal> {
     if bytes.trim_ascii().is_empty() {
         return Err(Refusal::Empty);
     }
@@ -120,7 +127,8 @@ fn look_at(bytes: &[u8], limits: Limits) -> Result<scan::Scanned, Refusal> {
         return Err(Refusal::Binary);
     }
     let page = charset::decode(bytes).ok_or(Refusal::Undecodable)?;
-    let scanned = scan::scan(&page, limits.nodes_max).map_err(|_| Refusal::TooManyNodes(limits.nodes_max))?;
+    let scanned =
+        scan::scan(&page, limits.nodes_max, wanted).map_err(|_| Refusal::TooManyNodes(limits.nodes_max))?;
     match scanned.refresh {
         Some(target) => Err(Refusal::Redirect(target)),
         None => Ok(scanned),
@@ -157,24 +165,57 @@ const CHOICE_MIN: f64 = 0.5;
 /// Share of the page's text in links above which it is a list of links, and not taken whole.
 const LINKS_MAX: f64 = 0.7;
 
+/// A title that no heading repeats, not even in part. Without one, extractors take a heading for the title and remove it.
+const NO_TITLE: &str = "<title>\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\
+    \u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}</title>";
+
 /// Text of the main content.
 ///
 /// Extractors weigh paragraphs against links; of a page of reference, a thread or a chapter in a language
 /// without commas they may take the one part that weighs most and lose the rest. So what a page calls
 /// `<main>` is taken whole, and so is a page whose running text the choice would leave out by more than half.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
-    let document = Document::from(scanned.html.as_str());
-    let body = document.select("body").inner_html();
+    let page = format!("{NO_TITLE}{}", scanned.html);
+    let document = Document::from(page.as_str());
+    let whole = |document: &Document| blocks::text_of(&document.select("body").inner_html());
     if scanned.has_main {
-        return Some(blocks::text_of(&body));
+        return Some(whole(&document));
     }
+    let of_body = document.select("body").nodes().first().map(text_sizes).unwrap_or_default();
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
     let chosen = readability.parse().map(|article| article.content).unwrap_or_default();
-    let (of_chosen, of_body) = (blocks::text_sizes(&chosen), blocks::text_sizes(&body));
-    let doubted = (of_chosen.plain as f64) < CHOICE_MIN * of_body.plain as f64;
-    let whole = doubted && of_body.linked as f64 <= LINKS_MAX * (of_body.plain + of_body.linked) as f64;
-    Some(blocks::text_of(if whole { &body } else { &chosen }))
+    let doubted = (blocks::text_sizes(&chosen).plain as f64) < CHOICE_MIN * of_body.plain as f64;
+    if doubted && of_body.linked as f64 <= LINKS_MAX * (of_body.plain + of_body.linked) as f64 {
+        return Some(whole(&Document::from(page.as_str())));
+    }
+    Some(blocks::text_of(&chosen))
+}
+
+/// Measures the text under a node, without recursion.
+fn text_sizes(root: &NodeRef) -> TextSizes {
+    let (mut sizes, mut links) = (TextSizes::default(), 0usize);
+    let mut node = root.first_child();
+    while let Some(here) = node {
+        if here.is_text() {
+            let length = here.text().trim().len();
+            if links > 0 { sizes.linked += length } else { sizes.plain += length }
+        }
+        links += usize::from(here.has_name("a"));
+        node = here.first_child();
+        let mut up = here;
+        while node.is_none() && up.id != root.id {
+            links -= usize::from(up.has_name("a"));
+            node = up.next_sibling();
+            if node.is_none() {
+                match up.parent() {
+                    Some(parent) => up = parent,
+                    None => return sizes,
+                }
+            }
+        }
+    }
+    sizes
 }
 
 #[cfg(test)]
@@ -210,6 +251,54 @@ mod tests {
     }
 
     #[test]
+    fn a_heading_is_not_taken_for_the_title() {
+        for heading in ["The keeper and his light", "The keeper and light", "Own"] {
+            let page = format!("<body><div><h1>{heading}</h1>{}</div></body>", PROSE.repeat(3));
+            assert!(text(&page).unwrap().contains(&format!("# {heading}\n")), "{heading}");
+            let named = format!("<head><meta property=og:title content=\"{heading}\"></head>{page}");
+            assert!(text(&named).unwrap().contains(&format!("# {heading}\n")), "{heading}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_the_text_stays_a_table() {
+        let row = |n: usize| {
+            format!(
+                "<tr><td>item {n}</td><td>{n} EUR</td><td>Some languages have garbage collection, and others have not, so memory is freed by hand.</td></tr>"
+            )
+        };
+        let rows: String = (0..6).map(row).collect();
+        for table in [
+            format!("<table>{rows}</table>"),
+            format!("<table><tbody>{rows}</tbody></table>"),
+            format!("<div><table>{rows}</table></div>"),
+        ] {
+            let found = text(&format!("<body>{table}</body>")).unwrap();
+            assert_eq!(
+                found.lines().filter(|line| line.starts_with("| item ") && line.ends_with(" |")).count(),
+                6,
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_redirect_for_browsers_without_scripts_hides_no_page() {
+        let page = format!(
+            "<head><noscript><meta http-equiv=refresh content=\"0; url=/nojs\"></noscript></head><main>{PROSE}</main>"
+        );
+        assert!(text(&page).unwrap().contains("Ownership"));
+        assert_eq!(inspect(page.as_bytes(), Limits::default()), Ok(()));
+    }
+
+    #[test]
+    fn texts_are_measured_in_and_outside_of_links() {
+        let document = Document::from("<body><p>abc</p><a href=x><b>d</b></a>ef</body>");
+        let body = document.select("body");
+        assert_eq!(text_sizes(body.nodes().first().unwrap()), TextSizes { plain: 5, linked: 1 });
+    }
+
+    #[test]
     fn refuses_what_is_no_page() {
         assert_eq!(text(" \n"), Err(Refusal::Empty));
         assert_eq!(text("<html><body></body></html>"), Err(Refusal::NoContent));
@@ -238,6 +327,15 @@ mod tests {
             "<".repeat(10_000_000),
             format!("<pre>{}", "a line of a log\n".repeat(500_000)),
             format!("<table>{}</table>", "<tr><td>x".repeat(100_000)),
+            "<svg><path>".repeat(100_000),
+            "<math><mi>x</mi></math>".repeat(100_000),
+            format!("<math>{}", "<mi>x</mi>".repeat(300_000)),
+            "<math>x</math><img class=tex alt=x>".repeat(100_000),
+            "<sup>x".repeat(100_000),
+            "<ul><li><button>x".repeat(100_000),
+            "<a class=anchor>".repeat(300_000),
+            "<!-- --!".repeat(1_000_000),
+            "<script><!--<script></script>".repeat(300_000),
         ];
         for page in pages {
             let began = std::time::Instant::now();

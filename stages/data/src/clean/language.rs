@@ -1,7 +1,8 @@
 //! Which language a text is in: whatlang on its prose. Code and inline code are left out, since names of
 //! programs are in no language. The score is kept beside the code, so that a filter can be moved later.
 
-use crate::segment::{Line, is_cjk, lines};
+use super::fences::{Line, lines};
+use crate::segment::is_cjk;
 use whatlang::Lang;
 
 /// A language with the detector's confidence.

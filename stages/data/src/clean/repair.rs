@@ -1,7 +1,8 @@
-//! Text as it was meant: mojibake, control characters, Unicode form and white space. Code blocks are not
-//! touched, nor is inline code, nor quotes, dashes and full-width characters: those are somebody's choice.
+//! Text as it was meant: line ends, mojibake, control characters and Unicode form. Layout stays: indentation,
+//! tabs, runs of spaces and blank lines are the author's, as are quotes, dashes and full-width characters. Code
+//! blocks are not touched, nor is inline code.
 
-use crate::segment::{Line, lines};
+use super::fences::{Line, lines};
 use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 use plsfix::{TextFixerConfig, fix_text};
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::borrow::Cow;
 /// quotes and turn full-width punctuation into ASCII.
 const FIXES: TextFixerConfig = TextFixerConfig {
     unescape_html: Some(false),
-    remove_terminal_escapes: true,
+    remove_terminal_escapes: false,
     fix_encoding: true,
     restore_byte_a0: true,
     replace_lossy_sequences: true,
@@ -20,7 +21,7 @@ const FIXES: TextFixerConfig = TextFixerConfig {
     fix_character_width: false,
     uncurl_quotes: false,
     fix_line_breaks: false,
-    remove_control_chars: true,
+    remove_control_chars: false,
     normalization: None,
     max_decode_length: 1_000_000,
 };
@@ -28,31 +29,28 @@ const FIXES: TextFixerConfig = TextFixerConfig {
 /// Longest line that is searched for mojibake: the search may be quadratic in a line.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Repairs a document's text. What is repaired stays as it is when repaired again, short of mojibake of
+/// Repairs a document's text. A repaired text stays as it is when repaired again, except for mojibake of
 /// mojibake.
 ///
-/// Prose lines: encoding mistakes undone, control characters removed, NFC (never NFKC), each run of white
-/// space one space (indentation stays), no space at the end. At most one blank line in a row, none at either
-/// end.
+/// Carriage returns, vertical tabs, form feeds and Unicode's line and paragraph separators become line breaks.
+/// In prose, encoding mistakes are undone, control characters removed without joining the words beside them,
+/// unusual spaces replaced by ordinary ones, one by one, and characters composed (NFC, never NFKC). Blank lines
+/// at either end of the text go.
 pub fn repair(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut blank = true; // so that none opens the text
-    for (kind, line) in lines(text) {
-        let line = line.strip_suffix('\n').unwrap_or(line);
-        if kind != Line::Prose {
+    let text = with_line_feeds(text);
+    let mut out = String::with_capacity(text.len() + 1);
+    let mut started = false;
+    for (kind, line) in lines(&text) {
+        if kind == Line::Prose {
+            line_of_prose(line, &mut out);
+        } else {
             out.push_str(line);
-            out.push('\n');
-            blank = false;
-            continue;
         }
-        let start = out.len();
-        line_of_prose(line.strip_suffix('\r').unwrap_or(line), &mut out);
-        out.truncate(start + out[start..].trim_end().len());
-        let empty = out.len() == start;
-        if !(empty && blank) {
-            out.push('\n');
+        if !started && out.trim().is_empty() {
+            out.clear();
+        } else {
+            started = true;
         }
-        blank = empty;
     }
     out.truncate(out.trim_end().len());
     if !out.is_empty() {
@@ -61,15 +59,50 @@ pub fn repair(text: &str) -> String {
     out
 }
 
-/// Whether repairing would change the text.
-pub fn is_repaired(text: &str) -> bool {
-    repair(text) == text
+/// Replaces everything that ends a line by a line feed.
+fn with_line_feeds(text: &str) -> Cow<'_, str> {
+    if !text.contains(ends_line) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(ends_line) {
+        let end = rest[at..].chars().next().unwrap_or('\n');
+        out.push_str(&rest[..at]);
+        rest = &rest[at + end.len_utf8()..];
+        match end {
+            '\r' if rest.starts_with('\n') => {}
+            '\u{85}' if is_byte_of_mojibake(&out, rest) => out.push(end),
+            _ => out.push('\n'),
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Whether a character other than the line feed ends a line, as in Python's `str.splitlines`.
+fn ends_line(c: char) -> bool {
+    matches!(c, '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Whether U+0085 between two texts is the byte 0x85 of a UTF-8 sequence that was read as Latin-1, as in `Ã\u{85}`
+/// for `Å`.
+fn is_byte_of_mojibake(before: &str, behind: &str) -> bool {
+    const CONTINUATION: std::ops::RangeInclusive<char> = '\u{80}'..='\u{bf}';
+    let continuations = before.chars().rev().take(3).take_while(|c| CONTINUATION.contains(c)).count();
+    let length = match before.chars().rev().nth(continuations) {
+        Some('\u{c2}'..='\u{df}') => 2,
+        Some('\u{e0}'..='\u{ef}') => 3,
+        Some('\u{f0}'..='\u{f4}') => 4,
+        _ => return false,
+    };
+    // The lead, those before, and this one.
+    let read = continuations + 2;
+    let wanted = length - read.min(length);
+    read <= length && behind.chars().take(wanted).filter(|c| CONTINUATION.contains(c)).count() == wanted
 }
 
 fn line_of_prose(line: &str, out: &mut String) {
-    let indent = line.len() - line.trim_start_matches(' ').len();
-    out.push_str(&line[..indent]);
-    let line = &line[indent..];
     if is_plain(line) {
         out.push_str(line);
         return;
@@ -81,26 +114,30 @@ fn line_of_prose(line: &str, out: &mut String) {
             out.push('`');
         }
         let code = position % 2 == 1 && position < ticks;
-        if code { out.push_str(piece) } else { spaced(&mended(piece), out) }
+        if code { out.push_str(piece) } else { out.push_str(&mended(piece)) }
     }
 }
 
-/// ASCII without controls, tabs and double spaces, which is most lines.
+/// ASCII without controls, which is most lines.
 fn is_plain(line: &str) -> bool {
-    line.bytes().all(|byte| (0x20..0x7F).contains(&byte)) && !line.contains("  ")
+    line.bytes().all(|byte| matches!(byte, 0x20..0x7F | b'\t' | b'\n'))
 }
 
 fn mended(text: &str) -> Cow<'_, str> {
     const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizer::new_nfc();
-    let fixed: Cow<str> = if text.len() <= LINE_BYTES_MAX && needs_fixing(text) {
-        // The library may panic on odd input; the text is then kept as it is.
-        let fixed = std::panic::catch_unwind(|| fix_text(text, Some(&FIXES)));
-        fixed.map_or(Cow::Borrowed(text), Cow::Owned)
-    } else {
-        Cow::Borrowed(text)
+    let text = match text.contains(['\u{8}', ESCAPE]) {
+        true => Cow::Owned(struck_over(&without_escapes(text))),
+        false => Cow::Borrowed(text),
     };
-    let fixed = match fixed.contains(is_stray) {
-        true => Cow::Owned(fixed.replace(is_stray, "")),
+    let fixed: Cow<str> = if text.len() <= LINE_BYTES_MAX && needs_fixing(&text) {
+        // The library may panic on odd input; the text is then kept as it is.
+        let fixed = std::panic::catch_unwind(|| fix_text(&text, Some(&FIXES)));
+        fixed.map_or(text, Cow::Owned)
+    } else {
+        text
+    };
+    let fixed = match fixed.contains(|c| is_stray(c) || is_unusual_space(c)) {
+        true => Cow::Owned(without_strays(&fixed)),
         false => fixed,
     };
     match NFC.normalize(&fixed) {
@@ -109,32 +146,77 @@ fn mended(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Bytes in which a sequence that sets a title has to end.
+const TITLE_BYTES_MAX: usize = 256;
+const ESCAPE: char = '\u{1b}';
+
+/// Text without the sequences that tell a terminal colours, positions and titles.
+fn without_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(ESCAPE) {
+        out.push_str(before);
+        let end = match behind.as_bytes().first() {
+            // Parameters, and a last byte that says what they are for.
+            Some(b'[') => behind[1..].find(|c| !matches!(c, ' '..='?')).map(|at| at + 2),
+            Some(b']') => behind.bytes().take(TITLE_BYTES_MAX).position(|byte| byte == 7).map(|at| at + 1),
+            _ => None,
+        };
+        rest = end.and_then(|end| behind.get(end..)).unwrap_or(behind);
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What a printer shows of characters struck over each other, as in manual pages: the last one.
+fn struck_over(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\u{8}' {
+            out.push(c);
+        } else if !out.ends_with(['\n', '\t']) {
+            out.pop();
+        }
+    }
+    out
+}
+
 /// Mojibake is made of Latin-1 and neighbouring letters and signs; typographic quotes alone are none.
 fn needs_fixing(text: &str) -> bool {
     text.chars()
         .any(|c| !matches!(c, ' '..='~' | '‘' | '’' | '“' | '”' | '–' | '—' | '…' | '\u{2E80}'..='\u{FFEF}'))
 }
 
-/// Controls that no text has: the byte order mark within a text, NUL and the like. Tabs are white space.
+/// Characters that no text has: controls, the byte order mark within a text, and what Unicode says not to use in
+/// marked-up text.
 fn is_stray(c: char) -> bool {
-    c == '\u{FEFF}' || (c.is_control() && c != '\t')
+    matches!(c, '\u{FEFF}' | '\u{206A}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFC}')
+        || (c.is_control() && !matches!(c, '\t' | '\n'))
 }
 
-/// Appends with each run of white space as one space; the ideographic space is kept.
-fn spaced(text: &str, out: &mut String) {
-    let mut after_space = out.ends_with(' ') || out.ends_with('\n') || out.is_empty();
-    for c in text.chars() {
-        let space = matches!(
-            c,
-            ' ' | '\t' | '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}'
-        );
-        if !space {
-            out.push(c);
-        } else if !after_space {
+/// Spaces that differ from the ordinary one by width or by not breaking; the ideographic space is kept.
+fn is_unusual_space(c: char) -> bool {
+    matches!(c, '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}')
+}
+
+/// Removes stray characters. A control between two words was a separator, so a space takes its place.
+fn without_strays(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if is_unusual_space(c) {
             out.push(' ');
+        } else if !is_stray(c) {
+            out.push(c);
+        } else if c.is_control() && c != '\0' {
+            while chars.next_if(|&next| is_stray(next)).is_some() {}
+            let before = out.chars().next_back().is_some_and(char::is_alphanumeric);
+            if before && chars.peek().is_some_and(|next| next.is_alphanumeric()) {
+                out.push(' ');
+            }
         }
-        after_space = space;
     }
+    out
 }
 
 #[cfg(test)]
@@ -162,18 +244,55 @@ mod tests {
     }
 
     #[test]
-    fn removes_controls_and_spare_space() {
-        assert_eq!(
-            repair("\n\n a \t b\u{a0}c\u{0}\u{7}\u{feff}  \r\n\n\n\n- x\n  - y\n\n"),
-            " a b c\n\n- x\n  - y\n"
-        );
+    fn layout_stays() {
+        let text = "\tdef f():\n\t\treturn  1\n\n\n\nname\tvalue\nhard break  \n  - x\n";
+        assert_eq!(repair(text), text);
+        assert_eq!(repair("all: build\n\nbuild:\n\tcargo build\n"), "all: build\n\nbuild:\n\tcargo build\n");
+        assert_eq!(repair("\n \n\tx\n \n\n"), "\tx\n");
+        assert_eq!(repair(" \n\t\n"), "");
+    }
+
+    #[test]
+    fn whatever_ends_a_line_becomes_a_line_feed() {
+        for end in ["\r", "\r\n", "\u{b}", "\u{c}", "\u{85}", "\u{2028}", "\u{2029}", "\u{1c}"] {
+            assert_eq!(repair(&format!("one{end}two")), "one\ntwo\n", "{end:?}");
+            assert_eq!(repair(&format!("été{end}ç")), "été\nç\n", "{end:?}");
+        }
+        assert_eq!(repair("a\r```\r\ta\u{a0}b\r```\r"), "a\n```\n\ta\u{a0}b\n```\n");
+        // Mojibake of Å, whose second byte is that of NEL.
+        assert_eq!(repair("Ã\u{85}ngstrÃ¶m, smÃ¶rgÃ¥s"), "Ångström, smörgås\n");
+    }
+
+    #[test]
+    fn removes_controls_and_joins_no_words() {
+        assert_eq!(repair("a b\u{a0}c\u{0}\u{7}.\u{feff}"), "a b c.\n");
+        assert_eq!(repair("one\u{1}two\u{1f}\u{7f}three\u{7} four"), "one two three four\n");
+        assert_eq!(repair("N\u{8}NA\u{8}AM\u{8}ME\u{8}E _\u{8}x"), "NAME x\n");
+        assert_eq!(repair("\u{1b}[1mbold\u{1b}[0m"), "bold\n");
+    }
+
+    #[test]
+    fn code_in_any_fence_is_verbatim() {
+        let text =
+            "~~~python\nif  x:\n\treturn  \"Ã©\u{a0}\"\n~~~\n\n1. Do:\n\n   ```\n   \te\u{301}\n   ```\n";
+        assert_eq!(repair(text), text);
+        // A fence that is not closed is prose, and mended.
+        assert_eq!(repair("```\ncafÃ©\n"), "```\ncafé\n");
     }
 
     proptest! {
         #[test]
-        fn repaired_text_stays(text in "([a-zé`中 \n]|x\t|x\u{a0}|```\n|“|\u{301}){0,60}") {
+        fn repaired_text_stays(text in "([a-zé`中 \n\r\u{b}\u{85}]|x\t|x\u{a0}|```\n|~~~\n|“|\u{301}){0,60}") {
             let once = repair(&text);
             prop_assert_eq!(repair(&once), once);
+        }
+
+        #[test]
+        fn no_letter_is_lost_and_no_word_joined(text in "[a-z \t\n\r\u{1}\u{7}\u{b}\u{c}\u{a0}\u{2028}]{0,60}") {
+            let words = |text: &str| {
+                text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(words(&repair(&text)), words(&text));
         }
     }
 }

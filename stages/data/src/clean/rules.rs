@@ -7,7 +7,8 @@
 mod measures;
 mod values;
 
-use crate::segment::{Line, Segmenter, lines, prose};
+use super::fences::{Line, lines, prose};
+use crate::segment::Segmenter;
 use measures::Measures;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,52 +5,55 @@
 //! the lines and references of one text (a log of 10 MB takes a minute) and in the attributes of one tag. Tags below
 //! [`DEPTH_MAX`] are left out and their text is kept.
 
+//!
+//! Tags, comments, scripts and foreign content (SVG, MathML) begin and end where the HTML standard says, so that
+//! nothing is taken for text, or for markup, that browsers take otherwise.
+
+use super::controls::{Site, is_alone_in_item, is_control, is_hidden, is_sign};
+use super::math::{self, Formula};
+use super::tag::{Tag, VALUE_BYTES_MAX, after_comment, cdata, end_of_raw};
+
 /// Nesting that is kept; no page that people read goes deeper.
 const DEPTH_MAX: usize = 256;
 /// How far up an end tag looks for its start: bounds the work on tags that were never opened.
 const REACH: usize = 512;
-/// Attributes that are looked at in one tag, and the longest value that is passed on.
-const ATTRIBUTES_MAX: usize = 64;
-const VALUE_BYTES_MAX: usize = 512;
 
 /// Lines and character references of one stretch of text, and its bytes, after which it is broken by `<wbr>`, which
 /// stands for nothing: parsers append each of them to what they have by copying it.
 const PIECES_MAX: usize = 512;
 const STRETCH_BYTES_MAX: usize = 64 << 10;
 
+/// Share of the page's text without links that a `<main>` has to hold to count as the content. One that scripts were
+/// to fill, or that holds a search box, holds less.
+const MAIN_SHARE_MIN: f64 = 0.25;
+
 /// Elements whose content is no prose: dropped as a whole.
 const DROPPED: &[&str] = &[
-    "script",
-    "style",
-    "noscript",
-    "template",
-    "svg",
-    "iframe",
-    "object",
-    "canvas",
-    "nav",
-    "button",
-    "select",
-    "textarea",
-    "noembed",
-    "noframes",
-    "xmp",
-    "audio",
-    "video",
-    "annotation",
-    "frameset",
-    "datalist",
+    "noscript", "template", "svg", "object", "canvas", "nav", "button", "select", "audio", "video",
+    "frameset", "datalist", "rp",
 ];
 /// Elements whose content is not markup, up to their own end tag.
-const RAW: &[&str] = &["script", "style", "iframe", "textarea", "noembed", "noframes", "xmp", "title"];
+const RAW: &[&str] =
+    &["script", "style", "iframe", "textarea", "noembed", "noframes", "xmp", "title", "plaintext"];
 const VOID: &[&str] = &[
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
     "wbr", "frame", "keygen",
 ];
+/// Elements about the page that are noted and not passed on.
+const NOTED: &[&str] = &["link", "meta", "base"];
 /// Elements that an equal one beside them ends.
 const SELF_ENDING: &[&str] =
     &["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "rt", "rp"];
-/// Attributes that extraction looks at.
+/// Elements in which a button is a heading's or a question's text.
+const TITLES: &[&str] = &["h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt", "legend", "caption"];
+/// Elements whose content is HTML again, within SVG and MathML.
+const INTEGRATION_POINTS: &[&str] =
+    &["foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext", "annotation-xml"];
+/// Parts of tables. Extractors may turn them into `<div>`; the attribute [`TABLE_PART`] says what they were.
+const TABLE_PARTS: &[&str] = &["table", "thead", "tbody", "tfoot", "tr"];
+/// Attribute that names a part of a table.
+pub(super) const TABLE_PART: &str = "data-pipe-part";
+/// Attributes that extraction looks at. Those that name authors and dates would have it remove them.
 const KEPT: &[&str] = &[
     "id",
     "class",
@@ -61,38 +64,16 @@ const KEPT: &[&str] = &[
     "aria-hidden",
     "style",
     "start",
-    "rel",
-    "itemprop",
+    "value",
+    "type",
     "colspan",
-    "name",
-    "property",
-    "content",
-    "datetime",
+    "summary",
 ];
-/// Classes of controls that documentation generators put into the text: "Expand description" and versions
-/// (rustdoc), "[edit]" and contents (MediaWiki), "Next" (DocBook), text for screen readers.
-const CONTROLS: &[&str] = &[
-    "hideme",
-    "rightside",
-    "since",
-    "breadcrumb",
-    "breadcrumbs",
-    "rustdoc-breadcrumbs",
-    "mw-editsection",
-    "toc",
-    "navheader",
-    "navfooter",
-    "sr-only",
-    "visually-hidden",
-    "noprint",
-];
-/// Classes of links that are controls: "Source" and "§" (rustdoc), permanent links (Sphinx).
-const CONTROL_LINKS: &[&str] = &["src", "srclink", "anchor", "doc-anchor", "headerlink", "tooltip"];
 
 /// What the scan found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
-    /// The markup, bounded and cleaned.
+    /// The markup, bounded and cleaned; empty if it was not asked for.
     pub(super) html: String,
     /// `lang` of the root element.
     pub(super) language: String,
@@ -102,7 +83,7 @@ pub(super) struct Scanned {
     pub(super) refresh: Option<String>,
     /// Content of `<title>`, entities as they stand.
     pub(super) title: String,
-    /// Whether the page has one `<main>`; `html` is then what it holds.
+    /// Whether the page has one `<main>` with a fair share of its text; `html` is then what it holds.
     pub(super) has_main: bool,
 }
 
@@ -110,53 +91,49 @@ pub(super) struct Scanned {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyNodes;
 
+/// Whether the cleaned markup is wanted, or only what the page says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Markup,
+    Facts,
+}
+
 /// Scans a page in time proportional to its length.
-pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes> {
-    let mut scan = Scan {
-        out: Scanned::default(),
-        open: Vec::new(),
-        dropping: 0,
-        mains: Vec::new(),
-        stretch: 0,
-        pieces: 0,
-    };
-    scan.out.html.reserve(page.len());
+pub(super) fn scan(page: &str, nodes_max: usize, wanted: Wanted) -> Result<Scanned, TooManyNodes> {
+    let mut scan = Scan::new(page, wanted);
     let mut rest = page;
     let mut nodes = 0;
     while let Some(at) = memchr::memchr(b'<', rest.as_bytes()) {
         scan.text(&rest[..at]);
         rest = &rest[at..];
         match rest.as_bytes().get(1) {
-            Some(b'!' | b'?') => rest = after_comment(rest),
             Some(b'/') if rest.as_bytes().get(2).is_some_and(u8::is_ascii_alphabetic) => {
                 let tag = Tag::read(&rest[2..]);
                 scan.end(tag.name);
                 rest = tag.rest;
             }
+            Some(b'!' | b'?' | b'/') => match cdata(rest).filter(|_| scan.in_foreign_content()) {
+                Some((text, behind)) => {
+                    scan.text(&escaped(text));
+                    rest = behind;
+                }
+                None => rest = after_comment(rest),
+            },
             Some(byte) if byte.is_ascii_alphabetic() => {
-                nodes += 1;
-                if nodes > nodes_max {
-                    return Err(TooManyNodes);
-                }
                 let tag = Tag::read(&rest[1..]);
-                rest = tag.rest;
-                let raw = RAW.iter().find(|raw| tag.is(raw));
-                scan.start(&tag);
-                if let Some(raw) = raw {
-                    let end = end_of_raw(rest, raw);
-                    scan.raw(raw, &rest[..end]);
-                    rest = &rest[end..];
-                }
+                let read = scan.element(&tag);
+                rest = read.rest;
+                nodes += read.tags;
             }
             _ => {
                 // A sign that begins no tag costs the parser as much as one that does.
                 nodes += 1;
-                if nodes > nodes_max {
-                    return Err(TooManyNodes);
-                }
                 scan.text("&lt;");
                 rest = &rest[1..];
             }
+        }
+        if nodes > nodes_max {
+            return Err(TooManyNodes);
         }
     }
     scan.text(rest);
@@ -166,14 +143,26 @@ pub(super) fn scan(page: &str, nodes_max: usize) -> Result<Scanned, TooManyNodes
 
 struct Scan<'p> {
     out: Scanned,
+    wanted: Wanted,
+    site: Site,
+    /// Whether the page has formulas as scripts in TeX; what MathJax made of them is dropped.
+    has_tex_scripts: bool,
     open: Vec<Open<'p>>,
     /// Open elements that are dropped with their content.
     dropping: usize,
-    /// Where the content of each `<main>` starts and ends in what was written.
-    mains: Vec<(usize, usize)>,
+    /// Open elements in which white space counts.
+    verbatim: usize,
+    /// Open links, and bytes of text outside of them.
+    links: usize,
+    plain: usize,
+    mains: Vec<Main>,
     /// Where the text being written began, and the lines and references in it.
     stretch: usize,
     pieces: usize,
+    /// The formula written last, and where it ended.
+    formula: (String, usize),
+    /// Whether the formula of KaTeX that is open has its source as MathML.
+    has_mathml: bool,
 }
 
 struct Open<'p> {
@@ -181,11 +170,65 @@ struct Open<'p> {
     /// Whether its start tag was written.
     written: bool,
     dropped: bool,
+    /// Whether its children are SVG or MathML.
+    foreign: bool,
+    /// Whether it holds a formula twice, once out of sight.
+    holds_formula: bool,
+    /// Where its content begins in what was written.
+    at: usize,
+}
+
+/// Where a `<main>` starts and ends in what was written, and how much plain text it holds.
+struct Main {
+    start: usize,
+    end: Option<usize>,
+    plain: usize,
+}
+
+/// What follows an element's start tag, and the tags that were read.
+struct Read<'p> {
+    rest: &'p str,
+    tags: usize,
 }
 
 impl<'p> Scan<'p> {
+    fn new(page: &'p str, wanted: Wanted) -> Self {
+        let mut out = Scanned::default();
+        if wanted == Wanted::Markup {
+            out.html.reserve(page.len());
+        }
+        Self {
+            out,
+            wanted,
+            site: Site::default(),
+            has_tex_scripts: memchr::memmem::find(page.as_bytes(), b"math/tex").is_some(),
+            open: Vec::new(),
+            dropping: 0,
+            verbatim: 0,
+            links: 0,
+            plain: 0,
+            mains: Vec::new(),
+            stretch: 0,
+            pieces: 0,
+            formula: (String::new(), 0),
+            has_mathml: false,
+        }
+    }
+
+    fn put(&mut self, markup: &str) {
+        if self.wanted == Wanted::Markup {
+            self.out.html.push_str(markup);
+        }
+    }
+
     fn text(&mut self, text: &str) {
-        if self.dropping > 0 {
+        if self.dropping > 0 || text.is_empty() {
+            return;
+        }
+        if self.links == 0 {
+            self.plain += text.trim_ascii().len();
+        }
+        if self.wanted == Wanted::Facts {
             return;
         }
         let mut from = 0;
@@ -193,13 +236,13 @@ impl<'p> Scan<'p> {
             self.pieces += 1;
             if self.pieces > PIECES_MAX || self.out.html.len() + at - from - self.stretch > STRETCH_BYTES_MAX
             {
-                self.out.html.push_str(&text[from..at]);
-                self.out.html.push_str("<wbr>");
+                self.put(&text[from..at]);
+                self.put("<wbr>");
                 from = at;
                 self.end_stretch();
             }
         }
-        self.out.html.push_str(&text[from..]);
+        self.put(&text[from..]);
     }
 
     /// A tag was written: what follows is another text.
@@ -208,41 +251,236 @@ impl<'p> Scan<'p> {
         self.stretch = self.out.html.len();
     }
 
+    fn in_foreign_content(&self) -> bool {
+        self.open.last().is_some_and(|open| open.foreign)
+    }
+
+    /// Takes an element's start tag, and all of an element that holds no markup.
+    fn element(&mut self, tag: &Tag<'p>) -> Read<'p> {
+        let mut read = Read { rest: tag.rest, tags: 1 };
+        if self.in_foreign_content() && is_html_only(tag) {
+            while self.in_foreign_content() {
+                self.pop();
+            }
+        }
+        if self.in_foreign_content() {
+            self.start(tag);
+        } else if tag.is("math") && self.dropping == 0 {
+            let (formula, rest, tags) = math::read(tag);
+            self.formula(&formula);
+            read = Read { rest, tags: tags + 1 };
+        } else if let Some(raw) = RAW.iter().find(|raw| tag.is(raw)) {
+            let end = if *raw == "plaintext" { tag.rest.len() } else { end_of_raw(tag.rest, raw) };
+            self.raw(raw, tag, &tag.rest[..end]);
+            read.rest = if end < tag.rest.len() { Tag::read(&tag.rest[end + 2..]).rest } else { "" };
+        } else {
+            self.start(tag);
+            if tag.is("img") && self.dropping == 0 {
+                self.image(tag);
+            }
+        }
+        read
+    }
+
     /// A title is noted and not passed on: extractors remove headings that repeat it.
-    fn raw(&mut self, name: &str, text: &str) {
-        if name == "title" && self.dropping == 0 && self.out.title.is_empty() {
-            self.out.title = text.chars().take(VALUE_BYTES_MAX).collect();
+    fn raw(&mut self, name: &str, tag: &Tag, text: &str) {
+        if self.dropping > 0 {
+            return;
+        }
+        let kind = tag.value("type").unwrap_or_default();
+        match name {
+            "title" if self.out.title.is_empty() => {
+                self.out.title = text.chars().take(VALUE_BYTES_MAX).collect();
+            }
+            "script" if kind.starts_with("math/tex") => {
+                let tex = text.trim().trim_start_matches("% <![CDATA[").trim_end_matches("%]]>");
+                self.formula(&Formula::of_tex(&escaped(tex), kind.contains("display")));
+            }
+            "xmp" | "plaintext" => {
+                self.put("<pre>");
+                self.end_stretch();
+                self.text(&escaped(text));
+                self.put("</pre>");
+                self.end_stretch();
+            }
+            _ => self.gap(),
+        }
+    }
+
+    /// Something was left out: words beside it stay apart, and code stays as it is.
+    fn gap(&mut self) {
+        if self.dropping == 0 && self.verbatim == 0 {
+            self.put(" ");
+        }
+    }
+
+    fn formula(&mut self, formula: &Formula) {
+        if self.wanted == Wanted::Facts {
+            return;
+        }
+        if !formula.is_tex && self.out.html.ends_with(char::is_alphanumeric) {
+            self.put(" ");
+        }
+        self.text(&formula.shown());
+        self.formula = (formula.text.clone(), self.out.html.len());
+    }
+
+    /// Whether a formula was written just before, and only tags since.
+    fn is_written(&mut self, formula: &Formula) -> bool {
+        let (last, end) = &mut self.formula;
+        if *last != formula.text {
+            return false;
+        }
+        let mut between = &self.out.html[*end..];
+        *end = self.out.html.len();
+        while let Some((text, behind)) = between.split_once('<') {
+            if !text.trim_ascii().is_empty() {
+                return false;
+            }
+            between = behind.split_once('>').map_or("", |(_, behind)| behind);
+        }
+        between.trim_ascii().is_empty()
+    }
+
+    /// Images that stand for text: formulas and signs such as emoji.
+    fn image(&mut self, tag: &Tag) {
+        const CLASSES: [&str; 5] = ["mwe-math-fallback", "latex", "tex", "math", "ee_img"];
+        const SOURCES: [&str; 6] =
+            ["/math/render", "latex.codecogs", "latex.php", "mathtex", "mimetex", "/latex/"];
+        let alt = tag.value("alt").unwrap_or_default().trim();
+        if alt.is_empty() || alt.len() > VALUE_BYTES_MAX {
+            return;
+        }
+        let source = tag.value("src").unwrap_or_default();
+        let of_class = |class: &str| {
+            let class = class.to_ascii_lowercase();
+            CLASSES
+                .iter()
+                .any(|wanted| class == *wanted || (*wanted == CLASSES[0] && class.starts_with(wanted)))
+        };
+        let in_tex = ["$", "\\(", "\\[", "{\\displaystyle"].iter().any(|start| alt.starts_with(start));
+        if in_tex || tag.classes().any(of_class) || SOURCES.iter().any(|part| source.contains(part)) {
+            let block = tag.classes().any(|class| class.contains("display"));
+            let formula = Formula::of_tex(alt, block);
+            // Where an image stands for a formula that is also there as MathML, one is enough.
+            if !self.is_written(&formula) {
+                self.formula(&formula);
+            }
+        } else if is_sign(alt) {
+            self.text(alt);
         }
     }
 
     fn start(&mut self, tag: &Tag<'p>) {
-        self.note(tag);
-        let void = VOID.iter().any(|void| tag.is(void));
-        if !void && let Some(top) = self.open.last() {
+        if self.dropping == 0 {
+            self.note(tag);
+        }
+        let foreign = self.in_foreign_content();
+        let begins_foreign = !foreign && tag.is_one_of(&["svg", "math"]);
+        let void = if foreign || begins_foreign { tag.self_closing } else { tag.is_one_of(VOID) };
+        if !void
+            && !foreign
+            && let Some(top) = self.open.last()
+        {
             let same = top.name.eq_ignore_ascii_case(tag.name);
-            if same && SELF_ENDING.iter().any(|name| tag.is(name)) {
+            if same && tag.is_one_of(SELF_ENDING) {
                 self.pop();
             }
         }
-        let in_main = self.mains.last().is_some_and(|(_, end)| *end == usize::MAX);
-        let dropped = DROPPED.iter().any(|name| tag.is(name))
-            || (in_main && tag.is("footer"))
-            || tag.is_control()
-            || tag.is_hidden();
-        let written = self.dropping == 0 && !dropped && self.open.len() < DEPTH_MAX && !tag.is("plaintext");
+        let holds_formula = tag.classes().any(|class| class == "mwe-math-element");
+        let transparent = !foreign && tag.is("button") && self.is_content(tag);
+        let dropped = !transparent && self.is_dropped(tag);
+        let kept = self.dropping == 0 && !dropped && !transparent;
+        let written = kept && !tag.is_one_of(NOTED) && self.open.len() < DEPTH_MAX;
         if written {
-            tag.write(&mut self.out.html);
-            self.end_stretch();
+            self.write(tag);
             if tag.is("main") {
-                self.mains.push((self.out.html.len(), usize::MAX));
+                self.mains.push(Main { start: self.out.html.len(), end: None, plain: self.plain });
             }
-        } else if self.dropping == 0 {
-            self.out.html.push(' ');
+        } else if !transparent && !tag.is_one_of(NOTED) && !tag.is("rp") {
+            self.gap();
         }
         if !void {
             self.dropping += usize::from(dropped);
-            self.open.push(Open { name: tag.name, written, dropped });
+            self.verbatim += usize::from(tag.is_one_of(VERBATIM));
+            self.links += usize::from(tag.is("a"));
+            let foreign = begins_foreign || (foreign && !tag.is_one_of(INTEGRATION_POINTS));
+            let at = self.out.html.len();
+            self.open.push(Open { name: tag.name, written, dropped, foreign, holds_formula, at });
         }
+    }
+
+    /// Whether a button is the text of what it stands in: a heading, or an item that holds nothing else.
+    fn is_content(&self, tag: &Tag) -> bool {
+        const NEAR: usize = 8;
+        let near = self.open.iter().rev().take(NEAR);
+        let is = |open: &Open, names: &[&str]| names.iter().any(|name| open.name.eq_ignore_ascii_case(name));
+        let in_title = near.clone().any(|open| is(open, TITLES));
+        in_title
+            || self.open.last().is_some_and(|item| {
+                is(item, &["li"])
+                    && item.written
+                    && self.out.html[item.at..].trim_ascii().is_empty()
+                    && is_alone_in_item(tag.rest)
+            })
+    }
+
+    fn is_dropped(&mut self, tag: &Tag) -> bool {
+        let in_main = self.mains.last().is_some_and(|main| main.end.is_none());
+        let formula_twice = self.is_formula_again(tag);
+        let parent_holds_formula = self.open.last().is_some_and(|open| open.holds_formula);
+        tag.is_one_of(DROPPED)
+            || (in_main && tag.is("footer"))
+            || formula_twice
+            || is_control(tag, self.site)
+            || (is_hidden(tag) && !parent_holds_formula)
+    }
+
+    /// Whether an element is what KaTeX or MathJax made of a formula whose source stands beside it.
+    fn is_formula_again(&mut self, tag: &Tag) -> bool {
+        let mut again = false;
+        for class in tag.classes() {
+            match class {
+                "katex" => self.has_mathml = false,
+                "katex-mathml" => self.has_mathml = true,
+                "katex-html" => again |= self.has_mathml,
+                "MathJax"
+                | "MathJax_Display"
+                | "MathJax_Preview"
+                | "MathJax_SVG"
+                | "MathJax_SVG_Display"
+                | "MathJax_CHTML"
+                | "MJXc-display" => again |= self.has_tex_scripts,
+                _ => {}
+            }
+        }
+        again
+    }
+
+    fn write(&mut self, tag: &Tag) {
+        if self.wanted == Wanted::Facts {
+            return;
+        }
+        let out = &mut self.out.html;
+        out.push('<');
+        out.push_str(tag.name);
+        if tag.is_one_of(TABLE_PARTS) {
+            out.push_str(&format!(" {TABLE_PART}=\"{}\"", tag.name.to_ascii_lowercase()));
+        }
+        // Extractors take headings of the class `header` for those of the site.
+        let heading = matches!(tag.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);
+        let kept = |name: &str| !heading && KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
+        for (name, value) in &tag.attributes {
+            if kept(name) && value.len() <= VALUE_BYTES_MAX {
+                out.push(' ');
+                out.push_str(name);
+                out.push_str("=\"");
+                out.push_str(&value.replace('"', "&quot;"));
+                out.push('"');
+            }
+        }
+        out.push('>');
+        self.end_stretch();
     }
 
     fn end(&mut self, name: &str) {
@@ -255,31 +493,39 @@ impl<'p> Scan<'p> {
     /// Ends the innermost element, in writing too, so that what the parser sees is nested as it was here.
     fn pop(&mut self) {
         let Some(open) = self.open.pop() else { return };
+        let is = |names: &[&str]| names.iter().any(|name| open.name.eq_ignore_ascii_case(name));
         self.dropping -= usize::from(open.dropped);
+        self.verbatim -= usize::from(is(VERBATIM));
+        self.links -= usize::from(is(&["a"]));
         if open.written && self.dropping == 0 {
-            if open.name.eq_ignore_ascii_case("main")
-                && let Some(main) = self.mains.last_mut()
+            if is(&["main"])
+                && let Some(main) = self.mains.last_mut().filter(|main| main.end.is_none())
             {
-                main.1 = main.1.min(self.out.html.len());
+                main.end = Some(self.out.html.len());
+                main.plain = self.plain - main.plain;
             }
-            self.out.html.push_str("</");
-            self.out.html.push_str(open.name);
-            self.out.html.push('>');
+            self.put("</");
+            self.put(open.name);
+            self.put(">");
             self.end_stretch();
         }
     }
 
-    /// A page with one `<main>` says itself where its content is.
+    /// A page with one `<main>` says itself where its content is, if that holds a fair share of its text.
     fn keep_main(&mut self) {
-        if let [(start, end)] = self.mains[..] {
-            self.out.has_main = true;
-            self.out.html.truncate(end);
-            self.out.html.drain(..start);
+        if let [Main { start, end, plain }] = self.mains[..] {
+            let plain = if end.is_some() { plain } else { self.plain - plain };
+            if plain as f64 >= MAIN_SHARE_MIN * self.plain as f64 {
+                self.out.has_main = true;
+                self.out.html.truncate(end.unwrap_or(usize::MAX));
+                self.out.html.drain(..start);
+            }
         }
     }
 
     /// Notes what the page says of itself.
     fn note(&mut self, tag: &Tag) {
+        self.site.note(tag);
         let out = &mut self.out;
         if tag.is("html") && out.language.is_empty() {
             out.language = tag.value("lang").or(tag.value("xml:lang")).unwrap_or_default().to_owned();
@@ -295,6 +541,66 @@ impl<'p> Scan<'p> {
     }
 }
 
+/// Elements in which white space counts.
+const VERBATIM: &[&str] = &["pre", "listing"];
+
+/// Text whose signs mean themselves.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// Whether a tag is HTML's wherever it stands: SVG and MathML end before it.
+pub(super) fn is_html_only(tag: &Tag) -> bool {
+    const NAMES: &[&str] = &[
+        "b",
+        "big",
+        "blockquote",
+        "body",
+        "br",
+        "center",
+        "code",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "embed",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "head",
+        "hr",
+        "i",
+        "img",
+        "li",
+        "listing",
+        "menu",
+        "meta",
+        "nobr",
+        "ol",
+        "p",
+        "pre",
+        "ruby",
+        "s",
+        "small",
+        "span",
+        "strong",
+        "strike",
+        "sub",
+        "sup",
+        "table",
+        "tt",
+        "u",
+        "ul",
+        "var",
+    ];
+    let of_font = || ["color", "face", "size"].iter().any(|name| tag.value(name).is_some());
+    tag.is_one_of(NAMES) || (tag.is("font") && of_font())
+}
+
 /// The target of `content="0; url=..."`, if the page goes there within a few seconds.
 fn refresh_target(content: &str) -> Option<String> {
     const AT_ONCE_SECONDS: u32 = 5;
@@ -306,138 +612,13 @@ fn refresh_target(content: &str) -> Option<String> {
     (seconds <= AT_ONCE_SECONDS && !url.is_empty()).then(|| url.to_owned())
 }
 
-struct Tag<'p> {
-    name: &'p str,
-    attributes: Vec<(&'p str, &'p str)>,
-    rest: &'p str,
-}
-
-impl<'p> Tag<'p> {
-    /// Reads a tag from its name on; what never ends takes the rest of the page, as in browsers.
-    fn read(page: &'p str) -> Self {
-        let bytes = page.as_bytes();
-        let mut at = bytes.iter().position(|&byte| ends_name(byte)).unwrap_or(bytes.len());
-        let name = &page[..at];
-        let mut attributes = Vec::new();
-        loop {
-            while bytes.get(at).is_some_and(|&byte| byte.is_ascii_whitespace() || byte == b'/') {
-                at += 1;
-            }
-            match bytes.get(at) {
-                None => return Self { name, attributes, rest: "" },
-                Some(b'>') => return Self { name, attributes, rest: &page[at + 1..] },
-                Some(_) => {}
-            }
-            let (attribute, next) = attribute(page, at);
-            if attributes.len() < ATTRIBUTES_MAX {
-                attributes.push(attribute);
-            }
-            at = next;
-        }
-    }
-
-    fn is(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name)
-    }
-
-    fn value(&self, attribute: &str) -> Option<&'p str> {
-        self.attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute)).map(|(_, value)| *value)
-    }
-
-    fn is_control(&self) -> bool {
-        let classes = self.value("class").unwrap_or_default().split_ascii_whitespace();
-        let link = self.is("a");
-        classes
-            .take(ATTRIBUTES_MAX)
-            .any(|class| CONTROLS.contains(&class) || (link && CONTROL_LINKS.contains(&class)))
-    }
-
-    /// Browsers do not show it.
-    fn is_hidden(&self) -> bool {
-        let hidden = self.value("hidden").is_some_and(|value| !value.eq_ignore_ascii_case("until-found"));
-        let style = self.value("style").unwrap_or_default();
-        hidden || (style.len() <= VALUE_BYTES_MAX && style.replace(' ', "").contains("display:none"))
-    }
-
-    fn write(&self, out: &mut String) {
-        out.push('<');
-        out.push_str(self.name);
-        // Extractors take headings of the class `header` for those of the site.
-        let heading = matches!(self.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);
-        let kept = |name: &str| !heading && KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
-        for (name, value) in &self.attributes {
-            if kept(name) && value.len() <= VALUE_BYTES_MAX {
-                out.push(' ');
-                out.push_str(name);
-                out.push_str("=\"");
-                out.push_str(&value.replace('"', "&quot;"));
-                out.push('"');
-            }
-        }
-        out.push('>');
-    }
-}
-
-fn ends_name(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == b'>' || byte == b'/'
-}
-
-/// Reads `name`, `name=value` or `name="value"` at a position; gives the position behind it.
-fn attribute(page: &str, start: usize) -> ((&str, &str), usize) {
-    let bytes = page.as_bytes();
-    let find = |from: usize, ends: &dyn Fn(u8) -> bool| {
-        bytes[from..].iter().position(|&byte| ends(byte)).map_or(bytes.len(), |length| from + length)
-    };
-    // A name may begin with `=`, so the first byte is taken whatever it is.
-    let first = page[start..].chars().next().map_or(1, char::len_utf8);
-    let name_end = find(start + first, &|byte| ends_name(byte) || byte == b'=');
-    let name = &page[start..name_end];
-    let mut at = find(name_end, &|byte| !byte.is_ascii_whitespace());
-    if bytes.get(at) != Some(&b'=') {
-        return ((name, ""), name_end);
-    }
-    at = find(at + 1, &|byte| !byte.is_ascii_whitespace());
-    match bytes.get(at) {
-        Some(&quote @ (b'"' | b'\'')) => {
-            let end = find(at + 1, &|byte| byte == quote);
-            ((name, &page[at + 1..end]), (end + 1).min(bytes.len()))
-        }
-        _ => {
-            let end = find(at, &|byte| byte.is_ascii_whitespace() || byte == b'>');
-            ((name, &page[at..end]), end)
-        }
-    }
-}
-
-/// What follows a comment, doctype or processing instruction.
-fn after_comment(page: &str) -> &str {
-    let bytes = page.as_bytes();
-    let end = match page.strip_prefix("<!--") {
-        Some(_) => memchr::memmem::find(&bytes[2..], b"-->").map(|at| at + 5),
-        None => memchr::memchr(b'>', bytes).map(|at| at + 1),
-    };
-    end.map_or("", |end| &page[end..])
-}
-
-/// Where the end tag of a raw element begins.
-fn end_of_raw(page: &str, name: &str) -> usize {
-    let bytes = page.as_bytes();
-    memchr::memmem::find_iter(bytes, b"</")
-        .find(|at| {
-            let behind = &bytes[at + 2..];
-            behind.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
-                && behind.get(name.len()).is_none_or(|&byte| ends_name(byte))
-        })
-        .unwrap_or(bytes.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn html(page: &str) -> String {
-        scan(page, 1000).unwrap().html
+        scan(page, 1000, Wanted::Markup).unwrap().html
     }
 
     #[test]
@@ -457,7 +638,7 @@ mod tests {
     #[test]
     fn flattens_what_is_too_deep_and_keeps_its_text() {
         let page = format!("{}deep{}<p>after</p>", "<div>".repeat(50_000), "</div>".repeat(50_000));
-        let found = scan(&page, 100_000).unwrap().html;
+        let found = scan(&page, 100_000, Wanted::Markup).unwrap().html;
         assert_eq!(found.matches("<div>").count(), DEPTH_MAX);
         assert_eq!(found.matches("</div>").count(), DEPTH_MAX);
         assert!(found.contains("deep") && found.ends_with("<p>after</p>"));
@@ -475,8 +656,87 @@ mod tests {
     }
 
     #[test]
+    fn a_main_with_little_of_the_text_is_not_the_content() {
+        let page =
+            format!("<main><p>Loading.</p></main><div>{}</div>", "<p>What the page is about.</p>".repeat(9));
+        let found = scan(&page, 1000, Wanted::Markup).unwrap();
+        assert!(!found.has_main && found.html.contains("about"));
+        let links = "<a href=x>elsewhere</a>".repeat(50);
+        assert!(scan(&format!("<main>text</main>{links}"), 1000, Wanted::Facts).unwrap().has_main);
+    }
+
+    #[test]
+    fn foreign_content_ends_as_in_browsers() {
+        assert_eq!(html("<svg/><p>text</p>"), " <p>text</p>");
+        let paths = "<path d=\"x\"/>".repeat(600);
+        assert_eq!(html(&format!("<svg>{paths}<style/><title>T</title></svg><p>text</p>")), " <p>text</p>");
+        assert_eq!(html("<svg><circle><p>text</p>"), " <p>text</p>");
+        assert_eq!(html("<svg><![CDATA[</svg>]]></svg>x"), " x");
+        assert_eq!(html("<svg><desc><p>not out of it</p></desc></svg>x"), " x");
+        assert_eq!(
+            scan("<svg><title>icon</title></svg><title>page</title>", 9, Wanted::Facts).unwrap().title,
+            "page"
+        );
+    }
+
+    #[test]
+    fn comments_and_scripts_end_as_in_browsers() {
+        assert_eq!(html("<p>C</p><!-- x --!><p>D</p>"), "<p>C</p><p>D</p>");
+        assert_eq!(html("A<script><!-- w(\"<script>x</script>\"); --></script>B"), "A B");
+        assert_eq!(html("a</>b</ x>c<?x?>d"), "abcd");
+    }
+
+    #[test]
+    fn preformatted_text_of_old_pages_is_kept() {
+        assert_eq!(html("<xmp>a <b> &amp;</xmp>c"), "<pre>a &lt;b> &amp;amp;</pre>c");
+        assert_eq!(html("a<plaintext>b</plaintext><c>"), "a<pre>b&lt;/plaintext>&lt;c></pre>");
+    }
+
+    #[test]
+    fn what_is_dropped_within_code_leaves_no_space() {
+        assert_eq!(html("<pre><button>Copy</button>fn main()</pre>"), "<pre>fn main()</pre>");
+        assert_eq!(html("<pre><span class=lineno>1</span>x</pre>"), "<pre>x</pre>");
+    }
+
+    #[test]
+    fn buttons_that_are_headings_or_whole_items_are_text() {
+        assert_eq!(html("<h2><button>How long?</button></h2>"), "<h2>How long?</h2>");
+        assert_eq!(html("<ul><li> <button class=x>One</button> </li></ul>"), "<ul><li> One </li></ul>");
+        assert_eq!(html("<li>One <button>Copy</button></li>"), "<li>One  </li>");
+        assert_eq!(html("<li><button>Copy</button> one</li>"), "<li>  one</li>");
+        assert_eq!(html("<p><button>Copy</button></p>"), "<p> </p>");
+    }
+
+    #[test]
+    fn formulas_come_once_as_tex() {
+        let math = "<math><semantics><mrow><mi>x</mi></mrow><annotation encoding=\"application/x-tex\">x^2</annotation></semantics></math>";
+        let katex = format!(
+            "a <span class=\"katex\"><span class=\"katex-mathml\">{math}</span><span class=\"katex-html\" aria-hidden=\"true\">x2</span></span> b"
+        );
+        assert_eq!(html(&katex).matches("x^2").count(), 1);
+        assert!(!html(&katex).contains("x2"));
+        // Without MathML, what KaTeX shows is all there is.
+        assert!(html("<span class=katex><span class=katex-html>x2</span></span>").contains("x2"));
+        let wiki = format!(
+            "<span class=\"mwe-math-element\"><span style=\"display: none;\">{math}</span><img class=\"mwe-math-fallback-image-inline\" alt=\"{{\\displaystyle x^2}}\"></span>"
+        );
+        assert_eq!(html(&wiki).matches("$x^2$").count(), 1);
+        let image = "<img class=\"mwe-math-fallback-image-inline\" alt=\"\\pi r^2\">";
+        assert!(html(image).ends_with("$\\pi r^2$"));
+        let script =
+            "<span class=MathJax_Preview>x2</span><script type=\"math/tex; mode=display\">x^2 < y</script>";
+        assert_eq!(html(script), " $$x^2 &lt; y$$");
+    }
+
+    #[test]
+    fn images_of_signs_are_the_signs() {
+        assert!(html("<img class=emoji alt=😀>").ends_with("😀"));
+        assert!(!html("<img alt=photo>").contains("photo<") && !html("<img alt=photo>").ends_with("photo"));
+    }
+
+    #[test]
     fn refuses_too_many_nodes() {
-        assert_eq!(scan(&"<i>".repeat(1001), 1000), Err(TooManyNodes));
+        assert_eq!(scan(&"<i>".repeat(1001), 1000, Wanted::Facts), Err(TooManyNodes));
     }
 
     #[test]
@@ -496,14 +756,24 @@ mod tests {
     fn notes_what_the_page_says_of_itself() {
         let page = r#"<html lang=de><title>A &amp; B</title><link rel=canonical href="/x">
             <meta http-equiv="Refresh" content="0; URL='other.html'">"#;
-        let found = scan(page, 1000).unwrap();
+        let found = scan(page, 1000, Wanted::Facts).unwrap();
         assert_eq!((found.language.as_str(), found.canonical.as_str()), ("de", "/x"));
         assert_eq!((found.refresh.as_deref(), found.title.as_str()), (Some("other.html"), "A &amp; B"));
     }
 
     #[test]
     fn xhtml_says_its_language_too() {
-        assert_eq!(scan("<html xml:lang='fr'>", 9).unwrap().language, "fr");
+        assert_eq!(scan("<html xml:lang='fr'>", 9, Wanted::Facts).unwrap().language, "fr");
+    }
+
+    #[test]
+    fn a_redirect_for_others_is_no_redirect() {
+        for element in ["noscript", "template", "svg"] {
+            let page =
+                format!("<{element}><meta http-equiv=refresh content=\"0; url=/nojs\"></{element}>text");
+            let found = scan(&page, 9, Wanted::Facts).unwrap();
+            assert_eq!(found.refresh.is_some(), element == "svg", "{element}");
+        }
     }
 
     #[test]
@@ -515,7 +785,7 @@ mod tests {
     #[test]
     fn unfinished_markup_ends_quietly() {
         for page in ["<", "<p", "<p a=\"", "</", "<!--", "<script>x", "a < b", "<p =>", "<é>"] {
-            scan(page, 10).unwrap();
+            scan(page, 10, Wanted::Markup).unwrap();
         }
         assert_eq!(html("a < b"), "a &lt; b");
     }
@@ -523,7 +793,8 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(page in "[<>/!a-c =\"'é\u{0}-]{0,60}") {
-            let _ = scan(&page, 20);
+            let _ = scan(&page, 20, Wanted::Markup);
+            let _ = scan(&page, 20, Wanted::Facts);
         }
     }
 }

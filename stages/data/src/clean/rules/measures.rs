@@ -1,7 +1,8 @@
 //! The figures that rules compare. Each group is counted once, when the first of its rules asks.
 
 use super::{Rule, values};
-use crate::segment::{Line, Segmenter, lines, sentences};
+use crate::clean::fences::{Line, lines};
+use crate::segment::{Segmenter, sentences};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};

@@ -1,0 +1,204 @@
+//! Which lines of a document's text are code: fenced blocks as CommonMark has them, of backticks or tildes,
+//! indented or not, in lists and quotations too.
+//!
+//! A fence that is never closed is prose: it must not hide the rest of a text from repair, language detection
+//! and rules.
+
+/// What a line of a document's text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Written for people.
+    Prose,
+    /// Within a fenced block.
+    Code,
+    /// The mark at either end of a fenced block.
+    Fence,
+}
+
+/// Lines with their ends, each with what it is.
+pub fn lines(text: &str) -> impl Iterator<Item = (Line, &str)> {
+    let mut blocks = blocks(text).into_iter().peekable();
+    text.split_inclusive('\n').enumerate().map(move |(number, line)| {
+        while blocks.next_if(|block| block.close < number).is_some() {}
+        let kind = match blocks.peek() {
+            Some(block) if number == block.open || number == block.close => Line::Fence,
+            Some(block) if number > block.open => Line::Code,
+            _ => Line::Prose,
+        };
+        (kind, line)
+    })
+}
+
+/// Text without its code: fenced blocks are left out, backticks and the signs of headings taken off.
+///
+/// What is scored (language, quality rules) is what people wrote, not what compilers read.
+pub fn prose(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (kind, line) in lines(text) {
+        if kind == Line::Prose {
+            let mut rest = without_heading(line);
+            while let Some(at) = memchr::memchr(b'`', rest.as_bytes()) {
+                out.push_str(&rest[..at]);
+                rest = &rest[at + 1..];
+            }
+            out.push_str(rest);
+        }
+    }
+    out
+}
+
+/// A line without the signs of a heading, if it is one.
+fn without_heading(line: &str) -> &str {
+    let rest = line.trim_start_matches('#');
+    let level = line.len() - rest.len();
+    if (1..=6).contains(&level) && rest.starts_with([' ', '\t', '\n']) { rest } else { line }
+}
+
+/// Lines of a block's fences.
+struct Block {
+    open: usize,
+    close: usize,
+}
+
+/// A line that may open or close a block.
+struct Mark {
+    line: usize,
+    sign: u8,
+    length: usize,
+    indent: usize,
+    opens: bool,
+    closes: bool,
+}
+
+/// Searches that may fail before all further fences are taken for prose: each looks at all that follows.
+const UNCLOSED_MAX: usize = 64;
+/// How much further than its opening fence a closing one may be indented.
+const INDENT_MAX: usize = 3;
+
+fn blocks(text: &str) -> Vec<Block> {
+    let marks: Vec<Mark> =
+        text.split_inclusive('\n').enumerate().filter_map(|(number, line)| mark(number, line)).collect();
+    let mut blocks = Vec::new();
+    let mut unclosed: Vec<&Mark> = Vec::new();
+    let mut at = 0;
+    while let Some(open) = marks.get(at) {
+        at += 1;
+        let hopeless = unclosed.len() == UNCLOSED_MAX
+            || unclosed.iter().any(|other| {
+                other.sign == open.sign && other.length <= open.length && other.indent >= open.indent
+            });
+        if !open.opens || hopeless {
+            continue;
+        }
+        let closes = |mark: &Mark| {
+            mark.closes
+                && mark.sign == open.sign
+                && mark.length >= open.length
+                && mark.indent <= open.indent + INDENT_MAX
+        };
+        match marks[at..].iter().position(closes) {
+            Some(further) => {
+                at += further;
+                blocks.push(Block { open: open.line, close: marks[at].line });
+                at += 1;
+            }
+            None => unclosed.push(open),
+        }
+    }
+    blocks
+}
+
+/// Reads a line that starts with three or more backticks or tildes, behind indentation, marks of quotations
+/// and of list items.
+fn mark(number: usize, line: &str) -> Option<Mark> {
+    let bytes = line.as_bytes();
+    let mut at = 0;
+    let mut in_item = false;
+    loop {
+        at += bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'>')).count();
+        let Some(item) = item_mark(&bytes[at..]) else { break };
+        in_item = true;
+        at += item;
+    }
+    let sign = *bytes.get(at).filter(|sign| matches!(sign, b'`' | b'~'))?;
+    let length = bytes[at..].iter().take_while(|&&byte| byte == sign).count();
+    let info = line[at + length..].trim();
+    let opens = length >= 3 && !(sign == b'`' && info.contains('`'));
+    let closes = length >= 3 && info.is_empty() && !in_item;
+    (opens || closes).then_some(Mark { line: number, sign, length, indent: at, opens, closes })
+}
+
+/// Bytes of `- `, `* `, `+ `, `1. ` or `1) ` at the start.
+fn item_mark(bytes: &[u8]) -> Option<usize> {
+    const DIGITS_MAX: usize = 9;
+    let digits = bytes.iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    let mark = match (digits, bytes.get(digits)?) {
+        (0, b'-' | b'*' | b'+') => 1,
+        (1..=DIGITS_MAX, b'.' | b')') => digits + 1,
+        _ => return None,
+    };
+    matches!(bytes.get(mark), Some(b' ' | b'\t')).then_some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// One letter a line: p(rose), c(ode), f(ence).
+    fn kinds(text: &str) -> String {
+        let letter = |(kind, _)| match kind {
+            Line::Prose => 'p',
+            Line::Code => 'c',
+            Line::Fence => 'f',
+        };
+        lines(text).map(letter).collect()
+    }
+
+    #[test]
+    fn blocks_are_of_backticks_or_tildes() {
+        assert_eq!(kinds("a\n```rust\nx\n```\nb\n"), "pfcfp");
+        assert_eq!(kinds("~~~ `sh` ~\n```\nx\n~~~~\nb"), "fccfp");
+        assert_eq!(kinds("````\n```\nx\n````\ny"), "fccfp");
+        assert_eq!(kinds("``\nx\n``\n```a`\n"), "pppp");
+    }
+
+    #[test]
+    fn blocks_may_be_indented_quoted_and_in_items() {
+        assert_eq!(kinds("1. Do:\n\n   ```python\n   x\n   ```\n"), "ppfcf");
+        assert_eq!(kinds("- ```\n  x\n  ```\n"), "fcf");
+        assert_eq!(kinds("> ```\n> x\n> ```\n"), "fcf");
+        assert_eq!(kinds("\t~~~\n\tx\n\t~~~\n"), "fcf");
+        // Shown in a block, not closing it.
+        assert_eq!(kinds("```\n    ```\n```\n"), "fcf");
+    }
+
+    #[test]
+    fn a_fence_that_is_never_closed_is_prose() {
+        assert_eq!(kinds("```\nBuy pills.\nBuy pills.\n"), "ppp");
+        assert_eq!(kinds("~~~\na\n```\nx\n```\nb\n"), "ppfcfp");
+        assert_eq!(kinds("````\na\n```\nx\n```\n"), "ppfcf");
+    }
+
+    #[test]
+    fn unclosed_fences_take_time_in_proportion() {
+        // Each opens nothing, and is followed by a hundred thousand fences that are too short to close it.
+        let openers: String = (0..1000).map(|n| format!("{}\n", "`".repeat(2000 - n))).collect();
+        let text = openers + &"```x\n~~~\n".repeat(100_000);
+        assert_eq!(lines(&text).count(), 201_000);
+    }
+
+    #[test]
+    fn prose_leaves_code_out() {
+        assert_eq!(prose("# Use `x`\n```rust\nlet x;\n````\nend\n"), " Use x\nend\n");
+        assert_eq!(prose("````\n```\nx\n````\ny"), "y");
+        assert_eq!(prose("#harbour\n####### seven\n##\n"), "#harbour\n####### seven\n\n");
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_is_there(text in "([ \t>a`~\n-]|```|~~~|1\\. ){0,40}") {
+            prop_assert_eq!(lines(&text).map(|(_, line)| line).collect::<String>(), text);
+        }
+    }
+}

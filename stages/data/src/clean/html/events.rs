@@ -1,0 +1,202 @@
+//! Serialised markup as tags and texts in order. The input is what a parser serialised, so it is well formed;
+//! anything else gives worse text, never an error. Linear in its length, without recursion.
+
+use super::scan::TABLE_PART;
+
+/// A piece of markup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event<'h> {
+    /// Text, references unresolved.
+    Text(&'h str),
+    Start(Element<'h>),
+    /// The end of the element of that name.
+    End(&'h str),
+}
+
+/// A start tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Element<'h> {
+    pub(super) name: &'h str,
+    attributes: &'h str,
+}
+
+impl<'h> Element<'h> {
+    /// The value of an attribute; empty if there is none.
+    pub(super) fn value(&self, name: &str) -> &'h str {
+        let value = |at: usize| {
+            let rest = self.attributes[at..].strip_prefix(' ')?.strip_prefix(name)?.strip_prefix("=\"")?;
+            rest.split('"').next()
+        };
+        self.attributes.match_indices(' ').find_map(|(at, _)| value(at)).unwrap_or_default()
+    }
+}
+
+/// Elements without an end tag.
+const VOID: [&str; 14] = [
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
+    "wbr",
+];
+
+/// Reads markup. Parts of tables are given under their names, though an extractor renamed them, and within a table,
+/// though it took that away.
+pub(super) fn events(html: &str) -> Events<'_> {
+    Events { rest: html, open: Vec::new(), tables: 0, next: None }
+}
+
+pub(super) struct Events<'h> {
+    rest: &'h str,
+    open: Vec<Open<'h>>,
+    tables: usize,
+    /// What follows at once on the event given last.
+    next: Option<Event<'h>>,
+}
+
+struct Open<'h> {
+    tag: &'h str,
+    name: &'h str,
+    /// Whether a table was opened for it that the markup has not.
+    in_table_of_its_own: bool,
+}
+
+impl<'h> Iterator for Events<'h> {
+    type Item = Event<'h>;
+
+    fn next(&mut self) -> Option<Event<'h>> {
+        if let Some(event) = self.next.take() {
+            return Some(event);
+        }
+        loop {
+            let at = memchr::memchr(b'<', self.rest.as_bytes()).unwrap_or(self.rest.len());
+            if at > 0 {
+                let (text, rest) = self.rest.split_at(at);
+                self.rest = rest;
+                return Some(Event::Text(text));
+            }
+            let Some(length) = end_of_tag(self.rest) else {
+                self.rest = "";
+                return None;
+            };
+            let tag = &self.rest[1..length - 1];
+            self.rest = &self.rest[length..];
+            match tag.strip_prefix('/') {
+                Some(name) => return Some(self.end(name.trim())),
+                None if tag.starts_with(['!', '?']) => {}
+                None => {
+                    let end = tag.find(|c: char| c.is_ascii_whitespace() || c == '/').unwrap_or(tag.len());
+                    return Some(self.start(&tag[..end], &tag[end..]));
+                }
+            }
+        }
+    }
+}
+
+impl<'h> Events<'h> {
+    fn start(&mut self, tag: &'h str, attributes: &'h str) -> Event<'h> {
+        let mut element = Element { name: tag, attributes };
+        if VOID.contains(&tag) {
+            return Event::Start(element);
+        }
+        let part = element.value(TABLE_PART);
+        if !part.is_empty() {
+            element.name = part;
+        }
+        let row = matches!(element.name, "tr" | "thead" | "tbody" | "tfoot");
+        let in_table_of_its_own = row && self.tables == 0;
+        self.open.push(Open { tag, name: element.name, in_table_of_its_own });
+        self.tables += usize::from(element.name == "table" || in_table_of_its_own);
+        if in_table_of_its_own {
+            self.next = Some(Event::Start(element));
+            return Event::Start(Element { name: "table", attributes: "" });
+        }
+        Event::Start(element)
+    }
+
+    fn end(&mut self, tag: &'h str) -> Event<'h> {
+        let Some(open) = self.open.pop_if(|open| open.tag == tag) else { return Event::End(tag) };
+        self.tables -= usize::from(open.name == "table" || open.in_table_of_its_own);
+        if open.in_table_of_its_own {
+            self.next = Some(Event::End("table"));
+        }
+        Event::End(open.name)
+    }
+}
+
+/// Bytes up to and with the `>` that ends a tag; one within a quoted value does not.
+fn end_of_tag(tag: &str) -> Option<usize> {
+    let mut quoted = false;
+    let ends = |&byte: &u8| {
+        quoted ^= byte == b'"';
+        byte == b'>' && !quoted
+    };
+    tag.as_bytes().iter().position(ends).map(|at| at + 1)
+}
+
+/// Resolves character references: the five that serialising makes, and numbers.
+pub(super) fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.contains('&') {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (length, c) = reference(rest).unwrap_or((1, '&'));
+        out.push(c);
+        rest = &rest[length..];
+    }
+    out.push_str(rest);
+    out.into()
+}
+
+fn reference(text: &str) -> Option<(usize, char)> {
+    const LENGTH_MAX: usize = 10;
+    let end = text.bytes().take(LENGTH_MAX).position(|byte| byte == b';')?;
+    let c = match &text[1..end] {
+        "lt" => '<',
+        "gt" => '>',
+        "nbsp" => '\u{a0}',
+        "quot" => '"',
+        "amp" => '&',
+        number => {
+            let number = number.strip_prefix('#')?;
+            let hexadecimal = number.strip_prefix(['x', 'X']).map(|digits| u32::from_str_radix(digits, 16));
+            char::from_u32(hexadecimal.unwrap_or_else(|| number.parse()).ok()?)?
+        }
+    };
+    Some((end + 1, c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of tags, with `+` at starts and `-` at ends.
+    fn names(html: &str) -> String {
+        let name = |event| match event {
+            Event::Text(text) => text.to_owned(),
+            Event::Start(element) => format!("+{}", element.name),
+            Event::End(name) => format!("-{name}"),
+        };
+        events(html).map(name).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn renamed_and_lone_parts_of_tables_are_tables() {
+        assert_eq!(
+            names("<div data-pipe-part=\"table\"><tbody><tr><td>a</td></tr></tbody></div>"),
+            "+table +tbody +tr +td a -td -tr -tbody -table"
+        );
+        assert_eq!(names("<div><tr><td>a</td></tr></div>"), "+div +table +tr +td a -td -tr -table -div");
+        assert_eq!(names("<div data-pipe-part=\"tr\">a<br>b</div>"), "+table +tr a +br b -tr -table");
+    }
+
+    #[test]
+    fn values_are_of_the_attribute_asked_for() {
+        let Some(Event::Start(element)) = events("<ol data-start=\"1\" start=\"3\" id=\"a > b\">").next()
+        else {
+            panic!("no start tag")
+        };
+        assert_eq!((element.value("start"), element.value("id"), element.value("class")), ("3", "a > b", ""));
+    }
+}

@@ -1,0 +1,293 @@
+//! Formulas: MathML as TeX where the page has it, else as plain signs of the same meaning (`x^2`, `1/2`).
+
+use super::scan::is_html_only;
+use super::tag::{Tag, after_comment, cdata};
+
+/// A formula in the page's own notation of text: references are unresolved, and there is no `<`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Formula {
+    /// TeX without delimiters, or plain signs.
+    pub(super) text: String,
+    pub(super) is_tex: bool,
+    /// Whether it stands in a line of its own.
+    pub(super) block: bool,
+}
+
+impl Formula {
+    /// A formula in TeX, its delimiters and Wikipedia's wrapping taken off.
+    pub(super) fn of_tex(tex: &str, block: bool) -> Self {
+        const PAIRS: [(&str, &str); 8] = [
+            ("$$", "$$"),
+            ("$", "$"),
+            ("\\(", "\\)"),
+            ("\\[", "\\]"),
+            ("{\\displaystyle", "}"),
+            ("{\\textstyle", "}"),
+            ("{\\scriptstyle", "}"),
+            ("\\displaystyle ", ""),
+        ];
+        let mut inner = tex.trim();
+        for (start, end) in PAIRS {
+            if let Some(found) = inner.strip_prefix(start).and_then(|rest| rest.strip_suffix(end)) {
+                inner = found.trim();
+            }
+        }
+        Self { text: inner.replace('<', "&lt;"), is_tex: true, block }
+    }
+
+    /// The formula as it stands in a text.
+    pub(super) fn shown(&self) -> String {
+        match (self.text.is_empty(), self.is_tex, self.block) {
+            (true, _, _) => String::new(),
+            (false, false, _) => self.text.clone(),
+            (false, true, false) => format!("${}$", self.text),
+            (false, true, true) => format!("$${}$$", self.text),
+        }
+    }
+}
+
+/// Elements of a formula that are kept apart; those nested deeper are taken as one.
+const DEPTH_MAX: usize = 64;
+
+/// Reads `<math>` up to its end, or to a tag that no formula holds; gives what follows and the tags read.
+pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
+    let block = math.value("display").is_some_and(|display| display.eq_ignore_ascii_case("block"))
+        || math.value("mode").is_some_and(|mode| mode.eq_ignore_ascii_case("display"));
+    let mut tex = None;
+    let mut frames = vec![Frame::default()];
+    let mut rest = math.rest;
+    let mut tags = 0;
+    while !math.self_closing {
+        let Some(at) = memchr::memchr(b'<', rest.as_bytes()) else {
+            text(&mut frames, rest);
+            rest = "";
+            break;
+        };
+        text(&mut frames, &rest[..at]);
+        rest = &rest[at..];
+        tags += 1;
+        match rest.as_bytes().get(1) {
+            Some(b'/') if rest.as_bytes().get(2).is_some_and(u8::is_ascii_alphabetic) => {
+                let tag = Tag::read(&rest[2..]);
+                if !tag.is("math") && is_html_only(&tag) {
+                    break; // the paragraph ends, and with it the formula
+                }
+                rest = tag.rest;
+                if tag.is("math") {
+                    break;
+                }
+                close(&mut frames, tag.name);
+            }
+            Some(byte) if byte.is_ascii_alphabetic() => {
+                let tag = Tag::read(&rest[1..]);
+                if is_html_only(&tag) && !frames.iter().any(|frame| frame.holds_html()) {
+                    break;
+                }
+                rest = tag.rest;
+                if tag.self_closing {
+                    open(&mut frames, &tag);
+                    close(&mut frames, tag.name);
+                } else if tag.is("annotation") || tag.is("annotation-xml") {
+                    let end = super::tag::end_of_raw(rest, &tag.name.to_ascii_lowercase());
+                    let of_tex = |encoding: &str| encoding.to_ascii_lowercase().contains("tex");
+                    if tag.is("annotation") && tag.value("encoding").is_some_and(of_tex) {
+                        tex = tex.or(Some(&rest[..end]));
+                    }
+                    rest = if end < rest.len() { Tag::read(&rest[end + 2..]).rest } else { "" };
+                } else {
+                    open(&mut frames, &tag);
+                }
+            }
+            _ => match cdata(rest) {
+                Some((inner, behind)) => {
+                    text(&mut frames, inner);
+                    rest = behind;
+                }
+                None if rest[1..].starts_with(['!', '?', '/']) => rest = after_comment(rest),
+                None => {
+                    text(&mut frames, "&lt;");
+                    rest = &rest[1..];
+                }
+            },
+        }
+    }
+    while frames.len() > 1 {
+        close_last(&mut frames);
+    }
+    let tex = tex.or(math.value("alttext")).map(|tex| Formula::of_tex(tex, block));
+    let formula = tex.filter(|formula| !formula.text.is_empty()).unwrap_or_else(|| Formula {
+        text: joined(&frames.pop().unwrap_or_default().children).trim().to_owned(),
+        is_tex: false,
+        block,
+    });
+    (formula, rest, tags)
+}
+
+/// An element that is open, with the text of each of its children.
+#[derive(Default)]
+struct Frame {
+    name: String,
+    children: Vec<String>,
+}
+
+impl Frame {
+    fn holds_html(&self) -> bool {
+        matches!(self.name.as_str(), "mtext" | "mi" | "mn" | "mo" | "ms")
+    }
+}
+
+fn open(frames: &mut Vec<Frame>, tag: &Tag) {
+    if frames.len() < DEPTH_MAX {
+        frames.push(Frame { name: tag.name.to_ascii_lowercase(), children: Vec::new() });
+    }
+}
+
+fn close(frames: &mut Vec<Frame>, name: &str) {
+    // The first frame is `math` itself.
+    if let Some(up) = frames[1..].iter().rposition(|frame| frame.name.eq_ignore_ascii_case(name)) {
+        while frames.len() > up + 1 {
+            close_last(frames);
+        }
+    }
+}
+
+fn close_last(frames: &mut Vec<Frame>) {
+    let text = frames.pop().map(|frame| written(&frame)).unwrap_or_default();
+    if let Some(parent) = frames.last_mut() {
+        parent.children.push(text);
+    }
+}
+
+fn text(frames: &mut [Frame], text: &str) {
+    const INVISIBLE: [&str; 16] = [
+        "\u{2061}",
+        "\u{2062}",
+        "\u{2063}",
+        "\u{2064}",
+        "&ApplyFunction;",
+        "&af;",
+        "&InvisibleTimes;",
+        "&it;",
+        "&InvisibleComma;",
+        "&ic;",
+        "&#8289;",
+        "&#8290;",
+        "&#8291;",
+        "&#x2061;",
+        "&#x2062;",
+        "&#x2063;",
+    ];
+    let Some(frame) = frames.last_mut() else { return };
+    let mut text = text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").replace('<', "&lt;");
+    for sign in INVISIBLE {
+        if text.contains(sign) {
+            text = text.replace(sign, "");
+        }
+    }
+    if !text.is_empty() {
+        frame.children.push(text);
+    }
+}
+
+/// What an element stands for, in plain signs.
+fn written(frame: &Frame) -> String {
+    let children = &frame.children;
+    let child = |at: usize| children.get(at).map(String::as_str).unwrap_or_default();
+    let raised = |base: String, sign: char, index: &str| match index.is_empty() {
+        true => base,
+        false => format!("{base}{sign}{}", grouped(index)),
+    };
+    match frame.name.as_str() {
+        "mfrac" => format!("{}/{}", grouped(child(0)), grouped(child(1))),
+        "msup" | "mover" => raised(grouped(child(0)), '^', child(1)),
+        "msub" | "munder" => raised(grouped(child(0)), '_', child(1)),
+        "msubsup" | "munderover" => raised(raised(grouped(child(0)), '_', child(1)), '^', child(2)),
+        "msqrt" => format!("√{}", grouped(&joined(children))),
+        "mroot" => format!("{}^(1/{})", grouped(child(0)), grouped(child(1))),
+        "mfenced" => format!("({})", children.join(", ")),
+        "mtr" | "mlabeledtr" => children.join(", "),
+        "mtable" => children.join("; "),
+        "mspace" => " ".to_owned(),
+        "mphantom" => String::new(),
+        _ => joined(children),
+    }
+}
+
+/// In brackets, if it is more than one number, name or sign.
+fn grouped(text: &str) -> String {
+    let text = text.trim();
+    let one = text.chars().all(|c| c.is_alphanumeric() || c == '.')
+        || (text.starts_with('&') && text.find(';') == Some(text.len() - 1))
+        || text.strip_prefix(['-', '−', '+']).is_some_and(|rest| rest.chars().all(char::is_alphanumeric))
+        || (text.starts_with('(') && text.find(')') == Some(text.len() - 1))
+        || text.chars().count() == 1;
+    if one { text.to_owned() } else { format!("({text})") }
+}
+
+/// One after the other; names of several letters are kept apart from their neighbours.
+fn joined(children: &[String]) -> String {
+    let mut out = String::new();
+    for child in children {
+        let letters = |run: usize, alphabetic: bool| run > 1 && alphabetic;
+        let before = out.chars().rev().take(2).take_while(|c| c.is_alphanumeric()).count();
+        let behind = child.chars().take(2).take_while(|c| c.is_alphanumeric()).count();
+        let word_before = letters(before, out.chars().next_back().is_some_and(char::is_alphabetic));
+        let word_behind = letters(behind, child.chars().next().is_some_and(char::is_alphabetic));
+        if before > 0 && behind > 0 && (word_before || word_behind) {
+            out.push(' ');
+        }
+        out.push_str(child);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(page: &str) -> (String, String) {
+        let tag = Tag::read(&page[1..]);
+        let (formula, rest, _) = read(&tag);
+        (formula.shown(), rest.to_owned())
+    }
+
+    #[test]
+    fn tex_comes_from_the_annotation_or_the_alternative_text() {
+        let page = "<math><semantics><mrow><mi>x</mi></mrow><annotation encoding=\"application/x-tex\">x &lt; \\frac13</annotation></semantics></math> end";
+        assert_eq!(shown(page), ("$x &lt; \\frac13$".into(), " end".into()));
+        let page = "<math alttext=\"{\\displaystyle \\pi r^{2}}\" display=block><mi>π</mi></math>";
+        assert_eq!(shown(page).0, "$$\\pi r^{2}$$");
+    }
+
+    #[test]
+    fn formulas_without_tex_keep_their_meaning() {
+        let formulas = [
+            ("<mfrac><mn>1</mn><mn>2</mn></mfrac>", "1/2"),
+            ("<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>", "(a+b)/2"),
+            ("<msup><mi>x</mi><mrow><mi>n</mi><mo>+</mo><mn>1</mn></mrow></msup>", "x^(n+1)"),
+            ("<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>", "x_i^2"),
+            ("<msqrt><mn>2</mn></msqrt><mo>&InvisibleTimes;</mo><mi>sin</mi><mi>x</mi>", "√2 sin x"),
+            ("<mtext>area of</mtext><mi>A</mi>", "area of A"),
+            (
+                "<mtable><mtr><mtd><mn>1</mn></mtd><mtd><mn>0</mn></mtd></mtr><mtr><mtd>2</mtd></mtr></mtable>",
+                "1, 0; 2",
+            ),
+        ];
+        for (markup, wanted) in formulas {
+            assert_eq!(shown(&format!("<math>{markup}</math>")).0, wanted, "{markup}");
+        }
+    }
+
+    #[test]
+    fn a_formula_that_never_ends_takes_no_paragraph_with_it() {
+        assert_eq!(shown("<math><mrow>x<p>text"), ("x".into(), "<p>text".into()));
+        assert_eq!(shown("<math/>text"), (String::new(), "text".into()));
+        assert_eq!(shown("<math><mi>x"), ("x".into(), String::new()));
+    }
+
+    #[test]
+    fn deep_formulas_take_time_in_proportion() {
+        let page = format!("<math>{}x{}", "<mrow><msqrt>".repeat(100_000), "</msqrt></mrow>".repeat(100_000));
+        assert!(shown(&page).0.contains('x'));
+    }
+}
