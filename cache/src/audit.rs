@@ -142,7 +142,8 @@ impl Store {
     pub fn entries(&self, kind: Kind) -> impl Iterator<Item = Result<Entry>> + use<> {
         let tree = self.root().join(kind.tree());
         let (folders, error) = match files::list(&tree) {
-            Ok(folders) => (folders, None),
+            // What others leave here (`.DS_Store`) is none of our business.
+            Ok(folders) => (folders.into_iter().filter(|(name, _)| is_shard(name)).collect(), None),
             Err(error) => (Vec::new(), Some(Err(error))),
         };
         error.into_iter().chain(folders.into_iter().flat_map(|(shard, folder)| entries_of(&shard, &folder)))
@@ -254,10 +255,15 @@ fn is_missing(error: &Error) -> bool {
     }
 }
 
+/// Whether this is the name of a folder for digests that begin so.
+fn is_shard(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// Lists one folder of a tree. Names that are no digests, or of another folder, are nobody's.
 fn entries_of(shard: &str, folder: &std::path::Path) -> Vec<Result<Entry>> {
     let entry = |(name, path): (String, PathBuf)| {
-        let digest = name.parse().ok().filter(|_| name.starts_with(shard) && shard.len() == 2)?;
+        let digest = name.parse().ok().filter(|_| name.starts_with(shard))?;
         match fs::symlink_metadata(&path) {
             Ok(metadata) => Some(Ok(Entry::of(digest, &metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

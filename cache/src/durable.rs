@@ -307,10 +307,11 @@ fn inherit(earlier: &[(u64, PathBuf)], new: &Path) -> Result<()> {
             }
         }
     }
-    match earlier.last() {
-        Some((_, last)) => copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE)),
-        None => Ok(()),
+    if let Some((_, last)) = earlier.last() {
+        copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE))?;
     }
+    // The earlier folders go next: what is to take their place is on the disk before.
+    files::sync(new)
 }
 
 /// Reads what checkpoints a folder has, in the order of names, without looking at their bytes.
@@ -353,17 +354,26 @@ fn settle(path: &Path) -> Result<()> {
     files::sync(path)
 }
 
-/// Copies a program's own files. What is neither a file nor a folder stays behind.
+/// Copies a program's own files and puts the copies on the disk. Of what is neither a file nor a folder, links
+/// are made anew, and the rest stays behind.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(from) else { return Ok(()) };
     if metadata.is_dir() {
         files::create_dir(to)?;
-        for (name, path) in files::list(from)? {
-            copy_tree(&path, &to.join(name))?;
+        for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
+            // As they are: these names are the program's, and need not be UTF-8.
+            let name = entry.map_err(Error::io("list", from))?.file_name();
+            copy_tree(&from.join(&name), &to.join(&name))?;
         }
+        files::sync(to)?;
+        fs::set_permissions(to, metadata.permissions()).map_err(Error::io("stamp", to))?;
     } else if metadata.is_file() {
         files::copy(from, to)?;
+        files::sync(to)?;
         fs::set_permissions(to, metadata.permissions()).map_err(Error::io("stamp", to))?;
+    } else if metadata.is_symlink() {
+        let target = fs::read_link(from).map_err(Error::io("read", from))?;
+        std::os::unix::fs::symlink(target, to).map_err(Error::io("create", to))?;
     }
     Ok(())
 }
@@ -391,15 +401,21 @@ fn is_abandoned(folder: &Path) -> Result<bool> {
 }
 
 /// Removes folders that have a successor, which has all that was whole in them, and no living owner.
-pub(crate) fn sweep(store: &Store) -> Result<()> {
-    for (_, home) in files::list(&store.durables_dir())? {
-        let mut fences = fences(&home)?;
-        fences.pop();
-        for (_, folder) in fences {
-            if is_abandoned(&folder)? {
-                files::remove_dir(&folder)?;
-            }
+pub(crate) fn sweep(store: &Store, failed: &mut Vec<Error>) -> Result<()> {
+    for (name, home) in files::list(&store.durables_dir())? {
+        if name.parse::<Digest>().is_err() {
+            continue; // nobody's
         }
+        let swept = fences(&home).and_then(|mut fences| {
+            fences.pop();
+            for (_, folder) in fences {
+                if is_abandoned(&folder)? {
+                    files::remove_dir(&folder)?;
+                }
+            }
+            Ok(())
+        });
+        failed.extend(swept.err());
     }
     Ok(())
 }
@@ -499,7 +515,7 @@ mod tests {
         assert!(matches!(refused, Err(Error::Lost { .. })));
         assert!(matches!(late.remove(), Err(Error::Lost { .. })));
         assert_eq!(names(&successor.checkpoints().unwrap()), ["000001"]);
-        store.sweep().unwrap();
+        assert!(store.sweep().unwrap().failed.is_empty());
         assert_eq!(fences(&successor.home).unwrap().len(), 1);
     }
 

@@ -58,6 +58,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A file stands where the cache needs a folder.
+    #[error("`{}` is a file, but the cache needs a folder there; move it away", path.display())]
+    NotAFolder {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A checkpoint, or a file of one, has a name that is no plain file name.
     #[error("`{name}` cannot be the name of a checkpoint or of its file: use A-Z, a-z, 0-9, `_`, `-`, `.`")]
     BadName {
@@ -84,6 +91,11 @@ impl Error {
             let path = path.as_ref().to_owned();
             match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path, source },
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+                    if let Some(file) = file_in(&path) =>
+                {
+                    Self::NotAFolder { path: file }
+                }
                 _ => Self::Io { action, path, source },
             }
         }
@@ -100,12 +112,19 @@ impl Error {
                 Self::Newer { path: path.clone(), found: *found, known: *known }
             }
             Self::NotACache { path } => Self::NotACache { path: path.clone() },
+            Self::NotAFolder { path } => Self::NotAFolder { path: path.clone() },
             Self::BadName { name } => Self::BadName { name: name.clone() },
             Self::Io { action, path, source } => {
                 Self::Io { action, path: path.clone(), source: again(source) }
             }
         }
     }
+}
+
+/// Finds the file on the way to a path, where a folder should be.
+fn file_in(path: &Path) -> Option<PathBuf> {
+    let found = path.ancestors().find_map(|above| Some((above, std::fs::metadata(above).ok()?)));
+    found.filter(|(_, metadata)| !metadata.is_dir()).map(|(above, _)| above.to_owned())
 }
 
 fn again(error: &io::Error) -> io::Error {

@@ -14,13 +14,14 @@
 use crate::files::{self, TempFile};
 use crate::owner::{self, Fate, Owner};
 use crate::{Digest, Error, Result, Store};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ const BEAT_MIN: Duration = Duration::from_millis(1);
 
 /// Raised that many times within the patience of others, at least.
 const BEATS_PER_PATIENCE: u32 = 6;
+
+/// A file system keeps the times of files to two seconds at worst.
+const TIME_GRAIN: Duration = Duration::from_secs(2);
 
 /// A lease file is a few hundred bytes; more is not one.
 const LEASE_BYTES_MAX: u64 = 4096;
@@ -80,6 +84,14 @@ impl Store {
     /// Prepares to wait for the lease of a key; holds nothing.
     pub fn watch(&self, key: &Digest) -> Watch {
         Watch::new(self, key, Purpose::Work)
+    }
+
+    /// Says whether somebody works on a key, without waiting: by the rule of [`watch`](Self::watch), but for
+    /// owners that cannot be seen from here, whose counters are dated by the file system's clock.
+    ///
+    /// Gives the holder that is alive, or that may be.
+    pub fn holder(&self, key: &Digest) -> Result<Option<Holder>> {
+        holder(self, &Purpose::Work.stem(key))
     }
 
     /// Lists the leases that there are, dead ones included, with their keys.
@@ -229,6 +241,40 @@ impl Watch {
     }
 }
 
+/// Finds the living holder of a lease by one look.
+pub(crate) fn holder(store: &Store, stem: &str) -> Result<Option<Holder>> {
+    let mut living: Option<Holder> = None;
+    for (name, path) in files::list(&store.leases_dir())? {
+        if let Some((own, fence)) = split_name(&name)
+            && own == stem
+            && let Some(content) = Content::read(&path)?
+            && living.as_ref().is_none_or(|before| before.fence < fence)
+            && is_living(store, &path, &content)?
+        {
+            living = Some(content.holder(fence));
+        }
+    }
+    Ok(living)
+}
+
+/// Whether the owner of a lease lives, or may: one that cannot be seen from here does as long as its counter
+/// was raised within the patience.
+fn is_living(store: &Store, path: &Path, content: &Content) -> Result<bool> {
+    match content.fate() {
+        Fate::Alive => Ok(true),
+        Fate::Gone => Ok(false),
+        Fate::Unknown => {
+            let raised = match fs::symlink_metadata(path) {
+                Err(error) if is_gone(&error) => return Ok(false),
+                metadata => metadata.map_err(Error::io("examine", path))?.modified(),
+            };
+            let raised = raised.map_err(Error::io("examine", path))?;
+            let age = store.now()?.duration_since(raised).unwrap_or_default();
+            Ok(age <= store.0.options.lease_patience + TIME_GRAIN)
+        }
+    }
+}
+
 enum Taken {
     Held(Lease),
     Raced,
@@ -252,7 +298,14 @@ fn create(store: &Store, path: &Path, content: &Content) -> Result<bool> {
     let (temp, mut file) = store.temp_file()?;
     file.write_all(content.to_text().as_bytes()).map_err(Error::io("write", temp.path()))?;
     // Not synced: after a crash of the machine nobody is left to hold it.
-    temp.link(path)
+    match temp.link(path) {
+        // Copies of a cache may lack the folders that were empty.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            files::create_dir(&store.leases_dir())?;
+            temp.link(path)
+        }
+        linked => linked,
+    }
 }
 
 /// Different for any two processes, and growing.
@@ -282,12 +335,11 @@ pub(crate) struct Content {
 
 impl Content {
     fn new() -> Self {
-        // Files of one process need no more than a number, those of different ones have different owners.
-        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             owner: Some(Owner::current().clone()),
             host: owner::host_name(),
-            nonce: NEXT.fetch_add(1, Ordering::Relaxed),
+            // Not only a number: where /proc is hidden, processes of two containers may look alike.
+            nonce: owner::unique(),
             beat: 0,
         }
     }
@@ -350,7 +402,41 @@ pub struct Lease {
     heart: Option<JoinHandle<()>>,
 }
 
+/// Proof of a lease for another process that works on behalf of its holder, such as a worker.
+///
+/// It is worth as much as the lease: when that was given back or lost, so is the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseToken {
+    key: Digest,
+    fence: u64,
+    owner: String,
+    nonce: u64,
+}
+
+impl LeaseToken {
+    /// Returns the key of the lease.
+    pub fn key(&self) -> &Digest {
+        &self.key
+    }
+
+    /// Fails with [`Error::Lost`] when the lease is no longer held; looks at the disk.
+    pub(crate) fn check(&self, store: &Store) -> Result<()> {
+        let path = store.leases_dir().join(format!("{}.{}", Purpose::Work.stem(&self.key), self.fence));
+        let is_held = Content::read(&path)?.is_some_and(|content| {
+            content.nonce == self.nonce && content.owner.is_some_and(|owner| owner.to_string() == self.owner)
+        });
+        if is_held { Ok(()) } else { Err(Error::Lost { key: self.key }) }
+    }
+}
+
 impl Lease {
+    /// Returns what proves to the store, in this process or another one, that this lease is held.
+    pub fn token(&self) -> LeaseToken {
+        let owner = self.content.owner.as_ref().map(ToString::to_string).unwrap_or_default();
+        LeaseToken { key: self.key, fence: self.fence, owner, nonce: self.content.nonce }
+    }
+
     fn start(key: Digest, fence: u64, path: PathBuf, content: Content, patience: Duration) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let (life, end) = mpsc::channel();
@@ -442,17 +528,20 @@ impl Heart {
 }
 
 /// Removes the leases of this machine's dead processes. A race with who takes over is harmless, see above.
-pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool) -> Result<()> {
-    for (_, path) in files::list(&store.leases_dir())? {
-        let Some(content) = Content::read(&path)? else { continue };
-        let dead = match content.fate() {
-            Fate::Gone => true,
-            Fate::Alive => false,
-            Fate::Unknown => forgotten(&path),
-        };
-        if dead {
-            files::remove_file(&path)?;
+pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool, failed: &mut Vec<Error>) -> Result<()> {
+    for (name, path) in files::list(&store.leases_dir())? {
+        if split_name(&name).is_none() {
+            continue; // nobody's
         }
+        let swept = Content::read(&path).and_then(|content| {
+            let is_dead = match content.map(|content| content.fate()) {
+                Some(Fate::Gone) => true,
+                Some(Fate::Unknown) => forgotten(&path),
+                Some(Fate::Alive) | None => false,
+            };
+            if is_dead { files::remove_file(&path).map(drop) } else { Ok(()) }
+        });
+        failed.extend(swept.err());
     }
     Ok(())
 }
@@ -461,6 +550,7 @@ pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool) -> Result<
 mod tests {
     use super::*;
     use crate::Options;
+    use std::sync::atomic::AtomicU64;
 
     fn store(patience: Duration) -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
@@ -533,6 +623,30 @@ mod tests {
         assert!(started.elapsed() >= Duration::from_millis(200));
         assert_eq!(lease.fence(), 2);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_look_judges_as_a_watch_does() {
+        let (_folder, store) = store(Duration::from_millis(200));
+        let (own, foreign) = (Digest::of(b"own"), Digest::of(b"foreign"));
+        assert_eq!(store.holder(&own).unwrap(), None);
+        let lease = held(store.acquire(&own).unwrap());
+        assert_eq!(store.holder(&own).unwrap().unwrap().pid, std::process::id());
+        drop(lease);
+        assert_eq!(store.holder(&own).unwrap(), None);
+
+        let path = leave_foreign_lease(&store, &foreign);
+        assert_eq!(store.holder(&foreign).unwrap().unwrap().host, "elsewhere");
+        let old = std::time::SystemTime::now() - Duration::from_secs(60);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(store.holder(&foreign).unwrap(), None);
+    }
+
+    #[test]
+    fn leases_are_made_where_a_copy_left_out_the_empty_folder() {
+        let (_folder, store) = store(Duration::from_secs(60));
+        fs::remove_dir(store.leases_dir()).unwrap();
+        held(store.acquire(&Digest::of(b"key")).unwrap());
     }
 
     #[test]

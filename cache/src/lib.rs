@@ -37,10 +37,10 @@ pub use commit::{Commit, Published};
 pub use digest::{Blob, Digest, Hasher, ParseDigestError};
 pub use durable::{AcquireDurable, CheckpointRef, Content, Durable, WatchDurable};
 pub use error::Error;
-pub use lease::{Acquire, Holder, Lease, Watch};
+pub use lease::{Acquire, Holder, Lease, LeaseToken, Watch};
 pub use object::{ObjectWriter, Staged};
 pub use owner::{Fate, Owner, ParseOwnerError};
-pub use scratch::Scratch;
+pub use scratch::{Scratch, Swept};
 pub use store::{Options, Store};
 pub use trash::Trash;
 

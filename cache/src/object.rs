@@ -3,7 +3,7 @@
 //! Owns: how they are written, found, checked and copied out. Their publication is in `commit`.
 
 use crate::files::{self, TempFile};
-use crate::{Blob, Commit, Digest, Error, Hasher, Result, Store};
+use crate::{Blob, Commit, Digest, Error, Hasher, Result, Store, owner};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -165,9 +165,47 @@ impl Store {
     }
 
     /// Says whether an object is there, by size and stamp only: good enough for a plan.
+    ///
+    /// One of the right size with another stamp, as after a copy that did not keep times, is read and, if its
+    /// bytes are right, stamped again.
     pub fn holds(&self, blob: &Blob) -> bool {
-        fs::symlink_metadata(self.object_path(&blob.digest))
-            .is_ok_and(|metadata| metadata.len() == blob.size && files::is_sealed(&metadata))
+        let path = self.object_path(&blob.digest);
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.len() != blob.size || !metadata.is_file() => false,
+            Ok(metadata) => files::is_sealed(&metadata) || self.is_right(blob, &path, Stamp::of(&metadata)),
+            Err(_) => false,
+        }
+    }
+
+    /// Reads an object whose stamp is not ours, once for each state of its file.
+    fn is_right(&self, blob: &Blob, path: &Path, stamp: Stamp) -> bool {
+        if let Some((seen, is_right)) = self.seen(&blob.digest)
+            && seen == stamp
+        {
+            return is_right;
+        }
+        let is_right = files::hash(path).is_ok_and(|found| found == *blob);
+        // The file of another user cannot be stamped; then each process reads it once.
+        let stamp = if is_right && files::seal(path).is_ok() {
+            fs::symlink_metadata(path).map_or(stamp, |metadata| Stamp::of(&metadata))
+        } else {
+            stamp
+        };
+        self.remember(blob.digest, stamp, is_right);
+        is_right
+    }
+
+    fn seen(&self, digest: &Digest) -> Option<(Stamp, bool)> {
+        self.0.verified.lock().expect("invariant: no panic under this lock").get(digest).copied()
+    }
+
+    fn remember(&self, digest: Digest, stamp: Stamp, is_right: bool) {
+        let mut verified = self.0.verified.lock().expect("invariant: no panic under this lock");
+        verified.insert(digest, (stamp, is_right));
+    }
+
+    pub(crate) fn forget(&self, digest: &Digest) {
+        self.0.verified.lock().expect("invariant: no panic under this lock").remove(digest);
     }
 
     /// Says whether an object is there and, if so, makes it young for the garbage collector (ctime).
@@ -203,15 +241,13 @@ impl Store {
         }
         // Stamped before it is read: what changes meanwhile is seen the next time.
         let stamp = Stamp::of(&metadata);
-        if self.0.verified.lock().expect("invariant: no panic under this lock").get(&blob.digest)
-            == Some(&stamp)
-        {
+        if self.seen(&blob.digest) == Some((stamp, true)) {
             return Ok(path);
         }
         if files::hash_open(&mut file, &path)? != *blob {
             return Err(damaged());
         }
-        self.0.verified.lock().expect("invariant: no panic under this lock").insert(blob.digest, stamp);
+        self.remember(blob.digest, stamp, true);
         Ok(path)
     }
 
@@ -220,9 +256,8 @@ impl Store {
     /// Blocks are shared where the file system can. A copy that is cut short never has the name.
     pub fn materialize(&self, blob: &Blob, path: &Path) -> Result<()> {
         let source = self.object_path(&blob.digest);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temp = TempFile::new(path.with_file_name(format!(".{name}.{}.partial", std::process::id())));
-        fs::remove_file(temp.path()).ok();
+        // Not named after the file: its name may be as long as names can be.
+        let temp = TempFile::new(path.with_file_name(format!(".pipe-{:016x}.partial", owner::unique())));
         files::open(&source).map_err(|error| missing_or(&blob.digest, &source, error))?;
         if files::copy(&source, temp.path())? != *blob {
             return Err(Error::Damaged { digest: blob.digest, path: source });
@@ -244,20 +279,30 @@ impl Store {
 
     fn discard_from(&self, tree: &str, digest: &Digest) -> Result<bool> {
         let path = self.sharded(tree, digest);
+        let is_whole = |path: &Path| {
+            fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+                && files::hash(path).is_ok_and(|blob| blob.digest == *digest)
+        };
+        // Looked at where it is: others may be reading a whole one.
+        if is_whole(&path) {
+            files::seal(&path)?;
+            return Ok(false);
+        }
         let aside = TempFile::new(self.temp_name()?);
         match fs::rename(&path, aside.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             result => result.map_err(Error::io("remove", &path))?,
         }
-        // Looked at only now that nobody else can replace it.
-        let whole = fs::symlink_metadata(aside.path()).is_ok_and(|metadata| metadata.is_file())
-            && files::hash(aside.path()).is_ok_and(|blob| blob.digest == *digest);
-        if whole {
+        self.forget(digest);
+        // And again now that nobody can replace it: somebody may have, between the look and the move.
+        let is_replaced = is_whole(aside.path());
+        if is_replaced {
             files::seal(aside.path())?;
             aside.rename(&path)?;
+        } else if fs::symlink_metadata(aside.path()).is_ok_and(|metadata| metadata.is_dir()) {
+            files::remove_dir(aside.path())?;
         }
-        self.0.verified.lock().expect("invariant: no panic under this lock").remove(digest);
-        Ok(!whole)
+        Ok(!is_replaced)
     }
 
     /// Writes and publishes one artifact.

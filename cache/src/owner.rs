@@ -118,6 +118,23 @@ impl FromStr for Owner {
     }
 }
 
+/// A number that no other process has, and that this one never gives again.
+///
+/// Process numbers, start times and clocks repeat over containers and hosts; this is random.
+pub(crate) fn unique() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static SEED: OnceLock<u64> = OnceLock::new();
+    let seed = *SEED.get_or_init(|| {
+        // The standard library seeds it from the system's random numbers.
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u32(std::process::id());
+        hasher.finish()
+    });
+    seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// The name of this machine, for people.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

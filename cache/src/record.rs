@@ -5,7 +5,7 @@
 
 use crate::files::{self, TempFile};
 use crate::object::Staged;
-use crate::{Digest, Error, Hasher, Published, Result, Store};
+use crate::{Digest, Error, Hasher, LeaseToken, Published, Result, Store};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -29,10 +29,16 @@ impl Store {
         }
     }
 
-    /// Removes the record of a key, which the holder of its lease does when what it promises cannot be had;
-    /// false when there was none.
-    pub fn retire(&self, key: &Digest) -> Result<bool> {
-        files::remove_file(&self.record_path(key))
+    /// Removes the record of a key whose body is `found`, because what it promises cannot be had. False when
+    /// there was none, or another one came since it was read: that one stays.
+    ///
+    /// Only for the holder of a lease, or who works for one.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] when the lease is no longer held.
+    pub fn retire(&self, key: &Digest, found: &[u8], lease: &LeaseToken) -> Result<bool> {
+        lease.check(self)?;
+        self.take_away(key, |body| body.is_none_or(|body| body == found))
     }
 
     /// Returns where the record of a key stands, or would stand.
@@ -57,6 +63,14 @@ impl Store {
 
     /// Takes a damaged record out of the way; true when there was one. A whole one stays.
     pub(crate) fn discard_record(&self, key: &Digest) -> Result<bool> {
+        match self.record(key) {
+            Ok(Some(_)) => Ok(false),
+            _ => self.take_away(key, |body| body.is_none()),
+        }
+    }
+
+    /// Takes a record away if `is_wanted` says so of its body, which is `None` for a damaged one.
+    fn take_away(&self, key: &Digest, is_wanted: impl Fn(Option<&[u8]>) -> bool) -> Result<bool> {
         let path = self.record_path(key);
         let aside = TempFile::new(self.temp_name()?);
         match fs::rename(&path, aside.path()) {
@@ -65,7 +79,7 @@ impl Store {
         }
         // Looked at only now: a good one may have come since it was last read.
         let text = files::read_at_most(aside.path(), RECORD_BYTES_MAX).ok().flatten();
-        if text.is_some_and(|text| unseal(key, text).is_some()) {
+        if !is_wanted(text.and_then(|text| unseal(key, text)).as_deref()) {
             aside.link(&path)?;
             return Ok(false);
         }

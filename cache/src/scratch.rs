@@ -2,7 +2,7 @@
 
 use crate::files;
 use crate::owner::{Fate, Owner};
-use crate::{Result, Store, durable, lease};
+use crate::{Error, Result, Store, durable, lease};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -46,8 +46,10 @@ impl Store {
     /// have a successor.
     ///
     /// What a process left that cannot be seen from here goes when it was not touched for a week. Cheap
-    /// when there is nothing; puts nothing on the disk by force.
-    pub fn sweep(&self) -> Result<()> {
+    /// when there is nothing; puts nothing on the disk by force. What cannot be removed, such as another
+    /// user's, is told and stays.
+    pub fn sweep(&self) -> Result<Swept> {
+        let mut failed = Vec::new();
         for (name, path) in files::list(&self.root().join("work/tmp"))? {
             let dead = match name.parse::<Owner>().map_or(Fate::Unknown, |owner| owner.fate()) {
                 Fate::Gone => true,
@@ -55,12 +57,21 @@ impl Store {
                 Fate::Unknown => is_forgotten(&path),
             };
             if dead {
-                files::remove_dir(&path)?;
+                failed.extend(files::remove_dir(&path).err());
             }
         }
-        lease::sweep(self, is_forgotten)?;
-        durable::sweep(self)
+        lease::sweep(self, is_forgotten, &mut failed)?;
+        durable::sweep(self, &mut failed)?;
+        Ok(Swept { failed })
     }
+}
+
+/// What came of [`Store::sweep`].
+#[derive(Debug)]
+#[must_use = "says what could not be removed"]
+pub struct Swept {
+    /// Why leftovers of dead processes are still there; no reason not to work with the cache.
+    pub failed: Vec<Error>,
 }
 
 /// Says whether nothing at `path` was touched for long.

@@ -2,15 +2,14 @@
 
 use crate::files::{self, TempFile};
 use crate::object::Stamp;
-use crate::owner::Owner;
+use crate::owner::{self, Owner};
 use crate::{Digest, Error, Result, commit};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The format of the folder, raised when an older program could misread a newer one.
 ///
@@ -55,8 +54,8 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     pub(crate) options: Options,
     pub(crate) queue: commit::Queue,
-    /// Objects whose bytes this process has checked, as they were then.
-    pub(crate) verified: Mutex<HashMap<Digest, Stamp>>,
+    /// Objects whose bytes this process has checked, as they were then, and whether they were right.
+    pub(crate) verified: Mutex<HashMap<Digest, (Stamp, bool)>>,
     /// Folders whose own name this process knows to be on the disk.
     pub(crate) anchored: Mutex<HashSet<PathBuf>>,
     temp: PathBuf,
@@ -165,11 +164,15 @@ impl Store {
         self.root().join("work/durable")
     }
 
-    /// A name in this process's own temporary folder that nothing else uses.
+    /// A name in this process's own temporary folder that nothing else uses, on no other machine either.
     fn temp_path(&self) -> PathBuf {
-        // One number for all handles of the process: they share the folder.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        self.0.temp.join(NEXT.fetch_add(1, Ordering::Relaxed).to_string())
+        self.0.temp.join(format!("{:016x}", owner::unique()))
+    }
+
+    /// The time of the file system's clock, which all machines that share it see alike.
+    pub(crate) fn now(&self) -> Result<SystemTime> {
+        let (temp, file) = self.temp_file()?;
+        file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("examine", temp.path()))
     }
 
     pub(crate) fn temp_file(&self) -> Result<(TempFile, File)> {

@@ -142,7 +142,7 @@ fn a_killed_writer_leaves_nothing_broken() {
         assert!(damages.is_empty(), "{damages:?}");
         records = (0..).take_while(|turn: &u64| check_record(&store, *turn)).count();
         leftovers += fs::read_dir(folder.path().join("work/tmp")).unwrap().count();
-        store.sweep().unwrap();
+        assert!(store.sweep().unwrap().failed.is_empty());
         assert_eq!(fs::read_dir(folder.path().join("work/tmp")).unwrap().count(), 0);
     }
     assert!(records > 0, "no writer lived long enough");
@@ -245,7 +245,7 @@ fn a_living_owner_is_not_robbed() {
     let started = Instant::now();
     while started.elapsed() < 4 * patience {
         assert!(matches!(watch.poll().unwrap(), Acquire::Busy(_)));
-        store.sweep().unwrap();
+        assert!(store.sweep().unwrap().failed.is_empty());
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -308,7 +308,7 @@ fn a_killed_trainer_goes_on_from_its_last_checkpoint() {
     let step = last.meta["step"].as_u64().unwrap();
     assert_eq!(fs::read(last.path("weights").unwrap()).unwrap(), content(step, 1));
     durable.remove().unwrap();
-    store.sweep().unwrap();
+    assert!(store.sweep().unwrap().failed.is_empty());
     for left in ["work/durable", "work/leases"] {
         assert_eq!(fs::read_dir(folder.path().join(left)).unwrap().count(), 0, "{left}");
     }

@@ -1,6 +1,8 @@
 //! The store as its users see it, in one process: what goes in comes out, and damage is seen.
 
-use pipe_cache::{Blob, Commit, Digest, Error, Fault, Kind, Published, Repair, Store};
+use pipe_cache::{
+    Acquire, AcquireDurable, Blob, Commit, Digest, Error, Fault, Kind, Published, Repair, Store,
+};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -124,7 +126,7 @@ fn verify_puts_right_what_it_can() {
     flip(&store.object_path(&damaged.digest), 0);
     flip(&store.artifact_path(&artifact), 1);
     flip(&store.record_path(&key), 2);
-    assert!(!store.holds(&touched));
+    assert!(!store.holds(&damaged));
     assert_eq!(store.record(&key).unwrap(), None);
     assert!(matches!(store.artifact(&artifact), Err(Error::Damaged { .. })));
 
@@ -199,8 +201,14 @@ fn the_first_record_wins() {
     assert_eq!(publish(b"second"), Published::Lost(b"first".to_vec()));
     assert_eq!(store.record(&key).unwrap().unwrap(), b"first");
 
-    assert!(store.retire(&key).unwrap());
-    assert!(!store.retire(&key).unwrap());
+    let Acquire::Held(lease) = store.acquire(&key).unwrap() else { panic!("busy") };
+    let (token, body) = (lease.token(), store.record(&key).unwrap().unwrap());
+    assert!(!store.retire(&key, b"another one", &token).unwrap(), "it came since");
+    assert_eq!(store.record(&key).unwrap().unwrap(), body);
+    assert!(store.retire(&key, &body, &token).unwrap());
+    assert!(!store.retire(&key, &body, &token).unwrap());
+    drop(lease);
+    assert!(matches!(store.retire(&key, &body, &token), Err(Error::Lost { .. })), "a late owner");
     assert_eq!(publish(b"third"), Published::First);
 
     flip(&store.record_path(&key), 0);
@@ -302,4 +310,81 @@ fn many_may_make_the_same_cache_at_once() {
         }
     });
     assert_eq!(Store::open(&root).unwrap().objects().count(), 8);
+}
+
+/// A cache that was copied without times (`cp -r`, S3) and without its empty folders is as good as before.
+#[test]
+fn a_copy_without_times_and_empty_folders_is_whole() {
+    let (folder, store) = store();
+    let (right, damaged) = (store.put(b"right").unwrap(), store.put(b"damaged").unwrap());
+    let copy = folder.path().join("copy");
+    copy_tree(store.root(), &copy);
+    let path = copy.join(store.object_path(&damaged.digest).strip_prefix(store.root()).unwrap());
+    overwrite(&path, b"DAMAGED");
+    let copied = Store::open(&copy).unwrap();
+    assert!(!copied.holds(&damaged), "its size is right, its bytes are not");
+    assert!(copied.holds(&right));
+    let metadata = fs::metadata(copied.object_path(&right.digest)).unwrap();
+    assert_eq!((metadata.mtime(), metadata.mode() & 0o777), (1, 0o444), "stamped, so that it is read once");
+    assert!(matches!(copied.acquire(&Digest::of(b"key")).unwrap(), Acquire::Held(_)));
+    assert!(matches!(copied.durable(&Digest::of(b"key")).unwrap(), AcquireDurable::Held(_)));
+    assert_eq!(copied.put(b"damaged").unwrap(), damaged);
+    assert!(copied.holds(&damaged));
+    assert!(copied.sweep().unwrap().failed.is_empty());
+}
+
+/// Copies files with the time of now; folders without files are left out.
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy_tree(&path, &to.join(name));
+        } else {
+            fs::create_dir_all(to).unwrap();
+            fs::write(to.join(name), fs::read(&path).unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn files_of_others_in_the_cache_are_passed_over() {
+    let (_folder, store) = store();
+    store.put(b"bytes").unwrap();
+    for folder in ["objects", "artifacts", "records", "work/leases", "work/durable", "work/tmp"] {
+        fs::write(store.root().join(folder).join(".DS_Store"), "").unwrap();
+    }
+    assert_eq!(store.usage().unwrap().objects.files, 1);
+    assert_eq!(store.objects().filter(|entry| entry.is_ok()).count(), 1);
+    assert!(store.verify(Repair::Report, |_| ()).unwrap().is_empty());
+    assert!(store.sweep().unwrap().failed.is_empty());
+    assert!(store.leases().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_where_a_folder_belongs_is_named() {
+    let (_folder, store) = store();
+    let blob = Blob::of(b"bytes");
+    let folder = store.object_path(&blob.digest).parent().unwrap().to_owned();
+    fs::write(&folder, "").unwrap();
+    let error = store.put(b"bytes").unwrap_err();
+    assert!(matches!(&error, Error::NotAFolder { path } if *path == folder), "{error}");
+    let error = store.usage().unwrap_err();
+    assert!(error.to_string().contains(&folder.display().to_string()), "{error}");
+}
+
+/// While a whole object is looked at because somebody thought it damaged, others go on reading it.
+#[test]
+fn a_whole_object_is_never_out_of_sight() {
+    let (_folder, store) = store();
+    let blob = store.put(&vec![7; 4 << 20]).unwrap();
+    let over = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..20).for_each(|_| assert!(!store.discard(&blob.digest).unwrap()));
+            over.store(1, Ordering::SeqCst);
+        });
+        while over.load(Ordering::SeqCst) == 0 {
+            assert!(store.object_path(&blob.digest).exists());
+        }
+    });
 }

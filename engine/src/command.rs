@@ -160,7 +160,7 @@ impl Stage for Command {
                     (_, "") => position.to_string(),
                     (_, label) => label.to_owned(),
                 };
-                items.push(input.artifact.item(&format!("{port}/{label}")));
+                items.push(input.artifact.folder(&format!("{port}/{label}")));
                 let kind = input.artifact.kind.clone();
                 ports.push(Place { port: port.clone(), label, kind, shard: None });
             }

@@ -103,7 +103,7 @@ pub fn collect(
         Acquire::Held(lease) => lease,
         Acquire::Busy(holder) => return Err(GarbageError::Busy(holder.to_string())),
     };
-    store.sweep()?;
+    let _swept = store.sweep()?;
     let survey = Survey::new(store, &roots().map_err(GarbageError::Roots)?, limits)?;
     let chosen = survey.choose(limits.bytes_max);
     let mut collected = survey.told(&chosen);

@@ -92,6 +92,7 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
         threads: crate::machine::cpus(),
         events: Arc::new(|_: Event| {}),
         stop: Stop::default(),
+        lease: None,
     };
     std::env::set_current_dir(&session.project.root)
         .map_err(|error| Error::io("enter", &session.project.root, &error))?;

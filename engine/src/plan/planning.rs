@@ -159,10 +159,11 @@ impl Session {
             threads: 1,
             events: Arc::new(|_: Event| {}),
             stop: Stop::default(),
+            lease: None,
         };
         let config = &self.manifest.stages[stage].config.stage;
         match guarded(|| Context::new(setup).enter(&**config)) {
-            Err(Error::Halt(Halt::Missing { step, shares, of })) => Some((step, shares, of)),
+            Err(Error::Halt(Halt::Missing { step, shares, of })) => Some((step, shares.len() as u64, of)),
             _ => None,
         }
     }

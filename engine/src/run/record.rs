@@ -6,7 +6,7 @@ use crate::{
     plan::{Resolved, Session},
     record::{Record, RecordedInput, Visit, read_artifact},
 };
-use pipe_cache::{Commit, Published};
+use pipe_cache::{Commit, Lease, Published};
 use pipe_stage::{Digest, Error, Metric};
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -27,6 +27,7 @@ pub(super) fn record(
     made: Made,
     ended: &Ended,
     log: &Path,
+    lease: &Lease,
 ) -> Result<Record, Error> {
     let store = &session.store;
     let kind = session.kind(stage);
@@ -72,10 +73,11 @@ pub(super) fn record(
         finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
     // A record that is there though the stage ran stands on objects that were gone.
-    if let Some(before) = Record::read(store, &resolved.key)?
-        && (before.outputs != record.outputs || !before.is_held(store))
+    if let Some(body) = store.record(&resolved.key)?
+        && serde_json::from_slice::<Record>(&body)
+            .map_or(true, |before| before.outputs != record.outputs || !before.is_held(store))
     {
-        store.retire(&resolved.key)?;
+        store.retire(&resolved.key, &body, &lease.token())?;
     }
     let commit = Commit { objects, records: vec![(resolved.key, record.to_bytes())], ..Commit::default() };
     let published = store.commit(commit)?;

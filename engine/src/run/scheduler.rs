@@ -44,7 +44,8 @@ pub fn run(
     interrupts: &Receiver<()>,
     tell: &mut dyn FnMut(&RunEvent),
 ) -> Result<Summary, RunError> {
-    session.store.sweep()?;
+    // What another user left there is no reason not to run.
+    let _swept = session.store.sweep()?;
     let (sender, heard) = unbounded();
     let free = Free {
         cpus: options.cpus.unwrap_or_else(machine::cpus),
@@ -335,6 +336,8 @@ impl Scheduler<'_> {
         let inputs = resolved.inputs.iter();
         let spec = Spec {
             version: 1,
+            key: resolved.key,
+            lease: Some(lease.token()),
             uses: self.session.kind(stage).name.to_owned(),
             program: self.session.identity(stage).program,
             config: self.session.manifest.stages[stage].config.json.clone(),
@@ -436,10 +439,13 @@ impl Scheduler<'_> {
             (_, Some(Killed::LostLease)) => {
                 Err(Error::Died { message: "its lease was taken over by another run".to_owned() })
             }
-            (Some(Event::Done { outputs, metrics, instruction_sets }), _) if ended.code == Some(0) => {
+            (Some(Event::Done { key, .. }), _) if key != Some(resolved.key) => {
+                Err(Error::Died { message: "it did another stage than it was told to".to_owned() })
+            }
+            (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _) if ended.code == Some(0) => {
                 let seconds = process.elapsed().as_secs_f64();
                 let made = Made { outputs, metrics, instruction_sets, seconds, shares };
-                record(self.session, stage, &resolved, made, ended, &log)
+                record(self.session, stage, &resolved, made, ended, &log, &lease)
             }
             (Some(Event::Failed { error }), _) => Err(error),
             _ => Err(ended.error(&log)),

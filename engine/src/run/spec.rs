@@ -1,6 +1,6 @@
 //! Owns: what a worker is told. A spec is a JSON file; it names digests and folders, and no secret.
 
-use pipe_stage::{Digest, Mode, SourceFile};
+use pipe_stage::{Digest, LeaseToken, Mode, SourceFile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -14,6 +14,10 @@ use std::{
 pub struct Spec {
     /// Revision of this format: 1.
     pub version: u32,
+    /// Key of the stage, which its worker says back when it is done.
+    pub key: Digest,
+    /// Proof of its lease, for retiring records.
+    pub lease: Option<LeaseToken>,
     /// Stage type.
     pub uses: String,
     /// Digest of the program that holds the type, where the key has it.

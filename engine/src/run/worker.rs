@@ -21,6 +21,7 @@ use std::{
 /// Does what a spec says, and those that follow. Returns the process's exit code: 0 done, 1 failed, 2 the call is
 /// wrong.
 pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
+    pipe_stage::raise_open_files();
     let (mut path, events, stop) = (spec.to_owned(), events(), Stop::default());
     listen(&stop);
     let mut further = None;
@@ -66,7 +67,7 @@ fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Resu
     };
     log().map_err(|error| Error::io("write to", &spec.log, &error))?;
     let Outcome { outputs, metrics, instruction_sets } = run(spec, types, events.clone(), stop.clone())?;
-    events.emit(Event::Done { outputs, metrics, instruction_sets });
+    events.emit(Event::Done { key: Some(spec.key), outputs, metrics, instruction_sets });
     Ok(())
 }
 
@@ -124,12 +125,13 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
     let setup = Setup {
         store,
         identity: kind.identity(spec.program),
-        mode: spec.mode,
+        mode: spec.mode.clone(),
         inputs,
         sources: spec.sources.clone(),
         threads: spec.threads,
         events,
         stop,
+        lease: spec.lease.clone(),
     };
     std::env::set_current_dir(&spec.project).map_err(|error| Error::io("enter", &spec.project, &error))?;
     guarded(|| Context::new(setup).enter(&*stage))

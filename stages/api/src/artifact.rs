@@ -107,6 +107,12 @@ impl Artifact {
         Item::new(name, self.entries.iter().cloned())
     }
 
+    /// The whole artifact as one item, whose names of entries stand in the key: for work that sees them, as
+    /// a program does to which the entries are laid out as files.
+    pub fn folder(&self, name: &str) -> Item {
+        Item { has_names: true, ..self.item(name) }
+    }
+
     /// Every object that its entries stand on.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.entries.iter().flat_map(|entry| entry.content.blobs())
@@ -130,6 +136,8 @@ pub struct Item {
     pub name: String,
     /// In an order that has meaning.
     pub inputs: Vec<Input>,
+    /// Whether the names of entries stand in the key.
+    has_names: bool,
 }
 
 /// One file that a share reads.
@@ -141,15 +149,27 @@ pub enum Input {
     Source(SourceFile),
 }
 
+impl Input {
+    /// Its name: an entry's, or a source's path relative to its root.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Entry(entry) => &entry.name,
+            Self::Source(file) => &file.name,
+        }
+    }
+}
+
 impl Item {
     /// An item of entries.
     pub fn new(name: &str, entries: impl IntoIterator<Item = Entry>) -> Self {
-        Self { name: name.to_owned(), inputs: entries.into_iter().map(Input::Entry).collect() }
+        let inputs = entries.into_iter().map(Input::Entry).collect();
+        Self { name: name.to_owned(), inputs, has_names: false }
     }
 
     /// An item of source files.
     pub fn of_sources(name: &str, files: impl IntoIterator<Item = SourceFile>) -> Self {
-        Self { name: name.to_owned(), inputs: files.into_iter().map(Input::Source).collect() }
+        let inputs = files.into_iter().map(Input::Source).collect();
+        Self { name: name.to_owned(), inputs, has_names: false }
     }
 
     /// Adds an entry, such as the slice of an earlier step for this shard.
@@ -158,13 +178,18 @@ impl Item {
         self
     }
 
-    /// Digest of bytes, selections and added columns; of names only for source files.
+    /// Digest of bytes, selections and added columns; of names only for source files and folders.
     pub fn digest(&self) -> Digest {
         let mut out = Encoder::default();
         out.list(self.inputs.len());
         for input in &self.inputs {
             match input {
-                Input::Entry(entry) => entry.content.encode(&mut out),
+                Input::Entry(entry) => {
+                    if self.has_names {
+                        out.text(&entry.name);
+                    }
+                    entry.content.encode(&mut out);
+                }
                 Input::Source(file) => {
                     out.text(&file.source);
                     out.text(&file.name);

@@ -11,10 +11,10 @@ use crate::{
     canonical::{Encoder, essence},
     port::In,
 };
-use pipe_cache::{AcquireDurable, Commit, Digest, Durable, Published, Store};
+use pipe_cache::{AcquireDurable, Commit, Digest, Durable, LeaseToken, Published, Store};
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -29,15 +29,27 @@ use std::{
 pub type Work<P> = fn(&P, &Inputs, &mut Share) -> Result<()>;
 
 /// What a process enters a stage for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Do what is missing, on this process's threads.
     Here,
-    /// Do the share with this key and leave.
-    Share(Digest),
-    /// Do nothing; leave at the first step that has something to do.
+    /// Do the shares with these keys, all of one step, on this process's threads, and leave.
+    ///
+    /// The keys are those of [`Halt::Missing`]; shares that are recorded meanwhile are passed over.
+    Shares(Vec<Digest>),
+    /// Do nothing and write nothing; leave at the first step that has something to do.
     Count,
+    /// As [`Mode::Count`], but finished steps are recorded as a whole, so that those who enter later read one
+    /// record for each: for whoever hands out shares and holds the stage's lease.
+    Gather,
+}
+
+impl Mode {
+    /// Whether it runs no share.
+    fn is_counting(&self) -> bool {
+        matches!(self, Self::Count | Self::Gather)
+    }
 }
 
 /// Whether a stage should go on.
@@ -95,6 +107,9 @@ pub struct Setup {
     pub events: Events,
     /// Whether to go on.
     pub stop: Stop,
+    /// Proof of the stage's lease. Without it no record is retired: what is made instead of one whose objects
+    /// are gone counts for this context only.
+    pub lease: Option<LeaseToken>,
 }
 
 /// What a stage's code works with.
@@ -133,6 +148,7 @@ pub(crate) struct Running {
     pub(crate) stop: Stop,
     pub(crate) threads: usize,
     identity: Identity,
+    lease: Option<LeaseToken>,
     done: AtomicU64,
     said: Mutex<Option<Instant>>,
 }
@@ -162,8 +178,10 @@ impl Running {
     pub(crate) fn durable(&self, key: &Digest) -> Result<Durable> {
         const LOOKED_EVERY: Duration = Duration::from_millis(250);
         let mut waiting = false;
+        // One for the whole wait: only what it saw standing still long enough is dead.
+        let mut watch = self.store.watch_durable(key);
         loop {
-            match self.store.durable(key)? {
+            match watch.poll()? {
                 AcquireDurable::Held(durable) => return Ok(durable),
                 AcquireDurable::Busy(holder) => {
                     if !std::mem::replace(&mut waiting, true) {
@@ -180,6 +198,31 @@ impl Running {
     }
 }
 
+/// Revision of [`StepRecord`]: that of the records in it.
+const STEP_VERSION: u32 = ShareRecord::VERSION;
+
+/// Reads a record of this version; an older one, or what is no record, counts as absent.
+///
+/// # Errors
+/// Where a newer version of the program wrote it: it would be made again in vain, and retired.
+fn parse<T: DeserializeOwned>(body: &[u8], version: u32) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    match serde_json::from_slice::<Head>(body) {
+        Ok(head) if head.version > version => Err(Error::Cache {
+            message: format!(
+                "a record in the cache has version {}, and this program knows versions up to {version}; \
+                 use a newer pipe, or another cache",
+                head.version
+            ),
+        }),
+        Ok(head) if head.version == version => Ok(serde_json::from_slice(body).ok()),
+        _ => Ok(None),
+    }
+}
+
 /// The record of a finished step: those of all its shares, in the order of its items.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,17 +234,17 @@ struct StepRecord {
 impl Context {
     /// Makes a context; it uses no thread and no file until a step has something to do.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, identity, mode, inputs, sources, threads, events, stop } = setup;
+        let Setup { store, identity, mode, inputs, sources, threads, events, stop, lease } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
-        let running = Running { store, events, stop, threads: threads.max(1), identity, done, said };
+        let running = Running { store, events, stop, threads: threads.max(1), identity, lease, done, said };
         let outcome = Mutex::new(Gathered::default());
         Self { running, mode, inputs, sources, pool: None, outcome }
     }
 
-    /// Enters a stage and gives what it made; in [`Mode::Count`] and [`Mode::Share`] it ends with
-    /// [`Error::Halt`] unless nothing was missing.
+    /// Enters a stage and gives what it made; in all modes but [`Mode::Here`] it ends with [`Error::Halt`]
+    /// unless nothing was missing.
     pub fn enter(mut self, stage: &dyn crate::DynStage) -> Result<Outcome> {
-        if self.mode != Mode::Count {
+        if !self.mode.is_counting() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(self.running.threads).build();
             let failed = |error: rayon::ThreadPoolBuildError| Error::Machine {
                 action: "start threads".into(),
@@ -210,13 +253,13 @@ impl Context {
             self.pool = Some(pool.map_err(failed)?);
         }
         stage.run(&self)?;
-        if let Mode::Share(_) = self.mode {
+        if let Mode::Shares(_) = self.mode {
             return Err(Error::Outdated { step: self.gathered().last_step.to_owned() });
         }
         let Gathered { outputs, metrics, instruction_sets, .. } =
             self.outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
         let digests = outputs.iter().map(|(port, artifact)| (port.clone(), artifact.digest())).collect();
-        if self.mode != Mode::Count {
+        if !self.mode.is_counting() {
             let artifacts = outputs.values().map(Artifact::to_bytes).collect();
             self.running.store.commit(Commit { artifacts, ..Commit::default() })?;
         }
@@ -289,7 +332,7 @@ impl Context {
         let mut gathered = self.gathered();
         for record in &records {
             gathered.metrics.extend(record.metrics.iter().cloned());
-            gathered.instruction_sets.insert(record.instruction_set.clone());
+            gathered.instruction_sets.extend(record.instruction_sets.iter().cloned());
         }
         Ok(Step { shares: shares.into_iter().zip(records).collect() })
     }
@@ -300,11 +343,12 @@ impl Context {
             return Ok(None); // the share's own record serves
         }
         let Some(bytes) = self.running.store.record(&keys.step)? else { return Ok(None) };
-        let record = serde_json::from_slice::<StepRecord>(&bytes).ok();
+        let record: Option<StepRecord> = parse(&bytes, STEP_VERSION)?;
+        // Whoever handed out shares of a later step has looked at the objects: many processes need not, too.
+        let is_trusted = matches!(self.mode, Mode::Shares(_));
         let fits = |record: &StepRecord| {
-            record.version == 1
-                && record.shares.len() == keys.shares.len()
-                && record.shares.iter().all(|share| self.is_usable(share))
+            record.shares.len() == keys.shares.len()
+                && (is_trusted || record.shares.iter().all(|share| self.is_usable(share)))
         };
         Ok(record.filter(fits).map(|record| record.shares))
     }
@@ -320,6 +364,27 @@ impl Context {
     where
         P: Serialize + JsonSchema + Sync,
     {
+        if let Mode::Shares(wanted) = &self.mode {
+            let wanted: BTreeSet<&Digest> = wanted.iter().collect();
+            let mut own: Vec<usize> = (0..shares.len()).collect();
+            own.retain(|&position| wanted.contains(&keys.shares[position]));
+            own.sort_by_key(|&position| (keys.shares[position], position));
+            own.dedup_by_key(|&mut position| keys.shares[position]);
+            own.sort_unstable();
+            if !own.is_empty() {
+                if own.len() < wanted.len() {
+                    return Err(Error::Outdated { step: step.to_owned() });
+                }
+                let mut missing = Vec::new();
+                for position in own {
+                    if self.recorded(&keys.shares[position])?.is_none() {
+                        missing.push(position);
+                    }
+                }
+                self.all(step, params, shares, keys, &missing, work)?;
+                return Err(Error::Halt(Halt::SharesDone));
+            }
+        }
         // Equal items run once.
         let mut known: HashMap<Digest, ShareRecord> = HashMap::new();
         let mut missing: Vec<usize> = Vec::new();
@@ -332,23 +397,19 @@ impl Context {
                 }
             }
         }
-        match self.mode {
-            Mode::Count if missing.is_empty() => {}
-            Mode::Count => {
-                let (shares, of) = (missing.len() as u64, keys.shares.len() as u64);
+        match &self.mode {
+            Mode::Count | Mode::Gather if !missing.is_empty() => {
+                let of = keys.shares.len() as u64;
+                let shares = missing.into_iter().map(|position| keys.shares[position]).collect();
                 return Err(Error::Halt(Halt::Missing { step: step.to_owned(), shares, of }));
             }
-            Mode::Share(wanted) => match keys.shares.iter().position(|key| *key == wanted) {
-                Some(position) => {
-                    if missing.contains(&position) {
-                        self.share(params, &shares[position], &wanted, work)?;
-                    }
-                    return Err(Error::Halt(Halt::ShareDone));
-                }
-                None if missing.is_empty() => {}
-                // Another process's share of this step is not done yet: the wanted one cannot be further on.
-                None => return Err(Error::Outdated { step: step.to_owned() }),
-            },
+            Mode::Count => {}
+            Mode::Gather => self.record_whole(keys, &known)?,
+            // Another process's share of this step is not done yet: the wanted ones cannot be further on.
+            Mode::Shares(_) if !missing.is_empty() => {
+                return Err(Error::Outdated { step: step.to_owned() });
+            }
+            Mode::Shares(_) => {}
             Mode::Here => {
                 let made = self.all(step, params, shares, keys, &missing, work)?;
                 known.extend(missing.iter().map(|&position| keys.shares[position]).zip(made));
@@ -421,8 +482,8 @@ impl Context {
         match published.into_iter().next() {
             // First record wins: go on with what is there.
             Some(Published::Lost(body)) => {
-                let theirs = serde_json::from_slice(&body).ok().filter(|theirs| self.is_usable(theirs));
-                Ok(theirs.unwrap_or(record))
+                let theirs = parse(&body, ShareRecord::VERSION)?;
+                Ok(theirs.filter(|theirs| self.is_usable(theirs)).unwrap_or(record))
             }
             _ => Ok(record),
         }
@@ -433,11 +494,13 @@ impl Context {
             return Ok(());
         }
         let shares = keys.shares.iter().map(|key| known[key].clone()).collect();
-        let record = StepRecord { version: 1, shares };
+        let record = StepRecord { version: STEP_VERSION, shares };
         let body = serde_json::to_vec(&record).expect("invariant: a record is plain data");
         // A record that is there but was not usable stands on objects that are gone.
-        if self.running.store.record(&keys.step)?.is_some_and(|before| before != body) {
-            self.running.store.retire(&keys.step)?;
+        if let Some(before) = self.running.store.record(&keys.step)?
+            && before != body
+        {
+            self.retire(&keys.step, &before)?;
         }
         self.running.store.commit(Commit { records: vec![(keys.step, body)], ..Commit::default() })?;
         Ok(())
@@ -446,12 +509,19 @@ impl Context {
     /// Reads a share's record; one whose objects are gone is retired, so that the share runs again.
     fn recorded(&self, key: &Digest) -> Result<Option<ShareRecord>> {
         let Some(bytes) = self.running.store.record(key)? else { return Ok(None) };
-        let record = serde_json::from_slice::<ShareRecord>(&bytes).ok();
-        let record = record.filter(|record| record.version == 1 && self.is_usable(record));
-        if record.is_none() && self.mode != Mode::Count {
-            self.running.store.retire(key)?;
+        let record: Option<ShareRecord> = parse(&bytes, ShareRecord::VERSION)?;
+        let record = record.filter(|record| self.is_usable(record));
+        if record.is_none() && !self.mode.is_counting() {
+            self.retire(key, &bytes)?;
         }
         Ok(record)
+    }
+
+    fn retire(&self, key: &Digest, body: &[u8]) -> Result<()> {
+        if let Some(lease) = &self.running.lease {
+            self.running.store.retire(key, body, lease)?;
+        }
+        Ok(())
     }
 
     fn is_usable(&self, record: &ShareRecord) -> bool {

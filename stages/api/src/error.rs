@@ -62,6 +62,12 @@ pub enum Error {
         /// What the system said.
         message: String,
     },
+    /// The cache cannot be used as it is; only a person can mend it.
+    #[error("{message}")]
+    Cache {
+        /// What is wrong with it, and where.
+        message: String,
+    },
     /// Asked to stop; what was finished is kept.
     #[error("interrupted")]
     Interrupted,
@@ -105,14 +111,14 @@ pub enum Error {
 /// Why a stage was left early, as asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Halt {
-    /// The one share that this process was to do is done.
-    ShareDone,
+    /// The shares that this process was to do are done.
+    SharesDone,
     /// Counting: the first step with something to do.
     Missing {
         /// Its name.
         step: String,
-        /// Shares to do.
-        shares: u64,
+        /// Keys of the shares to do, in the order of the step's items; for [`Mode::Shares`](crate::Mode::Shares).
+        shares: Vec<Digest>,
         /// All shares.
         of: u64,
     },
@@ -161,7 +167,11 @@ impl Error {
     /// What this error asks of the engine.
     pub fn class(&self) -> Class {
         match self {
-            Self::Input { .. } | Self::DiskFull { .. } | Self::Panic { .. } | Self::Halt(_) => Class::Final,
+            Self::Input { .. }
+            | Self::DiskFull { .. }
+            | Self::Cache { .. }
+            | Self::Panic { .. }
+            | Self::Halt(_) => Class::Final,
             Self::Machine { .. }
             | Self::OutOfMemory { .. }
             | Self::Died { .. }
@@ -183,10 +193,12 @@ impl From<pipe_cache::Error> for Error {
             Cache::Damaged { digest, .. } => Self::Damaged { digest },
             Cache::Missing { digest, .. } => Self::Missing { digest },
             Cache::Full { path, .. } => Self::DiskFull { path: path.display().to_string() },
-            other => {
-                let source = std::error::Error::source(&other).map(ToString::to_string);
-                Self::Machine { action: other.to_string(), message: source.unwrap_or_default() }
-            }
+            Cache::Io { action, path, source } => Self::io(action, &path, &source),
+            Cache::Lost { key } => Self::Machine {
+                action: format!("keep the lease on {}", key.short()),
+                message: "another process took it over, because this one seemed dead".to_owned(),
+            },
+            other => Self::Cache { message: other.to_string() },
         }
     }
 }
@@ -198,4 +210,23 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(Error::Panic { message: text.unwrap_or("no message; see the log").to_owned() })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_cache_says_once_what_failed() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = pipe_cache::Error::Io { action: "create", path: "/cache/x".into(), source };
+        assert_eq!(Error::from(error).to_string(), "cannot create `/cache/x`: permission denied");
+        let newer = pipe_cache::Error::Newer { path: "/cache".into(), found: 9, known: 1 };
+        let error = Error::from(newer);
+        assert_eq!(
+            error.to_string(),
+            "the cache `/cache` has format 9, and this program knows formats up to 1"
+        );
+        assert_eq!(error.class(), Class::Final);
+    }
 }

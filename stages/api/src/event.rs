@@ -44,6 +44,7 @@ pub enum Event {
         /// Position in the series: the optimizer's step.
         step: u64,
         /// Its value.
+        #[serde(with = "crate::metric::number")]
         value: f64,
     },
     /// Something worth telling a person.
@@ -53,6 +54,9 @@ pub enum Event {
     },
     /// The last event of a stage that did its work.
     Done {
+        /// Key of the stage, as its worker was told: what is recorded under another key is another stage's.
+        #[serde(default)]
+        key: Option<Digest>,
         /// Artifact digests by output port.
         outputs: BTreeMap<String, Digest>,
         /// Merged over all steps.

@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -35,16 +36,24 @@ pub struct InputItem {
 pub struct LocalEntry {
     store: Store,
     input: Input,
+    /// Its item and its place in that, if it is an input of a share.
+    place: Option<(u32, u32)>,
 }
 
 impl Inputs {
     pub(crate) fn new(store: &Store, items: &[crate::Item]) -> Self {
-        let entry = |input: &Input| LocalEntry { store: store.clone(), input: input.clone() };
-        let item = |item: &crate::Item| InputItem {
-            name: item.name.clone(),
-            entries: item.inputs.iter().map(entry).collect(),
+        let item = |(number, item): (usize, &crate::Item)| {
+            let entry = |(position, input): (usize, &Input)| LocalEntry {
+                store: store.clone(),
+                input: input.clone(),
+                place: Some((number as u32, position as u32)),
+            };
+            InputItem {
+                name: item.name.clone(),
+                entries: item.inputs.iter().enumerate().map(entry).collect(),
+            }
         };
-        Self { items: items.iter().map(item).collect() }
+        Self { items: items.iter().enumerate().map(item).collect() }
     }
 
     /// All items, in order.
@@ -83,15 +92,12 @@ impl InputItem {
 impl LocalEntry {
     /// An entry of an artifact in a store.
     pub fn new(store: &Store, entry: &Entry) -> Self {
-        Self { store: store.clone(), input: Input::Entry(entry.clone()) }
+        Self { store: store.clone(), input: Input::Entry(entry.clone()), place: None }
     }
 
     /// Its name: an entry's, or a source's path relative to its root.
     pub fn name(&self) -> &str {
-        match &self.input {
-            Input::Entry(entry) => &entry.name,
-            Input::Source(file) => &file.name,
-        }
+        self.input.name()
     }
 
     /// The label of a source file.
@@ -181,6 +187,12 @@ impl LocalEntry {
                 std::fs::write(path, bytes).map_err(|error| Error::io("write", path, &error))
             }
         }
+    }
+
+    /// How a record calls what this share passes on under its name, which is in no key.
+    fn relative_name(&self) -> Result<Name> {
+        let place = self.place.map(|(item, input)| Name::Input(item, input));
+        place.ok_or_else(|| Error::Panic { message: format!("`{}` is no input of this share", self.name()) })
     }
 
     fn content(&self) -> Option<Content> {
@@ -284,25 +296,28 @@ pub struct Share<'a> {
     value: serde_json::Value,
     metrics: Vec<Metric>,
     outlived: Vec<Durable>,
+    instruction_sets: BTreeSet<String>,
     began: Instant,
 }
 
 impl<'a> Share<'a> {
     pub(crate) fn new(running: &'a Running, inputs: &'a [crate::Item]) -> Self {
         let (made, staged, metrics, outlived) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let value = serde_json::Value::Null;
-        Self { running, inputs, made, staged, value, metrics, outlived, began: Instant::now() }
+        let (value, instruction_sets) = (serde_json::Value::Null, BTreeSet::new());
+        let began = Instant::now();
+        Self { running, inputs, made, staged, value, metrics, outlived, instruction_sets, began }
     }
 
     /// Gives the record, the objects to commit with it, and what may go once that is done.
-    pub(crate) fn finish(self) -> (ShareRecord, Vec<Staged>, Vec<Durable>) {
+    pub(crate) fn finish(mut self) -> (ShareRecord, Vec<Staged>, Vec<Durable>) {
+        self.instruction_sets.insert(instruction_set().to_owned());
         let record = ShareRecord {
-            version: 1,
+            version: ShareRecord::VERSION,
             made: self.made,
             value: self.value,
             metrics: crate::merge(self.metrics),
             seconds: self.began.elapsed().as_secs_f64(),
-            instruction_set: instruction_set().to_owned(),
+            instruction_sets: self.instruction_sets.into_iter().collect(),
         };
         (record, self.staged, self.outlived)
     }
@@ -360,17 +375,18 @@ impl<'a> Share<'a> {
     pub fn local(&self, name: &str, path: &Path, blob: Blob) -> LocalEntry {
         let (name, path, source) = (name.to_owned(), path.to_owned(), String::new());
         let file = SourceFile { source, name, digest: blob.digest, size: blob.size, path };
-        LocalEntry { store: self.running.store.clone(), input: Input::Source(file) }
+        LocalEntry { store: self.running.store.clone(), input: Input::Source(file), place: None }
     }
 
-    /// Passes an entry of the first item on as it is, under its own name.
-    pub fn pass(&mut self, slot: &str, entry: &LocalEntry) {
+    /// Passes an entry of this share's inputs on as it is, under its own name.
+    pub fn pass(&mut self, slot: &str, entry: &LocalEntry) -> Result<()> {
         if let Some(content) = entry.content() {
-            self.made.push(Made { slot: slot.to_owned(), name: Name::Own(entry.name().to_owned()), content });
+            self.made.push(Made { slot: slot.to_owned(), name: entry.relative_name()?, content });
         }
+        Ok(())
     }
 
-    /// Makes a view of an entry: some of its `rows` rows, with further columns.
+    /// Makes a view of an entry of this share's inputs: some of its `rows` rows, with further columns.
     ///
     /// `selected` are row numbers of the file itself, not of the view that the entry may already be. All
     /// rows make no selection, no rows no entry. Without `columns` those of the entry stay.
@@ -399,7 +415,7 @@ impl<'a> Share<'a> {
         if let Some(columns) = columns {
             content.columns = Some(self.stage(columns.writer)?);
         }
-        self.made.push(Made { slot: slot.to_owned(), name: Name::Own(entry.name().to_owned()), content });
+        self.made.push(Made { slot: slot.to_owned(), name: entry.relative_name()?, content });
         Ok(())
     }
 
@@ -413,6 +429,12 @@ impl<'a> Share<'a> {
     /// Keeps a small value that the stage's code may look at after the step.
     pub fn value(&mut self, value: &impl Serialize) {
         self.value = serde_json::to_value(value).expect("invariant: a share's value is plain data");
+    }
+
+    /// Says that part of this share's result was made with other instruction sets than this machine's, as
+    /// that of a checkpoint from elsewhere.
+    pub fn made_on(&mut self, sets: impl IntoIterator<Item = impl Into<String>>) {
+        self.instruction_sets.extend(sets.into_iter().map(Into::into));
     }
 
     /// Reports a figure; those of one name are merged by their rule.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShareRecord {
-    /// Revision of this format: 1.
+    /// Revision of this format: [`ShareRecord::VERSION`].
     pub version: u32,
     /// Files and views, in the order of their making.
     pub made: Vec<Made>,
@@ -18,8 +18,16 @@ pub struct ShareRecord {
     pub metrics: Vec<Metric>,
     /// Seconds of wall time.
     pub seconds: f64,
-    /// What its kernels ran on.
-    pub instruction_set: String,
+    /// What its kernels ran on: more than one where work went on from a checkpoint of another machine.
+    pub instruction_sets: Vec<String>,
+}
+
+impl ShareRecord {
+    /// Revision of the format.
+    ///
+    /// - 1: the first.
+    /// - 2: what is passed on is named by its place among the inputs; all instruction sets.
+    pub const VERSION: u32 = 2;
 }
 
 /// One file or view that a share made.
@@ -44,7 +52,9 @@ pub enum Name {
     Extension(u32, String),
     /// One of its own, below a folder that is called like this item without its extension.
     Below(u32, String),
-    /// One of its own.
+    /// That of an input: which item, and which of its inputs.
+    Input(u32, u32),
+    /// One of its own, which the key decides.
     Own(String),
 }
 
@@ -67,15 +77,15 @@ impl Step {
     /// Returns, for each item of the step, what the slot holds for it.
     pub fn slices(&self, slot: &str) -> Vec<Option<Entry>> {
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
-            let of_item = |position: usize| {
-                let concerns = |made: &&Made| match made.name {
-                    Name::Item(item) | Name::Extension(item, _) => item as usize == position,
-                    Name::Below(..) | Name::Own(_) => false,
-                };
-                let mut wanted = record.made.iter().filter(|made| made.slot == slot);
-                wanted.find(concerns).map(|made| made.entry(items))
-            };
-            (0..items.len()).map(of_item).collect::<Vec<_>>()
+            let mut slices = vec![None; items.len()];
+            for made in record.made.iter().filter(|made| made.slot == slot) {
+                if let Name::Item(item) | Name::Extension(item, _) = made.name
+                    && let Some(slice @ None) = slices.get_mut(item as usize)
+                {
+                    *slice = Some(made.entry(items));
+                }
+            }
+            slices
         };
         self.shares.iter().flat_map(of_share).collect()
     }
@@ -97,6 +107,7 @@ impl Made {
             Name::Item(item) => of(*item).to_owned(),
             Name::Extension(item, extension) => format!("{}.{extension}", stem(of(*item))),
             Name::Below(item, own) => format!("{}/{own}", stem(of(*item))),
+            Name::Input(item, input) => items[*item as usize].inputs[*input as usize].name().to_owned(),
             Name::Own(name) => name.clone(),
         };
         Entry { name, content: self.content.clone() }

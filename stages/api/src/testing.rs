@@ -4,7 +4,7 @@ use crate::{
     Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome,
     Result, Setup, SourceFile, Stage, Stop, covers,
 };
-use pipe_cache::{Commit, Digest, Store};
+use pipe_cache::{Acquire, Commit, Digest, Lease, Store};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -62,6 +62,10 @@ impl Bench {
             by_port.entry((*port).to_owned()).or_default().push(input);
         }
         let events = self.events.clone();
+        let lease = match self.store.acquire(&Digest::of(S::NAME.as_bytes()))? {
+            Acquire::Held(lease) => Some(lease),
+            Acquire::Busy(_) => None,
+        };
         let setup = Setup {
             store: self.store.clone(),
             identity: Identity { name: S::NAME.to_owned(), revision: S::REVISION, program: None },
@@ -73,6 +77,7 @@ impl Bench {
                 events.lock().expect("invariant: no test panics in here").push(event)
             }),
             stop: self.stop.clone(),
+            lease: lease.as_ref().map(Lease::token),
         };
         let outcome = Context::new(setup).enter(stage as &dyn DynStage)?;
         if let Some(declared) = Stage::metrics(stage) {

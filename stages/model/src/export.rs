@@ -97,7 +97,7 @@ fn export(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     files.open_tokenizer()?;
     files.config.stock_class()?;
     for entry in model.entries().iter().filter(|entry| entry.name() != "README.md") {
-        share.pass("model", entry);
+        share.pass("model", entry)?;
     }
     let of_port = |port: &str| {
         let prefix = format!("{port}/");
