@@ -2,47 +2,67 @@
 //!
 //! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies: a program run by root writes
 //! through any permission) and leaves what it makes in `$PIPE_OUTPUT_<name>`. Besides these and the
-//! variables that `env` names, its environment is fixed. `$PIPE_DURABLE` is a folder for checkpoints that
-//! outlives a crash; `$PIPE_EVENTS` takes progress, figures and notes.
+//! variables that `env` names, its environment is fixed; see [`PATH`]. `$PIPE_DURABLE` is a folder for
+//! checkpoints that outlives a crash; `$PIPE_EVENTS` takes progress, figures and notes.
+//!
+//! Revisions:
+//! 1. the first
+//! 2. a line that fails ends the command (`sh -eu`); `PATH` and `HOME` are fixed; an output may not stay empty
 
 mod channel;
 
+mod variables;
+
+mod words;
+
+pub(crate) mod written;
+
+mod process;
+
 use crate::{
-    machine::disk_free,
-    manifest::stage_type::OwnPorts,
-    usage::{self, Until},
+    manifest::stage_type::{OwnPorts, variable},
+    secrets::Secrets,
+    sources::{Stamp, stamp},
+    tree,
 };
 use channel::Channel;
 use pipe_stage::{
     Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Name, Places, Port,
     Result, Share, SourceRequest, Stage, WorkInputs,
 };
-use rustix::process::{Pid, Signal, kill_process};
+pub(crate) use process::left_something;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::{Command as Process, ExitStatus, Stdio},
+    process::Stdio,
     sync::OnceLock,
-    time::Duration,
 };
 
 /// Runs a shell line; what it leaves in its output folders becomes artifacts.
 ///
-/// Project files that the line names are inputs too: a change of one runs it again. What it reads without
-/// naming it, such as imported modules, belongs under `files`; undeclared inputs are not noticed.
+/// Files that the line names are inputs too, wherever they are: a change of one runs it again. What it reads
+/// without naming it, such as imported modules, belongs under `files`; undeclared inputs are not noticed.
+///
+/// The line runs as `sh -eu` (with `-o pipefail` where the system's `sh` has it), so a part that fails and a
+/// variable that is not set end it. Its environment is fixed: `PATH` holds the system's folders and `HOME` is an
+/// empty folder, unless `env` or the line names them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Command {
-    /// The line for `sh -c`, run in the project's root.
+    /// The line for `sh -eu -c`, run in the project's root.
     pub run: String,
-    /// Globs of further files that it reads, relative to the project's root.
+    /// Globs of further files that it reads, relative to the project's root, or folders. Each must match a file.
     pub files: Vec<String>,
     /// Outputs by name, each with its kind: `figure: files`.
     pub outputs: BTreeMap<String, String>,
-    /// Names of environment variables that it sees; their values decide the result.
+    /// Outputs that may stay empty; for any other that is an error.
+    pub may_be_empty: Vec<String>,
+    /// Names of environment variables that it sees; their values decide the result. Not for passwords and
+    /// tokens: `${secret.NAME}` in the line passes those.
     pub env: Vec<String>,
     /// Input whose shards it gets one at a time, as `shard` with their extension, each in a process of its own;
     /// the other inputs stand whole beside each. What it leaves as `shard`, with any extension, keeps the
@@ -55,7 +75,7 @@ pub struct Command {
 struct Line<'a> {
     run: &'a str,
     outputs: &'a BTreeMap<String, String>,
-    env: BTreeMap<&'a str, Option<String>>,
+    env: BTreeMap<&'a str, Value>,
 }
 
 /// Kinds of artifacts by name, for inputs of commands; set once by `main`.
@@ -80,14 +100,14 @@ impl OwnPorts for Command {
         self.each.iter().map(|name| ("each".to_owned(), name.clone())).collect()
     }
 
-    fn variables(&self) -> &[String] {
-        &self.env
+    fn variables(&self) -> Vec<String> {
+        variables::passed(&self.env, &self.run).into_iter().map(str::to_owned).collect()
     }
 }
 
 impl Stage for Command {
     const NAME: &'static str = "command";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[];
 
@@ -102,26 +122,35 @@ impl Stage for Command {
             self.env.iter().enumerate().filter(|(_, name)| !is_name(name)).map(|(position, _)| {
                 Misfit::new(format!("env[{position}]"), "is no name of an environment variable")
             });
+        let secrets = self.env.iter().enumerate().filter(|(_, name)| variables::looks_secret(name)).map(
+            |(position, name)| {
+                let message = format!("`{name}` looks like a secret, and values under `env` are recorded");
+                let help = format!("write `${{secret.{name}}}` in the line, which passes it as `${name}`");
+                Misfit { help: Some(help), ..Misfit::new(format!("env[{position}]"), message) }
+            },
+        );
+        let unknown =
+            self.may_be_empty.iter().enumerate().filter(|(_, name)| !self.outputs.contains_key(*name));
+        let unknown =
+            unknown.map(|(position, _)| Misfit::new(format!("may_be_empty[{position}]"), "is no output"));
         let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must hold a shell line");
-        empty.into_iter().chain(names).chain(variables).collect()
+        empty.into_iter().chain(names).chain(variables).chain(secrets).chain(unknown).collect()
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
-        let words = self.run.split(|letter: char| letter.is_whitespace() || "'\"();|&<>=".contains(letter));
-        let is_file = |word: &&str| {
-            let path = Path::new(word);
-            // Variables need no look on the disk: there may be thousands of commands.
-            !(word.is_empty() || word.starts_with('$'))
-                && path.is_relative()
-                && places.project.join(path).is_file()
-                && !word.contains("..")
-        };
-        let plain = |word: &str| word.trim_start_matches("./").to_owned();
-        let named: std::collections::BTreeSet<String> = words.filter(is_file).map(plain).collect();
-        let mut requests: Vec<SourceRequest> =
-            named.into_iter().map(|word| request(places, vec![escape(&word)], "run")).collect();
-        if !self.files.is_empty() {
-            requests.push(request(places, self.files.clone(), "files"));
+        // One look each: there may be thousands of commands.
+        let is_file = |name: &String| places.project.join(name).is_file();
+        let named: Vec<String> = words::named(&self.run)
+            .iter()
+            .filter(|name| is_file(name))
+            .map(|name| words::escape(name))
+            .collect();
+        let mut requests = Vec::new();
+        if !named.is_empty() {
+            requests.push(request(places, named, written::FIELD));
+        }
+        for (position, glob) in self.files.iter().enumerate() {
+            requests.push(request(places, vec![files_of(glob, places)], &format!("files[{position}]")));
         }
         Ok(requests)
     }
@@ -133,7 +162,8 @@ impl Stage for Command {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        let env = self.env.iter().map(|name| (name.as_str(), std::env::var(name).ok())).collect();
+        let env = variables::passed(&self.env, &self.run);
+        let env = env.into_iter().map(|name| (name, variable(name))).collect();
         let line = Line { run: &self.run, outputs: &self.outputs, env };
         let (mut items, mut ports, mut each) = (Vec::new(), Vec::new(), None);
         for (port, inputs) in ctx.inputs() {
@@ -167,6 +197,7 @@ impl Stage for Command {
         }
         items.push(Item::of_sources("files", ctx.sources().iter().cloned()));
         let params = Call { line: &line, ports };
+        let may_be_empty = |name: &String| self.may_be_empty.contains(name);
         let step = match each {
             None => ctx.once("command", &params, items, call)?,
             Some((place, shards)) => {
@@ -179,7 +210,11 @@ impl Stage for Command {
             }
         };
         for (name, kind) in &self.outputs {
-            ctx.output_named(name, kind, step.entries(name))?;
+            let entries = step.entries(name);
+            if entries.is_empty() && !may_be_empty(name) {
+                return Err(empty_output(name));
+            }
+            ctx.output_named(name, kind, entries)?;
         }
         Ok(())
     }
@@ -200,6 +235,22 @@ struct Place {
     /// Of the input whose shards come one at a time: the file's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     shard: Option<String>,
+}
+
+/// The glob of a request for what an item of `files` names: a folder stands for all that it holds.
+fn files_of(glob: &str, places: &Places) -> String {
+    let glob = glob.trim_start_matches("./");
+    let folder = glob.trim_end_matches('/');
+    if !folder.is_empty() && places.project.join(folder).is_dir() {
+        format!("{}/**", words::escape(folder))
+    } else {
+        glob.to_owned()
+    }
+}
+
+fn empty_output(name: &str) -> Error {
+    let help = format!("write files to `$PIPE_OUTPUT_{name}`, or list `{name}` under `may_be_empty`");
+    Error::input(format!("the command left nothing in its output `{name}`")).help(help)
 }
 
 /// How a shard is called where it is laid out: always the same, since names are in no key.
@@ -225,26 +276,21 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
     }
 }
 
-fn escape(name: &str) -> String {
-    name.chars()
-        .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
-        .collect()
-}
-
-/// Where POSIX systems have it.
-const SHELL: &str = "/bin/sh";
+/// Where programs are looked up, unless `env` or the line names `PATH`. What the user's own holds differs between
+/// machines and terminals, and would decide results without being in any key.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
-    // By its path: looked up in a PATH that we set, it would be started by a fork, which copies our page tables.
-    let mut process = Process::new(SHELL);
-    process.stdin(Stdio::null()).env_clear();
-    let inherited = ["PATH", "HOME", "USER", "CUDA_VISIBLE_DEVICES"];
-    process.envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     let (run, secrets) = without_secrets(params.line.run);
-    process.arg("-c").arg(run).envs(secrets.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    process.env("LANG", "C.UTF-8").env("TMPDIR", folder(&scratch.path().join("tmp"))?);
-    process.envs(params.line.env.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
+    let mut process = process::shell(&run);
+    process.stdin(Stdio::null()).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
+    process.env("HOME", folder(&scratch.path().join("home"))?);
+    process.env("TMPDIR", folder(&scratch.path().join("tmp"))?);
+    // The values themselves and not those of the key: these may be other than UTF-8.
+    let passed = params.line.env.keys().copied().chain(secrets.iter().map(String::as_str));
+    let passed = passed.chain(["CUDA_VISIBLE_DEVICES", tree::MARK]);
+    process.envs(passed.filter_map(|name| Some((name, std::env::var_os(name)?))));
     for (place, item) in params.ports.iter().zip(inputs.items()) {
         let mut path = scratch.path().join("input").join(&place.port);
         if !place.label.is_empty() {
@@ -260,9 +306,8 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
         let root = scratch.path().join("input").join(&place.port);
         process.env(format!("PIPE_INPUT_{}", place.port), root);
     }
-    for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
-        file.bytes()?; // still what the plan saw
-    }
+    let files = inputs.named("files").map_or(&[][..], |item| item.entries());
+    let before = files.iter().map(still_as_planned).collect::<Result<Vec<Stamp>>>()?;
     let output = |name: &str| scratch.path().join("output").join(name);
     for name in params.line.outputs.keys() {
         process.env(format!("PIPE_OUTPUT_{name}"), folder(&output(name))?);
@@ -271,39 +316,79 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let durable = share.durable("command", params, &items)?;
     process.env("PIPE_DURABLE", durable.workspace()?);
     let events = scratch.path().join("events");
-    let mut channel = Channel::open(&events)?;
+    let secrets = Secrets::of_variables(secrets.iter().map(String::as_str));
+    let mut channel = Channel::open(&events, &secrets)?;
     process.env("PIPE_EVENTS", events);
-    wait(process, &mut channel, share, scratch.path())?;
-    channel.figures().into_iter().for_each(|figure| share.metric(figure));
+    process::run(process, &mut channel, share, scratch.path())?;
+    channel.end(share).into_iter().for_each(|figure| share.metric(figure));
     share.remove_when_recorded(durable);
-    for file in inputs.named("files").map_or(&[][..], |item| item.entries()) {
-        file.bytes()?; // and while it ran
-    }
+    files.iter().zip(before).try_for_each(|(file, before)| untouched(file, before))?;
+    written::unchanged();
     let each = params.ports.iter().position(|place| place.shard.is_some()).map(|place| place as u32);
     for (name, kind) in params.line.outputs {
-        take(name, kind, &output(name), each, share)?;
+        take(name, kind, &output(name), each, &secrets, share)?;
     }
     Ok(())
 }
 
+/// Checks that a file is what the plan saw.
+fn still_as_planned(file: &LocalEntry) -> Result<Stamp> {
+    let path = file.path()?;
+    stamp(&path).map_err(|_| Error::SourceChanged { name: file.name().to_owned() })
+}
+
+/// Checks that nobody wrote a file while the command ran, not even what it held before: in between the command may
+/// have read something else.
+fn untouched(file: &LocalEntry, before: Stamp) -> Result<()> {
+    let changed = || Error::SourceChanged { name: file.name().to_owned() };
+    let now = file.path().and_then(|path| stamp(&path).map_err(|_| changed()));
+    let is_written = match now {
+        Ok(now) if now == before => return Ok(()),
+        Ok(now) => !now.is_same_content(&before),
+        Err(Error::SourceChanged { .. }) => true,
+        Err(error) => return Err(error),
+    };
+    match written::changed(file.name()) {
+        written::Changes::Once => Err(changed()),
+        // Only its permissions or links: `chmod +x tool.sh && ./tool.sh` does that each time.
+        written::Changes::Again if !is_written => Ok(()),
+        written::Changes::Again => {
+            let name = file.name();
+            let message = format!("`{name}` changed while the command ran, and so it did the time before");
+            let help = format!(
+                "if the command writes `{name}`, let it write to an output or to `$TMPDIR` instead; if somebody else \
+                 changed it, run again"
+            );
+            Err(Error::input(message).help(help))
+        }
+    }
+}
+
 /// Takes in what the command left in a folder, if it is what the output's kind says.
-fn take(output: &str, kind_name: &str, folder: &Path, each: Option<u32>, share: &mut Share) -> Result<()> {
+fn take(
+    output: &str,
+    kind_name: &str,
+    folder: &Path,
+    each: Option<u32>,
+    secrets: &Secrets,
+    share: &mut Share,
+) -> Result<()> {
     let mut entries = Vec::new();
-    for path in files_below(folder)? {
-        let own = path.strip_prefix(folder).expect("invariant: below the folder");
-        let own = own.to_str().ok_or_else(|| {
-            Error::input(format!("the command made a file whose name is not UTF-8: `{}`", path.display()))
-        })?;
+    for (own, path) in files_below(folder, output)? {
+        if secrets.mask(&own) != own {
+            let message = format!("the name of a file in the output `{output}` holds a secret");
+            return Err(Error::input(message).help("give it a name without the secret"));
+        }
         let name = match (each, own.strip_prefix("shard")) {
-            (None, _) => Name::Own(own.to_owned()),
+            (None, _) => Name::Own(own.clone()),
             (Some(shard), Some("")) => Name::Item(shard),
             (Some(shard), Some(rest)) if rest.starts_with('.') && !rest.contains('/') => {
                 Name::Extension(shard, rest[1..].to_owned())
             }
-            (Some(shard), _) => Name::Below(shard, own.to_owned()),
+            (Some(shard), _) => Name::Below(shard, own.clone()),
         };
         let blob = share.import(output, name, &path)?;
-        entries.push(share.local(own, &path, blob));
+        entries.push(share.local(&own, &path, blob));
     }
     const LINES: usize = 4;
     match kind(kind_name).map(|kind| (kind.look)(&entries, LINES)) {
@@ -317,55 +402,9 @@ fn take(output: &str, kind_name: &str, folder: &Path, each: Option<u32>, share: 
 
 /// Makes `${secret.NAME}` the shell's own `${NAME}`: a secret reaches a process as a variable only, so that
 /// neither a spec nor the list of processes shows it. Returns the names too.
-fn without_secrets(line: &str) -> (String, Vec<String>) {
-    const OPEN: &str = "${secret.";
-    let (mut shell, mut names, mut rest) = (String::new(), Vec::new(), line);
-    while let Some((before, after)) = rest.split_once(OPEN) {
-        shell += before;
-        shell += "${";
-        rest = after;
-        if let Some((name, _)) = after.split_once('}') {
-            names.push(name.split(":-").next().unwrap_or_default().to_owned());
-        }
-    }
-    (shell + rest, names)
-}
-
-/// Runs the process to its end, in our process group, so that it ends when we do.
-fn wait(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Path) -> Result<()> {
-    // Short at first, so that a short command costs no more than itself.
-    const LOOKED_FIRST: Duration = Duration::from_micros(250);
-    const LOOKED_EVERY: Duration = Duration::from_millis(20);
-    let failed = |error: std::io::Error| Error::io("run", Path::new(SHELL), &error);
-    let child = process.spawn().map_err(failed)?;
-    let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
-    let (mut asked, mut pause) = (false, LOOKED_FIRST);
-    loop {
-        let ended = usage::wait(pid, Until::Now).map_err(failed)?;
-        channel.look(share);
-        if let Some((status, _)) = ended {
-            return match (status.success(), asked) {
-                (true, _) => Ok(()),
-                (false, true) => Err(Error::Interrupted),
-                (false, false) => Err(failure(status, scratch)),
-            };
-        }
-        if share.is_stopping() && !asked {
-            asked = true;
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LOOKED_EVERY);
-    }
-}
-
-/// Explains a command that failed. Programs meet a full disk in ways of their own, so look whether it is full.
-fn failure(status: ExitStatus, scratch: &Path) -> Error {
-    const ROOM_MIN: u64 = 64 << 10;
-    match disk_free(scratch) {
-        Some(free) if free < ROOM_MIN => Error::DiskFull { path: scratch.display().to_string() },
-        _ => Error::Command { status: status.to_string() },
-    }
+fn without_secrets(line: &str) -> (String, BTreeSet<String>) {
+    let names = crate::secrets::names(line).map(str::to_owned).collect();
+    (line.replace("${secret.", "${"), names)
 }
 
 /// Writes entries as ordinary files, views with their rows selected.
@@ -391,22 +430,55 @@ fn folder(path: &Path) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Lists plain files, in name order. Links are followed only to files, so a loop ends.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+/// Lists the files that a command left in a folder by their names, in name order. What cannot be kept is an
+/// error that names it: empty folders, links to folders, names that are not UTF-8.
+fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
     const FILES_MAX: usize = 1_000_000;
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    const NAME_BYTES_MAX: usize = 1024;
+    let refused = |path: &Path, why: &str, help: &str| {
+        let own = path.strip_prefix(root).unwrap_or(path).display();
+        Err(Error::input(format!("cannot keep `{own}` of the output `{output}`: {why}")).help(help))
+    };
+    let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
+        let mut is_empty = true;
         for entry in fs::read_dir(&folder).map_err(|error| Error::io("list", &folder, &error))? {
-            let entry = entry.map_err(|error| Error::io("list", &folder, &error))?;
-            let kind = entry.file_type().map_err(|error| Error::io("examine", &entry.path(), &error))?;
+            let path = entry.map_err(|error| Error::io("list", &folder, &error))?.path();
+            is_empty = false;
+            let examined = |error| Error::io("examine", &path, &error);
+            let kind = fs::symlink_metadata(&path).map_err(examined)?.file_type();
             if kind.is_dir() {
-                folders.push(entry.path());
-            } else if entry.path().is_file() {
-                files.push(entry.path());
+                folders.push(path);
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(target) if target.is_file() => {}
+                Ok(target) if target.is_dir() => {
+                    return refused(&path, "it is a link to a folder", "copy the folder into the output");
+                }
+                Ok(_) => return refused(&path, "it is no file", "outputs hold files and folders of files"),
+                Err(_) if kind.is_symlink() => {
+                    return refused(&path, "it is a link that leads nowhere", "remove it");
+                }
+                Err(error) => return Err(examined(error)),
+            }
+            let own = path.strip_prefix(root).expect("invariant: below the folder").to_str();
+            match own {
+                None => return refused(&path, "its name is not UTF-8", "rename it"),
+                Some(own) if own.contains('\\') => {
+                    return refused(&path, "its name holds a backslash", "rename it");
+                }
+                Some(own) if own.len() > NAME_BYTES_MAX => {
+                    return refused(&path, "its path is longer than 1024 bytes", "shorten it");
+                }
+                Some(own) => files.push((own.to_owned(), path)),
             }
             if files.len() > FILES_MAX {
                 return Err(Error::input(format!("the command made more than {FILES_MAX} files")));
             }
+        }
+        if is_empty && folder != root {
+            return refused(&folder, "it is an empty folder", "remove it, or put a file there");
         }
     }
     files.sort();

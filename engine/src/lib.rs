@@ -10,6 +10,10 @@ pub mod machine;
 
 pub mod usage;
 
+pub(crate) mod tree;
+
+pub(crate) mod secrets;
+
 pub mod project;
 
 pub mod lock;

@@ -9,11 +9,11 @@
 //!                  size, mtime ns, ctime ns, inode, digest, name; then the BLAKE3 of all before it
 //! ```
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use pipe_stage::{Digest, SourceFile, SourceRequest};
 use rayon::prelude::*;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -25,7 +25,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Nothing there.
-    #[error("nothing found for `{}` in `{}`", request.source, request.root.display())]
+    #[error("{}", nothing_found(request))]
     NothingFound {
         /// What was asked for.
         request: Box<SourceRequest>,
@@ -62,6 +62,13 @@ pub enum SourceError {
     },
 }
 
+fn nothing_found(request: &SourceRequest) -> String {
+    match &request.include[..] {
+        [glob] => format!("no file matches `{glob}` in `{}`", request.root.display()),
+        _ => format!("nothing found for `{}` in `{}`", request.source, request.root.display()),
+    }
+}
+
 const FILES_MAX: usize = 10_000_000;
 const DEPTH_MAX: usize = 128;
 /// A file that changed less than this before it was looked at is hashed again next time.
@@ -69,11 +76,18 @@ const RACY_NANOSECONDS: i128 = 2_000_000_000;
 
 /// A file as it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     size: u64,
     mtime: i128,
     ctime: i128,
     inode: u64,
+}
+
+impl Stamp {
+    /// Whether two stamps differ at most by a change of permissions, owner or links.
+    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
+        Self { ctime: other.ctime, ..*self } == *other
+    }
 }
 
 struct Seen {
@@ -89,12 +103,11 @@ struct Seen {
 /// `stamps` is the folder of stamps; `None` hashes everything and remembers nothing.
 pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<SourceFile>, SourceError> {
     let now = nanoseconds(SystemTime::now());
-    let mut names = walk(request)?;
+    let names = walk(request)?;
     if names.is_empty() {
         return Err(SourceError::NothingFound { request: Box::new(request.clone()) });
     }
-    names.par_sort();
-    let memory = stamps.map(|folder| folder.join(Digest::of(identity(request).as_bytes()).to_string()));
+    let memory = stamps.map(|folder| memory(request, folder));
     let known = memory.as_deref().map(remembered).unwrap_or_default();
     let look = |name: String| -> Result<Seen, SourceError> {
         let path = if name.is_empty() { request.root.clone() } else { request.root.join(&name) };
@@ -153,13 +166,32 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Returns names relative to the root; the one name `""` if the root is a file.
+///
+/// Names without wildcards are looked at one by one. A folder is listed only if a pattern may match something
+/// below it, so the size of the rest of a project costs nothing. Links to folders are followed, unless they
+/// lead back to a folder that they are in.
 fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
     let (include, exclude) = (globs(&request.include, request)?, globs(&request.exclude, request)?);
     if request.root.is_file() {
         return Ok(vec![String::new()]);
     }
-    let (mut names, mut folders) = (Vec::new(), vec![(request.root.clone(), String::new(), 0)]);
-    while let Some((folder, prefix, depth)) = folders.pop() {
+    let mut names = BTreeSet::new();
+    let mut patterns = Vec::new();
+    for glob in &request.include {
+        match literal(glob) {
+            Some(name) if exclude.is_match(&name) => {}
+            Some(name) if request.root.join(&name).is_file() => drop(names.insert(plain_name(name.into())?)),
+            Some(_) => {}
+            None => patterns.push(Pattern::new(glob)),
+        }
+    }
+    if request.include.is_empty() {
+        patterns.push(Pattern::everything());
+    }
+    let pruned = Pruned::new(&request.exclude);
+    let begin = (request.root.clone(), PathBuf::new(), Vec::new());
+    let (mut folders, mut seen) = (if patterns.is_empty() { vec![] } else { vec![begin] }, 0);
+    while let Some((folder, prefix, above)) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(SourceError::Read { path: folder, source }),
@@ -168,34 +200,149 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
         for entry in entries {
             let fail = |source| SourceError::Read { path: folder.clone(), source };
             let entry = entry.map_err(fail)?;
-            let Some(own) =
-                entry.file_name().to_str().filter(|name| !name.contains(['\n', '\t'])).map(str::to_owned)
-            else {
-                return Err(SourceError::BadName { path: entry.path() });
-            };
-            let name = if prefix.is_empty() { own } else { format!("{prefix}/{own}") };
+            let name = prefix.join(entry.file_name());
             let mut kind = entry.file_type().map_err(fail)?;
-            if kind.is_symlink() {
-                // A link to a folder is not followed (loops); one to a file is that file.
+            let is_link = kind.is_symlink();
+            if is_link {
                 match fs::metadata(entry.path()) {
-                    Ok(target) if target.is_file() => kind = target.file_type(),
-                    _ => continue,
+                    Ok(target) => kind = target.file_type(),
+                    // It leads nowhere.
+                    Err(_) => continue,
                 }
             }
-            if kind.is_dir() && depth < DEPTH_MAX {
-                folders.push((entry.path(), name, depth + 1));
+            seen += 1;
+            if seen > FILES_MAX {
+                return Err(SourceError::TooMany { root: request.root.clone() });
+            }
+            if kind.is_dir() {
+                let wanted = above.len() < DEPTH_MAX
+                    && !pruned.holds(&name)
+                    && patterns.iter().any(|pattern| pattern.may_match_below(&name));
+                if wanted && !(is_link && leads_back(&entry.path(), &folder, &above)) {
+                    let above = above.iter().cloned().chain([folder.clone()]).collect();
+                    folders.push((entry.path(), name, above));
+                }
             } else if kind.is_file()
                 && (request.include.is_empty() || include.is_match(&name))
                 && !exclude.is_match(&name)
             {
-                names.push(name);
-                if names.len() > FILES_MAX {
-                    return Err(SourceError::TooMany { root: request.root.clone() });
-                }
+                names.insert(plain_name(name)?);
             }
         }
     }
-    Ok(names)
+    Ok(names.into_iter().collect())
+}
+
+/// A name as it can be listed.
+fn plain_name(name: PathBuf) -> Result<String, SourceError> {
+    match name.to_str() {
+        Some(text) if !text.contains(['\n', '\t']) => Ok(text.to_owned()),
+        _ => Err(SourceError::BadName { path: name }),
+    }
+}
+
+/// Whether a link to a folder leads to one of the folders that it is in.
+fn leads_back(link: &Path, folder: &Path, above: &[PathBuf]) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    let target = id(link);
+    target.is_none() || id(folder) == target || above.iter().any(|folder| id(folder) == target)
+}
+
+/// The name that a glob without wildcards stands for.
+fn literal(glob: &str) -> Option<String> {
+    let (mut name, mut letters) = (String::with_capacity(glob.len()), glob.chars());
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => name.push(letters.next()?),
+            '*' | '?' | '[' | '{' => return None,
+            _ => name.push(letter),
+        }
+    }
+    Some(name)
+}
+
+/// A glob by its folders.
+struct Pattern(Vec<Part>);
+
+enum Part {
+    /// One folder or file whose name matches.
+    One(GlobMatcher),
+    /// Any number of them.
+    Any,
+}
+
+impl Pattern {
+    fn everything() -> Self {
+        Self(vec![Part::Any])
+    }
+
+    /// Splits a glob at its slashes; from one between braces on, anything may match.
+    fn new(glob: &str) -> Self {
+        let (mut parts, mut depth, mut from) = (Vec::new(), 0u32, 0);
+        let mut letters = glob.char_indices();
+        while let Some((at, letter)) = letters.next() {
+            match letter {
+                '\\' => drop(letters.next()),
+                '{' | '[' => depth += 1,
+                '}' | ']' => depth = depth.saturating_sub(1),
+                '/' if depth == 0 => {
+                    parts.push(Part::new(&glob[from..at]));
+                    from = at + 1;
+                }
+                '/' => {
+                    parts.push(Part::Any);
+                    return Self(parts);
+                }
+                _ => {}
+            }
+        }
+        parts.push(Part::new(&glob[from..]));
+        Self(parts)
+    }
+
+    fn may_match_below(&self, folder: &Path) -> bool {
+        let mut parts = self.0.iter();
+        for name in folder {
+            match parts.next() {
+                None => return false,
+                Some(Part::Any) => return true,
+                Some(Part::One(glob)) if glob.is_match(name) => {}
+                Some(Part::One(_)) => return false,
+            }
+        }
+        parts.next().is_some()
+    }
+}
+
+impl Part {
+    fn new(glob: &str) -> Self {
+        if glob == "**" {
+            return Self::Any;
+        }
+        // One that is no glob by itself is looked into: the whole glob decides.
+        GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_or(Self::Any, |glob| Self::One(glob.compile_matcher()))
+    }
+}
+
+/// Folders that are left out with all that they hold.
+struct Pruned(GlobSet);
+
+impl Pruned {
+    fn new(exclude: &[String]) -> Self {
+        let mut set = GlobSetBuilder::new();
+        let folders = exclude.iter().filter_map(|glob| glob.strip_suffix("/**"));
+        for glob in folders.filter_map(|glob| GlobBuilder::new(glob).literal_separator(true).build().ok()) {
+            set.add(glob);
+        }
+        Self(set.build().unwrap_or_default())
+    }
+
+    fn holds(&self, folder: &Path) -> bool {
+        self.0.is_match(folder)
+    }
 }
 
 fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, SourceError> {
@@ -212,7 +359,18 @@ fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, Source
     set.build().map_err(|error| bad(&patterns.join(" "), &error))
 }
 
-fn stamp(path: &Path) -> io::Result<Stamp> {
+/// Forgets what is remembered of the files of a request, so that they are hashed when they are listed next.
+pub(crate) fn forget(request: &SourceRequest, stamps: &Path) {
+    // One that stays only costs the trust that it had before.
+    let _ = fs::remove_file(memory(request, stamps));
+}
+
+fn memory(request: &SourceRequest, stamps: &Path) -> PathBuf {
+    stamps.join(Digest::of(identity(request).as_bytes()).to_string())
+}
+
+/// Looks at a file.
+pub(crate) fn stamp(path: &Path) -> io::Result<Stamp> {
     let data = fs::metadata(path)?;
     let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     Ok(Stamp {

@@ -111,6 +111,7 @@ impl Run {
 /// One message for each SIGINT or SIGTERM.
 pub(super) fn interrupts() -> Receiver<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
+    pipe_engine::run::pause::follow_terminal();
     let (sender, receiver) = unbounded();
     match signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
         Ok(mut signals) => drop(std::thread::spawn(move || {

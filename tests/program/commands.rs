@@ -51,12 +51,12 @@ fn a_command_that_writes_without_end_is_no_harm() {
 #[test]
 fn a_command_goes_on_from_what_it_kept() {
     let run = "\
-d=$PIPE_DURABLE; n=$(cat $d/n 2>/dev/null || echo 0)
-while [ $n -lt 6 ]; do n=$((n+1)); echo $n >> HERE/trace; echo $n > $d/new; mv $d/new $d/n
-if [ $n = 3 ] && [ ! -e HERE/again ]; then touch HERE/at-three; sleep 60; fi; done
+d=$PIPE_DURABLE; here=HERE; n=$(cat $d/n 2>/dev/null || echo 0)
+while [ $n -lt 6 ]; do n=$((n+1)); echo $n >> $here/trace; echo $n > $d/new; mv $d/new $d/n
+if [ $n = 3 ] && [ ! -e $here/again ]; then touch $here/at-three; sleep 60; fi; done
 cp $d/n $PIPE_OUTPUT_text/n.txt";
     let project = Project::one(run, "");
-    // Whole paths: a relative one that is a file would be an input.
+    // A name that holds a variable is not seen: a file that the line names would be an input.
     project.edit("HERE", project.root().to_str().unwrap());
     let engine = project.start(&[]);
     wait_for(&project.path("at-three"));

@@ -24,6 +24,14 @@ mod hostile;
 
 mod commands;
 
+mod inputs;
+
+mod kept;
+
+mod secrets;
+
+mod stopping;
+
 mod matrix;
 
 #[cfg(feature = "data")]

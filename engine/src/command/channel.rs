@@ -1,8 +1,9 @@
 //! Owns: what a command may tell. It gets a channel of its own, so that nothing it writes can pass for the
-//! worker's word; progress, figures and notes are taken from it, and all else is passed over.
+//! worker's word; progress, figures and notes are taken from it, and all else is counted and told in a note.
 
+use crate::secrets::Secrets;
 use pipe_stage::{Better, Error, Merge, Metric, Result, Share};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::{
     ffi::CString,
     fs::{File, OpenOptions},
@@ -13,6 +14,8 @@ use std::{
 
 /// A longer line is no event.
 const LINE_BYTES_MAX: usize = 64 << 10;
+/// How much of a line that is no event is shown.
+const SHOWN_BYTES: usize = 200;
 /// More figures than anybody reads.
 const FIGURES_MAX: usize = 1000;
 /// A command that tells more than this between two looks is read on at the next.
@@ -27,6 +30,7 @@ enum Told {
     /// A figure of the result; the last of each name is recorded. With a step also a point of a series.
     Metric {
         name: String,
+        #[serde(deserialize_with = "number")]
         value: f64,
         step: Option<u64>,
         #[serde(default)]
@@ -40,6 +44,56 @@ enum Told {
     },
     /// Something for a person.
     Note { message: String },
+}
+
+/// Reads a number, or the name of one that JSON does not have.
+fn number<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Named(Named),
+    }
+    #[derive(Deserialize)]
+    enum Named {
+        NaN,
+        Infinity,
+        #[serde(rename = "-Infinity")]
+        MinusInfinity,
+    }
+    Ok(match Number::deserialize(from)? {
+        Number::Finite(number) => number,
+        Number::Named(Named::NaN) => f64::NAN,
+        Number::Named(Named::Infinity) => f64::INFINITY,
+        Number::Named(Named::MinusInfinity) => f64::NEG_INFINITY,
+    })
+}
+
+/// Puts the numbers that JSON does not have, and Python writes, into quotes.
+fn with_names_quoted(line: &str) -> String {
+    let (mut quoted, mut is_in_text, mut rest) = (String::with_capacity(line.len() + 16), false, line);
+    while let Some(letter) = rest.chars().next() {
+        let name =
+            ["-Infinity", "Infinity", "NaN"].into_iter().find(|name| !is_in_text && rest.starts_with(name));
+        let taken = match (name, letter) {
+            (Some(name), _) => {
+                quoted.extend(["\"", name, "\""]);
+                name.len()
+            }
+            (None, '\\') => {
+                let escape = rest.chars().take(2).map(char::len_utf8).sum();
+                quoted.push_str(&rest[..escape]);
+                escape
+            }
+            (None, letter) => {
+                is_in_text ^= letter == '"';
+                quoted.push(letter);
+                letter.len_utf8()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    quoted
 }
 
 /// How the figures of several shards become one.
@@ -65,22 +119,29 @@ impl From<Merged> for Merge {
 }
 
 /// The reading end of a command's channel.
-pub(super) struct Channel {
+pub(super) struct Channel<'a> {
     reader: File,
+    secrets: &'a Secrets,
     line: Vec<u8>,
     figures: Vec<Metric>,
+    /// Lines that were no events, and the first of them.
+    unread: (u64, String),
+    /// Figures beyond those that are kept.
+    unkept: u64,
 }
 
-impl Channel {
+impl<'a> Channel<'a> {
     /// Makes the channel: a pipe with a name, for `PIPE_EVENTS`.
     ///
     /// A descriptor to inherit would cost a copy of this process's page tables for each command.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, secrets: &'a Secrets) -> Result<Self> {
         let failed = |error: io::Error| Error::io("make a pipe", path, &error);
         make_fifo(path).map_err(failed)?;
         // For both ways, so that neither side waits for the other to open it.
         let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
-        Ok(Self { reader: options.map_err(failed)?, line: Vec::new(), figures: Vec::new() })
+        let reader = options.map_err(failed)?;
+        let (line, figures, unread) = (Vec::new(), Vec::new(), (0, String::new()));
+        Ok(Self { reader, secrets, line, figures, unread, unkept: 0 })
     }
 
     /// Takes what has been told since the last look; does not wait.
@@ -102,10 +163,19 @@ impl Channel {
     }
 
     fn hear(&mut self, share: &Share) {
-        match serde_json::from_slice(&self.line) {
-            Ok(Told::Progress { unit, done, total }) => share.progress(&unit, done, total),
-            Ok(Told::Note { message }) => share.note(message),
-            Ok(Told::Metric { name, value, step, unit, better, merge, clock }) => {
+        let told = std::str::from_utf8(&self.line)
+            .ok()
+            .filter(|_| self.line.len() <= LINE_BYTES_MAX)
+            .and_then(|line| {
+                let told = serde_json::from_str(line);
+                told.or_else(|_| serde_json::from_str(&with_names_quoted(line))).ok()
+            });
+        let clean = |text: String| self.secrets.mask(&text).into_owned();
+        match told {
+            Some(Told::Progress { unit, done, total }) => share.progress(&clean(unit), done, total),
+            Some(Told::Note { message }) => share.note(clean(message)),
+            Some(Told::Metric { name, value, step, unit, better, merge, clock }) => {
+                let (name, unit) = (clean(name), clean(unit));
                 if let Some(step) = step {
                     share.point(&name, step, value);
                 }
@@ -113,15 +183,35 @@ impl Channel {
                 match self.figures.iter().position(|before| before.name == figure.name) {
                     Some(before) => self.figures[before] = figure,
                     None if self.figures.len() < FIGURES_MAX => self.figures.push(figure),
-                    None => {}
+                    None => self.unkept += 1,
                 }
             }
-            Err(_) => {}
+            None if self.line.trim_ascii().is_empty() => {}
+            None => {
+                if self.unread.0 == 0 {
+                    let shown = self.line.trim_ascii();
+                    let shown = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN_BYTES)]).into_owned();
+                    self.unread.1 = clean(shown);
+                }
+                self.unread.0 += 1;
+            }
         }
     }
 
-    /// The figures told, each with its last value, in the order of their first.
-    pub(super) fn figures(self) -> Vec<Metric> {
+    /// The figures told, each with its last value, in the order of their first. Tells what was not understood.
+    pub(super) fn end(mut self, share: &Share) -> Vec<Metric> {
+        if !self.line.is_empty() {
+            // The last line needs no end.
+            self.hear(share);
+        }
+        let (unread, first) = self.unread;
+        if unread > 0 {
+            let lines = if unread == 1 { "1 line".to_owned() } else { format!("{unread} lines") };
+            share.note(format!("ignored {lines} of `$PIPE_EVENTS` that are not events: {first}"));
+        }
+        if self.unkept > 0 {
+            share.note(format!("kept the first {FIGURES_MAX} metrics of the command and ignored the others"));
+        }
         self.figures
     }
 }
@@ -133,5 +223,30 @@ fn make_fifo(path: &Path) -> io::Result<()> {
     match unsafe { libc::mkfifo(path.as_ptr(), 0o600) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_does_not_have_are_read() {
+        for (value, wanted) in
+            [("NaN", "NaN"), ("Infinity", "inf"), ("-Infinity", "-inf"), ("1e999", "inf"), ("2", "2")]
+        {
+            let line = format!(r#"{{"event":"metric","name":"a NaN \" Infinity","value":{value}}}"#);
+            let told =
+                serde_json::from_str(&line).or_else(|_| serde_json::from_str(&with_names_quoted(&line)));
+            match (told, wanted) {
+                (Ok(Told::Metric { name, value, .. }), wanted) => {
+                    assert_eq!((name.as_str(), value.to_string().as_str()), ("a NaN \" Infinity", wanted));
+                }
+                // Too large for a number: no parser reads it.
+                (Err(_), "inf") => assert_eq!(value, "1e999"),
+                _ => panic!("{line}"),
+            }
+        }
+        with_names_quoted("\\");
     }
 }

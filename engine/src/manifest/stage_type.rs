@@ -3,7 +3,7 @@
 use crate::manifest::{config::read_config, fault::Faults, node::Node, ports::Ports, source::Span};
 use pipe_stage::{Code, Digest, DynStage, Identity, Port, Probe, Stage, canonical};
 use serde_json::{Map, Value};
-use std::sync::OnceLock;
+use std::{os::unix::ffi::OsStringExt, sync::OnceLock};
 
 /// What `uses:` names.
 pub struct StageType {
@@ -37,8 +37,17 @@ pub trait OwnPorts: Stage {
 
     /// Names environment variables that decide results: their values stand under `env` in the essence, and so
     /// in the key and among the reasons.
-    fn variables(&self) -> &[String] {
-        &[]
+    fn variables(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The value of an environment variable as it stands in keys: text, or its bytes where it is not UTF-8.
+pub(crate) fn variable(name: &str) -> Value {
+    match std::env::var_os(name).map(OsStringExt::into_vec).map(String::from_utf8) {
+        None => Value::Null,
+        Some(Ok(text)) => Value::String(text),
+        Some(Err(error)) => error.into_bytes().into(),
     }
 }
 
@@ -86,9 +95,8 @@ impl StageType {
         row.read = |kind, with, key, faults| {
             let stage = read_config::<S>(with, key, faults)?;
             let ports = Ports { named: stage.inputs_named(), ..Ports::own(stage.outputs()) };
-            let value = |name: &String| std::env::var(name).map_or(Value::Null, Value::String);
             let values: Map<_, _> =
-                stage.variables().iter().map(|name| (name.clone(), value(name))).collect();
+                stage.variables().into_iter().map(|name| (name.clone(), variable(&name))).collect();
             let mut config = kind.config(stage, ports);
             if !values.is_empty() {
                 config.essence["env"] = Value::Object(values);

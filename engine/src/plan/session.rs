@@ -1,6 +1,7 @@
 //! Owns: a manifest with all that plans and runs of it need: graph, sources, cache, lock file; keys of stages.
 
 use crate::{
+    command::written::Written,
     devices,
     graph::Graph,
     lock::{Lock, LockedStage},
@@ -38,6 +39,15 @@ pub struct Session {
     program: Option<Digest>,
     /// What stages ask for that this machine does not have.
     pub(super) unsettled: BTreeMap<usize, Misfit>,
+}
+
+/// What a listing of sources may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A file whose stamp is the same is the same.
+    Stamps,
+    /// Every file is hashed.
+    Nothing,
 }
 
 /// All that decides a stage's result, known.
@@ -91,7 +101,7 @@ impl Session {
             }
         }
         for &stage in stages {
-            session.relist_with(stage, variable, &mut faults);
+            session.relist_with(stage, variable, Trust::Stamps, &mut faults);
         }
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
     }
@@ -121,14 +131,20 @@ impl Session {
         self.unsettled.iter().map(|(stage, misfit)| (*stage, misfit))
     }
 
-    /// Looks at a stage's sources again.
+    /// Looks at a stage's sources again, whatever their stamps say.
     pub fn relist(&mut self, stage: usize) -> Result<(), Box<Report>> {
         let mut faults = Faults::default();
-        self.relist_with(stage, &|name| std::env::var(name).ok(), &mut faults);
+        self.relist_with(stage, &|name| std::env::var(name).ok(), Trust::Nothing, &mut faults);
         if faults.is_empty() { Ok(()) } else { Err(self.manifest.report(faults)) }
     }
 
-    fn relist_with(&mut self, stage: usize, variable: &dyn Fn(&str) -> Option<String>, faults: &mut Faults) {
+    fn relist_with(
+        &mut self,
+        stage: usize,
+        variable: &dyn Fn(&str) -> Option<String>,
+        trust: Trust,
+        faults: &mut Faults,
+    ) {
         let places = Places { project: self.project.root.clone(), variable };
         let requests = match self.manifest.stages[stage].config.stage.sources(&places) {
             Ok(requests) => requests,
@@ -138,8 +154,13 @@ impl Session {
             }
         };
         let stamps = sources::stamps(&self.project.cache);
+        let written =
+            Written::read(&self.project.cache, &self.project.root, &self.manifest.stages[stage].config.json);
         let mut files = Vec::new();
-        for request in requests {
+        for request in requests.into_iter().filter_map(|request| written.without(request)) {
+            if trust == Trust::Nothing {
+                sources::forget(&request, &stamps);
+            }
             match sources::list(&request, Some(&stamps)) {
                 Ok(listed) => files.extend(listed),
                 Err(error) => {

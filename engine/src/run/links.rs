@@ -6,7 +6,12 @@
 
 use crate::{plan::Session, record::read_artifact};
 use pipe_stage::{Artifact, Digest};
-use std::{collections::BTreeMap, fs, io, os::unix::fs::symlink, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 /// Points `out/STAGE/PORT` to a folder of links into the cache, unless it points there already.
 ///
@@ -45,7 +50,14 @@ fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
         if entry.content.selection.is_some() || entry.content.columns.is_some() {
             views += 1;
         } else {
-            symlink(session.store.object_path(&entry.content.blob.digest), &place)?;
+            let object = session.store.object_path(&entry.content.blob.digest);
+            if entry.content.executable {
+                // Objects are never executable, so a link to one would not be either.
+                fs::copy(object, &place)?;
+                fs::set_permissions(&place, fs::Permissions::from_mode(0o555))?;
+            } else {
+                symlink(object, &place)?;
+            }
         }
     }
     if views > 0 {

@@ -1,7 +1,9 @@
 //! Owns: worker processes on this machine: starting, hearing, ending them. Knows no plan.
 
+use super::pause;
 use crate::{
     machine::{self, OomCount},
+    tree,
     usage::{self, Until, Usage},
 };
 use command_fds::{CommandFdExt, FdMapping};
@@ -10,7 +12,7 @@ use pipe_stage::{Error, Event};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{ChildStdin, Command, Stdio},
@@ -49,14 +51,17 @@ pub(super) struct Ended {
 
 /// A worker at work. Dropping it ends the process, since its leash ends.
 pub(super) struct Process {
-    /// Its id, which is also its process group's.
+    /// Its id, which is also its session's and its process group's.
     pub(super) pid: Pid,
     leash: ChildStdin,
-    /// When it got its stage.
-    started: Instant,
+    /// When it got its stage, and how long this process had been stopped by then.
+    started: (Instant, Duration),
     /// Its stage: whom its events are about.
     stage: Arc<AtomicUsize>,
 }
+
+/// Workers that this process started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts `pipe worker SPEC`. `hear` is called from threads of its own.
 pub(super) fn start(
@@ -73,7 +78,9 @@ pub(super) fn start(
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", &error))?;
     let mut command = Command::new(program);
     command.arg("worker").arg(spec).stdin(Stdio::piped()).stdout(log_file).stderr(log_too);
-    command.env("PIPE_EVENTS", "/dev/fd/3").envs(environment).process_group(0);
+    let mark = format!("{}{}-", tree::mark(), STARTED.fetch_add(1, Ordering::Relaxed));
+    command.env("PIPE_EVENTS", "/dev/fd/3").env(tree::MARK, &mark).envs(environment);
+    in_session_of_its_own(&mut command);
     // Training allocates and frees the same large buffers at each step: keep them.
     if std::env::var_os("GLIBC_TUNABLES").is_none() {
         let tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:\
@@ -84,11 +91,12 @@ pub(super) fn start(
     let mapped = command.fd_mappings(vec![mapping]);
     mapped.map_err(|error| failed("pass a pipe to", &io::Error::other(error)))?;
     let killed_before = OomCount::now();
-    let started = Instant::now();
+    let started = (Instant::now(), pause::total());
     let mut child = command.spawn().map_err(|error| failed("start", &error))?;
     drop(command); // and with it our end of the pipe that the child writes to
     let leash = child.stdin.take().expect("invariant: stdin is piped");
     let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
+    pause::add(pid);
     let (whole, is_whole) = bounded(1);
     let stage = Arc::new(AtomicUsize::new(stage));
     let (told, about) = (heard.clone(), stage.clone());
@@ -100,14 +108,32 @@ pub(super) fn start(
     thread::spawn(move || {
         // What a stage leaves in the background ends with it, or its channel would stay open; as long as the
         // process is not reaped, nobody else can have its id.
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let end = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(pid, Signal::KILL);
+        if end.is_ok_and(|end| end.is_none_or(|end| !end.exited())) {
+            // It could not end what its commands left in other sessions.
+            tree::end_marked(&mark);
+        }
+        pause::remove(pid);
         // Waiting reaps the process; its id means nothing afterwards.
         let ended = Ended::of(pid, &killed_before);
         let _ = is_whole.recv_timeout(LAST_WORDS);
         let _ = heard.send((about.load(Ordering::Relaxed), Heard::Ended(pid, ended)));
     });
     Ok(Process { pid, leash, started, stage })
+}
+
+/// Lets a process begin a session: without a terminal, a program that wants to ask something fails instead of being
+/// stopped, and keys such as Ctrl-C reach the engine alone, which decides what becomes of its stages.
+#[expect(unsafe_code, reason = "a session can only be begun between fork and exec")]
+fn in_session_of_its_own(command: &mut Command) {
+    // SAFETY: setsid is safe to call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        })
+    };
 }
 
 /// Passes events on until the channel ends; what is no event is passed over.
@@ -135,7 +161,7 @@ impl Process {
         // A stage that is tried again begins its log anew.
         File::create(log)?;
         self.stage.store(stage, Ordering::Relaxed);
-        self.started = Instant::now();
+        self.started = (Instant::now(), pause::total());
         let line = serde_json::to_string(spec)?;
         writeln!(self.leash, "{line}")?;
         Ok(self)
@@ -146,14 +172,18 @@ impl Process {
         let _ = kill_process(self.pid, Signal::TERM);
     }
 
-    /// Ends the process and its commands.
+    /// Ends the process and its commands, in whatever sessions they are.
     pub(super) fn kill(&self) {
+        // Stopped first, so that it starts nothing more; after its end nobody knows what it started.
+        let _ = kill_process(self.pid, Signal::STOP);
+        tree::end_below(self.pid);
         let _ = kill_process_group(self.pid, Signal::KILL);
     }
 
-    /// How long it has run.
+    /// How long it has run, without the time that this process was stopped.
     pub(super) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        let (started, paused_before) = self.started;
+        started.elapsed().saturating_sub(pause::total().saturating_sub(paused_before))
     }
 }
 
@@ -199,7 +229,14 @@ impl Ended {
 
 /// Reads the end of a log.
 pub(super) fn tail(log: &Path) -> String {
-    const TAIL_BYTES: usize = 4 << 10;
-    let bytes = std::fs::read(log).unwrap_or_default();
-    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned()
+    const TAIL_BYTES: u64 = 4 << 10;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let from = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }

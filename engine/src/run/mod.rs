@@ -7,6 +7,8 @@ pub mod options;
 
 pub mod spec;
 
+pub mod pause;
+
 pub mod folder;
 
 pub mod seen;

@@ -8,7 +8,7 @@ use crate::{
 };
 use pipe_cache::{Commit, Lease, Published};
 use pipe_stage::{Digest, Error, Metric};
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 /// What a stage made, as its worker told.
 pub(super) struct Made {
@@ -31,7 +31,6 @@ pub(super) fn record(
 ) -> Result<Record, Error> {
     let store = &session.store;
     let kind = session.kind(stage);
-    mask(session, log);
     let mut objects = vec![store.import(log)?];
     let log = objects[0].blob();
     let mut sources = None;
@@ -93,19 +92,5 @@ pub(super) fn record(
     match published.into_iter().next() {
         Some(Published::Lost(body)) => Ok(serde_json::from_slice(&body).unwrap_or(record)),
         _ => Ok(record),
-    }
-}
-
-/// Takes the values of secrets out of a log.
-fn mask(session: &Session, log: &Path) {
-    let values: Vec<String> =
-        session.manifest.used.secrets.iter().filter_map(|name| std::env::var(name).ok()).collect();
-    let Ok(text) = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) else { return };
-    let masked = values
-        .iter()
-        .filter(|value| !value.is_empty())
-        .fold(text.clone(), |text, value| text.replace(value.as_str(), "***"));
-    if masked != text {
-        let _ = fs::write(log, masked);
     }
 }

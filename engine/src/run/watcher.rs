@@ -4,6 +4,7 @@
 //! behind; the watcher, in a session of its own, reads process groups from stdin (`+ID`, `-ID`, a line
 //! each), and ends those that are left when stdin ends.
 
+use crate::tree;
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
 use std::{
     collections::BTreeSet,
@@ -12,6 +13,9 @@ use std::{
     process::{ChildStdin, Command, Stdio},
 };
 
+/// The variable that says to the watcher how its engine's workers are marked.
+const MARK: &str = "PIPE_WATCHED";
+
 /// The engine's end: tells the watcher which groups to end.
 pub(super) struct Watcher(ChildStdin);
 
@@ -19,7 +23,12 @@ impl Watcher {
     /// Starts `pipe watcher`.
     pub(super) fn start(program: &Path) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.arg("watcher").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("watcher")
+            .env(MARK, tree::mark())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn()?;
         let stdin = child.stdin.take().expect("invariant: stdin is piped");
         // It ends with us and needs no waiting for: the system takes it over when we end.
@@ -53,5 +62,9 @@ pub fn watch() {
     }
     for group in groups.into_iter().filter_map(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);
+    }
+    // What commands left in other sessions.
+    if let Some(mark) = std::env::var(MARK).ok().filter(|mark| !mark.is_empty()) {
+        tree::end_marked(&mark);
     }
 }

@@ -1,21 +1,32 @@
 //! Owns: the process in which a stage runs. Reads a spec, enters the stage, tells events, ends.
 //!
-//! It is on a leash: when stdin ends, its engine is gone, and it takes its process group with it.
+//! It is on a leash: when stdin ends, its engine is gone, and it takes with it all that it started.
+//!
+//! Secrets are taken out of its log and its events here, before they reach a file or another process.
 
 use super::spec::{Leash, Spec};
-use crate::{manifest::stage_type::StageType, sources, usage};
-use crossbeam_channel::{Receiver, unbounded};
+use crate::{
+    command::{self, written},
+    manifest::stage_type::StageType,
+    secrets::{MaskedWriter, Secrets},
+    sources, tree, usage,
+};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use pipe_stage::{
     Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store, guarded,
 };
-use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
-    io::{BufRead, Write},
+    io::{self, BufRead, Read, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
 /// Does what a spec says, and those that follow. Returns the process's exit code: 0 done, 1 failed, 2 the call is
@@ -23,6 +34,10 @@ use std::{
 pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     pipe_stage::raise_open_files();
     let (mut path, events, stop) = (spec.to_owned(), events(), Stop::default());
+    keep_descriptors();
+    // What commands leave behind becomes our child, so that we know of it.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_child_subreaper(Some(getpid()));
     listen(&stop);
     let mut further = None;
     loop {
@@ -37,19 +52,19 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
             further = Some(hold_leash());
         }
         let before = usage::total();
-        if let Err(error) = stage(&spec, types, &events, &stop) {
-            let mut text = format!("error: {error}\n");
-            if let Error::Input { help: Some(help), .. } = &error {
-                text += &format!("help: {help}\n");
+        let result = stage(&spec, types, &events, &stop);
+        if IS_CUT.load(Ordering::Relaxed) {
+            // Our engine is gone; what we started is being ended, and we with it.
+            loop {
+                thread::park();
             }
-            events.emit(Event::Failed { error });
-            // The log's disk may be full: that is no reason to panic.
-            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+        if result.is_err() {
             return 1;
         }
         // Others keep memory, threads and devices: their process is their own.
         let runs_commands = types.iter().any(|kind| kind.name == spec.uses && kind.has_own_ports);
-        let next = further.as_ref().filter(|_| runs_commands && nothing_is_left());
+        let next = further.as_ref().filter(|_| runs_commands && !command::left_something());
         let Some(next) = next else { return 0 };
         let usage::Usage { cpu_seconds, memory_peak } = usage::since(before);
         events.emit(Event::Rests { cpu_seconds, memory_peak });
@@ -58,36 +73,136 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     }
 }
 
-fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Result<(), Error> {
-    let log = || -> std::io::Result<()> {
-        let log = OpenOptions::new().create(true).append(true).open(&spec.log)?;
-        rustix::stdio::dup2_stdout(&log)?;
-        rustix::stdio::dup2_stderr(&log)?;
-        Ok(())
+/// Runs a stage and tells how it ended; by then its log is whole.
+fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Result<(), ()> {
+    let secrets = Arc::new(Secrets::named_in(&spec.config));
+    let events = masked(events.clone(), secrets.clone());
+    let log = Log::open(&spec.log, secrets).map_err(|error| Error::io("write to", &spec.log, &error));
+    let (result, log) = match log {
+        Ok(log) => (run(spec, types, events.clone(), stop.clone()), Some(log)),
+        Err(error) => (Err(error), None),
     };
-    log().map_err(|error| Error::io("write to", &spec.log, &error))?;
-    let Outcome { outputs, metrics, instruction_sets } = run(spec, types, events.clone(), stop.clone())?;
-    events.emit(Event::Done { key: Some(spec.key), outputs, metrics, instruction_sets });
-    Ok(())
-}
-
-/// Whether a command left no process behind; one that did is ended with its worker.
-#[cfg(target_os = "linux")]
-fn nothing_is_left() -> bool {
-    use rustix::process::{WaitOptions, wait};
-    loop {
-        match wait(WaitOptions::NOHANG) {
-            Ok(Some(_)) => {}
-            Ok(None) => return false,
-            Err(error) => return error == rustix::io::Errno::CHILD,
+    if let Err(error) = &result {
+        let mut text = format!("error: {error}\n");
+        if let Error::Input { help: Some(help), .. } = &error {
+            text += &format!("help: {help}\n");
+        }
+        // The log's disk may be full: that is no reason to panic.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    if let Some(log) = log {
+        log.end();
+    }
+    match result {
+        Ok(Outcome { outputs, metrics, instruction_sets }) => {
+            events.emit(Event::Done { key: Some(spec.key), outputs, metrics, instruction_sets });
+            Ok(())
+        }
+        Err(error) => {
+            events.emit(Event::Failed { error });
+            Err(())
         }
     }
 }
 
-/// Nobody tells here.
-#[cfg(not(target_os = "linux"))]
-fn nothing_is_left() -> bool {
-    false
+/// Where stdout and stderr go, of this process and all that it starts.
+enum Log {
+    /// To the file.
+    Plain,
+    /// Through a pipe to a thread that takes secrets out.
+    Masked { file: File, is_whole: Receiver<()> },
+}
+
+impl Log {
+    fn open(path: &Path, secrets: Arc<Secrets>) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        if secrets.is_empty() {
+            rustix::stdio::dup2_stdout(&file)?;
+            rustix::stdio::dup2_stderr(&file)?;
+            return Ok(Self::Plain);
+        }
+        let (mut reader, writer) = io::pipe()?;
+        let (whole, is_whole) = bounded(1);
+        let mut log = MaskedWriter::new(secrets, file.try_clone()?);
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match reader.read(&mut buffer) {
+                    // Who writes must not wait for a disk that is full.
+                    Ok(read @ 1..) => drop(log.write_all(&buffer[..read])),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(0) | Err(_) => break,
+                }
+            }
+            let _ = log.end();
+            let _ = whole.send(());
+        });
+        rustix::stdio::dup2_stdout(&writer)?;
+        rustix::stdio::dup2_stderr(&writer)?;
+        Ok(Self::Masked { file, is_whole })
+    }
+
+    /// Waits until all is written. Whoever else holds the pipe's end, in another session, is not waited for.
+    fn end(self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        if let Self::Masked { file, is_whole } = self {
+            let _ = rustix::stdio::dup2_stdout(&file);
+            let _ = rustix::stdio::dup2_stderr(&file);
+            let _ = is_whole.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// Takes secrets out of events.
+fn masked(events: Events, secrets: Arc<Secrets>) -> Events {
+    if secrets.is_empty() {
+        return events;
+    }
+    Arc::new(move |mut event: Event| {
+        let clean = |text: &mut String| *text = secrets.mask(text).into_owned();
+        match &mut event {
+            Event::Note { message } => clean(message),
+            Event::Progress { unit, .. } => clean(unit),
+            Event::Metric { name, .. } => clean(name),
+            Event::Done { metrics, .. } => {
+                for metric in metrics {
+                    clean(&mut metric.name);
+                    clean(&mut metric.unit);
+                }
+            }
+            Event::Failed { error } => *error = without_secrets(error, &secrets),
+            Event::Step { .. } | Event::Share { .. } | Event::Rests { .. } => {}
+        }
+        events.emit(event);
+    })
+}
+
+fn without_secrets(error: &Error, secrets: &Secrets) -> Error {
+    fn clean(value: &mut serde_json::Value, secrets: &Secrets) {
+        match value {
+            serde_json::Value::String(text) => *text = secrets.mask(text).into_owned(),
+            serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| clean(field, secrets)),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| clean(item, secrets)),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(error).expect("invariant: an error is plain data");
+    clean(&mut value, secrets);
+    // A secret that is part of a variant's name leaves no error to read.
+    let hidden = || Error::Died { message: "its error holds a secret; see the log".to_owned() };
+    serde_json::from_value(value).unwrap_or_else(|_| hidden())
+}
+
+/// Lets nothing that this process starts inherit a descriptor but stdin, stdout and stderr: not the channel of
+/// our events, and none that was open where the engine was started.
+#[expect(unsafe_code, reason = "descriptors that came with the process have no owner yet")]
+fn keep_descriptors() {
+    let open = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+    let open: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > 2) {
+        // SAFETY: the call touches no memory, and on a descriptor that is not open it does nothing.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Looks for devices and tells them on stdout. Returns the process's exit code.
@@ -134,6 +249,9 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
         lease: spec.lease.clone(),
     };
     std::env::set_current_dir(&spec.project).map_err(|error| Error::io("enter", &spec.project, &error))?;
+    if kind.name == <command::Command as pipe_stage::Stage>::NAME {
+        written::begin(&spec.cache, &spec.project, &spec.config);
+    }
     guarded(|| Context::new(setup).enter(&*stage))
 }
 
@@ -164,19 +282,22 @@ fn listen(stop: &Stop) {
     });
 }
 
+/// Whether the leash ended.
+static IS_CUT: AtomicBool = AtomicBool::new(false);
+
 /// Ends the process group, commands included, when stdin ends; what comes before are the specs that follow.
 fn hold_leash() -> Receiver<PathBuf> {
     let (sender, further) = unbounded();
-    // What commands leave behind becomes our child, so that we know of it.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if let Ok(path) = serde_json::from_str(&line) {
                 let _ = sender.send(path);
             }
         }
-        // The engine makes every worker the leader of a group of its own.
+        IS_CUT.store(true, Ordering::Relaxed);
+        written::look();
+        tree::end_below(getpid());
+        // The engine makes every worker the leader of a session, and so of a group, of its own.
         let own = Pid::from_raw(std::process::id() as i32);
         if own == Some(getpgrp()) {
             let _ = kill_process_group(getpgrp(), Signal::KILL);

@@ -6,6 +6,7 @@
 use crate::{SourceFile, canonical::Encoder};
 use pipe_cache::{Blob, Digest};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// An immutable list of entries with a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +42,14 @@ pub struct Content {
     /// Parquet file of further columns, aligned to the shard's rows (all of them, selected or not).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Blob>,
+    /// Whether the file may be executed where it is laid out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub executable: bool,
 }
 
 impl From<Blob> for Content {
     fn from(blob: Blob) -> Self {
-        Self { blob, selection: None, columns: None }
+        Self { blob, selection: None, columns: None, executable: false }
     }
 }
 
@@ -67,6 +71,9 @@ impl Content {
                 Some(blob) => out.digest(&blob.digest),
                 None => out.null(),
             }
+        }
+        if self.executable {
+            out.text("executable");
         }
     }
 }
@@ -135,7 +142,8 @@ pub struct Item {
     /// What names of outputs are made from; in no key.
     pub name: String,
     /// In an order that has meaning.
-    pub inputs: Vec<Input>,
+    /// Shared between the shares that read the same.
+    pub inputs: Arc<Vec<Input>>,
     /// Whether the names of entries stand in the key.
     has_names: bool,
 }
@@ -162,19 +170,21 @@ impl Input {
 impl Item {
     /// An item of entries.
     pub fn new(name: &str, entries: impl IntoIterator<Item = Entry>) -> Self {
-        let inputs = entries.into_iter().map(Input::Entry).collect();
+        let inputs = Arc::new(entries.into_iter().map(Input::Entry).collect());
         Self { name: name.to_owned(), inputs, has_names: false }
     }
 
     /// An item of source files.
     pub fn of_sources(name: &str, files: impl IntoIterator<Item = SourceFile>) -> Self {
-        let inputs = files.into_iter().map(Input::Source).collect();
+        let inputs = Arc::new(files.into_iter().map(Input::Source).collect());
         Self { name: name.to_owned(), inputs, has_names: false }
     }
 
     /// Adds an entry, such as the slice of an earlier step for this shard.
     pub fn with(mut self, entry: Option<Entry>) -> Self {
-        self.inputs.extend(entry.map(Input::Entry));
+        if let Some(entry) = entry {
+            Arc::make_mut(&mut self.inputs).push(Input::Entry(entry));
+        }
         self
     }
 
@@ -182,7 +192,7 @@ impl Item {
     pub fn digest(&self) -> Digest {
         let mut out = Encoder::default();
         out.list(self.inputs.len());
-        for input in &self.inputs {
+        for input in self.inputs.iter() {
             match input {
                 Input::Entry(entry) => {
                     if self.has_names {

@@ -14,8 +14,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{File, Permissions},
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -181,7 +182,18 @@ impl LocalEntry {
     /// Copies the file as it is, without its view.
     pub fn copy_to(&self, path: &Path) -> Result<()> {
         match &self.input {
-            Input::Entry(entry) => Ok(self.store.materialize(&entry.content.blob, path)?),
+            Input::Entry(entry) => {
+                self.store.materialize(&entry.content.blob, path)?;
+                if entry.content.executable {
+                    let mode = std::fs::metadata(path).map(|data| data.permissions().mode());
+                    // Whoever may read it may run it.
+                    let set = mode.and_then(|mode| {
+                        std::fs::set_permissions(path, Permissions::from_mode(mode | (mode & 0o444) >> 2))
+                    });
+                    set.map_err(|error| Error::io("make executable", path, &error))?;
+                }
+                Ok(())
+            }
             Input::Source(file) => {
                 let bytes = source_bytes(file)?;
                 std::fs::write(path, bytes).map_err(|error| Error::io("write", path, &error))
@@ -366,7 +378,10 @@ impl<'a> Share<'a> {
     pub fn import(&mut self, slot: &str, name: Name, path: &Path) -> Result<Blob> {
         let staged = self.running.store.import(path)?;
         let blob = staged.blob();
-        self.made.push(Made { slot: slot.to_owned(), name, content: blob.into() });
+        let data = std::fs::metadata(path).map_err(|error| Error::io("examine", path, &error))?;
+        let executable = data.permissions().mode() & 0o111 != 0;
+        let content = Content { executable, ..blob.into() };
+        self.made.push(Made { slot: slot.to_owned(), name, content });
         self.staged.push(staged);
         Ok(blob)
     }

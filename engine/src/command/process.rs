@@ -1,0 +1,220 @@
+//! Owns: a command's processes, from the shell's start to the end of all that it started.
+
+use super::{channel::Channel, written};
+use crate::{
+    machine::disk_free,
+    tree,
+    usage::{self, Until},
+};
+use pipe_stage::{Error, Result, Share};
+use rustix::process::{Pid, Signal, getpid};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    process::{Command as Process, ExitStatus, Stdio},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Where POSIX systems have it.
+pub(super) const SHELL: &str = "/bin/sh";
+
+/// A shell that ends with the first part of its line that fails.
+pub(super) fn shell(line: &str) -> Process {
+    // By its path: looked up in a PATH that we set, it would be started by a fork, which copies our page tables.
+    let mut process = Process::new(SHELL);
+    process.arg("-eu");
+    if line.contains('|') && has_pipefail() {
+        process.args(["-o", "pipefail"]);
+    }
+    process.arg("-c").arg(line);
+    process
+}
+
+/// Whether a pipeline fails where any part of it does: older shells do not know how.
+fn has_pipefail() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        // Nobody else may take in its end.
+        let _shells = shells();
+        let mut process = Process::new(SHELL);
+        process.args(["-o", "pipefail", "-c", ":"]);
+        process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        process.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// The shells that run now, of all shares. What else is this process's child has outlived the command that
+/// started it.
+static SHELLS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+/// Whether a command left a process behind when it was done.
+static LEFT: AtomicBool = AtomicBool::new(false);
+
+fn shells() -> MutexGuard<'static, Vec<Pid>> {
+    SHELLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a command of this process left another one behind when it was done.
+pub(crate) fn left_something() -> bool {
+    LEFT.load(Ordering::Relaxed)
+}
+
+/// Runs the process to its end, and asks all that it started to stop when the stage is asked to.
+///
+/// A command that ends after that was interrupted, whatever its exit code: programs that save their work when
+/// they are asked to stop often end with 0, and what they leave is not what a whole run makes.
+pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Path) -> Result<()> {
+    // Short at first, so that a short command costs no more than itself.
+    const LOOKED_FIRST: Duration = Duration::from_micros(250);
+    const LOOKED_EVERY: Duration = Duration::from_millis(20);
+    let shell = Shell::start(&mut process)?;
+    let (mut asked, mut pause, mut watch) = (false, LOOKED_FIRST, Watch::default());
+    let status = loop {
+        let ended = usage::wait(shell.0, Until::Now).map_err(|error| not_started(&error))?;
+        channel.look(share);
+        watch.look(share);
+        if let Some((status, _)) = ended {
+            break status;
+        }
+        if share.is_stopping() && !asked {
+            asked = true;
+            ask();
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LOOKED_EVERY);
+    };
+    drop(shell);
+    if share.is_stopping() {
+        // The shell ends at once; what it started may still save its work. The engine waits as long as `grace`.
+        ask();
+        while !orphans().is_empty() {
+            channel.look(share);
+            std::thread::sleep(LOOKED_EVERY);
+        }
+        return Err(Error::Interrupted);
+    }
+    end_orphans();
+    channel.look(share);
+    written::look().iter().for_each(|name| tell_written(share, name));
+    if status.success() { Ok(()) } else { Err(failure(status, scratch)) }
+}
+
+/// A shell that runs.
+struct Shell(Pid);
+
+impl Shell {
+    fn start(process: &mut Process) -> Result<Self> {
+        // Under the lock, so that nobody takes the new process for one that was left behind.
+        let mut shells = shells();
+        let child = process.spawn().map_err(|error| not_started(&error))?;
+        let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
+        shells.push(pid);
+        Ok(Self(pid))
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        shells().retain(|pid| *pid != self.0);
+    }
+}
+
+/// Asks all that runs here to stop: shells, what they started, and what outlived its parents. Each is asked once,
+/// however many shares do so. A shell comes before its programs, so that it does not go on to its next line.
+fn ask() {
+    static ASKED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+    tree::signal(getpid(), Signal::TERM, &mut ASKED.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// Processes that outlived the one that started them, and so became our children.
+fn orphans() -> Vec<Pid> {
+    let shells = shells();
+    let orphans: Vec<Pid> =
+        tree::children(getpid()).into_iter().filter(|pid| !shells.contains(pid)).collect();
+    // One that has ended stays a child until somebody asks how.
+    orphans.into_iter().filter(|pid| matches!(usage::wait(*pid, Until::Now), Ok(None))).collect()
+}
+
+/// Ends what a command left behind when it was done. While other shares' commands run, nobody can tell whose it
+/// is; then the last one does.
+fn end_orphans() {
+    let shells = shells();
+    if !shells.is_empty() || nothing_is_left() {
+        return;
+    }
+    LEFT.store(true, Ordering::Relaxed);
+    tree::end_below(getpid());
+    while reap() {}
+}
+
+/// Whether we have no child at all.
+#[cfg(target_os = "linux")]
+fn nothing_is_left() -> bool {
+    use rustix::process::{WaitOptions, wait};
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(error) => return error == rustix::io::Errno::CHILD,
+        }
+    }
+}
+
+/// Nobody tells here; the engine ends the worker's process group.
+#[cfg(not(target_os = "linux"))]
+fn nothing_is_left() -> bool {
+    LEFT.store(true, Ordering::Relaxed);
+    true
+}
+
+/// Takes in the end of a child; false if none has ended.
+fn reap() -> bool {
+    use rustix::process::{WaitOptions, wait};
+    matches!(wait(WaitOptions::NOHANG), Ok(Some(_)))
+}
+
+/// Looks for files that the command creates, less and less often.
+struct Watch {
+    next: Instant,
+    pause: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let pause = Duration::from_millis(100);
+        Self { next: Instant::now() + pause, pause }
+    }
+}
+
+impl Watch {
+    fn look(&mut self, share: &Share) {
+        const LOOKED_EVERY: Duration = Duration::from_secs(2);
+        if Instant::now() >= self.next {
+            written::look().iter().for_each(|name| tell_written(share, name));
+            self.pause = (self.pause * 2).min(LOOKED_EVERY);
+            self.next = Instant::now() + self.pause;
+        }
+    }
+}
+
+fn tell_written(share: &Share, name: &str) {
+    share.note(format!("`{name}`, which the line names, was created by the command; it is not an input"));
+}
+
+/// Explains a command that failed. Programs meet a full disk in ways of their own, so look whether it is full.
+fn failure(status: ExitStatus, scratch: &Path) -> Error {
+    const ROOM_MIN: u64 = 64 << 10;
+    match disk_free(scratch) {
+        Some(free) if free < ROOM_MIN => Error::DiskFull { path: scratch.display().to_string() },
+        _ => Error::Command { status: status.to_string() },
+    }
+}
+
+/// The system's error for a command that could not be started.
+fn not_started(error: &std::io::Error) -> Error {
+    Error::io("run", Path::new(SHELL), error)
+}

@@ -1,0 +1,71 @@
+//! Owns: what Ctrl-Z does to a run. Workers have no terminal, so its stop signal reaches the engine alone. The
+//! engine passes it on, stops, and wakes its workers when it is woken itself. Stopped time is in no time limit.
+
+use crate::tree;
+use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+struct Pause {
+    /// Leaders of sessions.
+    workers: Vec<Pid>,
+    since: Option<Instant>,
+    /// Of pauses that are over.
+    total: Duration,
+}
+
+static PAUSE: Mutex<Pause> = Mutex::new(Pause { workers: Vec::new(), since: None, total: Duration::ZERO });
+
+fn pause() -> MutexGuard<'static, Pause> {
+    PAUSE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker to stop and to wake along with this process.
+pub(super) fn add(worker: Pid) {
+    pause().workers.push(worker);
+}
+
+/// A worker that ended.
+pub(super) fn remove(worker: Pid) {
+    pause().workers.retain(|other| *other != worker);
+}
+
+/// How long this process has been stopped in all.
+pub(super) fn total() -> Duration {
+    let pause = pause();
+    pause.total + pause.since.map_or(Duration::ZERO, |since| since.elapsed())
+}
+
+/// Passes the terminal's stop signal on to workers from now on, and the one that wakes this process.
+pub fn follow_terminal() {
+    use signal_hook::consts::{SIGCONT, SIGTSTP};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGTSTP, SIGCONT]) else { return };
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let mut pause = pause();
+            if signal == SIGTSTP {
+                pause.pass_on(Signal::STOP);
+                pause.since.get_or_insert_with(Instant::now);
+                drop(pause);
+                let _ = kill_process(getpid(), Signal::STOP);
+            } else {
+                pause.pass_on(Signal::CONT);
+                let paused = pause.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+                pause.total += paused;
+            }
+        }
+    });
+}
+
+impl Pause {
+    fn pass_on(&self, signal: Signal) {
+        for worker in &self.workers {
+            let _ = kill_process_group(*worker, signal);
+            tree::signal(*worker, signal, &mut BTreeSet::new());
+        }
+    }
+}

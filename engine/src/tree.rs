@@ -1,0 +1,148 @@
+//! Owns: the processes that a process started, and those that they started. Finds them by who is whose child,
+//! which only Linux shows; elsewhere none are found, and the process group has to do.
+//!
+//! A worker is a subreaper: a process that outlives the one that started it becomes the worker's own child,
+//! in whatever session it is. So all that a command started is below the worker until it ends.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The variable by which processes are found whose worker was killed, whoever is their parent then.
+pub(crate) const MARK: &str = "PIPE_WORKER";
+
+/// Looks for new processes at most so often: one that only makes others is stopped by its parent's end.
+const PASSES_MAX: usize = 200;
+
+/// Every live process below one, parents before their children.
+pub(crate) fn below(root: Pid) -> Vec<Pid> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for pid in pids() {
+        // What has ended has no children, and takes no signals.
+        if let Some((_, parent)) = status(pid).filter(|(state, _)| !matches!(state, 'Z' | 'X')) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let (mut found, mut next) = (Vec::new(), 0);
+    found.extend(children.remove(&root.as_raw_nonzero().get()).into_iter().flatten());
+    while let Some(pid) = found.get(next) {
+        next += 1;
+        let further = children.remove(pid);
+        found.extend(further.into_iter().flatten());
+    }
+    found.into_iter().filter_map(Pid::from_raw).collect()
+}
+
+/// The children of a process, those included that have ended and were not waited for.
+pub(crate) fn children(root: Pid) -> Vec<Pid> {
+    let wanted = root.as_raw_nonzero().get();
+    pids()
+        .filter(|pid| status(*pid).is_some_and(|(_, parent)| parent == wanted))
+        .filter_map(Pid::from_raw)
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The state of a process, and its parent.
+fn status(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // `7 (any name) S 1 …`: the name may hold anything.
+    let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let text = String::from_utf8_lossy(&stat[behind..]).into_owned();
+    let mut fields = text.split_ascii_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Sends a signal to every process below one, and to those that they start meanwhile, but to none that is among
+/// those that got it before.
+pub(crate) fn signal(root: Pid, signal: Signal, signalled: &mut BTreeSet<i32>) {
+    for _ in 0..PASSES_MAX {
+        let fresh: Vec<Pid> =
+            below(root).into_iter().filter(|pid| signalled.insert(pid.as_raw_nonzero().get())).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        for pid in fresh {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+/// Ends every process below one; returns whether there was any.
+pub(crate) fn end_below(root: Pid) -> bool {
+    let mut any = false;
+    for _ in 0..PASSES_MAX {
+        let left = below(root);
+        if left.is_empty() {
+            break;
+        }
+        any = true;
+        for pid in left {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    any
+}
+
+/// What marks the workers of this process: each has this and something of its own behind it.
+pub(crate) fn mark() -> &'static str {
+    static OWN: OnceLock<String> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        format!("{}-{now:x}-", std::process::id())
+    })
+}
+
+/// Ends every other process whose mark begins so.
+pub(crate) fn end_marked(mark: &str) {
+    let wanted = format!("{MARK}={mark}");
+    let is_wanted = |pid: &i32| {
+        *pid != std::process::id() as i32
+            && fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|all| all.split(|byte| *byte == 0).any(|one| one.starts_with(wanted.as_bytes())))
+    };
+    for _ in 0..PASSES_MAX {
+        let left: Vec<Pid> = pids().filter(is_wanted).filter_map(Pid::from_raw).collect();
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn processes_below_are_found_and_ended() {
+        let mut child = Command::new("sh")
+            .args(["-c", "(sleep 60 & sleep 60) & sleep 60 | sleep 60"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let root = Pid::from_raw(child.id() as i32).unwrap();
+        while below(root).len() < 4 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(below(rustix::process::getpid()).contains(&root));
+        assert!(end_below(root));
+        // What was below the part that ended first is somebody else's child by now, and ends with it here.
+        assert!(below(root).is_empty());
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+}

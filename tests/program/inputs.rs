@@ -1,0 +1,206 @@
+//! What counts as an input of a command: files that its line names, and those under `files`.
+
+use crate::project::Project;
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, os::unix::fs::symlink, process::Command, time::Duration};
+
+/// The stage's output after a run, and after a change of a file another run.
+#[track_caller]
+fn is_an_input(project: &Project, file: &std::path::Path) {
+    fs::write(file, "1\n").unwrap();
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/only/text/a"), "1\n");
+    fs::write(file, "22\n").unwrap();
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/only/text/a"), "22\n", "{}", project.read("pipeline.yaml"));
+}
+
+#[test]
+fn files_that_a_line_names_are_inputs_however_they_are_written() {
+    for (line, file) in [
+        ("cat \"my data.txt\"", "my data.txt"),
+        ("cat my\\ data.txt", "my data.txt"),
+        ("cat v1..v2.txt", "v1..v2.txt"),
+        ("cat sub/../d.txt", "d.txt"),
+        ("echo `cat d.txt`", "d.txt"),
+        ("sh -c 'cat \"./d.txt\"'", "d.txt"),
+        ("cat HERE/d.txt", "d.txt"),
+        ("cat '[1]*.txt'", "[1]*.txt"),
+    ] {
+        let project = Project::one(&format!("{line} > $PIPE_OUTPUT_text/a"), "");
+        let text = project.read("pipeline.yaml").replace("HERE", project.root().to_str().unwrap());
+        project.write("pipeline.yaml", &text);
+        fs::create_dir(project.path("sub")).unwrap();
+        is_an_input(&project, &project.path(file));
+    }
+}
+
+#[test]
+fn files_outside_the_project_are_inputs_too() {
+    let outside = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
+    let name = outside.path().file_name().unwrap().to_str().unwrap();
+    let project = Project::one(&format!("cat ../{name}/d.txt > $PIPE_OUTPUT_text/a"), "");
+    is_an_input(&project, &outside.path().join("d.txt"));
+}
+
+#[test]
+fn folders_and_links_to_folders_under_files_are_inputs() {
+    for files in ["data/**", "data", "./data/", "data/more/*.txt"] {
+        let project = Project::one("cat $(ls data/*/d.txt) > $PIPE_OUTPUT_text/a", "");
+        project.edit("outputs:", &format!("files: ['{files}']\n      outputs:"));
+        fs::create_dir_all(project.path("data")).unwrap();
+        fs::create_dir_all(project.path("other/place")).unwrap();
+        symlink("../other/place", project.path("data/more")).unwrap();
+        symlink("..", project.path("other/place/loop")).unwrap();
+        is_an_input(&project, &project.path("other/place/d.txt"));
+    }
+}
+
+#[test]
+fn each_pattern_under_files_has_to_match() {
+    let project = Project::one("true", "");
+    project.edit("outputs:", "files: ['in/*.txt', 'inn/*.txt']\n      outputs:");
+    project.write("in/a.txt", "");
+    let ended = project.run(&[]).expect(2).says(&["no file matches `inn/*.txt`"]);
+    assert!(!ended.stderr.contains("in/*.txt` in"), "{}", ended.stderr);
+}
+
+#[test]
+fn names_that_are_not_unicode_matter_only_where_they_match() {
+    let project = Project::one("cat in/* > $PIPE_OUTPUT_text/a", "");
+    project.write("in/a.txt", "a\n");
+    project.write("other/b.txt", "");
+    fs::write(project.path("other").join(OsStr::from_bytes(b"\xff.txt")), "").unwrap();
+    fs::create_dir(project.path("other").join(OsStr::from_bytes(b"\xfe"))).unwrap();
+    project.edit("outputs:", "files: ['in/*.txt']\n      outputs:");
+    project.run(&[]).expect(0);
+    project.edit("in/*.txt", "*/*.txt");
+    project.run(&[]).expect(2).says(&["is not UTF-8"]);
+}
+
+#[test]
+fn a_file_that_the_command_creates_is_no_input() {
+    for line in
+        ["date > made.txt; cat made.txt", "date | tee made.txt", "sh -c 'date > \"made.txt\"; cat made.txt'"]
+    {
+        let project = Project::one(&format!("{line} > $PIPE_OUTPUT_text/a\necho ran >> HERE/trace"), "");
+        project.edit("HERE", project.root().to_str().unwrap());
+        project.run(&[]).expect(0);
+        project.run(&[]).expect(0);
+        fs::write(project.path("made.txt"), "other\n").unwrap();
+        project.run(&[]).expect(0);
+        assert_eq!(project.read("trace"), "ran\n", "{line}");
+    }
+}
+
+#[test]
+fn a_file_that_was_there_and_that_the_command_writes_is_one_error() {
+    let project = Project::one("echo x | tee -a train.log > $PIPE_OUTPUT_text/a", "");
+    project.write("train.log", "before\n");
+    let ended = project.run(&[]).expect(1);
+    ended.says(&["`train.log` changed while the command ran", "$TMPDIR"]);
+    // Twice, since somebody might have edited it the first time.
+    assert_eq!(project.read("train.log").lines().count(), 3);
+    project.run(&[]).expect(1);
+    assert_eq!(project.read("train.log").lines().count(), 4);
+}
+
+#[test]
+fn permissions_that_a_command_sets_are_no_change() {
+    let project = Project::one("chmod +x tool.sh; ./tool.sh > $PIPE_OUTPUT_text/a", "");
+    project.write("tool.sh", "#!/bin/sh\necho tool\n");
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/only/text/a"), "tool\n");
+    assert!(project.run(&[]).expect(0).stderr.contains("cached"));
+}
+
+#[test]
+fn a_source_that_is_changed_and_put_back_meanwhile_is_noticed() {
+    let outside = tempfile::tempdir().unwrap();
+    let (begun, go) = (outside.path().join("begun"), outside.path().join("go"));
+    let (begun, go) = (begun.to_str().unwrap(), go.to_str().unwrap());
+    let run = format!(
+        "b={begun} g={go}; touch $b; while ! test -e $g; do sleep 0.01; done; cat d.txt > $PIPE_OUTPUT_text/a"
+    );
+    let project = Project::one(&run, "");
+    project.write("d.txt", "v1\n");
+    std::thread::sleep(Duration::from_millis(20));
+    let engine = project.start(&[]);
+    crate::project::wait_for(begun.as_ref());
+    let time = fs::metadata(project.path("d.txt")).unwrap().modified().unwrap();
+    project.write("d.txt", "v2\n");
+    // It reads the other content.
+    let copied = outside.path().join("copied");
+    fs::write(go, "").unwrap();
+    let done = || {
+        crate::project::below(&project.path(".pipe/work/tmp")).iter().any(|path| {
+            path.ends_with("output/text/a") && fs::read_to_string(path).is_ok_and(|text| text == "v2\n")
+        })
+    };
+    for _ in 0..1000 {
+        if done() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    project.write("d.txt", "v1\n");
+    fs::File::options().write(true).open(project.path("d.txt")).unwrap().set_modified(time).unwrap();
+    drop(copied);
+    engine.end().expect(0);
+    assert_eq!(project.read("out/only/text/a"), "v1\n");
+}
+
+#[test]
+fn other_files_of_the_project_cost_a_line_nothing() {
+    // Folders that cannot be listed would fail whoever walks the project; root may list all of them.
+    let project = Project::one("cat in/a.txt > $PIPE_OUTPUT_text/a", "");
+    project.write("in/a.txt", "a\n");
+    for number in 0..300 {
+        project.write(&format!("other/{number}/b.txt"), "");
+    }
+    project.run(&[]).expect(0);
+    let traced = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    if traced {
+        let trace = project.path("trace");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=openat", "-o"]).arg(&trace);
+        command.arg(env!("CARGO_BIN_EXE_pipe")).args(["plan", "pipeline.yaml"]).current_dir(project.root());
+        assert!(command.env_remove("PIPE_CACHE").output().unwrap().status.success());
+        assert!(!fs::read_to_string(&trace).unwrap().contains("/other/"));
+    }
+}
+
+#[test]
+fn the_environment_is_fixed_unless_a_command_asks_for_the_users() {
+    let print = "printf '%s\\n' \"$PATH\" \"$HOME\" > $PIPE_OUTPUT_text/a";
+    let project =
+        Project::one("env > $PIPE_OUTPUT_text/a; ls -A $TMPDIR/../home > $PIPE_OUTPUT_text/home", "");
+    let run = |path: &str, home: &str| {
+        let mut command = project.command(&["run", "pipeline.yaml"]);
+        command.env("PATH", path).env("HOME", home).env("USER", "nobody");
+        Project::ended_of(command.output().unwrap()).expect(0)
+    };
+    run("/usr/bin:/bin:/one", "/home/one");
+    let seen = project.read("out/only/text/a");
+    assert!(seen.contains("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"), "{seen}");
+    assert!(!seen.contains("/home/one") && !seen.contains("USER="), "{seen}");
+    assert_eq!(project.read("out/only/text/home"), "");
+    assert!(run("/usr/bin:/bin:/two", "/home/two").stderr.contains("cached"));
+
+    project.edit("env > $PIPE_OUTPUT_text/a; ls -A $TMPDIR/../home > $PIPE_OUTPUT_text/home", print);
+    run("/usr/bin:/bin:/one", "/home/one");
+    assert_eq!(project.read("out/only/text/a"), "/usr/bin:/bin:/one\n/home/one\n");
+    assert!(run("/usr/bin:/bin:/one", "/home/one").stderr.contains("cached"));
+    run("/usr/bin:/bin:/two", "/home/one");
+    assert_eq!(project.read("out/only/text/a"), "/usr/bin:/bin:/two\n/home/one\n");
+}
+
+#[test]
+fn values_that_are_not_unicode_reach_a_command_and_its_key() {
+    let project = Project::one("printf %s \"$RAW\" > $PIPE_OUTPUT_text/a", "");
+    project.edit("outputs:", "env: [RAW]\n      outputs:");
+    for value in [&b"\xff1"[..], b"\xfe1", b"\xff1"] {
+        let mut command = project.command(&["run", "pipeline.yaml"]);
+        Project::ended_of(command.env("RAW", OsStr::from_bytes(value)).output().unwrap()).expect(0);
+        assert_eq!(fs::read(project.path("out/only/text/a")).unwrap(), value);
+    }
+}

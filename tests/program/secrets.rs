@@ -1,0 +1,101 @@
+//! Secrets: in no file, event, report or observer, however a command prints them and however it ends.
+
+use crate::project::{Project, below, wait_for};
+use rustix::process::Signal;
+use std::fs;
+
+const TOKEN: &str = "s3cr3t/V4lue 9x7q";
+
+/// A project whose one command prints the secret in many ways and then does `rest`.
+fn project(rest: &str) -> Project {
+    let run = format!(
+        "t=\"${{secret.PIPE_TEST_TOKEN}}\"\necho \"using $t\"; echo \"error $t\" >&2\n\
+         printf %s \"$t\" | base64; printf %s \"user:$t\" | base64; echo s3cr3t%2FV4''lue%209x''7q\n\
+         printf %s s3cr; sleep 0.05; echo 3t/V4''lue 9x''7q\n\
+         echo '{{\"event\":\"note\",\"message\":\"with '\"$t\"'\"}}' >> $PIPE_EVENTS\n\
+         echo '{{\"event\":\"metric\",\"name\":\"m '\"$t\"'\",\"step\":1,\"value\":1,\"unit\":\"'\"$t\"'\"}}' >> $PIPE_EVENTS\n\
+         echo '{{\"event\":\"progress\",\"unit\":\"'\"$t\"'\",\"done\":1,\"total\":2}}' >> $PIPE_EVENTS\n\
+         echo last words\n{rest}"
+    );
+    let project = Project::one(&run, "");
+    project.edit("pipeline: one", "pipeline: one\nobservers: ['cat > observed.txt']");
+    project
+}
+
+#[track_caller]
+fn assert_hidden(project: &Project, printed: &[&str]) {
+    let forms =
+        ["s3cr3t/V4lue", "V4lue 9x7q", "czNjcjN0L1Y0bHVlIDl4N3", "N0L1Y0bHVlIDl4N3", "s3cr3t%2FV4lue"];
+    for path in below(project.root()).into_iter().filter(|path| path.is_file()) {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        let found: Vec<_> = forms.iter().filter(|form| text.contains(**form)).collect();
+        assert!(found.is_empty(), "{found:?} in {}", path.display());
+    }
+    for text in printed {
+        assert!(forms.iter().all(|form| !text.contains(form)), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_is_nowhere_however_its_command_ends() {
+    for (rest, code) in [("echo x > $PIPE_OUTPUT_text/a", 0), ("exit 3", 1)] {
+        for json in [&[][..], &["--json"]] {
+            let project = project(rest);
+            let mut command = project.command(&[&["run", "pipeline.yaml"], json].concat());
+            let ended =
+                Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(code);
+            project.pipe(&["report", "pipeline.yaml", "-o", "r.html"]);
+            // Without the variable: what is stored has to be clean by itself.
+            let log = project.pipe(&["logs", "pipeline.yaml", "only"]);
+            assert!(log.stdout.contains("using ***") && log.stdout.contains("last words"), "{log:?}");
+            assert_hidden(&project, &[&ended.stdout, &ended.stderr, &log.stdout]);
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_nowhere_after_an_interrupt() {
+    let outside = tempfile::tempdir().unwrap();
+    let begun = outside.path().join("begun");
+    let project = project(&format!("b={}; touch $b; sleep 60", begun.display()));
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    command
+        .env("PIPE_TEST_TOKEN", TOKEN)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    wait_for(&begun);
+    crate::project::send(child.id() as i32, Signal::INT);
+    let ended = Project::ended_of(child.wait_with_output().unwrap()).expect(130);
+    assert_hidden(&project, &[&ended.stdout, &ended.stderr]);
+}
+
+#[test]
+fn lines_of_a_secret_are_hidden_one_by_one() {
+    let project = Project::one(
+        "echo \"${secret.PIPE_TEST_TOKEN}\" | sed 's/^/> /'; echo \"[$(echo \"${secret.PIPE_TEST_TOKEN}\")]\"; echo x > $PIPE_OUTPUT_text/a",
+        "",
+    );
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    command.env("PIPE_TEST_TOKEN", "first-line-aaa\nsecond-line-bbb\n");
+    Project::ended_of(command.output().unwrap()).expect(0);
+    let log = project.pipe(&["logs", "pipeline.yaml", "only"]).expect(0).stdout;
+    assert!(!log.contains("line-"), "{log}");
+}
+
+#[test]
+fn a_variable_whose_name_looks_secret_is_refused_under_env() {
+    let project = Project::one("echo x > $PIPE_OUTPUT_text/a", "");
+    project.edit("outputs:", "env: [RATE, HF_TOKEN]\n      outputs:");
+    let ended = project.command(&["check", "pipeline.yaml"]).env("HF_TOKEN", TOKEN).output().unwrap();
+    Project::ended_of(ended).expect(2).says(&["`HF_TOKEN` looks like a secret", "${secret.HF_TOKEN}"]);
+}
+
+#[test]
+fn a_file_name_that_holds_a_secret_is_refused() {
+    let project = Project::one("echo x > $PIPE_OUTPUT_text/${secret.PIPE_TEST_TOKEN}", "");
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    let ended =
+        Project::ended_of(command.env("PIPE_TEST_TOKEN", "hunter2-secret").output().unwrap()).expect(1);
+    ended.says(&["holds a secret"]);
+}
