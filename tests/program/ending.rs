@@ -13,13 +13,13 @@ const SOON: Duration = Duration::from_secs(20);
 #[test]
 fn a_failed_stage_ends_with_1_and_shows_its_log() {
     let project = Project::letters("");
-    project.edit("head -c 4", "echo about to fail; echo badly >&2; false; exit 7; head -c 4");
+    project.edit("head -c 4", "echo about to fail; echo badly >&2; exit 7; head -c 4");
     let ended = project.run(&[]).expect(1);
     let ended =
         ended.says(&["stage `shorter` failed", "exit status: 7", "| about to fail", "| badly", "log: "]);
     ended.says(&["joined   skipped", "second   ran"]);
     assert!(!project.path("pipeline.lock").exists());
-    project.edit("false; exit 7;", "");
+    project.edit("exit 7;", "");
     assert!(!project.ran(&[]).contains(&"second".to_owned()), "what was finished is kept");
     project.assert_clean();
 }
@@ -220,13 +220,11 @@ fn stages_that_need_not_wait_run_at_once_and_within_the_cores() {
     assert_eq!(project.read("out/two/text/a"), "met\n");
 
     let alone = outside.path().join("alone");
-    let run = format!(
-        "mkdir {0} || exit 3; sleep 0.2; rmdir {0}; echo $PIPE_OUTPUT_text > /dev/null",
-        alone.display()
-    );
+    let run = format!("mkdir {0} || exit 3; sleep 0.2; rmdir {0}", alone.display());
     let stage = |name: &str| {
         format!(
-            "  {name}:\n    uses: command\n    resources: {{ cpus: 1 }}\n    with: {{ run: '{run}', outputs: {{ {name}: files }} }}\n"
+            "  {name}:\n    uses: command\n    resources: {{ cpus: 1 }}\n    with: {{ run: '{run}; echo x > $PIPE_OUTPUT_{name}/x', \
+             outputs: {{ {name}: files }} }}\n"
         )
     };
     let text = format!("pipeline: three\nstages:\n{}{}{}", stage("one"), stage("two"), stage("three"));

@@ -163,6 +163,9 @@ impl<'a> Channel<'a> {
     }
 
     fn hear(&mut self, share: &Share) {
+        if self.line.trim_ascii().is_empty() {
+            return;
+        }
         let told = std::str::from_utf8(&self.line)
             .ok()
             .filter(|_| self.line.len() <= LINE_BYTES_MAX)
@@ -186,7 +189,6 @@ impl<'a> Channel<'a> {
                     None => self.unkept += 1,
                 }
             }
-            None if self.line.trim_ascii().is_empty() => {}
             None => {
                 if self.unread.0 == 0 {
                     let shown = self.line.trim_ascii();
