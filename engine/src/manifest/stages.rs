@@ -2,7 +2,7 @@
 //! an entry are told once, however many stages it stands for.
 
 use crate::manifest::{
-    cycle,
+    config, cycle,
     family::Family,
     fault::{Code, Fault, Faults},
     interpolate::{Binding, Interpolator},
@@ -55,6 +55,7 @@ pub(super) fn stages(
     check_own_kinds(names, &reader.drafts, types, faults);
     let wanted = reader.resolve_needs(faults);
     check_named_inputs(names, &reader.drafts, &wanted, faults);
+    check_connected_inputs(names, &reader.drafts, &wanted, faults);
     let families = reader.stage_families();
     let stages = if faults.is_empty() { reader.stages(&wanted, faults) } else { None };
     (stages, families)
@@ -447,5 +448,36 @@ fn check_named_inputs(names: &Mapping, drafts: &[Vec<Draft>], wanted: &[WantedBy
                 faults.push(fault.nearest(name, known).at(place.unwrap_or(entry.key)));
             }
         }
+    }
+}
+
+/// Asks each stage whether these inputs will do for its config.
+fn check_connected_inputs(
+    names: &Mapping,
+    drafts: &[Vec<Draft>],
+    wanted: &[WantedByInput],
+    faults: &mut Faults,
+) {
+    for ((entry, drafts), wanted) in names.values().zip(drafts).zip(wanted) {
+        let written = entry.value.get("needs").map_or(Some(0), |needs| references(&needs.value));
+        if written != Some(wanted.values().map(Vec::len).sum()) {
+            continue; // a reference that leads nowhere has been reported
+        }
+        let connected: Vec<&str> = wanted.keys().map(String::as_str).collect();
+        for stage in drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
+            for misfit in stage.config.stage.check_inputs(&connected) {
+                faults.push(config::fault(&misfit, stage.with.find(&misfit.path), stage.name_place));
+            }
+        }
+    }
+}
+
+/// How many outputs `needs` refers to, rightly or not; none where part of it could not be read.
+fn references(needs: &Node) -> Option<usize> {
+    match &needs.kind {
+        node::Kind::Scalar(scalar) => Some(usize::from(!scalar.is_null())),
+        node::Kind::Sequence(items) => items.iter().map(references).sum(),
+        node::Kind::Mapping(inputs) => inputs.values().map(|entry| references(&entry.value)).sum(),
+        node::Kind::Broken => None,
     }
 }

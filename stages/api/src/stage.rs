@@ -28,6 +28,12 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
         Vec::new()
     }
 
+    /// Lists faults in which inputs are connected, beyond what ports say: an input that only some settings
+    /// need, say. `connected` has the names of the ports that something flows into.
+    fn check_inputs(&self, _connected: &[&str]) -> Vec<Misfit> {
+        Vec::new()
+    }
+
     /// Names the files outside the cache that this stage reads. Looks at paths, never at bytes, and
     /// starts no process.
     fn sources(&self, _places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
@@ -152,6 +158,8 @@ impl Misfit {
 pub trait DynStage: Send + Sync {
     /// See [`Stage::check`].
     fn check(&self) -> Vec<Misfit>;
+    /// See [`Stage::check_inputs`].
+    fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit>;
     /// See [`Stage::sources`].
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
     /// See [`Stage::preview`].
@@ -173,6 +181,10 @@ pub trait DynStage: Send + Sync {
 impl<S: Stage> DynStage for S {
     fn check(&self) -> Vec<Misfit> {
         Stage::check(self)
+    }
+
+    fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit> {
+        Stage::check_inputs(self, connected)
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {

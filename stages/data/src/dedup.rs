@@ -2,6 +2,7 @@
 //! Knows nothing of threads, caches or the manifest; the algorithms are in [`crate::dedup::minhash`].
 
 pub mod minhash;
+pub mod pool;
 pub mod signatures;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader};
-use crate::segment::Segmenter;
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
+use pool::FilePool;
 use signatures::{Signature, Signatures};
 
 /// Removes copies and near-copies of documents.
@@ -39,7 +40,7 @@ use signatures::{Signature, Signatures};
 pub struct Dedup {
     /// Least Jaccard similarity of near-copies, above 0 and up to 1; 1 removes texts of equal shingles only.
     pub threshold: f64,
-    /// Words in a row that make a shingle (characters, in languages without spaces), 1 to 50.
+    /// Words in a row that make a shingle, 1 to 50; in scripts without spaces, characters in a row.
     pub shingle: u32,
     /// MinHash bands, 1 to 256. More find more of the pairs just above the threshold.
     pub bands: u32,
@@ -61,8 +62,8 @@ const REMOVED: Out = Out::new("removed", &FILES, "Those that fell, to which, and
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first; 2, shingles go by the characters of a text and no longer by its language.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
 
@@ -113,13 +114,13 @@ struct Clustering {
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let shape = Bands { bands: signing.bands as usize, rows: signing.rows as usize };
     let orders = MinHash::orders(shape);
-    let columns = [Column::Id, Column::Text, Column::Language, Column::Metadata];
+    let columns = [Column::Id, Column::Text, Column::Metadata];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
     let mut signed = Vec::new();
     for row in share.track("documents", rows) {
         let row = row??;
         let document = row.document;
-        let shingles = shingles(&document.text, Segmenter::of(&document.language), signing.shingle as usize);
+        let shingles = shingles(&document.text, signing.shingle as usize);
         signed.push(Signature {
             row: row.index,
             cluster: stand_in(&document.id),
@@ -311,8 +312,9 @@ impl Corpus {
     fn open(inputs: &Inputs) -> Result<Self> {
         let (mut shards, mut starts) = (Vec::new(), vec![0_u32]);
         let (mut rows, mut texts, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
+        let pool = FilePool::default();
         for item in inputs.items() {
-            let signatures = open_signatures(&item.entries()[0])?;
+            let signatures = open_signatures(&pool, &item.entries()[0])?;
             rows.extend(signatures.rows().map_err(unreadable)?);
             texts.extend(signatures.texts().map_err(unreadable)?);
             ranks.extend(signatures.ranks().map_err(unreadable)?);
@@ -381,8 +383,8 @@ impl Corpus {
 }
 
 /// Opens a signature file that an earlier step made.
-pub(crate) fn open_signatures(entry: &LocalEntry) -> Result<Signatures> {
-    Signatures::open(&entry.path()?).map_err(unreadable)
+pub(crate) fn open_signatures(pool: &FilePool, entry: &LocalEntry) -> Result<Signatures> {
+    Signatures::open(pool.file(entry.path()?)).map_err(unreadable)
 }
 
 /// An error of reading an intermediate file.

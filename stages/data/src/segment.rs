@@ -158,7 +158,7 @@ fn closes(c: char) -> bool {
 }
 
 /// Scripts without spaces between words: CJK, Thai, Lao, Tibetan, Burmese, Khmer.
-fn is_unspaced(c: char) -> bool {
+pub fn is_unspaced(c: char) -> bool {
     is_cjk(c) || matches!(c, '\u{0E00}'..='\u{0FFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}')
 }
 

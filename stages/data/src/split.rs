@@ -1,19 +1,21 @@
 //! Owns: which documents go to training, validation and test, and which would leak from one into the other.
 //! Knows nothing of threads, caches or the manifest.
 
+mod containment;
+
 use std::collections::BTreeMap;
 
-use pipe_stage::{Code, Context, FILES, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, Error, FILES, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dedup::minhash::shingles;
+use crate::dedup::pool::FilePool;
 use crate::dedup::signatures::{self, Signature, Signatures};
 use crate::dedup::{open_signatures, read_lines, text_digest, unreadable, write_buffered, write_lines};
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row};
-use crate::segment::Segmenter;
+use containment::{Contained, Index};
 
 /// Divides documents into training, validation and test sets.
 ///
@@ -24,7 +26,7 @@ use crate::segment::Segmenter;
 /// MinHash cannot see that a page holds a whole book of other pages. So a document of the validation or test
 /// set is left out of all sets where at least `containment` of its shingles stand in one training document,
 /// or where that share of a training document of 50 or more shingles stands in it. The output `leaked` lists
-/// these, with the training document.
+/// these, each with the first such training document.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
@@ -36,7 +38,7 @@ pub struct Split {
     pub seed: u64,
     /// Share of shingles from which on a document counts as contained in another, above 0 and up to 1.
     pub containment: f64,
-    /// Words in a row that make a shingle (characters, in languages without spaces), 1 to 50.
+    /// Words in a row that make a shingle, 1 to 50; in scripts without spaces, characters in a row.
     pub shingle: u32,
 }
 
@@ -54,8 +56,9 @@ const LEAKED: Out = Out::new("leaked", &FILES, "Left out, since a training docum
 
 impl Stage for Split {
     const NAME: &'static str = "split";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first; 2, shingles go by the characters of a text and no longer by its language, and
+    /// `leaked` names the first training document instead of the most alike.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] =
         &[INPUT.port(), TRAIN.port(), VALIDATION.port(), TEST.port(), LEAKED.port()];
@@ -154,16 +157,15 @@ fn cluster_of(row: &Row) -> u64 {
 
 /// Shingles the documents of a shard.
 fn sign(shingling: &Shingling, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let columns = [Column::Id, Column::Text, Column::Language];
+    let columns = [Column::Id, Column::Text];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
     let mut signed = Vec::new();
     for row in share.track("documents", rows) {
         let row = row??;
-        let segmenter = Segmenter::of(&row.document.language);
         signed.push(Signature {
             row: row.index,
             cluster: cluster_of(&row),
-            shingles: shingles(&row.document.text, segmenter, shingling.shingle as usize),
+            shingles: shingles(&row.document.text, shingling.shingle as usize),
             id: row.document.id,
             ..Signature::default()
         });
@@ -186,112 +188,49 @@ struct Leak {
 
 /// Compares held-out documents with all training documents; leaves each shard the leaks among its own.
 fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let shards = inputs.items().iter().map(|item| open_signatures(&item.entries()[0]));
+    let pool = FilePool::default();
+    let shards = inputs.items().iter().map(|item| open_signatures(&pool, &item.entries()[0]));
     let shards = shards.collect::<Result<Vec<Signatures>>>()?;
-    let mut held_out = HeldOut::default();
-    let mut sets = Vec::with_capacity(shards.len());
-    for (shard, signatures) in shards.iter().enumerate() {
+    let sets = shards.iter().map(|signatures| {
         let clusters = signatures.clusters().map_err(unreadable)?;
-        let of_shard: Vec<Set> = clusters.iter().map(|cluster| leaking.division.set_of(*cluster)).collect();
-        for (document, _) in of_shard.iter().enumerate().filter(|(_, set)| **set != Set::Train) {
-            held_out.insert((shard, document), &signatures.shingles(document).map_err(unreadable)?);
-        }
-        sets.push(of_shard);
-    }
-    held_out.seal();
-
-    let mut leaks: BTreeMap<(usize, usize), Leak> = BTreeMap::new();
+        Ok(clusters.iter().map(|cluster| leaking.division.set_of(*cluster)).collect())
+    });
+    let sets = sets.collect::<Result<Vec<Vec<Set>>>>()?;
+    let (mut held_out, mut places) = (Index::new(leaking.containment), Vec::new());
     for (shard, (signatures, sets)) in shards.iter().zip(&sets).enumerate() {
+        for (document, _) in sets.iter().enumerate().filter(|(_, set)| **set != Set::Train) {
+            held_out.insert(&signatures.shingles(document).map_err(unreadable)?);
+            places.push((shard, document));
+        }
+    }
+    let mut held_out = held_out.seal().map_err(|error| {
+        Error::input(format!("the validation and test sets have {error}"))
+            .help("make `validation` and `test` smaller")
+    })?;
+
+    let mut leaks: Vec<Vec<Leak>> = shards.iter().map(|_| Vec::new()).collect();
+    for (at, (signatures, sets)) in shards.iter().zip(&sets).enumerate() {
         share.check_stop()?;
         for (document, _) in sets.iter().enumerate().filter(|(_, set)| **set == Set::Train) {
             let shingles = signatures.shingles(document).map_err(unreadable)?;
-            for (place, containment) in held_out.overlapping(&shingles, leaking.containment) {
+            for Contained { document: found, containment } in held_out.contained(&shingles) {
                 let training = signatures.id(document).map_err(unreadable)?;
-                let found = Leak { row: 0, training, containment };
-                // The most alike is named; of several, the one with the smallest id.
-                let best = leaks.entry(place).or_insert_with(|| found.clone());
-                let is_better = containment > best.containment
-                    || (containment == best.containment && found.training < best.training);
-                if is_better {
-                    *best = found;
-                }
+                let (shard, held_out) = places[found];
+                // The place in the shard for now; the rows are read once a shard.
+                leaks[shard].push(Leak { row: held_out as u32, training, containment });
             }
         }
-        share.progress("shards", shard as u64 + 1, shards.len() as u64);
+        share.progress("shards", at as u64 + 1, shards.len() as u64);
     }
-    let mut by_shard: BTreeMap<usize, Vec<Leak>> = BTreeMap::new();
-    for ((shard, document), leak) in leaks {
-        let row = shards[shard].rows().map_err(unreadable)?[document];
-        by_shard.entry(shard).or_default().push(Leak { row, ..leak });
-    }
-    for (shard, leaks) in by_shard {
+    for (shard, mut leaks) in leaks.into_iter().enumerate().filter(|(_, leaks)| !leaks.is_empty()) {
+        let rows = shards[shard].rows().map_err(unreadable)?;
+        leaks.iter_mut().for_each(|leak| leak.row = rows[leak.row as usize]);
+        leaks.sort_unstable_by_key(|leak| leak.row);
         let mut file = share.file_for(shard, "leaks")?;
         write_lines(&mut file, leaks)?;
         share.keep(file)?;
     }
     Ok(())
-}
-
-/// A training document of fewer shingles that stands in a held-out one says little about it.
-const CONTAINED_SHINGLES_MIN: usize = 50;
-
-/// The shingles of held-out documents, each with those that have it.
-#[derive(Default)]
-struct HeldOut {
-    /// Shard and number of each document.
-    places: Vec<(usize, usize)>,
-    lengths: Vec<usize>,
-    /// (shingle, document), sorted once sealed.
-    postings: Vec<(u64, u32)>,
-    /// Where the postings of a shingle start.
-    starts: FxHashMap<u64, u32>,
-    /// Shingles in common with the document in hand.
-    common: Vec<u32>,
-}
-
-impl HeldOut {
-    fn insert(&mut self, place: (usize, usize), shingles: &[u64]) {
-        let document = self.places.len() as u32;
-        self.places.push(place);
-        self.lengths.push(shingles.len());
-        self.postings.extend(shingles.iter().map(|shingle| (*shingle, document)));
-    }
-
-    fn seal(&mut self) {
-        self.postings.sort_unstable();
-        for (at, (shingle, _)) in (0..).zip(&self.postings) {
-            self.starts.entry(*shingle).or_insert(at);
-        }
-        self.common = vec![0; self.places.len()];
-    }
-
-    /// Those of which a training document with these shingles holds too much, or that hold too much of it.
-    fn overlapping(&mut self, shingles: &[u64], containment: f64) -> Vec<((usize, usize), f64)> {
-        let mut touched = Vec::new();
-        for shingle in shingles {
-            let Some(start) = self.starts.get(shingle) else { continue };
-            let postings = self.postings[*start as usize..].iter().take_while(|(other, _)| other == shingle);
-            for (_, document) in postings {
-                let common = &mut self.common[*document as usize];
-                if *common == 0 {
-                    touched.push(*document);
-                }
-                *common += 1;
-            }
-        }
-        let mut overlapping = Vec::new();
-        for document in touched {
-            let common = f64::from(std::mem::take(&mut self.common[document as usize]));
-            let mut share = common / self.lengths[document as usize] as f64;
-            if shingles.len() >= CONTAINED_SHINGLES_MIN {
-                share = share.max(common / shingles.len() as f64);
-            }
-            if share >= containment {
-                overlapping.push((self.places[document as usize], share));
-            }
-        }
-        overlapping
-    }
 }
 
 /// A line of `leaked`.

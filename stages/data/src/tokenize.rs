@@ -1,7 +1,10 @@
 //! Owns: how documents become shards of token ids. Knows nothing of threads, caches or the manifest.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pipe_stage::{
-    Artifact, Code, Context, Error, In, Inputs, Merge, Metric, Out, Port, Result, Share, Stage,
+    Artifact, Code, Context, Digest, Error, In, Inputs, LocalEntry, Merge, Metric, Out, Port, Result, Share,
+    Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +17,8 @@ use crate::tokens::{TOKENS, TokensWriter};
 /// Encodes documents as token ids, one shard of tokens for each shard of documents.
 ///
 /// Text is encoded as text: special tokens that it happens to spell become ordinary ones, and none are added.
-/// Every document is decoded again and compared with its text; a difference is an error. The inputs are the
+/// Every document is decoded again and compared with its text; a difference is an error, unless the
+/// tokenizer's normalizer makes it: such documents are counted as `documents_normalized`. The inputs are the
 /// sets of `split`, of which validation and test may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -68,21 +72,25 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [documents, tokenizer] = inputs.item().entries() else {
         return Err(Error::input(format!("the tokenizer has no file `{TOKENIZER_JSON}`")));
     };
-    let tokenizer = Tokenizer::from_json(&tokenizer.bytes()?)?;
+    let tokenizer = tokenizer_of(tokenizer)?;
     let reader = DocumentReader::of_entry(documents)?.columns(&[Column::Id, Column::Text]);
     let mut encoder = tokenizer.encoder();
     let mut writer =
         TokensWriter::new(share.file("tokens")?, tokenizer.vocabulary_size(), tokenizer.digest())?;
     let (mut ids, mut documents, mut tokens, mut bytes) = (Vec::new(), 0_u64, 0_u64, 0_u64);
+    let mut normalized = 0_u64;
     for row in share.track("documents", reader.rows()?) {
         let document = row??.document;
         ids.clear();
         encoder.encode_ordinary(&document.text, &mut ids);
-        if tokenizer.decode_bytes(&ids) != document.text.as_bytes() {
-            return Err(Error::input(format!(
-                "the tokens of document `{}` do not decode to its text; the tokenizer loses some of it",
-                document.id
-            )));
+        if !tokenizer.decodes_to(&ids, document.text.as_bytes()) {
+            if !tokenizer.decodes_to(&ids, tokenizer.normalized(&document.text).as_bytes()) {
+                return Err(Error::input(format!(
+                    "the tokens of document `{}` do not decode to its text; the tokenizer loses some of it",
+                    document.id
+                )));
+            }
+            normalized += 1;
         }
         writer.push(&document.id, &ids)?;
         documents += 1;
@@ -94,11 +102,30 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     share.count(format!("tokens_{}", set.name), tokens);
     share.count(format!("documents_{}", set.name), documents);
     share.count("bytes", bytes);
+    if normalized > 0 {
+        share.count("documents_normalized", normalized);
+    }
     if tokens > 0 {
         let ratio = Metric::new("bytes_per_token", bytes as f64 / tokens as f64, "bytes");
         share.metric(ratio.higher_is_better().merged_by(Merge::Mean(tokens as f64)));
     }
     Ok(())
+}
+
+/// The tokenizer of a file. The one read last is kept: a shard is often encoded faster than a large vocabulary
+/// is read.
+fn tokenizer_of(entry: &LocalEntry) -> Result<Arc<Tokenizer>> {
+    static LAST: Mutex<Option<(Digest, Arc<Tokenizer>)>> = Mutex::new(None);
+    // Held while it is read, so that shares that start together read it once. A panic leaves it as it was.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((digest, tokenizer)) = &*last
+        && *digest == entry.digest()
+    {
+        return Ok(Arc::clone(tokenizer));
+    }
+    let tokenizer = Arc::new(Tokenizer::from_json(&entry.bytes()?)?);
+    *last = Some((entry.digest(), Arc::clone(&tokenizer)));
+    Ok(tokenizer)
 }
 
 #[cfg(test)]
@@ -119,7 +146,7 @@ mod tests {
     fn run(bench: &Bench) -> (pipe_stage::Outcome, Artifact) {
         let all: Vec<(String, String)> = texts().into_iter().collect();
         let documents = put_documents(bench, &all.chunks(8).map(<[_]>::to_vec).collect::<Vec<_>>());
-        let stage = TokenizerStage { vocabulary_size: 400, ..TokenizerStage::default() };
+        let stage = TokenizerStage { vocabulary_size: Some(400), ..TokenizerStage::default() };
         let tokenizer = bench.run(&stage, &[("documents", &documents)]).unwrap();
         let tokenizer = bench.output(&tokenizer, "tokenizer").unwrap();
         let validation = put_documents(bench, &[vec![("v".to_owned(), words(99, 10))]]);

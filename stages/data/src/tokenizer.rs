@@ -36,12 +36,13 @@ use pattern::Pattern;
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerStage {
     /// Path of an existing tokenizer.json to use as it is, relative to the project; byte-level BPE models with
-    /// the split pattern of GPT-2, Llama 3 or Qwen 2 are supported. A tokenizer_config.json beside it is used
-    /// too. Without a path, one is trained.
+    /// the split pattern of GPT-2, Llama 3 or Qwen 2 are supported, with the normalizer NFC or none. A
+    /// tokenizer_config.json beside it is used too. Without a path, a tokenizer is trained, with the other
+    /// fields; beside a path they are an error.
     pub from: Option<String>,
-    /// Tokens, special ones and the 256 bytes included, up to 1,048,576. Fewer come out where the text has no
-    /// more pairs of `min_frequency`.
-    pub vocabulary_size: u32,
+    /// Size of the vocabulary to train, special tokens and the 256 bytes included, up to 1,048,576; 4,096 if
+    /// left out. The result is smaller if no further pair of tokens occurs `min_frequency` times.
+    pub vocabulary_size: Option<u32>,
     /// Special tokens, which take the first ids. The first ends documents, the second fills up batches.
     pub special_tokens: Vec<String>,
     /// How text is split into pieces, across which tokens never reach.
@@ -54,7 +55,7 @@ impl Default for TokenizerStage {
     fn default() -> Self {
         Self {
             from: None,
-            vocabulary_size: 4096,
+            vocabulary_size: None,
             special_tokens: vec!["<|endoftext|>".into(), "<|pad|>".into()],
             pattern: Pattern::Llama3,
             min_frequency: 2,
@@ -67,17 +68,21 @@ const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and token
 
 const SPECIAL_BYTES_MAX: usize = 100;
 const VOCABULARY_MAX: u32 = 1 << 20;
+const VOCABULARY_DEFAULT: u32 = 4096;
 
 impl Stage for TokenizerStage {
     const NAME: &'static str = "tokenizer";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first; 2, pieces above 4,096 bytes are learned from too.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port()];
 
     fn check(&self) -> Vec<Misfit> {
+        if self.from.is_some() {
+            return self.idle_beside_from();
+        }
         let least = 256 + self.special_tokens.len() as u32;
-        let size = (least..=VOCABULARY_MAX).contains(&self.vocabulary_size);
+        let size = (least..=VOCABULARY_MAX).contains(&self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT));
         let some = !self.special_tokens.is_empty();
         let distinct = self.special_tokens.iter().collect::<BTreeSet<_>>().len() == self.special_tokens.len();
         let mut faults: Vec<Misfit> = [
@@ -99,6 +104,21 @@ impl Stage for TokenizerStage {
             }
         }
         faults
+    }
+
+    fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit> {
+        let has_documents = connected.contains(&INPUT.name());
+        match &self.from {
+            None if !has_documents => {
+                let fault = "must name a tokenizer.json, since no `documents` are connected to train on";
+                vec![Misfit::new("from", fault).help("add `documents` to `needs`, or set `from`")]
+            }
+            Some(_) if has_documents => {
+                let fault = "an existing tokenizer is not trained, but `documents` are connected";
+                vec![Misfit::new("from", fault).help("remove `documents` from `needs`, or remove `from`")]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
@@ -132,16 +152,36 @@ impl Stage for TokenizerStage {
                 let counts = ctx.each("counts", &counting, documents.shards(), count)?;
                 let counts =
                     counts.entries("counts").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
-                let Self { vocabulary_size, special_tokens, pattern, min_frequency, .. } = self.clone();
+                let Self { special_tokens, pattern, min_frequency, .. } = self.clone();
+                let vocabulary_size = self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT);
                 let wanted = Wanted { vocabulary_size, special_tokens, pattern, min_frequency };
                 ctx.once("train", &wanted, counts.collect(), train_tokenizer)?
             }
             (None, None) => {
-                return Err(Error::input("the tokenizer has neither documents nor an existing file")
-                    .help("connect `documents`, or name a tokenizer.json as `from`"));
+                return Err(Error::input("the stage has neither `documents` to train on nor `from`")
+                    .help("add `documents` to `needs`, or name an existing tokenizer.json as `from`"));
             }
         };
         ctx.output(OUTPUT, made.entries("tokenizer"))
+    }
+}
+
+impl TokenizerStage {
+    /// Settings of a training, where there is none.
+    fn idle_beside_from(&self) -> Vec<Misfit> {
+        let default = Self::default();
+        let fields = [
+            ("vocabulary_size", self.vocabulary_size != default.vocabulary_size),
+            ("special_tokens", self.special_tokens != default.special_tokens),
+            ("pattern", self.pattern != default.pattern),
+            ("min_frequency", self.min_frequency != default.min_frequency),
+        ];
+        let idle = fields.into_iter().filter(|(_, is_set)| *is_set);
+        idle.map(|(field, _)| {
+            Misfit::new(field, "has no effect beside `from`: an existing tokenizer is used as it is")
+                .help(format!("remove `{field}`, or remove `from` to train a tokenizer"))
+        })
+        .collect()
     }
 }
 
@@ -192,6 +232,7 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
         frequency_min: wanted.min_frequency,
         special_tokens: &wanted.special_tokens,
     };
+    let pieces = counts.len() as u64;
     let mut stopped = Ok(());
     let vocabulary = train(counts.sorted(), training, |tokens| {
         if tokens % 64 == 0 {
@@ -208,12 +249,16 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
     share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
     let size = vocabulary.tokens.len() as u64;
     if size < u64::from(wanted.vocabulary_size) {
-        share
-            .note(format!("the text has pairs for {size} tokens only, of {} wanted", wanted.vocabulary_size));
+        share.note(format!(
+            "the vocabulary has {size} tokens instead of {}: no other pair of tokens within a piece of text \
+             occurs {} times or more",
+            wanted.vocabulary_size,
+            wanted.min_frequency.max(1)
+        ));
     }
     share.count("vocabulary", size);
     share.count("merges", vocabulary.merges.len() as u64);
-    share.count("pieces", counts.len() as u64);
+    share.count("pieces", pieces);
     Ok(())
 }
 
@@ -255,7 +300,7 @@ mod tests {
     }
 
     fn small() -> TokenizerStage {
-        TokenizerStage { vocabulary_size: 400, ..TokenizerStage::default() }
+        TokenizerStage { vocabulary_size: Some(400), ..TokenizerStage::default() }
     }
 
     fn read(bench: &Bench, outcome: &Outcome) -> (Tokenizer, Vec<u8>) {
@@ -325,13 +370,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench::new(folder.path()).unwrap();
         let error = bench.run(&small(), &[]).unwrap_err();
-        assert_eq!(error.to_string(), "the tokenizer has neither documents nor an existing file");
+        assert_eq!(error.to_string(), "the stage has neither `documents` to train on nor `from`");
+        let paths = |stage: TokenizerStage, connected: &[&str]| {
+            stage.check_inputs(connected).into_iter().map(|fault| fault.path).collect::<Vec<_>>()
+        };
+        let from = TokenizerStage { from: Some("tokenizer.json".into()), ..TokenizerStage::default() };
+        assert_eq!(paths(small(), &[]), ["from"]);
+        assert_eq!(paths(from.clone(), &["documents"]), ["from"]);
+        assert_eq!(paths(small(), &["documents"]), [""; 0]);
+        assert_eq!(paths(from, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn settings_of_a_training_are_no_settings_of_an_existing_tokenizer() {
+        let from = TokenizerStage { from: Some("tokenizer.json".into()), ..TokenizerStage::default() };
+        assert_eq!(from.check(), []);
+        let stage = TokenizerStage {
+            from: from.from,
+            vocabulary_size: Some(4096),
+            special_tokens: vec!["<|end|>".into()],
+            pattern: Pattern::Gpt2,
+            min_frequency: 3,
+        };
+        let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
+        assert_eq!(paths, ["vocabulary_size", "special_tokens", "pattern", "min_frequency"]);
     }
 
     #[test]
     fn settings_that_cannot_work_are_told() {
         let stage = TokenizerStage {
-            vocabulary_size: 257,
+            vocabulary_size: Some(257),
             special_tokens: vec!["<|end|>".into(), "the".into(), "the".into()],
             ..TokenizerStage::default()
         };

@@ -4,7 +4,9 @@
 //! Broder 1997 for shingles and MinHash, Leskovec et al. (Mining of Massive Datasets, chapter 3) for bands.
 //! All arithmetic is on integers, so results are the same on every machine.
 
-use crate::segment::Segmenter;
+use rustc_hash::FxHashMap;
+
+use crate::segment::{Segmenter, is_unspaced};
 
 /// How candidates for near-duplicates are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,9 +19,11 @@ pub struct Bands {
 
 /// The distinct shingles of a text as 64-bit hashes, in ascending order.
 ///
-/// A shingle is `width` units in a row of the language's segmenter (words, or characters of Han), in lower
-/// case and without the punctuation around them. A text of fewer units has none.
-pub fn shingles(text: &str, segmenter: Segmenter, width: usize) -> Vec<u64> {
+/// A shingle is `width` units in a row, in lower case and without the punctuation around them. A unit is a word
+/// between spaces; in a script without spaces, each character is one. The characters decide this, not the
+/// document's language, which may be unknown, wrong, or spelled in several ways. A text of fewer units has no
+/// shingles.
+pub fn shingles(text: &str, width: usize) -> Vec<u64> {
     // Units are held a few thousand at a time, and repeats dropped as they grow many: a page that says one
     // thing a million times takes little memory.
     const UNITS_HELD: usize = 4096;
@@ -27,11 +31,7 @@ pub fn shingles(text: &str, segmenter: Segmenter, width: usize) -> Vec<u64> {
     let mut lower = String::new();
     let mut units = Vec::new();
     let (mut shingles, mut distinct) = (Vec::new(), 0);
-    for unit in segmenter.units(text) {
-        let unit = unit.trim_matches(|c: char| !c.is_alphanumeric());
-        if unit.is_empty() {
-            continue;
-        }
+    for unit in units_of(text) {
         units.push(hash_lower(unit, &mut lower));
         if units.len() == UNITS_HELD + width {
             shingles.extend(units.windows(width).map(combine));
@@ -47,6 +47,18 @@ pub fn shingles(text: &str, segmenter: Segmenter, width: usize) -> Vec<u64> {
     shingles.sort_unstable();
     shingles.dedup();
     shingles
+}
+
+/// Words between spaces, without the punctuation around them. Words with characters of a script without
+/// spaces are cut as [`Segmenter::Characters`] does.
+fn units_of(text: &str) -> impl Iterator<Item = &str> {
+    Segmenter::Words.units(text).flat_map(|word| {
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        match word.is_ascii() || !word.contains(is_unspaced) {
+            true => Segmenter::Words.units(word),
+            false => Segmenter::Characters.units(word),
+        }
+    })
 }
 
 fn hash_lower(unit: &str, lower: &mut String) -> u64 {
@@ -95,6 +107,12 @@ impl MinHash {
 
 /// How many values two ascending lists of distinct values have in common.
 pub fn common(a: &[u64], b: &[u64]) -> usize {
+    /// From here on, searching the longer list for each value of the other is faster than reading it.
+    const RATIO: usize = 32;
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    if long.len() / RATIO >= short.len() {
+        return short.iter().filter(|value| long.binary_search(value).is_ok()).count();
+    }
     let (mut i, mut j, mut common) = (0, 0, 0);
     while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
         common += usize::from(x == y);
@@ -130,25 +148,88 @@ pub fn groups(keyed: &mut [(u64, u32)]) -> impl Iterator<Item = Vec<u32>> + '_ {
 /// Joins those of a group that are alike, each pair tested unless it is connected already.
 ///
 /// A member is tested against at most `tests_max` earlier ones of other components, so that a group of many
-/// thousands that are not alike stays affordable.
+/// thousands that are not alike stays affordable. Earlier members that are connected to it already are
+/// skipped together, so a group of near-copies takes time in proportion to its size.
 pub fn join_group(
     group: &[u32],
     components: &mut Components,
     tests_max: usize,
     mut alike: impl FnMut(u32, u32) -> bool,
 ) {
-    for (position, &member) in group.iter().enumerate() {
-        let mut tests = 0;
-        for &earlier in &group[..position] {
-            if tests == tests_max {
-                break;
-            }
-            if components.find(member) != components.find(earlier) {
-                tests += 1;
-                if alike(earlier, member) {
-                    components.join(earlier, member);
+    let mut parts = Parts::default();
+    for &member in group {
+        parts.compact(components);
+        let (mut tests, mut at) = (0, 0);
+        while at < parts.members.len() && tests < tests_max {
+            if parts.holding(components.find(member)) != Some(at) {
+                let mut tested = parts.members[at].iter().take(tests_max - tests);
+                let found = tested.clone().position(|&earlier| alike(earlier, member));
+                tests += found.map_or(tested.len(), |before| before + 1);
+                if let Some(&earlier) = found.and_then(|before| tested.nth(before)) {
+                    parts.join(components, earlier, member);
                 }
             }
+            at += 1;
+        }
+        parts.push(components.find(member), member);
+    }
+}
+
+/// The members of a group that were looked at so far, those of one component together.
+#[derive(Default)]
+struct Parts {
+    /// A list for each component; some are empty, since joining two leaves one.
+    members: Vec<Vec<u32>>,
+    empty: usize,
+    /// Where the list of a component is, by the component's least member.
+    by_root: FxHashMap<u32, usize>,
+}
+
+/// Empty lists that are passed over before the others are moved together.
+const EMPTY_PARTS_MAX: usize = 1000;
+
+impl Parts {
+    fn holding(&self, root: u32) -> Option<usize> {
+        self.by_root.get(&root).copied()
+    }
+
+    fn push(&mut self, root: u32, member: u32) {
+        match self.holding(root) {
+            Some(at) => self.members[at].push(member),
+            None => {
+                self.by_root.insert(root, self.members.len());
+                self.members.push(vec![member]);
+            }
+        }
+    }
+
+    /// Joins two members, and the lists of their components.
+    fn join(&mut self, components: &mut Components, a: u32, b: u32) {
+        let roots = [components.find(a), components.find(b)];
+        components.join(a, b);
+        let at = match roots.map(|root| self.by_root.remove(&root)) {
+            [Some(a), Some(b)] => {
+                let (small, large) = match self.members[a].len() < self.members[b].len() {
+                    true => (a, b),
+                    false => (b, a),
+                };
+                let moved = std::mem::take(&mut self.members[small]);
+                self.members[large].extend(moved);
+                self.empty += 1;
+                large
+            }
+            [Some(at), None] | [None, Some(at)] => at,
+            [None, None] => return,
+        };
+        self.by_root.insert(components.find(a), at);
+    }
+
+    fn compact(&mut self, components: &mut Components) {
+        if self.empty > EMPTY_PARTS_MAX {
+            self.members.retain(|members| !members.is_empty());
+            self.empty = 0;
+            self.by_root =
+                (0..).zip(&self.members).map(|(at, members)| (components.find(members[0]), at)).collect();
         }
     }
 }
@@ -230,7 +311,7 @@ mod tests {
     const BANDS: Bands = Bands { bands: 14, rows: 8 };
 
     fn words(text: &str) -> Vec<u64> {
-        shingles(text, Segmenter::Words, 5)
+        shingles(text, 5)
     }
 
     proptest! {
@@ -241,6 +322,9 @@ mod tests {
             let expected = if union == 0 { 0.0 } else { a.intersection(&b).count() as f64 / union as f64 };
             prop_assert_eq!(jaccard(&list(&a), &list(&b)), expected);
             prop_assert!(expected < 0.6 || may_reach(0.6, a.len(), b.len()));
+            let long: Vec<u64> = (0..10_000).step_by(3).collect();
+            let among = a.iter().filter(|value| long.contains(&u64::from(**value))).count();
+            prop_assert_eq!((common(&list(&a), &long), common(&long, &list(&a))), (among, among));
         }
 
         #[test]
@@ -297,9 +381,48 @@ mod tests {
     }
 
     #[test]
-    fn chinese_is_shingled_by_characters() {
-        assert_eq!(shingles("数据和模型,很好", Segmenter::Characters, 5).len(), 3);
-        assert!(shingles("数据和模型,很好", Segmenter::Words, 5).is_empty());
+    fn scripts_without_spaces_are_shingled_by_characters() {
+        assert_eq!(words("数据和模型,很好").len(), 3);
+        assert_eq!(words("数据 和模型很好"), words("数据和模型，很好。"));
+        assert_eq!(words("ข้อมูลและ").len(), words("ขอมลและ").len());
+        assert_eq!(words("これはテキストです。").len(), 5);
+        // A word among others keeps the others as they are; Korean has spaces.
+        assert_eq!(words("use the 模型 crate foo-bar now").len(), 3);
+        assert_eq!(words("데이터와 모델은 매우 아주 좋습니다").len(), 1);
+    }
+
+    #[test]
+    fn a_group_of_copies_takes_time_in_proportion_to_its_size() {
+        // Members that are connected already were compared with each other: at this size, that took minutes.
+        let group: Vec<u32> = (0..300_000).collect();
+        let tests = |components: &mut Components| {
+            let mut tests = 0;
+            join_group(&group, components, 1000, |_, _| {
+                tests += 1;
+                true
+            });
+            tests
+        };
+        let mut components = Components::new(group.len() as u32);
+        assert_eq!(tests(&mut components), group.len() - 1);
+        assert_eq!(tests(&mut components), 0, "all are connected");
+        assert_eq!(components.clusters().len(), 1);
+    }
+
+    #[test]
+    fn tests_of_a_member_are_bounded() {
+        let group: Vec<u32> = (0..5000).collect();
+        let mut tests = 0;
+        let mut components = Components::new(5000);
+        // Pairs of neighbours are alike, then two bridges.
+        join_group(&group, &mut components, 100, |earlier, member| {
+            tests += 1;
+            earlier / 2 == member / 2 || (earlier < 2 && member == 4998)
+        });
+        assert!(tests <= 5000 * 100, "{tests}");
+        assert_eq!(components.find(4998), 0);
+        assert_eq!(components.find(60), 60);
+        assert_eq!(components.find(61), 60);
     }
 
     #[test]

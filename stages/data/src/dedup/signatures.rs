@@ -17,10 +17,9 @@
 //! Columns are apart so that a reader can hold one band of all shards and no more; ids and shingles, the
 //! bulk, are read where they are needed.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+
+use crate::dedup::pool::PooledFile;
 
 const MAGIC: &[u8; 8] = b"pipe sig";
 const VERSION: u32 = 1;
@@ -92,7 +91,7 @@ fn write_ends(mut file: impl Write, lengths: impl Iterator<Item = usize>) -> io:
 /// The signatures of a shard, each column read when it is asked for. Documents are numbered from 0.
 #[derive(Debug)]
 pub struct Signatures {
-    file: File,
+    file: PooledFile,
     bands: u64,
     documents: u64,
     id_ends: Vec<u64>,
@@ -101,9 +100,8 @@ pub struct Signatures {
 
 impl Signatures {
     /// Opens a file; damage is an error here or when a column is read.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
+    pub fn open(file: PooledFile) -> io::Result<Self> {
+        let size = file.size()?;
         let mut header = [0; HEADER as usize];
         file.read_exact_at(&mut header, 0)?;
         let number =
@@ -224,6 +222,7 @@ fn damaged(how: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dedup::pool::FilePool;
     use proptest::prelude::*;
 
     fn some() -> Vec<Signature> {
@@ -242,7 +241,7 @@ mod tests {
     fn opened(bytes: &[u8]) -> io::Result<Signatures> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), bytes)?;
-        Signatures::open(file.path())
+        Signatures::open(FilePool::default().file(file.path().to_owned()))
     }
 
     fn bytes_of(signatures: &[Signature]) -> Vec<u8> {

@@ -17,7 +17,7 @@ struct Made {
 
 fn tokenizer(bench: &Bench) -> (Artifact, Tokenizer) {
     let documents = put_documents(bench, &[(0..8).map(|n| (format!("d{n}"), words(n, 80))).collect()]);
-    let stage = TokenizerStage { vocabulary_size: 400, ..TokenizerStage::default() };
+    let stage = TokenizerStage { vocabulary_size: Some(400), ..TokenizerStage::default() };
     let outcome = bench.run(&stage, &[("documents", &documents)]).unwrap();
     let artifact = bench.output(&outcome, "tokenizer").unwrap();
     let files = bench.open(&artifact);

@@ -6,10 +6,17 @@
 //! kept (the higher count first, then the smaller pair of ids); counts are 64 bits here, where its 32-bit
 //! sums overflow silently on large corpora (tokenizers#2058).
 
+mod occurrences;
+mod words;
+
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::collections::hash_map::Entry;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use occurrences::{Builder, Occurrences};
+use words::Words;
 
 /// What to train.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +44,8 @@ pub struct Vocabulary {
 ///
 /// Each piece should come once. `merged` is told the size of the vocabulary after each merge, and stops the
 /// training by giving false.
-pub fn train<'a>(
-    pieces: impl IntoIterator<Item = (&'a [u8], u64)>,
+pub fn train<P: AsRef<[u8]>>(
+    pieces: impl IntoIterator<Item = (P, u64)>,
     training: Training<'_>,
     mut merged: impl FnMut(usize) -> bool,
 ) -> Vocabulary {
@@ -54,24 +61,24 @@ pub fn train<'a>(
         tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
 
     let mut words = Words::new(pieces, &byte_ids);
-    let mut pairs = Pairs::count(&words);
+    let mut pairs = Pairs::count(&words, training.frequency_min);
     let mut merges = Vec::new();
     while tokens.len() < training.vocabulary_size {
-        let Some(top) = pairs.pop() else { break };
-        if top.count < 1 || (top.count as u64) < training.frequency_min {
-            break;
-        }
-        let (left, right) = top.pair;
-        let token = [tokens[left as usize].as_slice(), &tokens[right as usize]].concat();
+        let Some(Candidate { pair, chunks, .. }) = pairs.pop() else { break };
+        let token = [tokens[pair.0 as usize].as_slice(), &tokens[pair.1 as usize]].concat();
         let id = *ids.entry(token).or_insert_with_key(|token| {
             tokens.push(token.clone());
             (tokens.len() - 1) as u32
         });
-        merges.push(top.pair);
-        for word in top.words {
-            words.merge(word, top.pair, id, |pair, change| pairs.change(word, pair, change));
+        merges.push(pair);
+        let chunks = match pairs.again.contains(&pair) {
+            true => words.whole(chunks.iter()),
+            false => chunks.iter().collect(),
+        };
+        for chunk in chunks {
+            words.merge(chunk, pair, id, |chunk, pair, change| pairs.change(chunk, pair, change));
         }
-        pairs.queue_new();
+        pairs.queue_new(&words);
         if !merged(tokens.len()) {
             break;
         }
@@ -95,118 +102,118 @@ fn last_of_each(merges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
     kept.map(|(_, pair)| pair).collect()
 }
 
-/// The pieces as lists of symbols, which shrink as pairs merge.
-struct Words {
-    symbols: Vec<u32>,
-    words: Vec<Word>,
-}
-
-struct Word {
-    start: usize,
-    length: usize,
-    count: i64,
-}
-
-impl Words {
-    fn new<'a>(pieces: impl IntoIterator<Item = (&'a [u8], u64)>, byte_ids: &[u32; 256]) -> Self {
-        let (mut symbols, mut words) = (Vec::new(), Vec::new());
-        for (piece, count) in pieces {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            words.push(Word { start: symbols.len(), length: piece.len(), count });
-            symbols.extend(piece.iter().map(|byte| byte_ids[*byte as usize]));
-        }
-        Self { symbols, words }
-    }
-
-    /// Merges `pair` into `id` in one word, from left to right, and reports each change of a pair's count.
-    fn merge(
-        &mut self,
-        word: u32,
-        (left, right): (u32, u32),
-        id: u32,
-        mut change: impl FnMut((u32, u32), i64),
-    ) {
-        let Word { start, length, count } = &mut self.words[word as usize];
-        let symbols = &mut self.symbols[*start..*start + *length];
-        let (mut read, mut write) = (0, 0);
-        while read < symbols.len() {
-            if symbols[read] == left && symbols.get(read + 1) == Some(&right) {
-                if write > 0 {
-                    change((symbols[write - 1], left), -*count);
-                    change((symbols[write - 1], id), *count);
-                }
-                if let Some(&next) = symbols.get(read + 2) {
-                    change((right, next), -*count);
-                    change((id, next), *count);
-                }
-                symbols[write] = id;
-                read += 2;
-            } else {
-                symbols[write] = symbols[read];
-                read += 1;
-            }
-            write += 1;
-        }
-        *length = write;
-    }
-}
+type Pair = (u32, u32);
 
 /// How often each pair of neighbours occurs, and a queue of those yet to merge.
 struct Pairs {
-    counts: FxHashMap<(u32, u32), i64>,
+    frequency_min: i64,
+    counts: FxHashMap<Pair, i64>,
     queue: BinaryHeap<Candidate>,
-    /// Pairs that the merge in progress made, each with the words where it did.
-    new: FxHashMap<(u32, u32), Vec<u32>>,
+    /// Pairs that the merge in progress made, each with the chunks where it did.
+    new: FxHashMap<Pair, Builder>,
+    /// Pairs that were made by several merges: one text has two ways to merge. Each of these merges queues
+    /// the pair once more, and as in Hugging Face's trainer a candidate merges in whole pieces, even where
+    /// another one of its pair was meant to.
+    again: FxHashSet<Pair>,
+    /// Those among `new` that occurred before too, but were too rare to be queued.
+    unlisted: FxHashSet<Pair>,
 }
 
-/// A pair, its count when it was queued, and words that may hold it. `words` ascend.
+/// A pair, its count when it was queued, and the chunks that may hold it.
+#[derive(PartialEq, Eq)]
 struct Candidate {
     count: i64,
-    pair: (u32, u32),
-    words: Vec<u32>,
+    pair: Pair,
+    chunks: Occurrences,
 }
 
 impl Pairs {
-    fn count(words: &Words) -> Self {
-        let mut pairs =
-            Self { counts: FxHashMap::default(), queue: BinaryHeap::new(), new: FxHashMap::default() };
-        for (number, word) in (0..).zip(&words.words) {
-            let symbols = &words.symbols[word.start..word.start + word.length];
-            for pair in symbols.windows(2) {
-                pairs.change(number, (pair[0], pair[1]), word.count);
-            }
-        }
-        pairs.queue_new();
+    fn count(words: &Words, frequency_min: u64) -> Self {
+        let mut pairs = Self {
+            frequency_min: i64::try_from(frequency_min).unwrap_or(i64::MAX).max(1),
+            counts: FxHashMap::default(),
+            queue: BinaryHeap::new(),
+            new: FxHashMap::default(),
+            again: FxHashSet::default(),
+            unlisted: FxHashSet::default(),
+        };
+        words.pairs(|chunk, pair, count| {
+            let sum = pairs.counts.entry(pair).or_insert(0);
+            *sum = sum.saturating_add(count);
+            pairs
+                .new
+                .entry(pair)
+                .and_modify(|chunks| chunks.push(chunk))
+                .or_insert_with(|| Builder::new(chunk));
+        });
+        pairs.queue_new(words);
         pairs
     }
 
-    fn change(&mut self, word: u32, pair: (u32, u32), change: i64) {
-        let count = self.counts.entry(pair).or_insert(0);
-        *count = count.saturating_add(change);
+    fn change(&mut self, chunk: u32, pair: Pair, change: i64) {
+        let known = match self.counts.entry(pair) {
+            Entry::Occupied(mut count) => {
+                let known = *count.get();
+                *count.get_mut() = known.saturating_add(change);
+                Some(known)
+            }
+            Entry::Vacant(place) => {
+                place.insert(change);
+                None
+            }
+        };
         if change > 0 {
-            let words = self.new.entry(pair).or_default();
-            if words.last() != Some(&word) {
-                words.push(word);
+            match self.new.entry(pair) {
+                Entry::Occupied(mut chunks) => chunks.get_mut().push(chunk),
+                Entry::Vacant(place) => {
+                    place.insert(Builder::new(chunk));
+                    if let Some(known) = known {
+                        self.again.insert(pair);
+                        if known < self.frequency_min {
+                            self.unlisted.insert(pair);
+                        }
+                    }
+                }
             }
         }
     }
 
-    fn queue_new(&mut self) {
-        for (pair, words) in self.new.drain() {
-            let count = self.counts[&pair];
-            if count > 0 {
-                self.queue.push(Candidate { count, pair, words });
+    /// Queues the pairs that the last merge made, unless they are too rare to merge. Most pairs are: where
+    /// each was held with its places, a text of many characters would take most of the memory for them.
+    fn queue_new(&mut self, words: &Words) {
+        let Self { frequency_min, counts, queue, new, unlisted, .. } = self;
+        unlisted.retain(|pair| counts[pair] >= *frequency_min);
+        if !unlisted.is_empty() {
+            unlisted.iter().for_each(|pair| drop(new.remove(pair)));
+            words.pairs(|chunk, pair, _| {
+                if unlisted.contains(&pair) {
+                    new.entry(pair)
+                        .and_modify(|chunks| chunks.push(chunk))
+                        .or_insert_with(|| Builder::new(chunk));
+                }
+            });
+            unlisted.clear();
+        }
+        for (pair, chunks) in new.drain() {
+            let count = counts[&pair];
+            if count >= *frequency_min {
+                queue.push(Candidate { count, pair, chunks: chunks.finish() });
             }
         }
     }
 
-    /// The best pair; one whose count has changed since it was queued goes back with its new count.
+    /// The best pair that is frequent enough; one whose count has changed since it was queued goes back with
+    /// its new count.
     fn pop(&mut self) -> Option<Candidate> {
         loop {
-            let top = self.queue.pop()?;
+            let mut top = self.queue.pop()?;
             let count = self.counts[&top.pair];
             if count == top.count {
-                return Some(top);
+                return (count >= self.frequency_min).then_some(top);
+            }
+            if count < self.frequency_min {
+                // Should the pair come back, it is among the unlisted.
+                top.chunks.forget();
             }
             self.queue.push(Candidate { count, ..top });
         }
@@ -215,10 +222,10 @@ impl Pairs {
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
-        // The words only tell apart candidates of one pair, so that their order is a total one.
+        // The chunks only tell apart candidates of one pair, so that their order is a total one.
         (self.count.cmp(&other.count))
             .then_with(|| other.pair.cmp(&self.pair))
-            .then_with(|| other.words.cmp(&self.words))
+            .then_with(|| other.chunks.cmp(&self.chunks))
     }
 }
 
@@ -227,14 +234,6 @@ impl PartialOrd for Candidate {
         Some(self.cmp(other))
     }
 }
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Candidate {}
 
 #[cfg(test)]
 mod tests {
@@ -263,7 +262,17 @@ mod tests {
 
     /// The vocabulary that Hugging Face's trainer makes of the same pieces.
     fn trained_by_oracle(pieces: &Pieces, vocabulary_size: usize, special_tokens: &[String]) -> Vocabulary {
+        trained_by_oracle_from(0, pieces, vocabulary_size, special_tokens)
+    }
+
+    fn trained_by_oracle_from(
+        frequency_min: u64,
+        pieces: &Pieces,
+        vocabulary_size: usize,
+        special_tokens: &[String],
+    ) -> Vocabulary {
         let mut trainer = BpeTrainer::builder()
+            .min_frequency(frequency_min)
             .show_progress(false)
             .vocab_size(vocabulary_size)
             .special_tokens(
@@ -315,6 +324,17 @@ mod tests {
         }
 
         #[test]
+        fn rare_pairs_that_become_frequent_merge_as_the_oracle_does(
+            text in "[ab ]{0,80}|[a-c]{0,200}|(aab|aba|baa|ab|a| {1,9}|==|=){0,80}",
+            frequency_min in 2_u64..6,
+        ) {
+            let pieces = counted(&text);
+            let training = Training { vocabulary_size: 400, frequency_min, special_tokens: &[] };
+            let ours = train(pieces.iter().map(|(piece, count)| (piece, *count)), training, |_| true);
+            prop_assert_eq!(ours, trained_by_oracle_from(frequency_min, &pieces, 400, &[]));
+        }
+
+        #[test]
         fn the_order_of_pieces_does_not_matter(text in "[a-c ]{0,200}", seed: u64) {
             let pieces = counted(&text);
             let mut shuffled: Vec<_> = pieces.iter().map(|(piece, count)| (piece.as_slice(), *count)).collect();
@@ -346,6 +366,31 @@ mod tests {
         let vocabulary = trained(&pieces, 2000, &special_tokens);
         assert!(vocabulary.merges.len() > 1000, "{} merges", vocabulary.merges.len());
         assert_eq!(vocabulary, trained_by_oracle(&pieces, 2000, &special_tokens));
+    }
+
+    /// Letters in no order, some of `alphabet`.
+    fn letters(alphabet: &[u8], count: usize, seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            alphabet[(state >> 33) as usize % alphabet.len()]
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn long_pieces_merge_as_the_oracle_does() {
+        let pieces: Pieces = (1..9).map(|seed| (letters(b"ACGT", 5000, seed), 1)).collect();
+        let vocabulary = trained(&pieces, 1000, &[]);
+        assert!(vocabulary.merges.len() > 700, "{} merges", vocabulary.merges.len());
+        assert_eq!(vocabulary, trained_by_oracle(&pieces, 1000, &[]));
+    }
+
+    #[test]
+    fn a_piece_of_many_letters_takes_as_long_as_words_of_these() {
+        // Where each merge reads the whole piece, this takes minutes.
+        let piece = letters(b"abcdefghijklmnopqrstuvwxyz", 500_000, 1);
+        assert_eq!(trained(&Pieces::from([(piece, 1)]), 8000, &[]).tokens.len(), 8000);
     }
 
     #[test]

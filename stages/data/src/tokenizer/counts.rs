@@ -16,9 +16,6 @@ use crate::tokenizer::pattern::Pattern;
 const MAGIC: &[u8; 8] = b"pipe cnt";
 const VERSION: u32 = 1;
 
-/// Longer pieces are not counted: they are no words, and a hostile one would fill the memory.
-pub const PIECE_BYTES_MAX: usize = 4096;
-
 /// Counts of pieces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PieceCounts {
@@ -34,9 +31,6 @@ impl PieceCounts {
     }
 
     fn add(&mut self, piece: &[u8], count: u64) {
-        if piece.len() > PIECE_BYTES_MAX {
-            return;
-        }
         match self.counts.get_mut(piece) {
             Some(sum) => *sum = sum.saturating_add(count),
             None => drop(self.counts.insert(piece.into(), count)),
@@ -54,20 +48,20 @@ impl PieceCounts {
     }
 
     /// Pieces and counts, ascending by bytes.
-    pub fn sorted(&self) -> Vec<(&[u8], u64)> {
-        let mut sorted: Vec<_> = self.counts.iter().map(|(piece, count)| (&**piece, *count)).collect();
+    pub fn sorted(self) -> Vec<(Box<[u8]>, u64)> {
+        let mut sorted: Vec<_> = self.counts.into_iter().collect();
         sorted.sort_unstable();
         sorted
     }
 
     /// Writes the counts; equal ones give equal bytes.
-    pub fn write(&self, mut file: impl Write) -> io::Result<()> {
+    pub fn write(self, mut file: impl Write) -> io::Result<()> {
         file.write_all(MAGIC)?;
         file.write_all(&VERSION.to_le_bytes())?;
         file.write_all(&(self.len() as u64).to_le_bytes())?;
         for (piece, count) in self.sorted() {
             file.write_all(&(piece.len() as u32).to_le_bytes())?;
-            file.write_all(piece)?;
+            file.write_all(&piece)?;
             file.write_all(&count.to_le_bytes())?;
         }
         Ok(())
@@ -83,12 +77,13 @@ impl PieceCounts {
         }
         let mut piece = Vec::new();
         for _ in 0..u64::from_le_bytes(read(&mut file)?) {
-            let length = u32::from_le_bytes(read(&mut file)?) as usize;
-            if length > PIECE_BYTES_MAX {
-                return Err(damaged());
+            let length = u64::from(u32::from_le_bytes(read(&mut file)?));
+            piece.clear();
+            // Takes no more memory than the file has bytes, whatever the length claims.
+            file.by_ref().take(length).read_to_end(&mut piece)?;
+            if piece.len() as u64 != length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            piece.resize(length, 0);
-            file.read_exact(&mut piece)?;
             self.add(&piece, u64::from_le_bytes(read(&mut file)?));
         }
         Ok(())
@@ -112,7 +107,7 @@ mod tests {
         counts
     }
 
-    fn bytes_of(counts: &PieceCounts) -> Vec<u8> {
+    fn bytes_of(counts: PieceCounts) -> Vec<u8> {
         let mut bytes = Vec::new();
         counts.write(&mut bytes).unwrap();
         bytes
@@ -122,16 +117,16 @@ mod tests {
         #[test]
         fn shards_sum_up_to_the_whole(one in "[a-c ]{0,40}", two in "[a-c ]{0,40}") {
             let mut summed = PieceCounts::default();
-            summed.add_file(&*bytes_of(&counted(&one))).unwrap();
-            summed.add_file(&*bytes_of(&counted(&two))).unwrap();
+            summed.add_file(&*bytes_of(counted(&one))).unwrap();
+            summed.add_file(&*bytes_of(counted(&two))).unwrap();
             let mut whole = counted(&one);
             whole.add_text(Pattern::Llama3, &two);
-            prop_assert_eq!(bytes_of(&summed), bytes_of(&whole));
+            prop_assert_eq!(bytes_of(summed), bytes_of(whole));
         }
 
         #[test]
         fn damaged_files_give_errors_and_never_panics(at: prop::sample::Index, byte: u8) {
-            let mut bytes = bytes_of(&counted("one two three two one"));
+            let mut bytes = bytes_of(counted("one two three two one"));
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let _ = PieceCounts::default().add_file(&*bytes);
@@ -139,8 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn runs_without_end_are_not_counted() {
-        assert_eq!(counted(&format!("a {}", "x".repeat(PIECE_BYTES_MAX))).len(), 1);
-        assert_eq!(counted(&format!("a {}", "x".repeat(PIECE_BYTES_MAX - 1))).len(), 2);
+    fn long_pieces_count_as_others() {
+        let mut counts = counted(&format!("a {}", "x".repeat(100_000)));
+        assert_eq!(counts.len(), 2);
+        counts.add_file(&*bytes_of(counts.clone())).unwrap();
+        assert_eq!(counts.sorted()[0].1, 2);
     }
 }

@@ -4,19 +4,19 @@
 //! Read is what byte-level BPE models of the GPT-2, Llama 3 and Qwen 2 kind hold; anything else that would
 //! change ids is refused by name, never ignored.
 
+mod file;
+
 use std::collections::BTreeMap;
-use std::fmt;
 
 use rustc_hash::FxHashMap;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::tokenizer::bpe::Vocabulary;
-use crate::tokenizer::encode::{AddedSet, AddedToken, AddedTokens, Merges, Tokenizer};
+use crate::tokenizer::encode::{AddedToken, AddedTokens, Merges, Normalizer, Tokenizer};
 use crate::tokenizer::pattern::Pattern;
 use crate::tokenizer::spelling::{spell, unspell};
+use file::{Added, File, Merge, Model, Part, PatternJson, Vocab};
 use pipe_stage::{InputItem, Kind, LocalEntry};
 
 /// A tokenizer as Hugging Face's libraries read it.
@@ -41,7 +41,7 @@ pub enum TokenizerError {
     /// The tokenizer needs something that is not built in.
     #[error(
         "tokenizer.json has {found}; supported are byte-level BPE models with the split pattern of GPT-2, \
-         Llama 3 or Qwen 2, without normalizer"
+         Llama 3 or Qwen 2, with the normalizer NFC or none"
     )]
     Unsupported {
         /// What it has: `a model of type `Unigram``.
@@ -236,183 +236,11 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// tokenizer.json, in the order of its fields.
-#[derive(Serialize, Deserialize)]
-struct File {
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    truncation: Option<Value>,
-    #[serde(default)]
-    padding: Option<Value>,
-    #[serde(default)]
-    added_tokens: Vec<Added>,
-    #[serde(default)]
-    normalizer: Option<Value>,
-    #[serde(default)]
-    pre_tokenizer: Option<Part>,
-    #[serde(default)]
-    post_processor: Option<Value>,
-    #[serde(default)]
-    decoder: Option<Part>,
-    model: Model,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Added {
-    id: u32,
-    content: String,
-    #[serde(default)]
-    single_word: bool,
-    #[serde(default)]
-    lstrip: bool,
-    #[serde(default)]
-    rstrip: bool,
-    #[serde(default)]
-    normalized: bool,
-    #[serde(default)]
-    special: bool,
-}
-
-/// A pre-tokenizer or decoder; which fields are there depends on its type.
-#[derive(Default, Serialize, Deserialize)]
-struct Part {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pretokenizers: Option<Vec<Part>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pattern: Option<PatternJson>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    behavior: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    invert: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    add_prefix_space: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    trim_offsets: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    use_regex: Option<bool>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PatternJson {
-    #[serde(rename = "Regex", default, skip_serializing_if = "Option::is_none")]
-    regex: Option<String>,
-    #[serde(rename = "String", default, skip_serializing_if = "Option::is_none")]
-    string: Option<String>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Model {
-    /// Old files leave it out.
-    #[serde(rename = "type", default)]
-    kind: Option<String>,
-    #[serde(default)]
-    dropout: Option<f64>,
-    #[serde(default)]
-    unk_token: Option<String>,
-    #[serde(default)]
-    continuing_subword_prefix: Option<String>,
-    #[serde(default)]
-    end_of_word_suffix: Option<String>,
-    #[serde(default)]
-    fuse_unk: bool,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default)]
-    ignore_merges: bool,
-    #[serde(default)]
-    vocab: Vocab,
-    #[serde(default)]
-    merges: Vec<Merge>,
-}
-
-/// Tokens by name, written in the order of their ids.
-#[derive(Default)]
-struct Vocab(Vec<(String, u32)>);
-
-impl Serialize for Vocab {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, id) in &self.0 {
-            map.serialize_entry(name, id)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for Vocab {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(VocabVisitor)
-    }
-}
-
-struct VocabVisitor;
-
-impl<'de> Visitor<'de> for VocabVisitor {
-    type Value = Vocab;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map of tokens to ids")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
-        let mut tokens = Vec::new();
-        while let Some(token) = map.next_entry()? {
-            tokens.push(token);
-        }
-        Ok(Vocab(tokens))
-    }
-
-    /// Other models hold a list here; they are refused by their type's name.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Vocab::default())
-    }
-}
-
-/// A merge, as files spell it since 2024 (`["a", "b"]`), or before (`"a b"`).
-struct Merge(String, String);
-
-impl Serialize for Merge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0, &self.1).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Merge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MergeVisitor)
-    }
-}
-
-struct MergeVisitor;
-
-impl<'de> Visitor<'de> for MergeVisitor {
-    type Value = Merge;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a pair of tokens")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Merge, E> {
-        let pair = line.split_once(' ').ok_or_else(|| E::custom("a merge is no pair of tokens"))?;
-        Ok(Merge(pair.0.to_owned(), pair.1.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Merge, A::Error> {
-        match (pair.next_element()?, pair.next_element()?, pair.next_element::<IgnoredAny>()?) {
-            (Some(left), Some(right), None) => Ok(Merge(left, right)),
-            _ => Err(serde::de::Error::custom("a merge is no pair of tokens")),
-        }
-    }
-}
-
 impl File {
     fn tokenizer(self) -> Result<Tokenizer, TokenizerError> {
         let pattern = self.pattern()?;
         self.check_parts()?;
+        let normalizer = self.normalizer.as_ref().map_or(Ok(Normalizer::None), normalizer)?;
         let Model { vocab, merges, ignore_merges, .. } = self.model;
         let tokens_max =
             vocab.0.iter().map(|(_, id)| *id).chain(self.added_tokens.iter().map(|token| token.id));
@@ -449,20 +277,20 @@ impl File {
             tokens[token.id as usize] = token.content.as_bytes().into();
             names.insert(token.content.clone(), token.id);
         }
-        let set = |normalized| {
-            let tokens = self.added_tokens.iter().filter(|token| token.normalized == normalized);
-            AddedSet::new(tokens.map(|token| AddedToken {
-                content: token.content.clone(),
-                id: token.id,
-                special: token.special,
-            }))
-        };
+        let added = self.added_tokens.into_iter().map(|token| AddedToken {
+            content: token.content,
+            id: token.id,
+            special: token.special,
+            normalized: token.normalized,
+        });
+        let added = AddedTokens::new(normalizer, added.collect())
+            .map_err(|error| unsupported(format!("too many added tokens ({error})")))?;
         Ok(Tokenizer {
             pattern,
             merges: Merges::new(byte_ids, pairs, ignore_merges.then_some(spelled)),
             tokens,
             names,
-            added: AddedTokens { verbatim: set(false), normalized: set(true) },
+            added,
             eos: None,
             pad: None,
             digest: String::new(),
@@ -476,10 +304,6 @@ impl File {
         let faults = [
             (model.kind.as_deref().is_some_and(|kind| kind != "BPE"), {
                 format!("a model of type `{}`", model.kind.as_deref().unwrap_or_default())
-            }),
-            (self.normalizer.is_some(), {
-                let kind = self.normalizer.as_ref().map(|normalizer| normalizer["type"].to_string());
-                format!("a normalizer of type {}", kind.unwrap_or_default().replace('"', "`"))
             }),
             (model.dropout.is_some_and(|dropout| dropout != 0.0), "dropout".into()),
             (set(&model.continuing_subword_prefix), "a prefix of continuing subwords".into()),
@@ -533,6 +357,21 @@ impl File {
             };
         }
         Err(unsupported(format!("a pre-tokenizer of type `{}`", part.kind)))
+    }
+}
+
+/// The normalizer that a part stands for.
+fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
+    match part["type"].as_str().unwrap_or_default() {
+        "NFC" => Ok(Normalizer::Nfc),
+        "Sequence" => {
+            let parts = part["normalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
+            parts.iter().try_fold(Normalizer::None, |known, part| match normalizer(part)? {
+                Normalizer::None => Ok(known),
+                Normalizer::Nfc => Ok(Normalizer::Nfc),
+            })
+        }
+        kind => Err(unsupported(format!("a normalizer of type `{kind}`"))),
     }
 }
 
@@ -631,12 +470,19 @@ mod tests {
     fn what_would_change_ids_is_refused_by_name() {
         let refused = |change: fn(&mut Value)| changed(change).unwrap_err().to_string();
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 9] = [
             (
                 |json| json["model"] = json!({"type": "Unigram", "vocab": [["a", 0.1]]}),
                 "a model of type `Unigram`",
             ),
-            (|json| json["normalizer"] = json!({"type": "NFC"}), "a normalizer of type `NFC`"),
+            (|json| json["normalizer"] = json!({"type": "NFKC"}), "a normalizer of type `NFKC`"),
+            (
+                |json| {
+                    json["normalizer"] =
+                        json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]})
+                },
+                "a normalizer of type `Lowercase`",
+            ),
             (
                 |json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("\\d"),
                 "the split pattern `\\d`",
@@ -660,6 +506,67 @@ mod tests {
             let message = refused(change);
             assert!(message.contains(&format!("has {found}")), "{message}");
         }
+    }
+
+    /// Texts that are not composed, some of them next to added tokens.
+    const NOT_COMPOSED: &[&str] = &[
+        "e\u{301}te\u{301}",
+        "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}",
+        "\u{212a} \u{2126} \u{fb1d} \u{f900}",
+        "a\u{327}\u{30a}\u{301} a\u{30a}\u{327}",
+        "<|endoftext|>\u{338} x <|pad|\u{338}>",
+        "ta\u{301}g t\u{e1}g <ta\u{301}g>",
+    ];
+
+    #[test]
+    fn text_is_composed_as_by_hugging_face() {
+        for normalizer in [
+            json!({"type": "NFC"}),
+            json!({"type": "Sequence", "normalizers": [{"type": "NFC"}]}),
+            json!({"type": "Sequence", "normalizers": []}),
+        ] {
+            let mut value: Value = serde_json::from_slice(&file()).unwrap();
+            value["normalizer"] = normalizer;
+            let added = |content: &str, id: u32, normalized: bool, special: bool| {
+                json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": normalized, "special": special})
+            };
+            let tokens = value["added_tokens"].as_array_mut().unwrap();
+            let next = vocabulary().tokens.len() as u32;
+            tokens.push(added("ta\u{301}g", next, true, false));
+            tokens.push(added("t\u{e1}gs", next + 1, false, false));
+            let json = serde_json::to_vec(&value).unwrap();
+            let ours = Tokenizer::from_json(&json).unwrap();
+            let oracle = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+            let mut ordinary = oracle.clone();
+            ordinary.set_encode_special_tokens(true);
+            for text in NOT_COMPOSED {
+                assert_eq!(ours.encode(text), oracle.encode(*text, false).unwrap().get_ids(), "{text:?}");
+                let ids = ours.encode_ordinary(text);
+                assert_eq!(ids, ordinary.encode(*text, false).unwrap().get_ids(), "{text:?}");
+            }
+            for text in &NOT_COMPOSED[..5] {
+                let ids = ours.encode_ordinary(text);
+                assert!(ours.decodes_to(&ids, ours.normalized(text).as_bytes()), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_composes_as_by_hugging_face() {
+        let composed = changed(|json| json["normalizer"] = json!({"type": "NFC"})).unwrap();
+        let oracle = tokenizers::normalizers::unicode::NFC;
+        let differs = |text: &str| {
+            let mut normalized = tokenizers::NormalizedString::from(text);
+            tokenizers::Normalizer::normalize(&oracle, &mut normalized).unwrap();
+            composed.normalized(text) != normalized.get()
+        };
+        let codes = (0..0x11_0000_u32).filter_map(char::from_u32);
+        let different: Vec<String> = codes
+            .filter(|&code| differs(&format!("a{code}")) || differs(&format!("{code}\u{301}\u{327}")))
+            .map(|code| format!("{:x}", code as u32))
+            .collect();
+        assert_eq!(different, [""; 0]);
     }
 
     #[test]

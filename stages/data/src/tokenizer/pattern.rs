@@ -115,12 +115,22 @@ impl Scan<'_> {
     /// The class of the character at `at` and where the next begins; none at the end.
     #[inline(always)]
     fn class(&self, at: usize) -> Option<(Class, usize)> {
-        let byte = *self.text.as_bytes().get(at)?;
-        if byte < 0x80 {
-            return Some((self.classes.ascii[byte as usize], at + 1));
+        let bytes = self.text.as_bytes();
+        let first = *bytes.get(at)?;
+        if first < 0x80 {
+            return Some((self.classes.ascii[first as usize], at + 1));
         }
-        let character = self.text[at..].chars().next()?;
-        Some((self.classes.of(character), at + character.len_utf8()))
+        // The text is UTF-8 and `at` a border, so the bytes are there and need no checks.
+        let next = |bits: u32, distance: usize| {
+            bits << 6 | u32::from(bytes.get(at + distance).copied().unwrap_or(0) & 0x3f)
+        };
+        let first = u32::from(first);
+        let (code, length) = match first {
+            ..0xe0 => (next(first & 0x1f, 1), 2),
+            ..0xf0 => (next(next(first & 0xf, 1), 2), 3),
+            _ => (next(next(next(first & 7, 1), 2), 3), 4),
+        };
+        Some((self.classes.of(code), at + length))
     }
 
     /// Where the run of characters for which `belongs` holds ends.
@@ -280,9 +290,8 @@ impl Classes {
     }
 
     #[inline(always)]
-    fn of(&self, character: char) -> Class {
-        let code = character as usize;
-        self.blocks[self.block_of[code >> 8] as usize][code & 255]
+    fn of(&self, code: u32) -> Class {
+        self.blocks[self.block_of[code as usize >> 8] as usize][code as usize & 255]
     }
 }
 

@@ -1,0 +1,350 @@
+//! Owns which of many documents stand, for the most part, in another one, or hold most of it.
+//! Knows nothing of files, sets or stages; documents are ascending lists of shingle hashes.
+//!
+//! Every pair that overlaps enough is found, without a walk over all pairs that have something in common: two
+//! documents that share at least `a` of the `n` shingles of one share one of any `n - a + 1` of these. So only
+//! the rarest so many are looked up (prefix filtering, Bayardo et al. 2007), and what nearly all documents
+//! have, such as a licence or a menu, makes no candidates. Candidates are compared exactly.
+
+use crate::dedup::minhash::common;
+
+/// Documents of fewer shingles are not looked for in others that [`HeldOut::contained`] is asked about.
+pub(super) const CONTAINED_SHINGLES_MIN: usize = 50;
+
+/// Collects documents for a [`HeldOut`]. They are numbered from 0 in the order of their insertion.
+#[derive(Debug)]
+pub(super) struct Index {
+    threshold: f64,
+    /// The shingles of each document, end to end, and where each ends.
+    shingles: Vec<u64>,
+    ends: Vec<usize>,
+}
+
+impl Index {
+    /// An index without documents; `threshold` is above 0 and up to 1.
+    pub(super) fn new(threshold: f64) -> Self {
+        Self { threshold, shingles: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Adds a document.
+    pub(super) fn insert(&mut self, shingles: &[u64]) {
+        self.shingles.extend_from_slice(shingles);
+        self.ends.push(self.shingles.len());
+    }
+
+    /// Ends the collection.
+    pub(super) fn seal(self) -> Result<HeldOut, TooMany> {
+        let Self { threshold, shingles, ends } = self;
+        if u32::try_from(shingles.len()).is_err() {
+            return Err(TooMany);
+        }
+        let mut keys = shingles.clone();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.shrink_to_fit();
+        let (is_found, asked) = (vec![false; ends.len()], vec![0; ends.len()]);
+        let mut held_out = HeldOut {
+            threshold,
+            buckets: buckets(&keys),
+            keys,
+            postings: vec![0; shingles.len()],
+            starts: Vec::new(),
+            rare_ends: Vec::new(),
+            rest_starts: Vec::new(),
+            shingles,
+            ends,
+            is_found,
+            asked,
+            question: 0,
+            work: 0,
+        };
+        held_out.post();
+        Ok(held_out)
+    }
+}
+
+/// Documents, to be compared with others one after the other.
+#[derive(Debug)]
+pub(super) struct HeldOut {
+    threshold: f64,
+    /// As in [`Index`].
+    shingles: Vec<u64>,
+    ends: Vec<usize>,
+    /// The distinct shingles, ascending, and where those begin that start with the same bits.
+    keys: Vec<u64>,
+    buckets: Vec<u32>,
+    /// Which documents have a shingle, from `starts[key]` to `starts[key + 1]`: first those of which it is one
+    /// of the rarest, up to `rare_ends[key]`; from `rest_starts[key]` on, the others. Those that were found
+    /// already are taken out from between.
+    postings: Vec<u32>,
+    starts: Vec<u32>,
+    rare_ends: Vec<u32>,
+    rest_starts: Vec<u32>,
+    is_found: Vec<bool>,
+    /// The last question in which a document was a candidate.
+    asked: Vec<u64>,
+    question: u64,
+    /// Postings walked and shingles compared so far.
+    work: u64,
+}
+
+/// A document that was found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Contained {
+    /// Its number.
+    pub(super) document: usize,
+    /// Share of the shorter one's shingles that the other has.
+    pub(super) containment: f64,
+}
+
+/// There are more shingles than can be counted.
+#[derive(Debug, thiserror::Error)]
+#[error("over four billion shingles")]
+pub(super) struct TooMany;
+
+impl HeldOut {
+    /// Fills the postings.
+    fn post(&mut self) {
+        let mut starts = vec![0; self.keys.len() + 1];
+        for shingle in &self.shingles {
+            let key = self.key(*shingle).expect("invariant: the keys are these shingles");
+            starts[key + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let frequency = |key: u32| starts[key as usize + 1] - starts[key as usize];
+        let mut rare_ends = starts[..self.keys.len()].to_vec();
+        let mut rest_starts = starts[1..].to_vec();
+        let mut keys: Vec<u32> = Vec::new();
+        for document in 0..self.ends.len() {
+            let shingles = &self.shingles[self.range(document)];
+            keys.clear();
+            keys.extend(shingles.iter().filter_map(|shingle| self.key(*shingle)).map(|key| key as u32));
+            keys.sort_unstable_by_key(|key| (frequency(*key), *key));
+            let rare = prefix(self.threshold, keys.len());
+            for (order, key) in keys.iter().enumerate() {
+                let key = *key as usize;
+                let place = if order < rare {
+                    rare_ends[key] += 1;
+                    rare_ends[key] - 1
+                } else {
+                    rest_starts[key] -= 1;
+                    rest_starts[key]
+                };
+                self.postings[place as usize] = document as u32;
+            }
+        }
+        (self.starts, self.rare_ends, self.rest_starts) = (starts, rare_ends, rest_starts);
+    }
+
+    /// The documents, not found before, of which at least the threshold's share stands in a document of
+    /// these shingles, or that hold such a share of it where it has [`CONTAINED_SHINGLES_MIN`] or more.
+    pub(super) fn contained(&mut self, shingles: &[u64]) -> Vec<Contained> {
+        self.question += 1;
+        let mut candidates = Vec::new();
+        let mut keys: Vec<usize> = shingles.iter().filter_map(|shingle| self.key(*shingle)).collect();
+        for &key in &keys {
+            self.walk_rare(key, &mut candidates);
+        }
+        if shingles.len() >= CONTAINED_SHINGLES_MIN {
+            // Those that no document has are the rarest.
+            let absent = shingles.len() - keys.len();
+            let rare = prefix(self.threshold, shingles.len()).saturating_sub(absent);
+            keys.sort_unstable_by_key(|&key| (self.starts[key + 1] - self.starts[key], key));
+            for &key in keys.iter().take(rare) {
+                self.walk_rare(key, &mut candidates);
+                self.walk_rest(key, &mut candidates);
+            }
+        }
+        candidates.sort_unstable();
+        candidates.into_iter().filter_map(|document| self.compare(document as usize, shingles)).collect()
+    }
+
+    fn compare(&mut self, document: usize, shingles: &[u64]) -> Option<Contained> {
+        let own = &self.shingles[self.range(document)];
+        let (small, large) = if own.len() < shingles.len() { (own, shingles) } else { (shingles, own) };
+        self.work += small.len() as u64;
+        let common = common(small, large) as f64;
+        let mut containment = common / own.len() as f64;
+        if shingles.len() >= CONTAINED_SHINGLES_MIN {
+            containment = containment.max(common / shingles.len() as f64);
+        }
+        if containment < self.threshold {
+            return None;
+        }
+        self.is_found[document] = true;
+        Some(Contained { document, containment })
+    }
+
+    fn walk_rare(&mut self, key: usize, candidates: &mut Vec<u32>) {
+        let mut at = self.starts[key] as usize;
+        while at < self.rare_ends[key] as usize {
+            if self.take(at, candidates) {
+                at += 1;
+            } else {
+                self.rare_ends[key] -= 1;
+                self.postings.swap(at, self.rare_ends[key] as usize);
+            }
+        }
+    }
+
+    fn walk_rest(&mut self, key: usize, candidates: &mut Vec<u32>) {
+        for at in self.rest_starts[key] as usize..self.starts[key + 1] as usize {
+            if !self.take(at, candidates) {
+                self.postings.swap(at, self.rest_starts[key] as usize);
+                self.rest_starts[key] += 1;
+            }
+        }
+    }
+
+    /// Makes a candidate of the document at a posting; false if it was found before.
+    fn take(&mut self, at: usize, candidates: &mut Vec<u32>) -> bool {
+        self.work += 1;
+        let document = self.postings[at];
+        if self.is_found[document as usize] {
+            return false;
+        }
+        if self.asked[document as usize] != self.question {
+            self.asked[document as usize] = self.question;
+            candidates.push(document);
+        }
+        true
+    }
+
+    fn range(&self, document: usize) -> std::ops::Range<usize> {
+        document.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[document]
+    }
+
+    /// The place of a shingle among the keys.
+    fn key(&self, shingle: u64) -> Option<usize> {
+        let bucket = bucket(shingle, self.buckets.len());
+        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        self.keys[start..end].binary_search(&shingle).ok().map(|at| start + at)
+    }
+}
+
+/// How many of a document's shingles another cannot do without that has the threshold's share of them: it has
+/// one of any so many.
+fn prefix(threshold: f64, shingles: usize) -> usize {
+    let reaches = |common: usize| common as f64 / shingles as f64 >= threshold;
+    let mut least = ((threshold * shingles as f64) as usize).min(shingles);
+    while least < shingles && !reaches(least) {
+        least += 1;
+    }
+    while least > 1 && reaches(least - 1) {
+        least -= 1;
+    }
+    (shingles + 1 - least.max(1)).min(shingles)
+}
+
+/// Where the keys of each bucket begin, about one a bucket; hashes are spread evenly.
+fn buckets(keys: &[u64]) -> Vec<u32> {
+    let mut starts = vec![0; keys.len().next_power_of_two() + 1];
+    let count = starts.len();
+    for key in keys {
+        starts[bucket(*key, count) + 1] += 1;
+    }
+    for at in 1..starts.len() {
+        starts[at] += starts[at - 1];
+    }
+    starts
+}
+
+/// The bucket of a shingle: its first bits.
+fn bucket(shingle: u64, starts: usize) -> usize {
+    let bits = (starts - 1).trailing_zeros();
+    shingle.checked_shr(u64::BITS - bits).unwrap_or(0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn document(values: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let spread = |value: u64| (value + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        values.into_iter().map(spread).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// As the index is to answer, by comparing all pairs.
+    fn compared(threshold: f64, held_out: &[Vec<u64>], training: &[Vec<u64>]) -> Vec<Vec<Contained>> {
+        let mut found = BTreeSet::new();
+        let mut of = |shingles: &Vec<u64>| {
+            let mut contained = Vec::new();
+            for (document, own) in held_out.iter().enumerate() {
+                let common = own.iter().filter(|shingle| shingles.contains(shingle)).count() as f64;
+                let mut containment = if own.is_empty() { 0.0 } else { common / own.len() as f64 };
+                if shingles.len() >= CONTAINED_SHINGLES_MIN {
+                    containment = containment.max(common / shingles.len() as f64);
+                }
+                if containment >= threshold && found.insert(document) {
+                    contained.push(Contained { document, containment });
+                }
+            }
+            contained
+        };
+        training.iter().map(|shingles| of(shingles)).collect()
+    }
+
+    fn sealed(threshold: f64, documents: &[Vec<u64>]) -> HeldOut {
+        let mut index = Index::new(threshold);
+        documents.iter().for_each(|document| index.insert(document));
+        index.seal().unwrap()
+    }
+
+    /// Documents of runs of numbers, so that they overlap.
+    fn corpus() -> impl Strategy<Value = Vec<Vec<u64>>> {
+        let runs = prop::collection::vec((0_u64..150, 0_u64..80), 0..3);
+        let one =
+            runs.prop_map(|runs| document(runs.into_iter().flat_map(|(from, count)| from..from + count)));
+        prop::collection::vec(one, 0..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn finds_what_comparing_all_pairs_finds(
+            held_out in corpus(),
+            training in corpus(),
+            threshold in prop::sample::select(&[0.05, 0.3, 0.5, 0.8, 0.9, 1.0]),
+        ) {
+            let mut index = sealed(threshold, &held_out);
+            let found: Vec<_> = training.iter().map(|shingles| index.contained(shingles)).collect();
+            prop_assert_eq!(found, compared(threshold, &held_out, &training));
+        }
+
+        #[test]
+        fn a_prefix_cannot_be_missed(threshold in 0.001_f64..=1.0, shingles in 1_usize..3000) {
+            let rare = prefix(threshold, shingles);
+            let least = shingles + 1 - rare;
+            prop_assert!(rare >= 1 && least as f64 / shingles as f64 >= threshold);
+            prop_assert!(least == 1 || ((least - 1) as f64 / shingles as f64) < threshold);
+        }
+    }
+
+    /// The work of comparing `size` documents with as many others; `shared` of 100 shingles are in all.
+    fn work(size: u64, shared: u64) -> (u64, usize) {
+        let numbered = |n: u64| document((0..shared).chain((shared..100).map(|at| n * 1000 + 1000 + at)));
+        let held_out: Vec<Vec<u64>> = (0..size).map(numbered).collect();
+        let mut index = sealed(0.8, &held_out);
+        let found = (size..2 * size).map(|n| index.contained(&numbered(n)).len()).sum();
+        (index.work, found)
+    }
+
+    #[test]
+    fn what_all_documents_have_costs_no_comparison_of_all_pairs() {
+        for shared in [0, 10, 56, 79] {
+            let ((once, found), (twice, _)) = (work(1000, shared), work(2000, shared));
+            assert_eq!(found, 0, "{shared}");
+            assert!(twice <= 2 * once + 4000, "{shared}: {once}, {twice}");
+        }
+        // Enough in common that all are found, each once.
+        for shared in [80, 95, 100] {
+            let ((once, found), (twice, _)) = (work(1000, shared), work(2000, shared));
+            assert_eq!(found, 1000);
+            assert!(twice < 3 * once, "{shared}: {once}, {twice}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Owns the pieces as lists of symbols, which shrink as pairs merge. Knows nothing of how often pairs occur.
+//!
+//! A long piece is cut into chunks, which are neighbours and not pieces of their own: a pair may reach from
+//! one into the next. So the work for a pair is that of the chunks that hold it, whatever the lengths of the
+//! pieces: a genome that is one piece takes no longer than the same letters in words.
+
+/// Symbols that a chunk starts with, at most. Tests cut everything longer than a few letters.
+pub(super) const CHUNK: usize = if cfg!(test) { 4 } else { 128 };
+
+/// The chunks of all pieces.
+#[derive(Debug)]
+pub(super) struct Words {
+    symbols: Vec<u32>,
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    start: usize,
+    length: u32,
+    /// Whether it goes on with the piece of the chunk before it.
+    continues: bool,
+    /// How often the piece occurs.
+    count: i64,
+}
+
+/// A symbol, where it is, and in which chunk.
+#[derive(Debug, Clone, Copy)]
+struct Symbol {
+    chunk: usize,
+    at: usize,
+    symbol: u32,
+}
+
+impl Words {
+    /// Takes pieces with how often each occurs, as symbols of single bytes.
+    pub(super) fn new<P: AsRef<[u8]>>(
+        pieces: impl IntoIterator<Item = (P, u64)>,
+        byte_ids: &[u32; 256],
+    ) -> Self {
+        let pieces: Vec<(P, u64)> = pieces.into_iter().collect();
+        let lengths = pieces.iter().map(|(piece, _)| piece.as_ref().len());
+        let mut symbols = Vec::with_capacity(lengths.clone().sum());
+        let mut chunks = Vec::with_capacity(lengths.map(|length| length.div_ceil(CHUNK)).sum());
+        for (piece, count) in pieces {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            for (number, bytes) in piece.as_ref().chunks(CHUNK).enumerate() {
+                let (start, length) = (symbols.len(), bytes.len() as u32);
+                chunks.push(Chunk { start, length, continues: number > 0, count });
+                symbols.extend(bytes.iter().map(|byte| byte_ids[*byte as usize]));
+            }
+        }
+        Self { symbols, chunks }
+    }
+
+    /// Gives each pair of neighbours: the number of the chunk of its left one, the pair, and how often its
+    /// piece occurs. Numbers ascend.
+    pub(super) fn pairs(&self, mut take: impl FnMut(u32, (u32, u32), i64)) {
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let symbols = &self.symbols[chunk.start..chunk.start + chunk.length as usize];
+            for pair in symbols.windows(2) {
+                take(number as u32, (pair[0], pair[1]), chunk.count);
+            }
+            if let (Some(&last), Some(next)) = (symbols.last(), self.first_after(number)) {
+                take(number as u32, (last, next.symbol), chunk.count);
+            }
+        }
+    }
+
+    /// The numbers of all chunks of the pieces that these chunks belong to. Both ascend.
+    pub(super) fn whole(&self, chunks: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut whole: Vec<u32> = Vec::new();
+        for number in chunks {
+            if whole.last().is_some_and(|last| *last >= number) {
+                continue;
+            }
+            let number = number as usize;
+            let first = (0..=number).rev().find(|at| !self.chunks[*at].continues).unwrap_or(0);
+            let end = (number + 1..self.chunks.len()).find(|at| !self.chunks[*at].continues);
+            whole.extend(first as u32..end.unwrap_or(self.chunks.len()) as u32);
+        }
+        whole
+    }
+
+    /// Merges `pair` into `id` in one chunk, from left to right, and reports each change of a pair's count
+    /// with the number of the chunk of its left symbol. Chunks that hold the pair are taken in their order.
+    pub(super) fn merge(
+        &mut self,
+        number: u32,
+        (left, right): (u32, u32),
+        id: u32,
+        mut change: impl FnMut(u32, (u32, u32), i64),
+    ) {
+        let number = number as usize;
+        let Chunk { start, length, count, .. } = self.chunks[number];
+        let end = start + length as usize;
+        let mut before = self.last_before(number).map(|before| (before.chunk as u32, before.symbol));
+        let (mut read, mut write) = (start, start);
+        while read < end {
+            let mut symbol = self.symbols[read];
+            let next = if symbol == left { self.after(number, read, end) } else { None };
+            if let Some(next) = next.filter(|next| next.symbol == right) {
+                if let Some((chunk, before)) = before {
+                    change(chunk, (before, left), -count);
+                    change(chunk, (before, id), count);
+                }
+                let next_end = if next.chunk == number { end } else { self.end(next.chunk) };
+                if let Some(after) = self.after(next.chunk, next.at, next_end) {
+                    change(number as u32, (right, after.symbol), -count);
+                    change(number as u32, (id, after.symbol), count);
+                }
+                symbol = id;
+                if next.chunk == number {
+                    read += 1;
+                } else {
+                    let chunk = &mut self.chunks[next.chunk];
+                    (chunk.start, chunk.length) = (chunk.start + 1, chunk.length - 1);
+                }
+            }
+            self.symbols[write] = symbol;
+            before = Some((number as u32, symbol));
+            (read, write) = (read + 1, write + 1);
+        }
+        self.chunks[number].length = (write - start) as u32;
+    }
+
+    fn end(&self, chunk: usize) -> usize {
+        self.chunks[chunk].start + self.chunks[chunk].length as usize
+    }
+
+    /// The symbol after the one at `at` in a chunk that ends at `end`.
+    fn after(&self, chunk: usize, at: usize, end: usize) -> Option<Symbol> {
+        match at + 1 < end {
+            true => Some(Symbol { chunk, at: at + 1, symbol: self.symbols[at + 1] }),
+            false => self.first_after(chunk),
+        }
+    }
+
+    /// The first symbol of the piece after a chunk.
+    fn first_after(&self, chunk: usize) -> Option<Symbol> {
+        let rest = self.chunks.get(chunk + 1..)?;
+        let rest = rest.iter().zip(chunk + 1..).take_while(|(chunk, _)| chunk.continues);
+        let (Chunk { start, .. }, chunk) = rest.into_iter().find(|(chunk, _)| chunk.length > 0)?;
+        Some(Symbol { chunk, at: *start, symbol: self.symbols[*start] })
+    }
+
+    /// The last symbol of the piece before a chunk.
+    fn last_before(&self, mut chunk: usize) -> Option<Symbol> {
+        while self.chunks[chunk].continues {
+            chunk -= 1;
+            if self.chunks[chunk].length > 0 {
+                let at = self.end(chunk) - 1;
+                return Some(Symbol { chunk, at, symbol: self.symbols[at] });
+            }
+        }
+        None
+    }
+}

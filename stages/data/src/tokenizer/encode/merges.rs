@@ -1,0 +1,174 @@
+//! Owns how the bytes of a piece become token ids: the strongest pair merges, again and again.
+//! Knows nothing of text, pieces' borders or files.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rustc_hash::FxHashMap;
+
+/// Which pairs of tokens merge, in which order, into what.
+#[derive(Debug, Clone)]
+pub(crate) struct Merges {
+    byte_ids: [u32; 256],
+    /// By pair (left id in the high half): rank in the high half, merged id in the low.
+    merges: FxHashMap<u64, u64>,
+    /// Where whole pieces are looked up before merging (`ignore_merges`): ids by bytes.
+    whole: Option<FxHashMap<Box<[u8]>, u32>>,
+}
+
+/// Where no merge applies; larger than any rank.
+const NONE: u64 = u64::MAX;
+
+/// Below this many symbols a scan for the best pair is faster than a queue.
+const SCANNED_MAX: usize = 48;
+
+/// Memory that is used again for each piece.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    symbols: Vec<u32>,
+    ranks: Vec<u64>,
+    links: Vec<(u32, u32)>,
+    queue: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl Merges {
+    /// `pairs` are (left, right, merged), the strongest first.
+    pub(crate) fn new(
+        byte_ids: [u32; 256],
+        pairs: impl IntoIterator<Item = (u32, u32, u32)>,
+        whole: Option<FxHashMap<Box<[u8]>, u32>>,
+    ) -> Self {
+        let merges = (0..)
+            .zip(pairs)
+            .map(|(rank, (left, right, merged)): (u64, _)| {
+                (pair(left, right), rank << 32 | u64::from(merged))
+            })
+            .collect();
+        Self { byte_ids, merges, whole }
+    }
+
+    /// Appends the ids of one piece: its bytes, merged by the strongest pair, the leftmost of equals, until
+    /// none is left.
+    pub(super) fn encode(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        if let Some(id) = self.whole.as_ref().and_then(|whole| whole.get(piece)) {
+            return ids.push(*id);
+        }
+        scratch.symbols.clear();
+        scratch.symbols.extend(piece.iter().map(|byte| self.byte_ids[*byte as usize]));
+        let symbols = &scratch.symbols;
+        scratch.ranks.clear();
+        scratch.ranks.extend(symbols.windows(2).map(|symbols| self.merge(symbols[0], symbols[1])));
+        if symbols.len() <= SCANNED_MAX { self.scan(scratch, ids) } else { self.drain(scratch, ids) }
+    }
+
+    /// Quadratic in the piece's length, and fast where that is small.
+    fn scan(&self, Scratch { symbols, ranks, .. }: &mut Scratch, ids: &mut Vec<u32>) {
+        while let Some((at, &best)) = ranks.iter().enumerate().min_by_key(|(_, rank)| **rank)
+            && best != NONE
+        {
+            symbols[at] = best as u32;
+            symbols.remove(at + 1);
+            ranks.remove(at);
+            if at > 0 {
+                ranks[at - 1] = self.merge(symbols[at - 1], symbols[at]);
+            }
+            if let Some(&next) = symbols.get(at + 1) {
+                ranks[at] = self.merge(symbols[at], next);
+            }
+        }
+        ids.extend_from_slice(symbols);
+    }
+
+    /// Takes n log n time, so that a hostile line of a million letters does no harm.
+    fn drain(&self, Scratch { symbols, ranks, links, queue }: &mut Scratch, ids: &mut Vec<u32>) {
+        const END: u32 = u32::MAX;
+        let length = symbols.len() as u32;
+        links.clear();
+        links.extend(
+            (0..length)
+                .map(|at| (at.checked_sub(1).unwrap_or(END), if at + 1 < length { at + 1 } else { END })),
+        );
+        ranks.push(NONE);
+        queue.clear();
+        queue.extend(
+            (0..).zip(&*ranks).filter(|(_, rank)| **rank != NONE).map(|(at, rank)| Reverse((*rank, at))),
+        );
+        while let Some(Reverse((rank, at))) = queue.pop() {
+            // Entries of pairs that are gone stay in the queue; `ranks` knows the pair that is there now.
+            if ranks[at as usize] != rank {
+                continue;
+            }
+            let (before, right) = links[at as usize];
+            let after = links[right as usize].1;
+            symbols[at as usize] = rank as u32;
+            ranks[right as usize] = NONE;
+            symbols[right as usize] = END;
+            links[at as usize].1 = after;
+            if after != END {
+                links[after as usize].0 = at;
+            }
+            for (left, right) in [(before, at), (at, after)] {
+                if left == END {
+                    continue;
+                }
+                let rank = match right {
+                    END => NONE,
+                    right => self.merge(symbols[left as usize], symbols[right as usize]),
+                };
+                ranks[left as usize] = rank;
+                if rank != NONE {
+                    queue.push(Reverse((rank, left)));
+                }
+            }
+        }
+        ids.extend(symbols.iter().filter(|symbol| **symbol != END));
+    }
+
+    fn merge(&self, left: u32, right: u32) -> u64 {
+        self.merges.get(&pair(left, right)).copied().unwrap_or(NONE)
+    }
+}
+
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes as ids, and merges of the first letters, some of them of merged ones.
+    fn merges() -> Merges {
+        let ids = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+        let letters = ids("abcde \n=");
+        let mut pairs = Vec::new();
+        for (at, left) in letters.iter().enumerate() {
+            for right in &letters[at / 2..] {
+                pairs.push((*left, *right, 256 + pairs.len() as u32));
+            }
+        }
+        for at in 0..pairs.len() as u32 {
+            pairs.push((256 + at, 256 + at * 7 % 20, 256 + pairs.len() as u32));
+        }
+        Merges::new(std::array::from_fn(|byte| byte as u32), pairs, None)
+    }
+
+    proptest! {
+        #[test]
+        fn queue_and_scan_agree(piece in "[a-e \n=]{0,300}") {
+            let merges = merges();
+            let (mut scanned, mut drained) = (Vec::new(), Vec::new());
+            let scratch = || {
+                let mut scratch = Scratch::default();
+                scratch.symbols = piece.bytes().map(|byte| merges.byte_ids[byte as usize]).collect();
+                scratch.ranks = scratch.symbols.windows(2).map(|pair| merges.merge(pair[0], pair[1])).collect();
+                scratch
+            };
+            merges.scan(&mut scratch(), &mut scanned);
+            merges.drain(&mut scratch(), &mut drained);
+            prop_assert!(scanned.len() <= piece.len());
+            prop_assert_eq!(scanned, drained);
+        }
+    }
+}
