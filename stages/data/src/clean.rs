@@ -12,7 +12,7 @@ pub mod rules;
 
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
 use html::{Limits, extract};
-use language::{Detected, detect, is_known};
+use language::{canonical, decide, detect};
 use pipe_stage::{Code, Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
 use repair::repair;
 use rules::{Profile, Rule, Rules};
@@ -22,26 +22,31 @@ use std::collections::BTreeMap;
 
 /// Takes the text out of pages, repairs it, and drops what is not worth training on.
 ///
-/// Text is light Markdown: code blocks are fenced and verbatim, headings, lists and tables are kept,
-/// navigation is not. Encoding mistakes and control characters are mended outside of code, Unicode is brought
-/// to NFC. Dropped documents stand in `dropped`, their text shortened, with `rule`, `value` and `threshold`
-/// in their metadata; the counts by rule are metrics. A rule that has no threshold for a document's language
-/// is skipped and counted in `skipped.<rule>`.
+/// The text of a page is light Markdown: code blocks are fenced and verbatim; headings, lists, tables and formulas
+/// (as TeX) are kept, navigation is not. In prose, encoding mistakes are undone, control characters are removed and
+/// Unicode is composed (NFC); white space stays as it is. Source code (`format: code` in `ingest`, or the profile
+/// `code`) is not changed at all.
+///
+/// Dropped documents are in `dropped`, their text shortened, with `rule`, `value` and `threshold` in their metadata.
+/// Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and documents
+/// for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
-    /// Which rules there are, and how strict: `web`, `docs` or `none`.
+    /// Which rules apply, and how strict they are: `web`, `gopher`, `c4`, `fineweb`, `docs`, `code` or `none`.
     pub profile: Profile,
     /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`; all if empty.
     pub languages: Vec<String>,
-    /// Score of the detected language, 0 to 1, below which the language that the page declares counts
+    /// Score of the detected language, 0 to 1, below which the language that the document declares counts
     /// instead. Short pages and lists of names score low.
     pub language_score_min: f64,
     /// Rules of the profile to switch off.
-    pub without: Vec<Rule>,
-    /// Thresholds in place of the profile's, for every language; they also switch on rules that the profile
-    /// has not.
-    pub limits: BTreeMap<Rule, f64>,
+    pub disable: Vec<Rule>,
+    /// Thresholds that replace the profile's, for every language; they also switch on rules that the profile
+    /// lacks.
+    pub thresholds: BTreeMap<Rule, f64>,
+    /// Words and phrases that the rule `c4_bad_words` counts, in either case.
+    pub bad_words: Vec<String>,
     /// Most elements of a page; more are a trap or a dump.
     pub elements_max: u32,
 }
@@ -52,8 +57,9 @@ impl Default for Clean {
             profile: Profile::Web,
             languages: Vec::new(),
             language_score_min: 0.5,
-            without: Vec::new(),
-            limits: BTreeMap::new(),
+            disable: Vec::new(),
+            thresholds: BTreeMap::new(),
+            bad_words: Vec::new(),
             elements_max: 400_000,
         }
     }
@@ -78,22 +84,32 @@ impl Stage for Clean {
             "must lie from 0 to 1",
         );
         let elements = Misfit::unless(self.elements_max > 0, "elements_max", "must be at least 1");
-        let languages =
-            self.languages.iter().enumerate().filter(|(_, code)| !is_known(code)).map(|(at, code)| {
-                Misfit::new(
-                    format!("languages[{at}]"),
-                    format!("`{code}` is no language that can be detected"),
-                )
-                .help("languages are ISO 639-1 codes, such as `en`, `de`, `zh`")
-            });
-        let limits = self.limits.iter().filter_map(|(rule, &limit)| {
-            let path = format!("limits.{}", rule.name());
-            match rule.is_share() {
-                true => Misfit::unless((0.0..=1.0).contains(&limit), &path, "is a share, from 0 to 1"),
-                false => Misfit::unless(limit >= 0.0 && limit.is_finite(), &path, "must be 0 or more"),
+        let languages = self.languages.iter().enumerate().filter_map(|(at, code)| {
+            let path = format!("languages[{at}]");
+            let help = "languages are ISO 639-1 codes, such as `en`, `de`, `zh`";
+            match canonical(code) {
+                known if known == *code => None,
+                known if known.is_empty() => {
+                    Some(Misfit::new(path, format!("`{code}` is no language code")).help(help))
+                }
+                known => Some(Misfit::new(path, format!("the code of `{code}` is `{known}`")).help(help)),
             }
         });
-        score.into_iter().chain(elements).chain(languages).chain(limits).collect()
+        let code = Misfit::unless(
+            self.profile != Profile::Code || self.languages.is_empty(),
+            "languages",
+            "must be empty with the profile `code`, which detects no language",
+        );
+        let thresholds = self.thresholds.iter().filter_map(|(rule, &threshold)| {
+            let path = format!("thresholds.{}", rule.name());
+            match rule.is_share() {
+                true => Misfit::unless((0.0..=1.0).contains(&threshold), &path, "is a share, from 0 to 1"),
+                false => {
+                    Misfit::unless(threshold >= 0.0 && threshold.is_finite(), &path, "must be 0 or more")
+                }
+            }
+        });
+        score.into_iter().chain(elements).chain(languages).chain(code).chain(thresholds).collect()
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -110,7 +126,10 @@ fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> 
     let mut dropped = DocumentWriter::new(share.file(DROPPED.name())?)?;
     let mut figures = Figures::default();
     for row in share.track("documents", rows) {
-        let Cleaned { document, dropped: why, skipped } = cleaner.clean(row??.document);
+        let Cleaned { document, dropped: why, skipped, lines_cut } = cleaner.clean(row??.document);
+        lines_cut
+            .into_iter()
+            .for_each(|(rule, lines)| *figures.lines_cut.entry(rule.name()).or_default() += lines);
         skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule.name()).or_default() += 1);
         match why {
             None => {
@@ -143,6 +162,7 @@ struct Figures {
     languages: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,
     skipped: BTreeMap<&'static str, u64>,
+    lines_cut: BTreeMap<&'static str, u64>,
 }
 
 impl Figures {
@@ -155,6 +175,9 @@ impl Figures {
         }
         for (rule, count) in self.skipped {
             share.metric(Metric::count(format!("skipped.{rule}"), count));
+        }
+        for (rule, count) in self.lines_cut {
+            share.metric(Metric::count(format!("lines_cut.{rule}"), count));
         }
         for (language, count) in self.languages {
             let language = if language.is_empty() { "unknown" } else { &language };
@@ -189,21 +212,33 @@ struct Cleaned {
     document: Document,
     dropped: Option<Reason>,
     skipped: Vec<Rule>,
+    lines_cut: BTreeMap<Rule, u64>,
+}
+
+impl Cleaned {
+    fn dropped(document: Document, rule: &str, value: String, threshold: String) -> Self {
+        let dropped = Some(Reason { rule: rule.to_owned(), value, threshold });
+        Self { document, dropped, skipped: Vec::new(), lines_cut: BTreeMap::new() }
+    }
 }
 
 /// What cleans one document; the rules are set up once.
 struct Cleaner<'c> {
     clean: &'c Clean,
     rules: Rules,
+    /// Rules for source code.
+    code: Rules,
     limits: Limits,
 }
 
 impl<'c> Cleaner<'c> {
     fn new(clean: &'c Clean) -> Self {
-        let rules = Rules::new(clean.profile, &clean.without, &clean.limits);
+        let rules =
+            Rules::new(clean.profile, &clean.disable, &clean.thresholds).with_bad_words(&clean.bad_words);
         let limits = Limits { nodes_max: clean.elements_max as usize, ..Limits::default() };
         // What a documents file can hold, `ingest` has let through.
-        Self { clean, rules, limits: Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits } }
+        let limits = Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits };
+        Self { clean, code: rules.for_code(), rules, limits }
     }
 
     fn clean(&self, mut document: Document) -> Cleaned {
@@ -212,53 +247,64 @@ impl<'c> Cleaner<'c> {
             match extract(&html, self.limits) {
                 Ok(page) => {
                     document.text = page.text;
-                    declared = page.language;
+                    if !page.language.is_empty() {
+                        declared = page.language;
+                    }
                     note(&mut document, "title", page.title);
                     if document.url.is_empty() {
                         document.url = page.canonical;
                     }
                 }
                 Err(refusal) => {
-                    let (rule, value) = (format!("page_{}", refusal.code()), refusal.to_string());
-                    let dropped = Some(Reason { rule, value, threshold: String::new() });
-                    return Cleaned { document, dropped, skipped: Vec::new() };
+                    let rule = format!("page_{}", refusal.code());
+                    return Cleaned::dropped(document, &rule, refusal.to_string(), String::new());
                 }
             }
         }
+        if is_code(&document) || self.clean.profile == Profile::Code {
+            return self.code(document);
+        }
         document.text = repair(&document.text);
         let detected = detect(&document.text);
-        document.language = self.language(detected, &declared);
+        let declared = canonical(&declared);
+        document.language = decide(detected, &declared, self.clean.language_score_min);
         note(&mut document, "language_declared", declared);
         note(&mut document, "language_score", detected.map(|found| shown(found.score)).unwrap_or_default());
+        let mut lines_cut = BTreeMap::new();
         if let Some(cut) = self.rules.cut_lines(&document.text, &document.language) {
-            document.text = repair(&cut);
+            document.text = cut.text;
+            lines_cut = cut.lines;
         }
         if !self.clean.languages.is_empty() && !self.clean.languages.contains(&document.language) {
-            let value =
-                if document.language.is_empty() { "unknown".into() } else { document.language.clone() };
-            let dropped =
-                Some(Reason { rule: "language".into(), value, threshold: self.clean.languages.join(",") });
-            return Cleaned { document, dropped, skipped: Vec::new() };
+            let known = Some(document.language.clone()).filter(|language| !language.is_empty());
+            let value = known.unwrap_or_else(|| "unknown".to_owned());
+            return Cleaned::dropped(document, "language", value, self.clean.languages.join(","));
         }
-        let judgement = self.rules.judge(&document.text, &document.language);
+        self.judged(&self.rules, document, lines_cut)
+    }
+
+    /// Source code is kept as it is; only a byte order mark is taken off.
+    fn code(&self, mut document: Document) -> Cleaned {
+        if let Some(text) = document.text.strip_prefix('\u{FEFF}') {
+            document.text = text.to_owned();
+        }
+        self.judged(&self.code, document, BTreeMap::new())
+    }
+
+    fn judged(&self, rules: &Rules, document: Document, lines_cut: BTreeMap<Rule, u64>) -> Cleaned {
+        let judgement = rules.judge(&document.text, &document.language);
         let dropped = judgement.dropped.map(|verdict| Reason {
             rule: verdict.rule.name().to_owned(),
             value: shown(verdict.value),
             threshold: shown(verdict.threshold),
         });
-        Cleaned { document, dropped, skipped: judgement.skipped }
+        Cleaned { document, dropped, skipped: judgement.skipped, lines_cut }
     }
+}
 
-    /// The detected language where its score is good, else the declared one where there is one.
-    fn language(&self, detected: Option<Detected>, declared: &str) -> String {
-        let sure = detected.filter(|found| found.score >= self.clean.language_score_min);
-        match (sure, detected) {
-            (Some(found), _) => found.code.to_owned(),
-            (None, _) if is_known(declared) => declared.to_owned(),
-            (None, Some(found)) => found.code.to_owned(),
-            (None, None) => String::new(),
-        }
-    }
+/// Whether `ingest` read a document as source code.
+fn is_code(document: &Document) -> bool {
+    document.metadata.get("format").is_some_and(|format| format == "code")
 }
 
 fn note(document: &mut Document, name: &str, fact: String) {
@@ -368,7 +414,7 @@ mod tests {
         let found: Vec<[String; 3]> = dropped.iter().map(facts).collect();
         assert_eq!(found[0], ["language", "zh", "en"]);
         assert_eq!(found[1][0], "language");
-        assert_eq!(found[2], ["repeated_lines", "0.9841", "0.7"]);
+        assert_eq!(found[2], ["gopher_duplicate_lines", "0.9841", "0.7"]);
         assert_eq!(found[3], ["page_no_content", "it has no main content", ""]);
         let count = outcome.metrics.iter().find(|metric| metric.name == "dropped.language").unwrap();
         assert_eq!(count.value, 2.0);
@@ -379,12 +425,62 @@ mod tests {
         let clean = Clean { languages: vec!["zh".into()], ..Clean::default() };
         let text = CHINESE.repeat(3).replace("机制", "机制。此外还有别的办法");
         let page = Document { text, ..Document { id: "zh".into(), ..Document::default() } };
-        let limits = BTreeMap::from([(Rule::RepeatedLines, 1.0)]);
-        let (texts, _, outcome) = run(&Clean { limits, ..clean }, &[page]);
+        let thresholds = BTreeMap::from([(Rule::GopherDuplicateLines, 1.0)]);
+        let (texts, _, outcome) = run(&Clean { thresholds, ..clean }, &[page]);
         assert_eq!(texts[0].language, "zh");
         let skipped =
             |name: &str| outcome.metrics.iter().any(|metric| metric.name == format!("skipped.{name}"));
-        assert!(skipped("gopher_word_length_min") && skipped("top_2_gram"));
+        assert!(skipped("gopher_word_length_min") && skipped("gopher_top_2_gram"));
+    }
+
+    #[test]
+    fn source_code_passes_verbatim() {
+        let text = "\t int  main(void)\r\n{\n\n\n\u{c}\tputs(\"Ã©\");  \n}\n\n";
+        let code = |id: &str, metadata| Document {
+            id: id.into(),
+            text: text.into(),
+            metadata,
+            ..Document::default()
+        };
+        let marked = code("marked", BTreeMap::from([("format".to_owned(), "code".to_owned())]));
+        for profile in [Profile::Web, Profile::None] {
+            let (texts, _, _) = run(&Clean { profile, ..Clean::default() }, std::slice::from_ref(&marked));
+            assert_eq!(texts[0].text, text);
+        }
+        let clean = Clean { profile: Profile::Code, ..Clean::default() };
+        let long = Document { text: "1,".repeat(2000), ..code("long", BTreeMap::new()) };
+        let (texts, dropped, _) = run(&clean, &[code("plain", BTreeMap::new()), long]);
+        assert_eq!(texts[0].text, text);
+        assert_eq!(dropped[0].metadata["rule"], "code_line_length_mean");
+    }
+
+    #[test]
+    fn lines_that_are_cut_are_counted() {
+        let text = format!("{PROSE} {PROSE}\n\nHome\n\nPlease enable JavaScript to read on.\n");
+        let page = Document { id: "cut".into(), text, ..Document::default() };
+        let (texts, _, outcome) = run(&Clean::default(), &[page]);
+        assert_eq!(texts[0].text, format!("{PROSE} {PROSE}\n"));
+        let cut = |rule: &str| {
+            let name = format!("lines_cut.{rule}");
+            outcome.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+        };
+        assert_eq!((cut("c4_line_words"), cut("c4_line_javascript")), (Some(1.0), Some(1.0)));
+    }
+
+    #[test]
+    fn a_language_that_the_detector_lacks_is_the_declared_one() {
+        let text = "Gach seachtain scríobhadh coimeádaí an tí solais litir, agus thugadh an bád a bhí ag tabhairt aráin \
+            an litir i dtír, áit nach raibh aon duine ag fanacht léi.";
+        let page = |language: &str| Document {
+            id: "x".into(),
+            text: text.into(),
+            language: language.into(),
+            ..Document::default()
+        };
+        let none = Clean { profile: Profile::None, ..Clean::default() };
+        for (declared, found) in [("ga", "ga"), ("ga-IE", "ga"), ("GLE", "ga"), ("", ""), ("und", "")] {
+            assert_eq!(run(&none, &[page(declared)]).0[0].language, found, "{declared}");
+        }
     }
 
     #[test]
@@ -428,11 +524,11 @@ mod tests {
         let clean = Clean {
             languages: vec!["en".into(), "eng".into()],
             language_score_min: 2.0,
-            limits: BTreeMap::from([(Rule::GopherLetters, 80.0)]),
+            thresholds: BTreeMap::from([(Rule::GopherAlphabeticWords, 80.0)]),
             ..Clean::default()
         };
         let paths: Vec<String> = clean.check().into_iter().map(|misfit| misfit.path).collect();
-        assert_eq!(paths, ["language_score_min", "languages[1]", "limits.gopher_letters"]);
+        assert_eq!(paths, ["language_score_min", "languages[1]", "thresholds.gopher_alphabetic_words"]);
         assert_eq!(Clean::default().check(), []);
     }
 }

@@ -1,9 +1,19 @@
-//! Which language a text is in: whatlang on its prose. Code and inline code are left out, since names of
-//! programs are in no language. The score is kept beside the code, so that a filter can be moved later.
+//! Which language a text is in: whatlang on its prose, and a second look at its answer. Code and inline code are left
+//! out, since names of programs are in no language. The score is kept beside the code, so that a filter can be moved
+//! later.
+//!
+//! whatlang always answers with one of its 69 languages, and often with certainty. The second look refuses an answer
+//! whose alphabet lacks letters of the text, or whose most frequent words the text does not have: Mongolian is not
+//! Russian, and Maltese not Javanese.
+
+mod codes;
+mod evidence;
 
 use super::fences::{Line, lines};
 use crate::segment::is_cjk;
 use whatlang::Lang;
+
+pub use codes::canonical;
 
 /// A language with the detector's confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,14 +29,35 @@ const SAMPLE_CHARACTERS: usize = 4096;
 /// Letters below which there is nothing to tell a language by.
 const LETTERS_MIN: usize = 20;
 
-/// Detects the language of a text; `None` if it has too little prose.
+/// Detects the language of a text; `None` if it has too little prose, or is in a language that the detector does not
+/// know.
 pub fn detect(text: &str) -> Option<Detected> {
     let sample = sample(text);
     if sample.chars().filter(|c| c.is_alphabetic()).count() < letters_min(&sample) {
         return None;
     }
-    let found = whatlang::detect(&of_main_script(sample))?;
-    Some(Detected { code: code(found.lang()), score: found.confidence() })
+    let sample = of_main_script(sample);
+    let found = whatlang::detect(&sample)?;
+    let code = code(found.lang());
+    evidence::supports(code, &sample).then_some(Detected { code, score: found.confidence() })
+}
+
+/// The language of a text, from the detector's answer and what the text or its source declares (in the form of
+/// [`canonical`]).
+///
+/// A declared language that the detector does not know wins, and so does a declared one where the detector is less
+/// sure than `score_min`.
+pub fn decide(detected: Option<Detected>, declared: &str, score_min: f64) -> String {
+    if !declared.is_empty() && !is_known(declared) {
+        return declared.to_owned();
+    }
+    let sure = detected.filter(|found| found.score >= score_min);
+    match (sure, detected) {
+        (Some(found), _) => found.code.to_owned(),
+        (None, _) if !declared.is_empty() => declared.to_owned(),
+        (None, Some(found)) => found.code.to_owned(),
+        (None, None) => String::new(),
+    }
 }
 
 /// A text in Chinese or Japanese that names many programs has more Latin letters than others, and the
@@ -141,7 +172,7 @@ fn code(language: Lang) -> &'static str {
     }
 }
 
-/// Whether a code can be the outcome of [`detect`]: what a manifest may ask for.
+/// Whether a code can be the outcome of [`detect`].
 pub fn is_known(wanted: &str) -> bool {
     Lang::all().iter().any(|language| code(*language) == wanted)
 }
@@ -180,6 +211,42 @@ mod tests {
         assert_eq!(detect(text).map(|found| found.code), Some("zh"));
         let text = "The Chinese word for ownership is 所有权, and this sentence is an English one.";
         assert_eq!(detect(text).map(|found| found.code), Some("en"));
+    }
+
+    #[test]
+    fn languages_that_the_detector_lacks_are_unknown() {
+        let texts = [
+            (
+                "mn",
+                "Дэлэлт цамхагийн харуул долоо хоног бүр захиа бичдэг байсан бөгөөд талх авчирдаг завь түүнийг эрэг рүү авч явдаг, гэвч тэнд хэн ч хүлээдэггүй байв.",
+            ),
+            (
+                "kk",
+                "Маяк күзетшісі апта сайын хат жазатын, ал оған нан әкелетін қайық хатты жағаға апаратын, бірақ ол жерде оны ешкім күтпейтін.",
+            ),
+            (
+                "mt",
+                "Kull ġimgħa l-gwardjan tal-fanal kien jikteb ittra, u d-dgħajsa li kienet iġġib il-ħobż kienet teħodha lejn ix-xatt, fejn ħadd ma kien jistenna.",
+            ),
+            (
+                "ga",
+                "Gach seachtain scríobhadh coimeádaí an tí solais litir, agus thugadh an bád a bhí ag tabhairt aráin an litir i dtír, áit nach raibh aon duine ag fanacht léi.",
+            ),
+        ];
+        for (declared, text) in texts {
+            assert_eq!(detect(text), None, "{declared}");
+            assert_eq!(decide(detect(text), declared, 0.5), declared);
+        }
+    }
+
+    #[test]
+    fn a_declared_language_counts_where_the_detector_knows_nothing_better() {
+        let english = Some(Detected { code: "en", score: 0.9 });
+        assert_eq!(decide(english, "de", 0.5), "en");
+        assert_eq!(decide(english, "de", 0.95), "de");
+        assert_eq!(decide(english, "eu", 0.5), "eu");
+        assert_eq!(decide(english, "", 0.95), "en");
+        assert_eq!(decide(None, "", 0.5), "");
     }
 
     #[test]

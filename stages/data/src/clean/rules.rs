@@ -1,8 +1,27 @@
-//! Quality rules: which texts are dropped, and by what. Gopher's (Rae 2021), C4's (Raffel 2020), and a
-//! minimum length, each switchable, with thresholds for each language.
+//! Quality rules: which texts are dropped, and which of their lines are cut. Each rule is one row of one table, with
+//! its source, its threshold and the languages that it has one for.
 //!
-//! A rule without a threshold for a text's language is skipped and said to be, never applied with another
-//! language's. Rules see prose: fenced code is left out before anything is counted.
+//! # Sources
+//!
+//! - `gopher_…`: Rae et al. 2021, *Scaling Language Models* (appendix A.1.1, table A1).
+//! - `c4_…`: Raffel et al. 2020, *Exploring the Limits of Transfer Learning* (section 2.2), and the authors' code
+//!   (`c4_utils.py` of TensorFlow Datasets).
+//! - `fineweb_…`: Penedo et al. 2024, *The FineWeb Datasets*, and the authors' code (`FineWebQualityFilter` of datatrove).
+//! - `code_…`: CodeParrot and The Stack (Kocetkov et al. 2022).
+//!
+//! # Differences from them, by choice
+//!
+//! - Rules see prose: fenced code, backticks and the signs of headings are left out. A text that is nothing but code is
+//!   judged by its code.
+//! - A rule without a threshold for a text's language is skipped and counted, never applied with another language's.
+//!   Chinese, Japanese and others count characters for words.
+//! - Shares of characters leave white space out, and lines without text are not counted.
+//! - `c4_line_punctuation` is not in the profile `web`: it cuts all headings, list items and rows of tables. FineWeb
+//!   leaves it out too. `thresholds: { c4_line_punctuation: 1 }` switches it on; the profile `c4` has it.
+//! - C4's words of a line hold a letter or digit; marks of lists and tables are none.
+//! - C4's list of bad words is the user's (`bad_words`). Its removal of repeated runs of three sentences is none of these
+//!   rules, as it looks at more than one text.
+//! - C4 deletes marks of citations (`[1]`) from lines; here they stay.
 
 mod measures;
 mod values;
@@ -13,88 +32,36 @@ use measures::Measures;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use values::{by_script, of_words, stop_words, word_length_max, words_min};
 
 /// A set of rules with thresholds that suit one sort of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// Crawled pages: all rules with their published thresholds.
+    /// Crawled pages: Gopher's and C4's rules with their published thresholds, without C4's terminal punctuation.
     Web,
+    /// Gopher's rules for quality and repetition.
+    Gopher,
+    /// C4's rules, terminal punctuation included.
+    C4,
+    /// FineWeb's rules: Gopher's, C4's without terminal punctuation, and its own.
+    Fineweb,
     /// Documentation: short pages, lists, much code, names repeated on purpose.
     Docs,
-    /// No rules but those in `rules`.
+    /// Source code, kept as it is: length of lines, share of letters and digits, marks of generated files.
+    Code,
+    /// No rules except those in `thresholds`.
     None,
 }
 
-/// One rule. Each compares one figure of a text with one threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Rule {
-    /// Characters of the whole text, code included, at least.
-    CharactersMin,
-    /// Gopher: words (characters, where a language writes no spaces), at least.
-    GopherWordsMin,
-    /// Gopher: words, at most.
-    GopherWordsMax,
-    /// Gopher: mean characters in a word, at least.
-    GopherWordLengthMin,
-    /// Gopher: mean characters in a word, at most.
-    GopherWordLengthMax,
-    /// Gopher: hash signs and ellipses for each word, at most.
-    GopherSymbols,
-    /// Gopher: share of lines that start with a bullet, at most.
-    GopherBullets,
-    /// Gopher: share of lines that end in an ellipsis, at most.
-    GopherEllipses,
-    /// Gopher: share of words with a letter, at least. Words are what white space separates.
-    GopherLetters,
-    /// Gopher: different stop words of the language, at least.
-    GopherStopWords,
-    /// Gopher: share of lines that repeat an earlier one, at most.
-    RepeatedLines,
-    /// Gopher: share of paragraphs that repeat an earlier one, at most.
-    RepeatedParagraphs,
-    /// Gopher: share of characters in repeated lines, at most.
-    RepeatedLineCharacters,
-    /// Gopher: share of characters in repeated paragraphs, at most.
-    RepeatedParagraphCharacters,
-    /// Gopher: share of characters in the most frequent pair of words, at most.
-    #[serde(rename = "top_2_gram")]
-    Top2Gram,
-    /// Gopher: the same of three words.
-    #[serde(rename = "top_3_gram")]
-    Top3Gram,
-    /// Gopher: the same of four words.
-    #[serde(rename = "top_4_gram")]
-    Top4Gram,
-    /// Gopher: share of characters in repeated runs of five words, at most.
-    #[serde(rename = "repeated_5_grams")]
-    Repeated5Grams,
-    /// Gopher: the same of six words.
-    #[serde(rename = "repeated_6_grams")]
-    Repeated6Grams,
-    /// Gopher: the same of seven words.
-    #[serde(rename = "repeated_7_grams")]
-    Repeated7Grams,
-    /// Gopher: the same of eight words.
-    #[serde(rename = "repeated_8_grams")]
-    Repeated8Grams,
-    /// Gopher: the same of nine words.
-    #[serde(rename = "repeated_9_grams")]
-    Repeated9Grams,
-    /// Gopher: the same of ten words.
-    #[serde(rename = "repeated_10_grams")]
-    Repeated10Grams,
-    /// C4: sentences, at least.
-    C4Sentences,
-    /// C4: characters of the longest word, at most.
-    C4WordCharacters,
-    /// C4: occurrences of "lorem ipsum", at most.
-    C4LoremIpsum,
-    /// C4: curly brackets in prose, at most; inline code is not counted.
-    C4Braces,
-    /// C4: cuts lines that have fewer words than this, or speak of JavaScript or terms of use. Drops nothing.
-    C4LineWords,
+/// Where a rule is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Own,
+    Gopher,
+    C4,
+    FineWeb,
+    Code,
 }
 
 /// Which side of the threshold is good.
@@ -104,107 +71,206 @@ enum Side {
     AtMost,
 }
 
+/// What a figure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Count,
+    /// From 0 to 1.
+    Share,
+}
+
+/// What a rule does with what is beyond the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// Drops the text.
+    Drop,
+    /// Cuts the line.
+    Cut,
+}
+
+/// One row of the table.
+struct Spec {
+    rule: Rule,
+    name: &'static str,
+    source: Source,
+    side: Side,
+    unit: Unit,
+    act: Act,
+    /// The published threshold, if there is one for a language.
+    published: fn(&str) -> Option<f64>,
+    /// The threshold for documentation.
+    docs: Option<f64>,
+}
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $rule:ident $name:literal $source:ident $act:ident $side:ident $unit:ident $published:expr, $docs:expr;)*) => {
+        /// One rule. Each compares one figure of a text, or of a line, with one threshold.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+        pub enum Rule {
+            $($(#[$doc])* #[serde(rename = $name)] $rule,)*
+        }
+
+        /// All rules, in the order in which they are asked.
+        static TABLE: &[Spec] = &[$(Spec {
+            rule: Rule::$rule,
+            name: $name,
+            source: Source::$source,
+            side: Side::$side,
+            unit: Unit::$unit,
+            act: Act::$act,
+            published: $published,
+            docs: $docs,
+        },)*];
+    };
+}
+
+rules! {
+    /// Cuts lines that hold a word of more characters than this.
+    C4LineWordCharacters "c4_line_word_characters" C4 Cut AtMost Count |language| spaced(language, 1000.0), Some(4000.0);
+    /// Cuts lines that do not end in `.`, `!`, `?` or a quotation mark, or end in an ellipsis. Threshold 1.
+    C4LinePunctuation "c4_line_punctuation" C4 Cut AtLeast Count |_| Some(1.0), None;
+    /// Cuts lines of fewer words.
+    C4LineWords "c4_line_words" C4 Cut AtLeast Count |language| of_words(language, 5.0), None;
+    /// Cuts lines that name JavaScript more often than this.
+    C4LineJavascript "c4_line_javascript" C4 Cut AtMost Count |_| Some(0.0), None;
+    /// Cuts lines with more mentions of terms of use, privacy policies and cookies, in English.
+    C4LinePolicy "c4_line_policy" C4 Cut AtMost Count |language| (language == "en").then_some(0.0), None;
+    /// Characters of the whole text, code included, at least.
+    CharactersMin "characters_min" Own Drop AtLeast Count |language| Some(by_script(language, 200.0)), Some(100.0);
+    /// Words (characters, where a language writes no spaces), at least.
+    GopherWordsMin "gopher_words_min" Gopher Drop AtLeast Count words_min, None;
+    /// Words, at most.
+    GopherWordsMax "gopher_words_max" Gopher Drop AtMost Count |language| of_words(language, 100_000.0).or(of_characters(language, 200_000.0)), None;
+    /// Mean characters in a word, at least.
+    GopherWordLengthMin "gopher_word_length_min" Gopher Drop AtLeast Count |language| of_words(language, 3.0), None;
+    /// Mean characters in a word, at most.
+    GopherWordLengthMax "gopher_word_length_max" Gopher Drop AtMost Count word_length_max, None;
+    /// Hash signs for each word, at most.
+    GopherHashRatio "gopher_hash_ratio" Gopher Drop AtMost Count |_| Some(0.1), None;
+    /// Ellipses for each word, at most.
+    GopherEllipsisRatio "gopher_ellipsis_ratio" Gopher Drop AtMost Count |_| Some(0.1), None;
+    /// Share of lines that start with a bullet, at most.
+    GopherBulletLines "gopher_bullet_lines" Gopher Drop AtMost Share |_| Some(0.9), None;
+    /// Share of lines that end in an ellipsis, at most.
+    GopherEllipsisLines "gopher_ellipsis_lines" Gopher Drop AtMost Share |_| Some(0.3), Some(0.3);
+    /// Share of words with a letter, at least. Words are what white space separates.
+    GopherAlphabeticWords "gopher_alphabetic_words" Gopher Drop AtLeast Share |language| of_words(language, 0.8), None;
+    /// Different stop words of the language, at least.
+    GopherStopWords "gopher_stop_words" Gopher Drop AtLeast Count |language| stop_words(language).map(|_| 2.0), None;
+    /// Share of lines that repeat an earlier one, at most.
+    GopherDuplicateLines "gopher_duplicate_lines" Gopher Drop AtMost Share |_| Some(0.3), Some(0.7);
+    /// Share of paragraphs that repeat an earlier one, at most.
+    GopherDuplicateParagraphs "gopher_duplicate_paragraphs" Gopher Drop AtMost Share |_| Some(0.3), Some(0.7);
+    /// Share of characters in repeated lines, at most.
+    GopherDuplicateLineCharacters "gopher_duplicate_line_characters" Gopher Drop AtMost Share |_| Some(0.2), None;
+    /// Share of characters in repeated paragraphs, at most.
+    GopherDuplicateParagraphCharacters "gopher_duplicate_paragraph_characters" Gopher Drop AtMost Share |_| Some(0.2), None;
+    /// Share of characters in the most frequent pair of words, at most.
+    GopherTop2Gram "gopher_top_2_gram" Gopher Drop AtMost Share |language| of_words(language, 0.20), None;
+    /// The same for three words.
+    GopherTop3Gram "gopher_top_3_gram" Gopher Drop AtMost Share |language| of_words(language, 0.18), None;
+    /// The same for four words.
+    GopherTop4Gram "gopher_top_4_gram" Gopher Drop AtMost Share |language| of_words(language, 0.16), None;
+    /// Share of characters in repeated runs of five words, at most.
+    GopherDuplicate5Grams "gopher_duplicate_5_grams" Gopher Drop AtMost Share |language| of_words(language, 0.15), None;
+    /// The same for six words.
+    GopherDuplicate6Grams "gopher_duplicate_6_grams" Gopher Drop AtMost Share |language| of_words(language, 0.14), None;
+    /// The same for seven words.
+    GopherDuplicate7Grams "gopher_duplicate_7_grams" Gopher Drop AtMost Share |language| of_words(language, 0.13), None;
+    /// The same for eight words.
+    GopherDuplicate8Grams "gopher_duplicate_8_grams" Gopher Drop AtMost Share |language| of_words(language, 0.12), None;
+    /// The same for nine words.
+    GopherDuplicate9Grams "gopher_duplicate_9_grams" Gopher Drop AtMost Share |language| of_words(language, 0.11), None;
+    /// The same for ten words.
+    GopherDuplicate10Grams "gopher_duplicate_10_grams" Gopher Drop AtMost Share |language| of_words(language, 0.10), None;
+    /// Sentences, at least.
+    C4Sentences "c4_sentences" C4 Drop AtLeast Count |language| of_words(language, 3.0).or(of_characters(language, 3.0)), None;
+    /// Occurrences of "lorem ipsum", at most.
+    C4LoremIpsum "c4_lorem_ipsum" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
+    /// Curly brackets in prose, at most; inline code is not counted.
+    C4Braces "c4_braces" C4 Drop AtMost Count |_| Some(0.0), None;
+    /// Occurrences of the words in `bad_words`, at most.
+    C4BadWords "c4_bad_words" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
+    /// Share of lines that end in a punctuation mark that ends sentences, at least.
+    FinewebLinePunctuation "fineweb_line_punctuation" FineWeb Drop AtLeast Share |_| Some(0.12), None;
+    /// Share of lines of 30 characters or fewer, at most.
+    FinewebShortLines "fineweb_short_lines" FineWeb Drop AtMost Share |language| of_words(language, 0.67), None;
+    /// Share of characters in repeated lines, at most.
+    FinewebDuplicateLineCharacters "fineweb_duplicate_line_characters" FineWeb Drop AtMost Share |_| Some(0.01), None;
+    /// Lines for each word, at most.
+    FinewebLineRatio "fineweb_line_ratio" FineWeb Drop AtMost Count |language| of_words(language, 0.3), None;
+    /// Mean characters of a line of code, at most.
+    CodeLineLengthMean "code_line_length_mean" Code Drop AtMost Count |_| Some(100.0), None;
+    /// Characters of the longest line of code, at most.
+    CodeLineLengthMax "code_line_length_max" Code Drop AtMost Count |_| Some(1000.0), None;
+    /// Share of letters and digits among the characters of code, at least.
+    CodeAlphanumeric "code_alphanumeric" Code Drop AtLeast Share |_| Some(0.25), None;
+    /// Lines among the first five that say that the file is generated, at most.
+    CodeGenerated "code_generated" Code Drop AtMost Count |_| Some(0.0), None;
+}
+
+/// A value for languages that put spaces between words.
+fn spaced(language: &str, value: f64) -> Option<f64> {
+    (Segmenter::of(language) == Segmenter::Words).then_some(value)
+}
+
+/// A value for the languages written in characters for which it was chosen.
+fn of_characters(language: &str, value: f64) -> Option<f64> {
+    matches!(language, "zh" | "ja").then_some(value)
+}
+
 impl Rule {
     /// All rules, in the order in which they are asked.
-    pub const ALL: [Rule; 28] = [
-        Rule::CharactersMin,
-        Rule::GopherWordsMin,
-        Rule::GopherWordsMax,
-        Rule::GopherWordLengthMin,
-        Rule::GopherWordLengthMax,
-        Rule::GopherSymbols,
-        Rule::GopherBullets,
-        Rule::GopherEllipses,
-        Rule::GopherLetters,
-        Rule::GopherStopWords,
-        Rule::RepeatedLines,
-        Rule::RepeatedParagraphs,
-        Rule::RepeatedLineCharacters,
-        Rule::RepeatedParagraphCharacters,
-        Rule::Top2Gram,
-        Rule::Top3Gram,
-        Rule::Top4Gram,
-        Rule::Repeated5Grams,
-        Rule::Repeated6Grams,
-        Rule::Repeated7Grams,
-        Rule::Repeated8Grams,
-        Rule::Repeated9Grams,
-        Rule::Repeated10Grams,
-        Rule::C4Sentences,
-        Rule::C4WordCharacters,
-        Rule::C4LoremIpsum,
-        Rule::C4Braces,
-        Rule::C4LineWords,
-    ];
-
-    /// The rule's name in manifests, metrics and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Rule::CharactersMin => "characters_min",
-            Rule::GopherWordsMin => "gopher_words_min",
-            Rule::GopherWordsMax => "gopher_words_max",
-            Rule::GopherWordLengthMin => "gopher_word_length_min",
-            Rule::GopherWordLengthMax => "gopher_word_length_max",
-            Rule::GopherSymbols => "gopher_symbols",
-            Rule::GopherBullets => "gopher_bullets",
-            Rule::GopherEllipses => "gopher_ellipses",
-            Rule::GopherLetters => "gopher_letters",
-            Rule::GopherStopWords => "gopher_stop_words",
-            Rule::RepeatedLines => "repeated_lines",
-            Rule::RepeatedParagraphs => "repeated_paragraphs",
-            Rule::RepeatedLineCharacters => "repeated_line_characters",
-            Rule::RepeatedParagraphCharacters => "repeated_paragraph_characters",
-            Rule::Top2Gram => "top_2_gram",
-            Rule::Top3Gram => "top_3_gram",
-            Rule::Top4Gram => "top_4_gram",
-            Rule::Repeated5Grams => "repeated_5_grams",
-            Rule::Repeated6Grams => "repeated_6_grams",
-            Rule::Repeated7Grams => "repeated_7_grams",
-            Rule::Repeated8Grams => "repeated_8_grams",
-            Rule::Repeated9Grams => "repeated_9_grams",
-            Rule::Repeated10Grams => "repeated_10_grams",
-            Rule::C4Sentences => "c4_sentences",
-            Rule::C4WordCharacters => "c4_word_characters",
-            Rule::C4LoremIpsum => "c4_lorem_ipsum",
-            Rule::C4Braces => "c4_braces",
-            Rule::C4LineWords => "c4_line_words",
-        }
+    pub fn all() -> impl Iterator<Item = Rule> {
+        TABLE.iter().map(|spec| spec.rule)
     }
 
-    const fn side(self) -> Side {
-        match self {
-            Rule::CharactersMin
-            | Rule::GopherWordsMin
-            | Rule::GopherWordLengthMin
-            | Rule::GopherLetters
-            | Rule::GopherStopWords
-            | Rule::C4Sentences
-            | Rule::C4LineWords => Side::AtLeast,
-            _ => Side::AtMost,
-        }
+    fn spec(self) -> &'static Spec {
+        &TABLE[self as usize]
+    }
+
+    /// The rule's name in manifests, metrics and reports.
+    pub fn name(self) -> &'static str {
+        self.spec().name
     }
 
     /// Whether the figure is a share, 0 to 1.
-    pub const fn is_share(self) -> bool {
-        matches!(
-            self,
-            Rule::GopherBullets
-                | Rule::GopherEllipses
-                | Rule::GopherLetters
-                | Rule::RepeatedLines
-                | Rule::RepeatedParagraphs
-                | Rule::RepeatedLineCharacters
-                | Rule::RepeatedParagraphCharacters
-                | Rule::Top2Gram
-                | Rule::Top3Gram
-                | Rule::Top4Gram
-                | Rule::Repeated5Grams
-                | Rule::Repeated6Grams
-                | Rule::Repeated7Grams
-                | Rule::Repeated8Grams
-                | Rule::Repeated9Grams
-                | Rule::Repeated10Grams
-        )
+    pub fn is_share(self) -> bool {
+        self.spec().unit == Unit::Share
+    }
+}
+
+impl Spec {
+    fn is_good(&self, value: f64, threshold: f64) -> bool {
+        match self.side {
+            Side::AtLeast => value >= threshold,
+            Side::AtMost => value <= threshold,
+        }
+    }
+
+    /// What the rule does in a profile to texts of one language.
+    fn setting(&self, profile: Profile, language: &str) -> Setting {
+        let punctuation = self.rule == Rule::C4LinePunctuation;
+        let is_in = match profile {
+            Profile::Web => matches!(self.source, Source::Own | Source::Gopher | Source::C4) && !punctuation,
+            Profile::Gopher => self.source == Source::Gopher,
+            Profile::C4 => self.source == Source::C4,
+            Profile::Fineweb => {
+                matches!(self.source, Source::Gopher | Source::C4 | Source::FineWeb) && !punctuation
+            }
+            Profile::Docs => self.docs.is_some(),
+            Profile::Code => self.source == Source::Code,
+            Profile::None => false,
+        };
+        let published = || (self.published)(language);
+        match (is_in, profile, self.docs) {
+            (false, ..) => Setting::Off,
+            (true, Profile::Docs, Some(docs)) if self.rule == Rule::CharactersMin => {
+                Setting::On(by_script(language, docs))
+            }
+            (true, Profile::Docs, Some(docs)) => published().map_or(Setting::Unknown, |_| Setting::On(docs)),
+            (true, ..) => published().map_or(Setting::Unknown, Setting::On),
+        }
     }
 }
 
@@ -224,16 +290,27 @@ pub struct Verdict {
 pub struct Judgement {
     /// Why it is dropped; `None` if it is kept.
     pub dropped: Option<Verdict>,
-    /// Rules that have no threshold for its language.
+    /// Rules that lack a threshold for its language.
     pub skipped: Vec<Rule>,
+}
+
+/// A text whose lines were cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// What is left.
+    pub text: String,
+    /// Lines that were cut, by rule.
+    pub lines: BTreeMap<Rule, u64>,
 }
 
 /// The rules of a profile, with changes.
 #[derive(Debug, Clone)]
 pub struct Rules {
     profile: Profile,
-    without: BTreeSet<Rule>,
-    limits: BTreeMap<Rule, f64>,
+    disabled: BTreeSet<Rule>,
+    thresholds: BTreeMap<Rule, f64>,
+    /// In lower case.
+    bad_words: Vec<String>,
 }
 
 /// What a rule does to texts of one language.
@@ -246,74 +323,101 @@ enum Setting {
 }
 
 impl Rules {
-    /// Rules of a profile without those in `without`, and with the thresholds in `limits`, which also switch
-    /// on rules that the profile has not and count for every language.
-    pub fn new(profile: Profile, without: &[Rule], limits: &BTreeMap<Rule, f64>) -> Self {
-        Self { profile, without: without.iter().copied().collect(), limits: limits.clone() }
+    /// Rules of a profile without the disabled ones, and with thresholds that also switch on rules that the profile
+    /// lacks and count for every language.
+    pub fn new(profile: Profile, disabled: &[Rule], thresholds: &BTreeMap<Rule, f64>) -> Self {
+        let disabled = disabled.iter().copied().collect();
+        Self { profile, disabled, thresholds: thresholds.clone(), bad_words: Vec::new() }
     }
 
-    fn setting(&self, rule: Rule, language: &str) -> Setting {
-        if self.without.contains(&rule) {
+    /// The same with words that [`Rule::C4BadWords`] looks for.
+    pub fn with_bad_words(self, words: &[String]) -> Self {
+        Self { bad_words: words.iter().map(|word| word.trim().to_lowercase()).collect(), ..self }
+    }
+
+    /// The same for source code: where a profile is set, `code`.
+    pub fn for_code(&self) -> Self {
+        let profile = if self.profile == Profile::None { Profile::None } else { Profile::Code };
+        Self { profile, ..self.clone() }
+    }
+
+    fn setting(&self, spec: &Spec, language: &str) -> Setting {
+        if self.disabled.contains(&spec.rule) {
             return Setting::Off;
         }
-        match self.limits.get(&rule) {
-            Some(&limit) => Setting::On(limit),
-            None => values::setting(rule, self.profile, language),
+        match self.thresholds.get(&spec.rule) {
+            Some(&threshold) => Setting::On(threshold),
+            None => spec.setting(self.profile, language),
         }
+    }
+
+    /// The rules that act in one way and are on for a language, with their thresholds; those without a threshold
+    /// are added to `skipped`.
+    fn on(&self, act: Act, language: &str, skipped: &mut Vec<Rule>) -> Vec<(&'static Spec, f64)> {
+        let mut on = Vec::new();
+        for spec in TABLE.iter().filter(|spec| spec.act == act) {
+            match self.setting(spec, language) {
+                Setting::Off => {}
+                Setting::Unknown => skipped.push(spec.rule),
+                Setting::On(threshold) => on.push((spec, threshold)),
+            }
+        }
+        on
     }
 
     /// Judges a text by the rules in order, and stops at the first that it breaks.
     pub fn judge(&self, text: &str, language: &str) -> Judgement {
-        let prose = prose(text);
-        let mut measures = Measures::new(text, &prose, language);
         let mut skipped = Vec::new();
-        for rule in Rule::ALL {
-            if rule == Rule::C4LineWords {
-                continue;
-            }
-            let threshold = match self.setting(rule, language) {
-                Setting::Off => continue,
-                Setting::Unknown => {
-                    skipped.push(rule);
+        self.on(Act::Cut, language, &mut skipped);
+        let on = self.on(Act::Drop, language, &mut skipped);
+        let mut prose = prose(text);
+        if prose.trim().is_empty() {
+            // All of it is code: no fence hides a text from the rules.
+            prose = lines(text).filter(|(kind, _)| *kind == Line::Code).map(|(_, line)| line).collect();
+        }
+        let mut measures = Measures::new(text, &prose, language, &self.bad_words);
+        let dropped = on.into_iter().find_map(|(spec, threshold)| {
+            let value = measures.of(spec.rule)?;
+            (!spec.is_good(value, threshold)).then_some(Verdict { rule: spec.rule, value, threshold })
+        });
+        Judgement { dropped, skipped }
+    }
+
+    /// Cuts lines of prose; `None` if there is nothing to cut.
+    pub fn cut_lines(&self, text: &str, language: &str) -> Option<Cut> {
+        let on = self.on(Act::Cut, language, &mut Vec::new());
+        let segmenter = Segmenter::of(language);
+        let mut cut = Cut { text: String::with_capacity(text.len()), lines: BTreeMap::new() };
+        if on.is_empty() {
+            return None;
+        }
+        let mut blank = true;
+        for (kind, line) in lines(text) {
+            let is_blank = line.trim().is_empty();
+            if kind == Line::Prose && !is_blank {
+                let broken = on.iter().find(|(spec, threshold)| {
+                    !spec.is_good(measures::of_line(spec.rule, line, segmenter), *threshold)
+                });
+                if let Some((spec, _)) = broken {
+                    *cut.lines.entry(spec.rule).or_default() += 1;
                     continue;
                 }
-                Setting::On(threshold) => threshold,
-            };
-            // A text that is all code has no prose to judge.
-            let Some(value) = measures.of(rule) else { continue };
-            let good = match rule.side() {
-                Side::AtLeast => value >= threshold,
-                Side::AtMost => value <= threshold,
-            };
-            if !good {
-                return Judgement { dropped: Some(Verdict { rule, value, threshold }), skipped };
             }
+            // Where a line was cut, the blank lines on its sides become one.
+            if !(is_blank && blank && kind == Line::Prose && !cut.lines.is_empty()) {
+                cut.text.push_str(line);
+            }
+            blank = is_blank;
         }
-        Judgement { dropped: None, skipped }
+        if cut.lines.is_empty() {
+            return None;
+        }
+        cut.text.truncate(cut.text.trim_end().len());
+        if !cut.text.is_empty() {
+            cut.text.push('\n');
+        }
+        Some(cut)
     }
-
-    /// Cuts the lines that [`Rule::C4LineWords`] is about; `None` if it is off for the language or cuts none.
-    pub fn cut_lines(&self, text: &str, language: &str) -> Option<String> {
-        let Setting::On(words_min) = self.setting(Rule::C4LineWords, language) else { return None };
-        let segmenter = Segmenter::of(language);
-        let cut = |line: &str| {
-            let words = segmenter.units(line).count() as f64;
-            (words > 0.0 && words < words_min) || speaks_of_the_site(line, language)
-        };
-        let mut out = String::with_capacity(text.len());
-        lines(text)
-            .filter(|(kind, line)| *kind != Line::Prose || !cut(line))
-            .for_each(|(_, line)| out.push_str(line));
-        (out.len() < text.len()).then_some(out)
-    }
-}
-
-/// C4's lines about JavaScript that has to be enabled, and about terms and cookies, in English.
-fn speaks_of_the_site(line: &str, language: &str) -> bool {
-    const POLICIES: [&str; 6] =
-        ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
-    let line = line.to_lowercase();
-    line.contains("javascript") || (language == "en" && POLICIES.iter().any(|policy| line.contains(policy)))
 }
 
 #[cfg(test)]
@@ -329,7 +433,7 @@ mod tests {
     }
 
     fn figure(rule: Rule, text: &str, language: &str) -> f64 {
-        let impossible = if rule.side() == Side::AtLeast { f64::MAX } else { -1.0 };
+        let impossible = if rule.spec().side == Side::AtLeast { f64::MAX } else { -1.0 };
         only(rule, impossible).judge(text, language).dropped.unwrap().value
     }
 
@@ -341,8 +445,9 @@ mod tests {
 
     #[test]
     fn names_are_those_of_manifests() {
-        for rule in Rule::ALL {
+        for (position, rule) in Rule::all().enumerate() {
             assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
+            assert_eq!(rule as usize, position);
         }
     }
 
@@ -360,8 +465,11 @@ mod tests {
     #[test]
     fn letters_are_counted_in_words_and_not_in_punctuation() {
         // Split into tokens, the quotes, commas and brackets would be words without a letter.
-        assert_eq!(figure(Rule::GopherLetters, "\"So,\" he (or she) said, \"it's done!\"", "en"), 1.0);
-        assert_eq!(figure(Rule::GopherLetters, "one 2 - four", "en"), 0.5);
+        assert_eq!(
+            figure(Rule::GopherAlphabeticWords, "\"So,\" he (or she) said, \"it's done!\"", "en"),
+            1.0
+        );
+        assert_eq!(figure(Rule::GopherAlphabeticWords, "one 2 - four", "en"), 0.5);
     }
 
     #[test]
@@ -384,7 +492,7 @@ mod tests {
         let judgement = web().judge(chinese, "zh");
         assert_eq!(judgement.dropped, None);
         assert!(judgement.skipped.contains(&Rule::GopherWordLengthMin));
-        assert!(judgement.skipped.contains(&Rule::Repeated10Grams));
+        assert!(judgement.skipped.contains(&Rule::GopherDuplicate10Grams));
     }
 
     #[test]
@@ -392,45 +500,147 @@ mod tests {
         let judgement = web().judge(ENGLISH, "xx");
         assert_eq!(judgement.dropped, None);
         assert!(judgement.skipped.contains(&Rule::GopherStopWords));
-        assert!(!judgement.skipped.contains(&Rule::RepeatedLines));
+        assert!(!judgement.skipped.contains(&Rule::GopherDuplicateLines));
     }
 
     #[test]
     fn every_rule_can_be_switched_off() {
-        for rule in Rule::ALL {
+        for rule in Rule::all() {
             let rules = Rules::new(Profile::Web, &[rule], &BTreeMap::new());
-            assert_eq!(rules.setting(rule, "en"), Setting::Off);
+            assert_eq!(rules.setting(rule.spec(), "en"), Setting::Off);
         }
     }
 
     #[test]
     fn counts_repeated_lines_and_paragraphs() {
         let text = "aaaa\nb\naaaa\n\ncc\n\ncc\n";
-        assert_eq!(figure(Rule::RepeatedLines, text, "en"), 2.0 / 5.0);
-        assert_eq!(figure(Rule::RepeatedParagraphs, text, "en"), 1.0 / 3.0);
-        assert_eq!(figure(Rule::RepeatedLineCharacters, text, "en"), 6.0 / 13.0);
+        assert_eq!(figure(Rule::GopherDuplicateLines, text, "en"), 2.0 / 5.0);
+        assert_eq!(figure(Rule::GopherDuplicateParagraphs, text, "en"), 1.0 / 3.0);
+        assert_eq!(figure(Rule::GopherDuplicateLineCharacters, text, "en"), 6.0 / 13.0);
     }
 
     #[test]
     fn counts_repeated_runs_of_words() {
         let text = "a b c d e x a b c d e y";
-        assert_eq!(figure(Rule::Repeated5Grams, text, "en"), 5.0 / 12.0);
-        assert_eq!(figure(Rule::Top2Gram, "to be or not to be", "en"), 8.0 / 13.0);
+        assert_eq!(figure(Rule::GopherDuplicate5Grams, text, "en"), 5.0 / 12.0);
+        assert_eq!(figure(Rule::GopherTop2Gram, "to be or not to be", "en"), 8.0 / 13.0);
     }
 
     #[test]
     fn counts_bullets_ellipses_and_symbols() {
         let text = "- one\n* two\n3 three...\nfour…\n#### five # six\n";
-        assert_eq!(figure(Rule::GopherBullets, text, "en"), 2.0 / 5.0);
-        assert_eq!(figure(Rule::GopherEllipses, text, "en"), 2.0 / 5.0);
-        assert_eq!(figure(Rule::GopherSymbols, text, "en"), 3.0 / 10.0);
+        assert_eq!(figure(Rule::GopherBulletLines, text, "en"), 2.0 / 5.0);
+        assert_eq!(figure(Rule::GopherEllipsisLines, text, "en"), 2.0 / 5.0);
+        assert_eq!(figure(Rule::GopherHashRatio, text, "en"), 1.0 / 10.0);
+        assert_eq!(figure(Rule::GopherEllipsisRatio, text, "en"), 2.0 / 10.0);
+    }
+
+    #[test]
+    fn hash_signs_and_ellipses_have_a_ratio_each() {
+        let words = "word ".repeat(93);
+        let verdict = |text: String| {
+            let rules =
+                Rules::new(Profile::Gopher, &[Rule::GopherStopWords, Rule::GopherTop2Gram], &BTreeMap::new());
+            rules.judge(&format!("{text} end."), "und").dropped.map(|verdict| verdict.rule)
+        };
+        assert_eq!(verdict(format!("{words}{}{}", "#a ".repeat(7), "b… ".repeat(7))), None);
+        assert_eq!(verdict(format!("{words}{}", "#a ".repeat(14))), Some(Rule::GopherHashRatio));
+        assert_eq!(verdict(format!("{words}{}", "b... ".repeat(14))), Some(Rule::GopherEllipsisRatio));
     }
 
     #[test]
     fn cuts_lines_about_the_site_and_keeps_code() {
-        let text =
-            "Please enable JavaScript to read this page now.\nA line of good text.\nHome\n```\nx\n```\n";
-        assert_eq!(web().cut_lines(text, "en").unwrap(), "A line of good text.\n```\nx\n```\n");
+        let text = "Please enable JavaScript to read this page now.\n\nA line of good text.\n\nHome\n\n```\nx\n```\n";
+        let cut = web().cut_lines(text, "en").unwrap();
+        assert_eq!(cut.text, "A line of good text.\n\n```\nx\n```\n");
+        assert_eq!(cut.lines, BTreeMap::from([(Rule::C4LineJavascript, 1), (Rule::C4LineWords, 1)]));
         assert_eq!(web().cut_lines("只有两字\n", "zh"), None);
+        assert_eq!(web().cut_lines("A line of good text.\n\n\n\nAnd another line of text.\n", "en"), None);
+    }
+
+    #[test]
+    fn lines_are_cut_as_by_c4() {
+        let c4 = Rules::new(Profile::C4, &[], &BTreeMap::new());
+        let kept = ["This line ends in a mark.", "\"Does this line end well?\"", "What a line this is!"];
+        let cut = [
+            "This line ends in no mark".to_owned(),
+            "This line ends in an ellipsis...".to_owned(),
+            "Only four words here.".to_owned(),
+            format!("This line holds a very long {}.", "word".repeat(300)),
+            "By reading on you accept our Cookie Policy today.".to_owned(),
+        ];
+        let text =
+            kept.iter().map(|line| format!("{line}\n")).chain(cut.iter().map(|line| format!("{line}\n")));
+        let found = c4.cut_lines(&text.collect::<String>(), "en").unwrap();
+        assert_eq!(found.text.lines().collect::<Vec<_>>(), kept);
+        assert_eq!(found.lines.values().sum::<u64>(), 5);
+        assert_eq!(found.lines[&Rule::C4LinePunctuation], 2);
+        // The word of 1,200 characters costs its line, not the text.
+        assert_eq!(found.lines[&Rule::C4LineWordCharacters], 1);
+        assert_eq!(
+            c4.judge(&kept[..2].join("\n"), "en").dropped.map(|verdict| verdict.rule),
+            Some(Rule::C4Sentences)
+        );
+        assert_eq!(c4.judge(&kept.join("\n"), "en").dropped, None);
+    }
+
+    #[test]
+    fn words_of_the_users_list_drop_a_text() {
+        let rules = Rules::new(Profile::Docs, &[], &BTreeMap::new()).with_bad_words(&[
+            "Darn".into(),
+            "bad phrase".into(),
+            "脏话".into(),
+        ]);
+        let text = |word: &str| format!("{ENGLISH}Here is a {word}.\n");
+        for (word, count) in [
+            ("darn", 1.0),
+            ("DARN!", 1.0),
+            ("bad  phrase", 0.0),
+            ("bad phrase", 1.0),
+            ("darned", 0.0),
+            ("脏话", 1.0),
+        ] {
+            let dropped = rules.judge(&text(word), "en").dropped;
+            assert_eq!(dropped.map_or(0.0, |verdict| verdict.value), count, "{word}");
+        }
+        assert_eq!(
+            rules.judge("这里有脏话。", "zh").dropped.map(|verdict| verdict.rule),
+            Some(Rule::CharactersMin)
+        );
+    }
+
+    #[test]
+    fn fineweb_looks_at_lines() {
+        assert_eq!(figure(Rule::FinewebLinePunctuation, "One.\nTwo\n\nThree!\nfour\n", "en"), 0.5);
+        assert_eq!(figure(Rule::FinewebShortLines, &format!("short\n{}\n", "long ".repeat(9)), "en"), 0.5);
+        assert_eq!(figure(Rule::FinewebDuplicateLineCharacters, "aaaa\nb\naaaa\n", "en"), 4.0 / 9.0);
+        assert_eq!(figure(Rule::FinewebLineRatio, "one two\nthree\n", "en"), 2.0 / 3.0);
+        let fineweb = Rules::new(Profile::Fineweb, &[], &BTreeMap::new());
+        assert_eq!(fineweb.setting(Rule::C4LinePunctuation.spec(), "en"), Setting::Off);
+        assert_eq!(fineweb.setting(Rule::GopherTop2Gram.spec(), "en"), Setting::On(0.2));
+    }
+
+    #[test]
+    fn code_is_judged_by_its_lines() {
+        let rules = web().for_code();
+        let verdict = |text: &str| rules.judge(text, "").dropped.map(|verdict| verdict.rule);
+        assert_eq!(verdict("fn main() {\n    println!(\"{}\", 1);\n}\n"), None);
+        assert_eq!(verdict("// This file is Auto-Generated.\nfn f() {}\n"), Some(Rule::CodeGenerated));
+        assert_eq!(verdict(&format!("var a = [{}];\n", "1,".repeat(600))), Some(Rule::CodeLineLengthMean));
+        assert_eq!(verdict(&"{}()[];;==\n".repeat(10)), Some(Rule::CodeAlphanumeric));
+        assert!(
+            Rules::new(Profile::None, &[], &BTreeMap::new()).for_code().judge("{}", "").dropped.is_none()
+        );
+    }
+
+    #[test]
+    fn a_fence_around_everything_hides_nothing() {
+        let spam = "Buy cheap pills online now from our store.\n".repeat(60);
+        for text in
+            [spam.clone(), format!("```\n{spam}"), format!("```\n{spam}```\n"), format!("~~~\n{spam}~~~\n")]
+        {
+            let verdict = web().judge(&text, "").dropped.map(|verdict| verdict.rule);
+            assert_eq!(verdict, Some(Rule::GopherDuplicateLines), "{}", &text[..10]);
+        }
     }
 }

@@ -112,13 +112,16 @@ pub(super) fn scan(page: &str, nodes_max: usize, wanted: Wanted) -> Result<Scann
                 scan.end(tag.name);
                 rest = tag.rest;
             }
-            Some(b'!' | b'?' | b'/') => match cdata(rest).filter(|_| scan.in_foreign_content()) {
-                Some((text, behind)) => {
-                    scan.text(&escaped(text));
-                    rest = behind;
-                }
-                None => rest = after_comment(rest),
-            },
+            Some(b'!' | b'?' | b'/') => {
+                let section = if scan.in_foreign_content() { cdata(rest) } else { None };
+                rest = match section {
+                    Some((text, behind)) => {
+                        scan.text(&escaped(text));
+                        behind
+                    }
+                    None => after_comment(rest),
+                };
+            }
             Some(byte) if byte.is_ascii_alphabetic() => {
                 let tag = Tag::read(&rest[1..]);
                 let read = scan.element(&tag);
@@ -413,6 +416,7 @@ impl<'p> Scan<'p> {
     /// Whether a button is the text of what it stands in: a heading, or an item that holds nothing else.
     fn is_content(&self, tag: &Tag) -> bool {
         const NEAR: usize = 8;
+        const SPACE_BYTES_MAX: usize = 256;
         let near = self.open.iter().rev().take(NEAR);
         let is = |open: &Open, names: &[&str]| names.iter().any(|name| open.name.eq_ignore_ascii_case(name));
         let in_title = near.clone().any(|open| is(open, TITLES));
@@ -420,6 +424,7 @@ impl<'p> Scan<'p> {
             || self.open.last().is_some_and(|item| {
                 is(item, &["li"])
                     && item.written
+                    && self.out.html.len() - item.at <= SPACE_BYTES_MAX
                     && self.out.html[item.at..].trim_ascii().is_empty()
                     && is_alone_in_item(tag.rest)
             })

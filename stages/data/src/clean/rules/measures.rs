@@ -4,7 +4,6 @@ use super::{Rule, values};
 use crate::clean::fences::{Line, lines};
 use crate::segment::{Segmenter, sentences};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 /// Figures of one text; they come from sums and divisions only, so they are the same on every machine.
@@ -12,16 +11,18 @@ pub(super) struct Measures<'t> {
     text: &'t str,
     prose: &'t str,
     language: &'t str,
+    bad_words: &'t [String],
     words: Option<Words>,
     lines: Option<Lines>,
+    code: Option<Code>,
 }
 
 impl<'t> Measures<'t> {
-    pub(super) fn new(text: &'t str, prose: &'t str, language: &'t str) -> Self {
-        Self { text, prose, language, words: None, lines: None }
+    pub(super) fn new(text: &'t str, prose: &'t str, language: &'t str, bad_words: &'t [String]) -> Self {
+        Self { text, prose, language, bad_words, words: None, lines: None, code: None }
     }
 
-    /// The figure of a rule; `None` where the text has nothing to measure.
+    /// The figure of a rule about whole texts; `None` where the text has nothing to measure.
     pub(super) fn of(&mut self, rule: Rule) -> Option<f64> {
         let count = |count: usize| Some(count as f64);
         match rule {
@@ -31,40 +32,58 @@ impl<'t> Measures<'t> {
                 let words = self.words();
                 share(words.characters, words.count())
             }
-            Rule::GopherSymbols => {
-                let symbols = self.prose.matches(['#', '…']).count() + self.prose.matches("...").count();
-                share(symbols, self.words().count())
+            Rule::GopherHashRatio => {
+                share(memchr::memchr_iter(b'#', self.prose.as_bytes()).count(), self.words().count())
             }
-            Rule::GopherBullets => share(self.lines().bullets, self.lines().count),
-            Rule::GopherEllipses => share(self.lines().ellipses, self.lines().count),
-            Rule::GopherLetters => share(self.words().with_letter, self.words().count()),
+            Rule::GopherEllipsisRatio => {
+                let ellipses = self.prose.matches('…').count() + self.prose.matches("...").count();
+                share(ellipses, self.words().count())
+            }
+            Rule::GopherBulletLines => share(self.lines().bullets, self.lines().count),
+            Rule::GopherEllipsisLines => share(self.lines().ellipses, self.lines().count),
+            Rule::GopherAlphabeticWords => share(self.words().with_letter, self.words().count()),
             Rule::GopherStopWords => count(self.stop_words()).filter(|_| self.words().count() > 0),
-            Rule::RepeatedLines => share(self.lines().repeated, self.lines().count),
-            Rule::RepeatedParagraphs => share(self.lines().paragraphs_repeated, self.lines().paragraphs),
-            Rule::RepeatedLineCharacters => share(self.lines().repeated_characters, self.lines().characters),
-            Rule::RepeatedParagraphCharacters => {
+            Rule::GopherDuplicateLines => share(self.lines().repeated, self.lines().count),
+            Rule::GopherDuplicateParagraphs => {
+                share(self.lines().paragraphs_repeated, self.lines().paragraphs)
+            }
+            Rule::GopherDuplicateLineCharacters | Rule::FinewebDuplicateLineCharacters => {
+                share(self.lines().repeated_characters, self.lines().characters)
+            }
+            Rule::GopherDuplicateParagraphCharacters => {
                 share(self.lines().paragraphs_repeated_characters, self.lines().characters)
             }
-            Rule::Top2Gram => self.words().top(2),
-            Rule::Top3Gram => self.words().top(3),
-            Rule::Top4Gram => self.words().top(4),
-            Rule::Repeated5Grams => self.words().repeated(5),
-            Rule::Repeated6Grams => self.words().repeated(6),
-            Rule::Repeated7Grams => self.words().repeated(7),
-            Rule::Repeated8Grams => self.words().repeated(8),
-            Rule::Repeated9Grams => self.words().repeated(9),
-            Rule::Repeated10Grams => self.words().repeated(10),
+            Rule::GopherTop2Gram => self.words().top(2),
+            Rule::GopherTop3Gram => self.words().top(3),
+            Rule::GopherTop4Gram => self.words().top(4),
+            Rule::GopherDuplicate5Grams => self.words().repeated(5),
+            Rule::GopherDuplicate6Grams => self.words().repeated(6),
+            Rule::GopherDuplicate7Grams => self.words().repeated(7),
+            Rule::GopherDuplicate8Grams => self.words().repeated(8),
+            Rule::GopherDuplicate9Grams => self.words().repeated(9),
+            Rule::GopherDuplicate10Grams => self.words().repeated(10),
             Rule::C4Sentences => count(sentences(self.prose)).filter(|_| self.words().count() > 0),
-            Rule::C4WordCharacters => count(self.words().longest),
-            Rule::C4LoremIpsum => count(self.prose.to_lowercase().matches("lorem ipsum").count()),
+            Rule::C4LoremIpsum => count(count_ignoring_case(self.prose, "lorem ipsum")),
             Rule::C4Braces => count(without_inline_code(self.text).matches('{').count()),
-            Rule::C4LineWords => None,
+            Rule::C4BadWords => count(self.bad_words()),
+            Rule::FinewebLinePunctuation => share(self.lines().punctuated, self.lines().count),
+            Rule::FinewebShortLines => share(self.lines().short, self.lines().count),
+            Rule::FinewebLineRatio => share(self.lines().count, self.words().count()),
+            Rule::CodeLineLengthMean => share(self.code().characters, self.code().lines),
+            Rule::CodeLineLengthMax => count(self.code().longest),
+            Rule::CodeAlphanumeric => share(self.code().alphanumeric, self.code().characters),
+            Rule::CodeGenerated => count(self.code().generated),
+            Rule::C4LineWordCharacters
+            | Rule::C4LinePunctuation
+            | Rule::C4LineWords
+            | Rule::C4LineJavascript
+            | Rule::C4LinePolicy => None,
         }
     }
 
-    fn words(&mut self) -> &Words {
+    fn words(&mut self) -> &mut Words {
         let (prose, language) = (self.prose, self.language);
-        self.words.get_or_insert_with(|| Words::count_in(prose, Segmenter::of(language)))
+        self.words.get_or_insert_with(|| Words::count_in(prose, Segmenter::of_text(language, prose)))
     }
 
     fn lines(&mut self) -> &Lines {
@@ -72,21 +91,85 @@ impl<'t> Measures<'t> {
         self.lines.get_or_insert_with(|| Lines::count_in(prose))
     }
 
+    fn code(&mut self) -> &Code {
+        let text = self.text;
+        self.code.get_or_insert_with(|| Code::count_in(text))
+    }
+
     /// Different stop words of the language.
     fn stop_words(&self) -> usize {
         let wanted = values::stop_words(self.language).unwrap_or_default();
-        let mut found = BTreeSet::new();
+        let mut missing: Vec<&str> = wanted.to_vec();
         for unit in Segmenter::of(self.language).units(self.prose) {
-            let word = unit.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
-            if let Some(stop_word) = wanted.iter().find(|stop_word| **stop_word == word) {
-                found.insert(stop_word);
-                if found.len() == wanted.len() {
+            let word = unit.trim_matches(|c: char| !c.is_alphanumeric());
+            let same = |stop_word: &&str| match word.is_ascii() {
+                true => stop_word.eq_ignore_ascii_case(word),
+                false => stop_word.len() == word.len() && **stop_word == word.to_lowercase(),
+            };
+            if let Some(at) = missing.iter().position(same) {
+                missing.swap_remove(at);
+                if missing.is_empty() {
                     break;
                 }
             }
         }
-        found.len()
+        wanted.len() - missing.len()
     }
+
+    /// Occurrences of the user's words: between signs that belong to no word, or anywhere in a script that puts no
+    /// spaces between words, as in C4's code.
+    fn bad_words(&self) -> usize {
+        let text = self.prose.to_lowercase();
+        let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() || crate::segment::is_cjk(c));
+        let occurrences = |word: &String| {
+            let found = text.match_indices(word.as_str());
+            let is_word = |at: usize| {
+                apart(text[..at].chars().next_back()) && apart(text[at + word.len()..].chars().next())
+            };
+            found.filter(|(at, _)| is_word(*at)).count()
+        };
+        self.bad_words.iter().filter(|word| !word.is_empty()).map(occurrences).sum()
+    }
+}
+
+/// The figure of a rule about lines, for one line.
+pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
+    const POLICIES: [&str; 6] =
+        ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+    let count = match rule {
+        Rule::C4LineWordCharacters => {
+            line.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
+        }
+        Rule::C4LinePunctuation => {
+            let line = line.trim_end();
+            let ellipsis = line.ends_with("...") || line.ends_with('…');
+            usize::from(!ellipsis && ends_in_punctuation(line))
+        }
+        Rule::C4LineWords => {
+            segmenter.units(line).filter(|unit| unit.contains(char::is_alphanumeric)).count()
+        }
+        Rule::C4LineJavascript => count_ignoring_case(line, "javascript"),
+        Rule::C4LinePolicy => POLICIES.iter().map(|policy| count_ignoring_case(line, policy)).sum(),
+        _ => 0,
+    };
+    count as f64
+}
+
+/// C4's marks and their like in other scripts: `.`, `!`, `?` and quotation marks.
+fn ends_in_punctuation(line: &str) -> bool {
+    line.ends_with([
+        '.', '!', '?', '"', '”', '’', '»', '」', '』', '。', '！', '？', '｡', '．', '؟', '۔', '।', '॥', '။',
+        '។',
+    ])
+}
+
+/// Occurrences of an ASCII text in either case.
+fn count_ignoring_case(text: &str, wanted: &str) -> usize {
+    let (bytes, wanted) = (text.as_bytes(), wanted.as_bytes());
+    let (lower, upper) = (wanted[0].to_ascii_lowercase(), wanted[0].to_ascii_uppercase());
+    memchr::memchr2_iter(lower, upper, bytes)
+        .filter(|at| bytes[*at..].get(..wanted.len()).is_some_and(|found| found.eq_ignore_ascii_case(wanted)))
+        .count()
 }
 
 /// Prose without what stands between backticks.
@@ -100,27 +183,32 @@ fn share(part: usize, whole: usize) -> Option<f64> {
 }
 
 /// Words as hashes: runs of them are compared, never shown.
+#[derive(Default)]
 struct Words {
     hashes: Vec<u64>,
-    /// Characters of each word.
-    lengths: Vec<u32>,
+    /// Characters of all words before each, and of all.
+    characters_before: Vec<usize>,
     characters: usize,
-    longest: usize,
     with_letter: usize,
+    /// Hashes of the runs of `run` words that begin at each word. Rules ask for longer and longer runs, and each is
+    /// made of the one before.
+    run: usize,
+    run_hashes: Vec<u64>,
+    /// How often a run occurs, and its characters; kept for its memory.
+    counts: FxHashMap<u64, (usize, usize)>,
+    seen: FxHashSet<u64>,
 }
 
 impl Words {
     fn count_in(prose: &str, segmenter: Segmenter) -> Self {
-        let mut words =
-            Words { hashes: Vec::new(), lengths: Vec::new(), characters: 0, longest: 0, with_letter: 0 };
+        let mut words = Words::default();
         for unit in segmenter.units(prose) {
-            let length = unit.chars().count();
             words.hashes.push(hash(unit));
-            words.lengths.push(length as u32);
-            words.characters += length;
-            words.longest = words.longest.max(length);
+            words.characters_before.push(words.characters);
+            words.characters += unit.chars().count();
             words.with_letter += usize::from(unit.contains(char::is_alphabetic));
         }
+        words.characters_before.push(words.characters);
         words
     }
 
@@ -128,34 +216,48 @@ impl Words {
         self.hashes.len()
     }
 
-    /// Runs of `n` words: their hash and their characters.
-    fn runs(&self, n: usize) -> impl Iterator<Item = (u64, usize)> {
-        self.hashes
-            .windows(n)
-            .zip(self.lengths.windows(n))
-            .map(|(hashes, lengths)| (hash(hashes), lengths.iter().map(|&length| length as usize).sum()))
+    fn hash_runs(&mut self, n: usize) {
+        if self.run == 0 || self.run > n {
+            self.run = 1;
+            self.run_hashes.clone_from(&self.hashes);
+        }
+        while self.run < n {
+            self.run_hashes.truncate(self.hashes.len().saturating_sub(self.run));
+            for (hash_of_run, next) in
+                self.run_hashes.iter_mut().zip(&self.hashes[self.run.min(self.hashes.len())..])
+            {
+                *hash_of_run = hash((*hash_of_run, *next));
+            }
+            self.run += 1;
+        }
+    }
+
+    fn characters_of_run(&self, at: usize, n: usize) -> usize {
+        self.characters_before[at + n] - self.characters_before[at]
     }
 
     /// Share of characters in the most frequent run; of equally frequent ones, in the longest.
-    fn top(&self, n: usize) -> Option<f64> {
-        let mut counts: FxHashMap<u64, (usize, usize)> = FxHashMap::default();
-        for (run, characters) in self.runs(n) {
-            let entry = counts.entry(run).or_insert((0, characters));
-            entry.0 += 1;
+    fn top(&mut self, n: usize) -> Option<f64> {
+        self.hash_runs(n);
+        self.counts.clear();
+        for at in 0..self.run_hashes.len() {
+            let characters = self.characters_of_run(at, n);
+            self.counts.entry(self.run_hashes[at]).or_insert((0, characters)).0 += 1;
         }
-        let (count, characters) = counts.into_values().max()?;
+        let (count, characters) = self.counts.values().copied().max()?;
         share(if count > 1 { count * characters } else { 0 }, self.characters)
     }
 
-    /// Share of characters in runs that stood before; runs that are counted do not overlap.
-    fn repeated(&self, n: usize) -> Option<f64> {
-        let mut seen: FxHashSet<u64> = FxHashSet::default();
+    /// Share of characters in runs that occurred earlier; runs that are counted do not overlap.
+    fn repeated(&mut self, n: usize) -> Option<f64> {
+        self.hash_runs(n);
+        self.seen.clear();
         let mut repeated = 0;
         let mut free_from = 0;
-        for (position, (run, characters)) in self.runs(n).enumerate() {
-            if position >= free_from && !seen.insert(run) {
-                repeated += characters;
-                free_from = position + n;
+        for at in 0..self.run_hashes.len() {
+            if at >= free_from && !self.seen.insert(self.run_hashes[at]) {
+                repeated += self.characters_of_run(at, n);
+                free_from = at + n;
             }
         }
         share(repeated, self.characters)
@@ -165,6 +267,8 @@ impl Words {
 #[derive(Default)]
 struct Lines {
     count: usize,
+    punctuated: usize,
+    short: usize,
     bullets: usize,
     ellipses: usize,
     characters: usize,
@@ -177,6 +281,7 @@ struct Lines {
 
 impl Lines {
     fn count_in(prose: &str) -> Self {
+        const SHORT_CHARACTERS: usize = 30;
         const BULLETS: [char; 7] = ['-', '*', '•', '‣', '●', '▪', '·'];
         let mut found = Lines::default();
         let mut seen: FxHashSet<u64> = FxHashSet::default();
@@ -184,6 +289,8 @@ impl Lines {
             let characters = line.chars().count();
             found.count += 1;
             found.characters += characters;
+            found.punctuated += usize::from(ends_in_punctuation(line));
+            found.short += usize::from(characters <= SHORT_CHARACTERS);
             found.bullets += usize::from(line.starts_with(BULLETS));
             found.ellipses += usize::from(line.ends_with("...") || line.ends_with('…'));
             if !seen.insert(hash(line)) {
@@ -198,6 +305,34 @@ impl Lines {
                 found.paragraphs_repeated += 1;
                 found.paragraphs_repeated_characters += paragraph.chars().filter(|c| *c != '\n').count();
             }
+        }
+        found
+    }
+}
+
+/// Figures of source code.
+#[derive(Default)]
+struct Code {
+    lines: usize,
+    characters: usize,
+    longest: usize,
+    alphanumeric: usize,
+    generated: usize,
+}
+
+impl Code {
+    fn count_in(text: &str) -> Self {
+        const HEAD_LINES: usize = 5;
+        const MARKS: [&str; 3] = ["auto-generated", "autogenerated", "automatically generated"];
+        let mut found = Code::default();
+        for (number, line) in text.lines().enumerate() {
+            let characters = line.chars().count();
+            found.lines += 1;
+            found.characters += characters;
+            found.longest = found.longest.max(characters);
+            found.alphanumeric += line.chars().filter(|c| c.is_alphanumeric()).count();
+            let marked = number < HEAD_LINES && MARKS.iter().any(|mark| count_ignoring_case(line, mark) > 0);
+            found.generated += usize::from(marked);
         }
         found
     }
