@@ -17,7 +17,7 @@ use pipe_stage::{Error, Result};
 use std::{net::SocketAddr, path::Path, time::Duration};
 use tokio::{net::TcpListener, runtime::Runtime};
 
-/// What a server takes on.
+/// Limits of a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Open connections; more wait in the system's queue.

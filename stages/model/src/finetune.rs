@@ -3,12 +3,12 @@
 use crate::backend::{Backend, PROBE};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
 use crate::jsonl;
-use crate::random::mix;
+use crate::random::{hash, mix};
 use crate::training::{
-    AdamW, Classification, Examples, ExamplesWriter, Folder, LabelRule, Loop, LrSchedule, Rates, State,
-    Validation, noted_cluster,
+    AdamW, Build, Classification, Ending, Examples, ExamplesWriter, Folder, Interval, LOSS, LabelRule, Loop,
+    LrSchedule, Rates, State, Validation, noted_cluster,
 };
-use crate::transformer::Architecture;
+use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
@@ -20,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Trains a classifier of documents, starting from a language model.
 ///
@@ -48,7 +49,7 @@ pub struct Finetune {
     pub schedule: LrSchedule,
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
-    /// Share of the steps over which `warmup-stable-decay` falls.
+    /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
     pub decay: f64,
     /// Probability of dropping an activation, from 0 to below 1.
     pub dropout: f64,
@@ -58,11 +59,14 @@ pub struct Finetune {
     pub validation: Validation,
     /// Decides the head's initial weights, order and dropout.
     pub seed: u64,
-    /// What computes.
+    /// Device to train on.
     pub backend: Backend,
     /// Steps from one checkpoint to the next.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_steps: u64,
+    /// Time after which a checkpoint is stored even between these steps, such as `90s`, `10m` or `1h30m`.
+    #[schemars(extend("x-runtime" = true))]
+    pub checkpoint_interval: Interval,
 }
 
 impl Default for Finetune {
@@ -83,6 +87,7 @@ impl Default for Finetune {
             seed: 0,
             backend: Backend::Cpu,
             checkpoint_steps: 100,
+            checkpoint_interval: Interval(Duration::from_secs(600)),
         }
     }
 }
@@ -102,8 +107,8 @@ const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and held
 
 impl Stage for Finetune {
     const NAME: &'static str = "finetune";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first. 2, the changes of `pretrain`'s revision 3; figures are those of the weights that are kept.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] = &[
@@ -191,31 +196,52 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let (counts, texts) = (validation.counts(labels.len()), (train.len(), validation.len()));
     let majority = crate::scores::majority(&train.counts(labels.len()));
     let majority = counts[majority] as f64 / validation.len().max(1) as f64;
-    let pad = base.config.pad.or(base.config.eos).or(tokenizer.pad()).or(tokenizer.eos()).unwrap_or(0);
+    let pad = base
+        .config
+        .pad
+        .or(base.config.eos.first().copied())
+        .or(tokenizer.pad())
+        .or(tokenizer.eos())
+        .unwrap_or(0);
     let task = Classification {
         architecture,
         classes: labels.len(),
         train,
         validation,
         rows: config.batch_rows,
-        tokens_max,
+        is_on_cpu: config.backend == Backend::Cpu,
         pad,
         seed: config.seed,
     };
     let device = config.backend.device().autodiff();
-    let fresh = base.new_classifier(labels.len(), tokens_max, config.seed, &device)?;
+    let start = |name: &str, shape: &[usize], start| base.classifier_value(config.seed, name, shape, start);
+    let build: &Build<'_, Classifier> =
+        &|source| architecture.build_classifier(labels.len(), &device, source);
     let items: Vec<&InputItem> = inputs.items().iter().collect();
-    let durable = share.durable("train", params, &items)?;
-    let folder = Folder { share, durable, every: config.checkpoint_steps, total: config.steps };
+    let folder = Folder {
+        share,
+        durable: share.durable("train", params, &items)?,
+        every: config.checkpoint_steps,
+        interval: config.checkpoint_interval.0,
+        total: config.steps,
+    };
     let mut rates = Rates::default();
-    let state = folder.latest(config.steps, &fresh, &device)?.unwrap_or_else(|| State::new(fresh));
-    let state = folder.train(&task, &config.training().recipe(), state, config.steps, &mut rates)?;
-    drop(folder);
+    let state = match folder.latest(config.steps, build, &device)? {
+        Some(state) => state,
+        None => State::new(build(&mut { start })?),
+    };
+    let recipe = config.training().recipe();
+    let state = folder.train(&task, &recipe, state, config.steps, Ending::Stored, &mut rates)?;
+    let finished = folder.durable;
+    // Once the result is recorded, nothing can go on from these checkpoints.
+    share.remove_when_recorded(finished);
+    share.made_on(&state.progress.instruction_sets);
 
     let model = ModelFiles {
         config: Config {
             architecture,
             purpose: Purpose::Classification(labels.clone()),
+            bos: base.config.bos,
             eos: base.config.eos,
             pad: Some(pad),
         },
@@ -226,9 +252,9 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         share.write("model", name, &bytes)?;
     }
     share.write("history", "history.jsonl", &jsonl::to_bytes(&state.progress.history))?;
-    if let Some(point) = state.progress.history.iter().rev().find(|point| !point.validation.is_empty()) {
-        for (name, better) in [("accuracy", true), ("macro_f1", true), ("loss_validation", false)] {
-            let metric = Metric::new(name, f64::from(point.validation[name]), "");
+    if let Some(validation) = state.progress.final_validation(config.validation.patience > 0) {
+        for (name, better) in [("accuracy", true), ("macro_f1", true), (LOSS, false)] {
+            let metric = Metric::new(name, f64::from(validation[name]), "");
             share.metric(if better { metric.higher_is_better() } else { metric.lower_is_better() });
         }
     }
@@ -264,7 +290,8 @@ impl Sets<'_> {
     ) -> Result<Examples> {
         let path = self.folder.join(set);
         let written = |error: std::io::Error| Error::io("write", &path, &error);
-        let mut writer = ExamplesWriter::create(&path).map_err(written)?;
+        let mut writer =
+            ExamplesWriter::create(&path, self.tokenizer.vocabulary_size() as usize).map_err(written)?;
         for entry in item.entries() {
             let columns = [Column::Id, Column::Text, self.rule.column()];
             let reader = DocumentReader::of_entry(entry)?.columns(&columns);
@@ -289,12 +316,6 @@ impl Sets<'_> {
         }
         Ok(examples)
     }
-}
-
-/// Stands for a cluster where `dedup` has added none.
-fn hash(id: &str) -> u64 {
-    id.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Documents left out of every class.

@@ -51,7 +51,7 @@ pub struct Generator {
     model: CausalLm,
     tokenizer: Tokenizer,
     context: usize,
-    eos: Option<u32>,
+    ends: Vec<u32>,
 }
 
 impl Generator {
@@ -60,8 +60,8 @@ impl Generator {
         let files = ModelFiles::from_folder(folder)?;
         let model = files.language_model(&Device::flex())?;
         let tokenizer = files.open_tokenizer()?;
-        let eos = files.config.eos.or(tokenizer.eos());
-        Ok(Self { model, tokenizer, context: files.config.architecture.context, eos })
+        let ends = files.ends(&tokenizer);
+        Ok(Self { model, tokenizer, context: files.config.architecture.context, ends })
     }
 
     /// Continues `prompt`; gives the new text alone. A prompt longer than the context is cut at its front.
@@ -69,21 +69,24 @@ impl Generator {
     pub fn generate(&self, prompt: &str, options: &Options, is_wanted: impl Fn() -> bool) -> Result<String> {
         options.check()?;
         let ids = self.tokenizer.encode(prompt);
-        let new = continuation(&self.model, &ids, self.eos, self.context, options, is_wanted)?;
+        let new = continuation(&self.model, &ids, &self.ends, self.context, options, is_wanted)?;
         Ok(self.tokenizer.decode(&new))
     }
 }
+
+/// Memory that keys, values and scores of one text may take while it is read.
+const READING_BYTES_MAX: u64 = 4 << 30;
 
 /// Ids that follow `prompt`, up to the end of a document, `tokens_max` or the context.
 pub(crate) fn continuation(
     model: &CausalLm,
     prompt: &[u32],
-    eos: Option<u32>,
+    ends: &[u32],
     context: usize,
     options: &Options,
     is_wanted: impl Fn() -> bool,
 ) -> Result<Vec<u32>> {
-    let start = eos.as_slice();
+    let start = &ends[..ends.len().min(1)];
     let prompt = if prompt.is_empty() { start } else { prompt };
     if prompt.is_empty() {
         return Err(Error::input("the prompt is empty, and the model has no token to begin with"));
@@ -92,13 +95,29 @@ pub(crate) fn continuation(
     let room = options.tokens_max.min(context / 4).max(1);
     let kept = &prompt[prompt.len().saturating_sub(context.saturating_sub(room).max(1))..];
     let (mut cache, mut new) = (model.cache(), Vec::new());
-    let mut logits = model.next(kept, &mut cache);
+    let bytes = model.bytes_to_read(kept.len().saturating_add(room));
+    if bytes > READING_BYTES_MAX {
+        let message = format!(
+            "the prompt has {} tokens; reading them takes {} MiB, more than {} MiB",
+            kept.len(),
+            bytes >> 20,
+            READING_BYTES_MAX >> 20
+        );
+        return Err(Error::input(message).help("give a shorter prompt"));
+    }
+    let mut logits = Vec::new();
+    for part in kept.chunks(model.rows_at_once(kept.len())) {
+        if !is_wanted() {
+            return Ok(new);
+        }
+        logits = model.next(part, &mut cache);
+    }
     while new.len() < options.tokens_max && is_wanted() {
         let position = new.len() as u64;
         let mut random = Random::new(seed(options.seed, Purpose::Sampling, position));
         let id = draw(&logits, options, random.uniform())
             .ok_or_else(|| Error::input("the model's output is not a number: its weights are broken"))?;
-        if Some(id) == eos {
+        if ends.contains(&id) {
             break;
         }
         new.push(id);
@@ -147,6 +166,7 @@ fn draw(logits: &[f32], options: &Options, point: f64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transformer::{Architecture, Form, tiny};
 
     const LOGITS: [f32; 4] = [1.0, 3.0, 2.0, -1.0];
 
@@ -172,6 +192,26 @@ mod tests {
         let n = 10_000;
         let ones = (0..n).filter(|&i| draw(&LOGITS, &options(1.0, 0, 1.0), i as f64 / n as f64) == Some(1));
         assert!((ones.count() as f64 / n as f64 - 3_f64.exp() / total).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_prompt_that_memory_may_not_hold_is_refused() {
+        let shape = Architecture {
+            heads: 256,
+            kv_heads: 1,
+            head_dim: 2,
+            context: 1 << 20,
+            ..tiny(Form::Llama, true)
+        };
+        let model = shape.init(1, &Device::flex());
+        let prompt = vec![1; 1 << 20];
+        let read = |prompt: &[u32]| {
+            let options = Options { tokens_max: 1, ..Options::default() };
+            continuation(&model, prompt, &[0], shape.context, &options, || true)
+        };
+        let error = read(&prompt).expect_err("refused").to_string();
+        assert!(error.contains("1048575 tokens") && error.contains("MiB"), "{error}");
+        assert!(read(&prompt[..1000]).is_ok());
     }
 
     #[test]

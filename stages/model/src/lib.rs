@@ -37,10 +37,11 @@ pub use evaluation::Eval;
 pub use export::Export;
 pub use finetune::Finetune;
 pub use generate::{Generator, Options};
-pub use kernels::{instruction_set, matrix_peak};
+pub use kernels::matrix_peak;
 pub use kinds::{METRICS, MODEL};
+pub use pipe_stage::instruction_set;
 pub use pretrain::{Pretrain, Samples};
-pub use training::{AdamW, LrSchedule, Order, Validation};
+pub use training::{AdamW, Interval, LrSchedule, Order, Validation};
 pub use transformer::{
     Architecture, ArchitectureOverrides, CausalLm, Classifier, EmbeddingScale, Form, Placement, Preset,
 };

@@ -6,11 +6,12 @@ use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
 use crate::jsonl;
 use crate::random;
 use crate::training::{
-    AdamW, Folder, LanguageModelling, Loop, LrSchedule, Order, Rates, Sample, Sampler, State, Validation,
-    Windows, flat_stream,
+    AdamW, Build, Ending, Folder, Interval, LOSS, LanguageModelling, Loop, LrSchedule, Order, Rates, Sample,
+    Sampler, State, Validation, Windows, flat_stream,
 };
 use crate::transformer::{Architecture, ArchitectureOverrides, CausalLm, Preset};
 use crate::{METRICS, MODEL};
+use pipe_cache::Durable;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
@@ -18,6 +19,7 @@ use pipe_stage::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Trains a language model from scratch, of the form of Llama or of GPT-2.
 ///
@@ -41,7 +43,7 @@ pub struct Pretrain {
     pub schedule: LrSchedule,
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
-    /// Share of the steps over which `warmup-stable-decay` falls.
+    /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
     pub decay: f64,
     /// Probability of dropping an activation, from 0 to below 1.
     pub dropout: f64,
@@ -53,11 +55,14 @@ pub struct Pretrain {
     pub validation: Validation,
     /// Texts written at each validation.
     pub samples: Samples,
-    /// What computes.
+    /// Device to train on.
     pub backend: Backend,
     /// Steps from one checkpoint to the next.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_steps: u64,
+    /// Time after which a checkpoint is stored even between these steps, such as `90s`, `10m` or `1h30m`.
+    #[schemars(extend("x-runtime" = true))]
+    pub checkpoint_interval: Interval,
 }
 
 /// Texts that show training progress.
@@ -97,6 +102,7 @@ impl Default for Pretrain {
             samples: Samples::default(),
             backend: Backend::Cpu,
             checkpoint_steps: 100,
+            checkpoint_interval: Interval(Duration::from_secs(600)),
         }
     }
 }
@@ -110,8 +116,10 @@ const SAMPLES: Out = Out::new("samples", &FILES, "Texts written during training.
 
 impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
-    /// History: 1, the first. 2, validation batches lie evenly over the held-out set.
-    const REVISION: u32 = 2;
+    /// History: 1, the first. 2, validation batches lie evenly over the held-out set. 3, micro-batches are summed in
+    /// a binary tree; queries, keys and values are one product, gate and up another; sum, dropout and norm are one
+    /// pass; initial weights follow from parameters' names; short held-out sets are met once.
+    const REVISION: u32 = 3;
     const CODE: Code = Code::Revision;
     const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] = &[
@@ -163,7 +171,7 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
     architecture.check().map_err(Error::input)?;
 
     let scratch = share.scratch()?;
-    let least = architecture.context as u64 + 2;
+    let least = architecture.context as u64 + 1;
     let stream = |item, name: &str| flat_stream(share, item, &tokenizer, &scratch.path().join(name), least);
     let (train, validation) = (stream(train, "train.tokens")?, stream(validation, "validation.tokens")?);
     let tokens = train.len();
@@ -179,17 +187,22 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
         train,
         validation,
         validation_batches: config.validation.batches,
+        is_on_cpu: config.backend == Backend::Cpu,
         sampler: config.sampler(&tokenizer, architecture.context),
     };
     let mut rates = Rates::default();
-    let state = config.run_phases(&task, inputs, share, &mut rates)?;
+    let (state, finished) = config.run_phases(&task, inputs, share, &mut rates)?;
+    // Once the result is recorded, only the trunk is of use: to a run with more steps.
+    share.remove_when_recorded(finished);
+    share.made_on(&state.progress.instruction_sets);
 
     let progress = &state.progress;
     let model = ModelFiles {
         config: Config {
             architecture,
             purpose: Purpose::Language,
-            eos: tokenizer.eos(),
+            bos: tokenizer.eos(),
+            eos: tokenizer.eos().into_iter().collect(),
             pad: tokenizer.pad(),
         },
         weights: state.result(),
@@ -207,7 +220,8 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
 
 fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: Architecture, tokens: u64) {
     let progress = &state.progress;
-    if let Some(loss) = progress.final_validation(config.validation.patience > 0) {
+    let validation = progress.final_validation(config.validation.patience > 0);
+    if let Some(&loss) = validation.and_then(|validation| validation.get(LOSS)) {
         let loss = f64::from(loss);
         share.metric(Metric::new("loss_validation", loss, "nat/token").lower_is_better());
         share.metric(Metric::new("perplexity_validation", loss.exp(), "").lower_is_better());
@@ -256,27 +270,34 @@ impl Pretrain {
         inputs: &Inputs,
         share: &Share,
         rates: &mut Rates,
-    ) -> Result<State<CausalLm>> {
+    ) -> Result<(State<CausalLm>, Durable)> {
         let device = self.backend.device().autodiff();
         let items: Vec<&InputItem> = inputs.items().iter().collect();
         let recipe = self.training().recipe();
         // The last step belongs to the decay even of a constant rate: it validates where a longer run may not.
         let decay_start = recipe.learning_rate.decay_start().min(self.steps - 1);
-        let fresh = task.architecture.init(self.seed, &device);
-        let folder = |durable| Folder { share, durable, every: self.checkpoint_steps, total: self.steps };
+        let build: &Build<'_, CausalLm> = &|source| task.architecture.build(&device, source);
+        let folder = |durable| Folder {
+            share,
+            durable,
+            every: self.checkpoint_steps,
+            interval: self.checkpoint_interval.0,
+            total: self.steps,
+        };
 
         let decay = folder(share.durable("decay", self, &items)?);
-        if let Some(state) = decay.latest(self.steps, &fresh, &device)? {
-            return decay.train(task, &recipe, state, self.steps, rates);
-        }
-        let mut state = State::new(fresh.clone());
-        if decay_start > 0 {
+        let mut state = decay.latest(self.steps, build, &device)?;
+        if state.is_none() && decay_start > 0 {
             let trunk = folder(share.durable("trunk", &self.trunk(), &items)?);
-            state = trunk.latest(decay_start, &fresh, &device)?.unwrap_or(state);
-            state = trunk.train(task, &recipe, state, decay_start, rates)?;
-            trunk.pin(&state)?;
+            let start = match trunk.latest(decay_start, build, &device)? {
+                Some(state) => state,
+                None => State::new(task.architecture.init(self.seed, &device)),
+            };
+            state = Some(trunk.train(task, &recipe, start, decay_start, Ending::Pinned, rates)?);
         }
-        decay.train(task, &recipe, state, self.steps, rates)
+        let state = state.unwrap_or_else(|| State::new(task.architecture.init(self.seed, &device)));
+        let state = decay.train(task, &recipe, state, self.steps, Ending::Stored, rates)?;
+        Ok((state, decay.durable))
     }
 
     fn sampler<'a>(&'a self, tokenizer: &'a Tokenizer, context: usize) -> Option<Sampler<'a>> {
@@ -292,7 +313,8 @@ impl Pretrain {
                     ..generate::Options::default()
                 };
                 let start = tokenizer.encode(prompt);
-                let ids = continuation(model, &start, tokenizer.eos(), context, &options, || true)?;
+                let ids =
+                    continuation(model, &start, tokenizer.eos().as_slice(), context, &options, || true)?;
                 Ok(Sample { step, prompt: prompt.clone(), text: tokenizer.decode(&ids) })
             };
             self.samples.prompts.iter().map(sample).collect()

@@ -23,6 +23,12 @@ pub(crate) fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// A number that stands for a name (FNV-1a).
+pub(crate) fn hash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// A stream of numbers from one seed.
 #[derive(Debug, Clone)]
 pub(crate) struct Random {

@@ -1,9 +1,12 @@
 //! Safetensors files of f32 weights, to bytes and back; half precision is widened on reading.
 
 use crate::transformer::Weights;
+use burn::prelude::*;
 use pipe_stage::{Error, Result};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// Tensors by name.
 pub(crate) type Tensors = BTreeMap<String, Weights>;
@@ -16,6 +19,50 @@ pub(crate) fn encode(tensors: &Tensors, metadata: HashMap<String, String>) -> Re
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(|error| failed("write", &error))?;
     safetensors::serialize(views, Some(metadata)).map_err(|error| failed("write", &error))
+}
+
+/// A tensor on its way into a file: its values are fetched when they are written.
+pub(crate) enum Stored<'a> {
+    /// Values in memory.
+    Weights(&'a Weights),
+    /// A flat tensor of a device, and its shape.
+    Tensor(Vec<usize>, Tensor<1>),
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Weights(weights) => &weights.shape,
+            Self::Tensor(shape, _) => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Weights(weights) => Cow::Borrowed(bytemuck::cast_slice(&weights.values)),
+            Self::Tensor(_, tensor) => {
+                let values: Vec<f32> = tensor.to_data().iter::<f32>().collect();
+                Cow::Owned(bytemuck::cast_slice(&values).to_vec())
+            }
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape().iter().product::<usize>()
+    }
+}
+
+/// Writes what `encode` gives to a file, one tensor after the other, so that only one is in memory twice.
+pub(crate) fn write(
+    path: &Path,
+    tensors: BTreeMap<String, Stored<'_>>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|error| failed("write", &error))
 }
 
 /// Tensors and metadata of a file.
@@ -55,6 +102,21 @@ mod tests {
         let metadata: HashMap<_, _> = [("format".to_owned(), "pt".to_owned())].into();
         let bytes = encode(&tensors, metadata.clone()).expect("encoded");
         assert_eq!(decode(&bytes).expect("decoded"), (tensors, metadata));
+    }
+
+    #[test]
+    fn a_written_file_holds_the_encoded_bytes() {
+        let weights = Weights { shape: vec![2, 1], values: vec![1.5, -2.0] };
+        let tensor = Tensor::<1>::from_floats([1.5, -2.0], &Device::flex());
+        let metadata: HashMap<_, _> = [("format".to_owned(), "pt".to_owned())].into();
+        let tensors: Tensors = [("b".to_owned(), weights.clone()), ("a".to_owned(), weights.clone())].into();
+        let stored = [
+            ("a".to_owned(), Stored::Tensor(vec![2, 1], tensor)),
+            ("b".to_owned(), Stored::Weights(&weights)),
+        ];
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        write(file.path(), stored.into(), metadata.clone()).expect("written");
+        assert_eq!(std::fs::read(file.path()).expect("read"), encode(&tensors, metadata).expect("encoded"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::training::{
     LanguageModelling, LearningRate, LrSchedule, Order, Point, Recipe, Speed, State, TokenWriter, Watcher,
     Windows, train,
 };
-use crate::transformer::{Architecture, CausalLm, load, take_fitting, weights};
+use crate::transformer::{Architecture, CausalLm, take_fitting, weights};
 use burn::prelude::*;
 use pipe_stage::{Error, Result};
 use std::path::Path;
@@ -41,7 +41,7 @@ pub struct StepFigures {
     pub gradient_norm: f32,
     /// Rate of this step.
     pub tokens_per_second: f64,
-    /// Share of the measured matrix peak.
+    /// Fraction of the measured matrix peak.
     pub utilisation: f64,
 }
 
@@ -50,19 +50,21 @@ pub struct StepFigures {
 pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, StepFigures)) -> Result<Vec<u8>> {
     trial.architecture.check().map_err(Error::input)?;
     let device = Device::flex().autodiff();
-    let mut model = trial.architecture.init(0, &device);
-    if let Some(bytes) = &trial.initial {
-        let (tensors, _) = decode(bytes)?;
-        let mut tensors = from_stock(&trial.architecture, tensors)?;
-        model = load(model, |name, shape| {
-            take_fitting(&mut tensors, name, shape)
-                .map_err(|fault| Error::input(format!("initial weights: {fault}")))
-        })?;
-    }
+    let model = match &trial.initial {
+        None => trial.architecture.init(0, &device),
+        Some(bytes) => {
+            let (tensors, _) = decode(bytes)?;
+            let mut tensors = from_stock(&trial.architecture, tensors)?;
+            trial.architecture.build(&device, |name, shape, _| {
+                take_fitting(&mut tensors, name, shape)
+                    .map_err(|fault| Error::input(format!("initial weights: {fault}")))
+            })?
+        }
+    };
     let stream = |name: &str| {
         let path = folder.join(name);
         let write = || {
-            let mut writer = TokenWriter::create(&path)?;
+            let mut writer = TokenWriter::create(&path, trial.architecture.vocabulary)?;
             writer.push(&trial.tokens)?;
             writer.finish()
         };
@@ -81,6 +83,7 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, StepFigures)) -> 
         windows,
         validation: stream("validation")?,
         validation_batches: 1,
+        is_on_cpu: true,
         sampler: None,
     };
     let recipe = Recipe {
@@ -125,7 +128,7 @@ impl<F: FnMut(u64, StepFigures)> Watcher<CausalLm> for Each<F> {
             loss: point.loss.unwrap_or(f32::NAN),
             gradient_norm: point.gradient_norm.unwrap_or(f32::NAN),
             tokens_per_second: speed.tokens_per_second,
-            utilisation: speed.utilisation,
+            utilisation: speed.utilisation.unwrap_or(f64::NAN),
         };
         self.0(point.step, taken);
     }

@@ -30,9 +30,8 @@ use windows::{Window, disjoint_windows, sliding_windows};
 /// A language model gets perplexity, bits per byte and bits per character, twice: by sliding windows, in
 /// which each token sees at least `context - stride` tokens before it, and by windows that do not overlap,
 /// the rule of many scripts. Perplexity compares models of one vocabulary only; bits per byte compare all.
-/// Where `tokens` are given, beside it stand the figures of a 3-gram model of these tokens (interpolated, with
-/// modified Kneser-Ney smoothing) on the same text and the same predictions, for models that share the tokens'
-/// tokenizer: what counting alone comes to.
+/// Where `tokens` are given, a 3-gram model of these tokens (interpolated, with modified Kneser-Ney smoothing) is the
+/// baseline of every model with the same tokenizer: it is scored on the same text and the same predictions.
 /// A classifier gets accuracy and macro F1, beside the accuracy of always giving the commonest label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -54,11 +53,11 @@ pub struct Eval {
     pub sample_tokens: usize,
     /// Divides the logits of samples; 0 takes the likeliest token always.
     pub temperature: f64,
-    /// Decides samples.
+    /// Seed for sampling.
     pub seed: u64,
     /// Sequences that go through a model at once; changes no figure beyond rounding.
     pub batch_rows: usize,
-    /// What computes.
+    /// Device to evaluate on.
     pub backend: Backend,
 }
 
@@ -97,8 +96,9 @@ const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that lang
 
 impl Stage for Eval {
     const NAME: &'static str = "eval";
-    /// History: 1, the first. 2, the text is of documents that lie evenly among all, no longer the head.
-    const REVISION: u32 = 2;
+    /// History: 1, the first. 2, the text is of documents that lie evenly among all, no longer the head. 3, queries,
+    /// keys and values are one product, gate and up another; sum and norm are one pass.
+    const REVISION: u32 = 3;
     const CODE: Code = Code::Revision;
     const PROBE: Option<&'static Probe> = Some(&PROBE);
     const PORTS: &'static [Port] = &[
@@ -408,7 +408,7 @@ impl Eval {
         tokenizer: &Tokenizer,
         model: &ModelFiles,
     ) -> Result<Vec<Written>> {
-        let (context, eos) = (model.config.architecture.context, model.config.eos.or(tokenizer.eos()));
+        let (context, eos) = (model.config.architecture.context, model.ends(tokenizer));
         let write = |(number, prompt): (usize, &String)| {
             let options = generate::Options {
                 tokens_max: self.sample_tokens,
@@ -416,7 +416,7 @@ impl Eval {
                 seed: random::seed(self.seed, random::Purpose::Sampling, number as u64),
                 ..generate::Options::default()
             };
-            let ids = continuation(lm, &tokenizer.encode(prompt), eos, context, &options, || true)?;
+            let ids = continuation(lm, &tokenizer.encode(prompt), &eos, context, &options, || true)?;
             Ok(Written { model: name.to_owned(), prompt: prompt.clone(), text: tokenizer.decode(&ids) })
         };
         self.prompts.iter().enumerate().map(write).collect()
@@ -440,7 +440,8 @@ impl Eval {
         let scratch = share.scratch()?;
         let path = scratch.path().join("held-out");
         let written = |error: std::io::Error| Error::io("write", &path, &error);
-        let mut writer = ExamplesWriter::create(&path).map_err(written)?;
+        let mut writer =
+            ExamplesWriter::create(&path, tokenizer.vocabulary_size() as usize).map_err(written)?;
         let tokens_max = model.config.architecture.context;
         for entry in documents.entries() {
             let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Text, rule.column()]);

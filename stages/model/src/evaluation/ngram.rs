@@ -308,7 +308,7 @@ mod tests {
     /// Probabilities of `wanted` after counting `ids` with tables of `table` 3-grams.
     fn learned(ids: &[u32], vocabulary: usize, table: usize, wanted: &[Trigram]) -> Vec<f64> {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut writer = TokenWriter::create(&folder.path().join("tokens")).expect("a file");
+        let mut writer = TokenWriter::create(&folder.path().join("tokens"), 1 << 20).expect("a file");
         writer.push(ids).expect("written");
         let stream = writer.finish().expect("finished");
         let counting = Counting { stream: &stream, tokens: ids.len() as u64, vocabulary, table };
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn ids_beyond_the_vocabulary_are_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut writer = TokenWriter::create(&folder.path().join("tokens")).expect("a file");
+        let mut writer = TokenWriter::create(&folder.path().join("tokens"), 1 << 20).expect("a file");
         writer.push(&[1, 2, 99]).expect("written");
         let stream = writer.finish().expect("finished");
         let counting = Counting { stream: &stream, tokens: 3, vocabulary: 10, table: 8 };

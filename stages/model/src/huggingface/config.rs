@@ -17,8 +17,10 @@ pub(crate) enum Purpose {
 pub(crate) struct Config {
     pub(crate) architecture: Architecture,
     pub(crate) purpose: Purpose,
-    /// The token that ends a document, which is also the one that begins a text.
-    pub(crate) eos: Option<u32>,
+    /// The token that begins a text.
+    pub(crate) bos: Option<u32>,
+    /// The tokens that end a text, any of them.
+    pub(crate) eos: Vec<u32>,
     pub(crate) pad: Option<u32>,
 }
 
@@ -84,6 +86,15 @@ impl Config {
         }
     }
 
+    /// `eos_token_id` as transformers writes it: nothing, a number, or a list.
+    pub(crate) fn eos_json(&self) -> Value {
+        match self.eos[..] {
+            [] => Value::Null,
+            [one] => json!(one),
+            _ => json!(self.eos),
+        }
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         // Files hold embeddings that are multiplied by their scale.
         let shape = &self.architecture.folded();
@@ -97,8 +108,8 @@ impl Config {
             ("vocab_size", json!(shape.vocabulary)),
             ("tie_word_embeddings", json!(shape.tied)),
             ("initializer_range", json!(0.02)),
-            ("bos_token_id", json!(self.eos)),
-            ("eos_token_id", json!(self.eos)),
+            ("bos_token_id", json!(self.bos)),
+            ("eos_token_id", self.eos_json()),
             ("pad_token_id", json!(self.pad)),
             ("torch_dtype", json!("float32")),
             ("dtype", json!("float32")),
@@ -177,12 +188,34 @@ impl Config {
             Some(class) if class == classification => Purpose::Classification(labels(&config["id2label"])?),
             other => return Err(fault(format!("the architecture is {other:?}"))),
         };
-        let token = |field: &str| {
-            let id = config[field].as_u64().or(config[field][0].as_u64());
-            id.filter(|&id| id < architecture.vocabulary as u64).map(|id| id as u32)
+        only(&config, "quantization_config", &[Value::Null]).map_err(fault)?;
+        only(&config, "problem_type", &[json!("single_label_classification")]).map_err(fault)?;
+        let token = |field: &str| token(&config[field], field, architecture.vocabulary).map_err(fault);
+        let eos = match &config["eos_token_id"] {
+            Value::Array(_) => tokens(&config["eos_token_id"], architecture.vocabulary).map_err(fault)?,
+            _ => token("eos_token_id")?.into_iter().collect(),
         };
-        Ok(Self { architecture, purpose, eos: token("eos_token_id"), pad: token("pad_token_id") })
+        let (bos, pad) = (token("bos_token_id")?, token("pad_token_id")?);
+        Ok(Self { architecture, purpose, bos, eos, pad })
     }
+}
+
+/// A token id of the vocabulary; none where the field is missing, null or -1, which older files say for none.
+fn token(value: &Value, field: &str, vocabulary: usize) -> Result<Option<u32>, String> {
+    if value.is_null() || value.as_i64() == Some(-1) {
+        return Ok(None);
+    }
+    let id = value.as_u64().filter(|&id| id < vocabulary as u64);
+    match id {
+        Some(id) => Ok(Some(id as u32)),
+        None => Err(format!("`{field}` is {value}, which is no id below `vocab_size`, {vocabulary}")),
+    }
+}
+
+fn tokens(value: &Value, vocabulary: usize) -> Result<Vec<u32>, String> {
+    let ids = value.as_array().into_iter().flatten();
+    let ids = ids.map(|id| token(id, "eos_token_id", vocabulary));
+    Ok(ids.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// Refuses a field that is there and says something else than what is computed here.
@@ -194,12 +227,76 @@ fn only(config: &Value, field: &str, allowed: &[Value]) -> Result<(), String> {
     }
 }
 
-fn number(config: &Value, field: &str) -> Option<usize> {
-    config[field].as_u64().map(|n| n as usize)
+/// A size; none where the field is missing or null.
+fn number(config: &Value, field: &str) -> Result<Option<usize>, String> {
+    match &config[field] {
+        Value::Null => Ok(None),
+        value => match value.as_u64() {
+            Some(n) => Ok(Some(n as usize)),
+            None => Err(format!("`{field}` is {value}, not a whole number")),
+        },
+    }
 }
 
 fn size(config: &Value, field: &str) -> Result<usize, String> {
-    number(config, field).ok_or_else(|| format!("`{field}` is missing or no number"))
+    number(config, field)?.ok_or_else(|| format!("`{field}` is missing"))
+}
+
+fn real(config: &Value, field: &str, otherwise: f64) -> Result<f64, String> {
+    match &config[field] {
+        Value::Null => Ok(otherwise),
+        value => value.as_f64().ok_or_else(|| format!("`{field}` is {value}, not a number")),
+    }
+}
+
+fn flag(config: &Value, field: &str, otherwise: bool) -> Result<bool, String> {
+    match &config[field] {
+        Value::Null => Ok(otherwise),
+        value => value.as_bool().ok_or_else(|| format!("`{field}` is {value}, not true or false")),
+    }
+}
+
+/// The base of the rotary frequencies; an error where positions are not rotated as they are here: all features of
+/// a head, by frequencies that nothing scales.
+fn rotary_base(config: &Value) -> Result<f64, String> {
+    let whole = [json!(1.0), json!(1)];
+    only(config, "partial_rotary_factor", &whole)?;
+    let mut base = match &config["rope_theta"] {
+        Value::Null => None,
+        _ => Some(real(config, "rope_theta", 0.0)?),
+    };
+    for field in ["rope_parameters", "rope_scaling"] {
+        let rotary = &config[field];
+        if rotary.is_null() {
+            continue;
+        }
+        if !rotary.is_object() {
+            return Err(format!("`{field}` is {rotary}, not an object"));
+        }
+        for (name, value) in rotary.as_object().into_iter().flatten() {
+            let is_computed = match name.as_str() {
+                // `type` is the older name.
+                "rope_type" | "type" => *value == json!("default"),
+                "partial_rotary_factor" => whole.contains(value),
+                "rope_theta" => match (value.as_f64(), base) {
+                    (Some(found), Some(base)) => found == base,
+                    (Some(found), None) => {
+                        base = Some(found);
+                        true
+                    }
+                    (None, _) => false,
+                },
+                _ => value.is_null(),
+            };
+            if !is_computed {
+                return Err(format!(
+                    "`{field}.{name}` is {value}, which cannot be computed here: only the rope type \"default\" can, \
+                     with one base for all features of a head"
+                ));
+            }
+        }
+    }
+    Ok(base.unwrap_or(10_000.0))
 }
 
 fn read_llama(config: &Value) -> Result<Architecture, String> {
@@ -207,7 +304,15 @@ fn read_llama(config: &Value) -> Result<Architecture, String> {
     only(config, "attention_bias", &[json!(false)])?;
     only(config, "mlp_bias", &[json!(false)])?;
     let (features, heads) = (size(config, "hidden_size")?, size(config, "num_attention_heads")?);
-    let theta = config["rope_theta"].as_f64().or(config["rope_parameters"]["rope_theta"].as_f64());
+    let theta = rotary_base(config)?;
+    if let Some(kinds) = config["layer_types"].as_array()
+        && let Some(kind) = kinds.iter().find(|kind| **kind != json!("full_attention"))
+    {
+        return Err(format!("`layer_types` has {kind}, only \"full_attention\" can be read"));
+    }
+    for field in ["sliding_window", "attn_logit_softcapping", "final_logit_softcapping"] {
+        only(config, field, &[Value::Null])?;
+    }
     Ok(Architecture {
         form: Form::Llama,
         norm: Placement::Pre,
@@ -216,13 +321,13 @@ fn read_llama(config: &Value) -> Result<Architecture, String> {
         features,
         layers: size(config, "num_hidden_layers")?,
         heads,
-        kv_heads: number(config, "num_key_value_heads").unwrap_or(heads),
-        head_dim: number(config, "head_dim").unwrap_or(features / heads.max(1)),
+        kv_heads: number(config, "num_key_value_heads")?.unwrap_or(heads),
+        head_dim: number(config, "head_dim")?.unwrap_or(features / heads.max(1)),
         feed_forward: size(config, "intermediate_size")?,
         context: size(config, "max_position_embeddings")?,
-        rope_theta: theta.unwrap_or(10_000.0),
-        norm_epsilon: config["rms_norm_eps"].as_f64().unwrap_or(1e-6),
-        tied: config["tie_word_embeddings"].as_bool().unwrap_or(false),
+        rope_theta: theta,
+        norm_epsilon: real(config, "rms_norm_eps", 1e-6)?,
+        tied: flag(config, "tie_word_embeddings", false)?,
     })
 }
 
@@ -246,11 +351,11 @@ fn read_gpt2(config: &Value, family: Family) -> Result<Architecture, String> {
         heads,
         kv_heads: heads,
         head_dim: features / heads.max(1),
-        feed_forward: number(config, "n_inner").unwrap_or(features.saturating_mul(4)),
+        feed_forward: number(config, "n_inner")?.unwrap_or(features.saturating_mul(4)),
         context: size(config, "n_positions").or_else(|_| size(config, "n_ctx"))?,
         rope_theta: 10_000.0,
-        norm_epsilon: config["layer_norm_epsilon"].as_f64().unwrap_or(1e-5),
-        tied: config["tie_word_embeddings"].as_bool().unwrap_or(true),
+        norm_epsilon: real(config, "layer_norm_epsilon", 1e-5)?,
+        tied: flag(config, "tie_word_embeddings", true)?,
     })
 }
 
@@ -267,7 +372,7 @@ mod tests {
     use crate::transformer::{tiny, variants};
 
     fn config(architecture: Architecture, purpose: Purpose) -> Config {
-        Config { architecture, purpose, eos: Some(0), pad: Some(1) }
+        Config { architecture, purpose, bos: Some(2), eos: vec![0], pad: Some(1) }
     }
 
     fn read(json: &Value) -> Result<Config> {
@@ -325,5 +430,57 @@ mod tests {
         assert!(refused(&gpt2, "activation_function", json!("relu")).contains("`activation_function`"));
         assert!(refused(&gpt2, "n_head", json!(5)).contains("share the width"));
         assert!(Config::from_json(b"{").is_err());
+        for field in ["num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "pad_token_id"] {
+            assert!(refused(&llama, field, json!("x")).contains(field));
+        }
+        let many = json!({ "quant_method": "gptq" });
+        assert!(refused(&llama, "quantization_config", many).contains("`quantization_config`"));
+        assert!(refused(&llama, "hidden_size", json!(1_u64 << 40)).contains("the width"));
+    }
+
+    #[test]
+    fn rotary_positions_that_are_not_computed_here_are_refused_by_name() {
+        let llama = config(tiny(Form::Llama, true), Purpose::Language).to_json();
+        let with = |field: &str, value: Value| {
+            let mut json = llama.clone();
+            json[field] = value;
+            read(&json)
+        };
+        let llama3 = json!({
+            "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3"
+        });
+        for (field, value, named) in [
+            ("rope_scaling", llama3.clone(), "`rope_scaling."),
+            ("rope_scaling", json!({ "type": "linear", "factor": 2.0 }), "`rope_scaling."),
+            ("rope_parameters", llama3, "`rope_parameters."),
+            ("rope_parameters", json!({ "rope_type": "yarn" }), "`rope_parameters.rope_type`"),
+            ("rope_parameters", json!({ "rope_theta": 1.0 }), "`rope_parameters.rope_theta`"),
+            ("rope_parameters", json!("default"), "`rope_parameters`"),
+            ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor`"),
+            ("layer_types", json!(["full_attention", "sliding_attention"]), "`layer_types`"),
+            ("sliding_window", json!(512), "`sliding_window`"),
+        ] {
+            let fault = with(field, value).expect_err(named).to_string();
+            assert!(fault.contains(named), "{fault}");
+        }
+        let plain = json!({ "rope_type": "default", "partial_rotary_factor": 1.0, "factor": null });
+        assert!(with("rope_scaling", plain).is_ok());
+        assert!(with("rope_scaling", Value::Null).is_ok());
+    }
+
+    #[test]
+    fn all_tokens_that_end_a_text_are_kept() {
+        let mut json = config(tiny(Form::Llama, true), Purpose::Language).to_json();
+        json["eos_token_id"] = json!([3, 7]);
+        let config = read(&json).expect("read");
+        assert_eq!((&config.eos[..], config.bos), (&[3, 7][..], Some(2)));
+        assert_eq!(config.to_json()["eos_token_id"], json!([3, 7]));
+        json["eos_token_id"] = json!([3, 50]);
+        assert!(read(&json).expect_err("no such id").to_string().contains("`eos_token_id`"));
+        json["eos_token_id"] = json!(null);
+        json["pad_token_id"] = json!(-1);
+        let config = read(&json).expect("read");
+        assert_eq!((config.eos, config.pad), (vec![], None));
     }
 }

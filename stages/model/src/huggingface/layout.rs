@@ -1,24 +1,25 @@
 //! Names and shapes of parameters in a stock class's safetensors file, by the form of the model.
 //!
 //! ```text
-//! in the module                                      GPT2…                          OpenAIGPT…
-//! model.embed_tokens.weight                          transformer.wte.weight         transformer.tokens_embed.weight
-//! model.embed_positions.weight                       transformer.wpe.weight         transformer.positions_embed.weight
-//! model.layers.N.input_layernorm.*                   transformer.h.N.ln_1.*         the same
-//! model.layers.N.self_attn.{q,k,v}_proj.*            transformer.h.N.attn.c_attn.*  the same; the three side by side
-//! model.layers.N.self_attn.o_proj.*                  transformer.h.N.attn.c_proj.*  the same
-//! model.layers.N.post_attention_layernorm.*          transformer.h.N.ln_2.*         the same
-//! model.layers.N.mlp.up_proj.*                       transformer.h.N.mlp.c_fc.*     the same
-//! model.layers.N.mlp.down_proj.*                     transformer.h.N.mlp.c_proj.*   the same
-//! model.norm.*                                       transformer.ln_f.*             has none
-//! lm_head.weight, score.weight                       the same                       the same
+//! in the module                              Llama…                           GPT2…                          OpenAIGPT…
+//! model.embed_tokens.weight                  the same                         transformer.wte.weight         transformer.tokens_embed.weight
+//! model.embed_positions.weight               has none                         transformer.wpe.weight         transformer.positions_embed.weight
+//! model.layers.N.input_layernorm.*           the same                         transformer.h.N.ln_1.*         as GPT2
+//! model.layers.N.self_attn.qkv_proj.*        …self_attn.{q,k,v}_proj.weight   transformer.h.N.attn.c_attn.*  as GPT2
+//! model.layers.N.self_attn.o_proj.*          the same                         transformer.h.N.attn.c_proj.*  as GPT2
+//! model.layers.N.post_attention_layernorm.*  the same                         transformer.h.N.ln_2.*         as GPT2
+//! model.layers.N.mlp.gate_up_proj.*          …mlp.{gate,up}_proj.weight       has none                       has none
+//! model.layers.N.mlp.up_proj.*               see above                        transformer.h.N.mlp.c_fc.*     as GPT2
+//! model.layers.N.mlp.down_proj.*             the same                         transformer.h.N.mlp.c_proj.*   as GPT2
+//! model.norm.*                               the same                         transformer.ln_f.*             has none
+//! lm_head.weight, score.weight               the same                         the same                       the same
 //! ```
 //!
-//! The matrices of blocks are transposed there, `[in, out]` (`Conv1D`). Llama's names and shapes are the
-//! module's own. In every form the file holds embeddings that are multiplied by their scale already.
+//! The matrices of blocks are transposed in GPT2 and OpenAIGPT, `[in, out]` (`Conv1D`). In every form the file
+//! holds embeddings that are multiplied by their scale already.
 
 use crate::safetensors::Tensors;
-use crate::transformer::{Architecture, Form, Placement, Weights};
+use crate::transformer::{Architecture, Form, Placement, Weights, take_fitting};
 use pipe_stage::{Error, Result};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -36,19 +37,14 @@ pub(crate) fn to_stock(shape: &Architecture, mut weights: Tensors) -> Tensors {
         weights.insert(EMBEDDING.into(), Weights { values, ..embedding });
     }
     if shape.form == Form::Llama {
+        for (merged, parts) in merged_in_llama(shape) {
+            if let Some(tensor) = weights.remove(&merged) {
+                weights.extend(split(tensor, &parts));
+            }
+        }
         return weights;
     }
     let mut stock = Tensors::new();
-    for layer in 0..shape.layers {
-        for part in ["weight", "bias"] {
-            let qkv = ["q", "k", "v"]
-                .map(|name| weights.remove(&format!("model.layers.{layer}.self_attn.{name}_proj.{part}")));
-            if let [Some(q), Some(k), Some(v)] = qkv {
-                let joined = transposed(stacked([q, k, v]));
-                stock.insert(format!("transformer.h.{layer}.attn.c_attn.{part}"), joined);
-            }
-        }
-    }
     for (name, tensor) in weights {
         let tensor = if name.starts_with("model.layers.") { transposed(tensor) } else { tensor };
         stock.insert(stock_name(shape, &name), tensor);
@@ -62,7 +58,7 @@ pub(crate) fn to_stock(shape: &Architecture, mut weights: Tensors) -> Tensors {
 /// have, such as masks of old files, stay under their names.
 pub(crate) fn from_stock(shape: &Architecture, tensors: Tensors) -> Result<Tensors> {
     if shape.form == Form::Llama {
-        return Ok(tensors);
+        return merge_llama(shape, tensors);
     }
     let is_prefixed = tensors.keys().any(|name| name.starts_with("transformer."));
     let own = |name: String| match name.strip_prefix("transformer.") {
@@ -87,26 +83,64 @@ pub(crate) fn from_stock(shape: &Architecture, tensors: Tensors) -> Result<Tenso
                 }
             }
         }
-        for part in ["weight", "bias"] {
-            let name = own(format!("transformer.h.{layer}.attn.c_attn.{part}"));
-            let Some(tensor) = tensors.remove(&name) else { continue };
-            let Some(qkv) = thirds(transposed(tensor)) else {
-                return Err(Error::input(format!(
-                    "model.safetensors: `{name}` is not three matrices side by side"
-                )));
-            };
-            for (letter, tensor) in ["q", "k", "v"].into_iter().zip(qkv) {
-                weights.insert(format!("model.layers.{layer}.self_attn.{letter}_proj.{part}"), tensor);
-            }
-        }
     }
     weights.extend(tensors);
     Ok(weights)
 }
 
-/// Modules of a block but the three that share `c_attn`: here, there.
-const IN_BLOCKS: [(&str, &str); 5] = [
+/// Matrices of the module that are several in files of Llama: the name here, and those there with their rows.
+fn merged_in_llama(shape: &Architecture) -> Vec<(String, Vec<(String, usize)>)> {
+    let (q, kv) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    let of_layer = |layer: usize| {
+        let at = |module: &str| format!("model.layers.{layer}.{module}.weight");
+        let part = |module: &str, rows| (at(module), rows);
+        [
+            (
+                at("self_attn.qkv_proj"),
+                vec![part("self_attn.q_proj", q), part("self_attn.k_proj", kv), part("self_attn.v_proj", kv)],
+            ),
+            (
+                at("mlp.gate_up_proj"),
+                vec![part("mlp.gate_proj", shape.feed_forward), part("mlp.up_proj", shape.feed_forward)],
+            ),
+        ]
+    };
+    (0..shape.layers).flat_map(of_layer).collect()
+}
+
+/// Parts of a matrix by their rows.
+fn split(whole: Weights, parts: &[(String, usize)]) -> Vec<(String, Weights)> {
+    let width: usize = whole.shape[1..].iter().product();
+    let mut rest = &whole.values[..];
+    let part = |(name, rows): &(String, usize)| {
+        let (values, after) = rest.split_at(rows * width);
+        rest = after;
+        let mut shape = whole.shape.clone();
+        shape[0] = *rows;
+        (name.clone(), Weights { shape, values: values.to_vec() })
+    };
+    parts.iter().map(part).collect()
+}
+
+/// Puts the parts of Llama's matrices together.
+fn merge_llama(shape: &Architecture, mut tensors: Tensors) -> Result<Tensors> {
+    let fault = |message: String| Error::input(format!("model.safetensors: {message}"));
+    for (merged, parts) in merged_in_llama(shape) {
+        let mut values = Vec::new();
+        let mut rows_of_all = 0;
+        for (name, rows) in parts {
+            values.extend(take_fitting(&mut tensors, &name, &[rows, shape.features]).map_err(fault)?);
+            rows_of_all += rows;
+        }
+        tensors.insert(merged, Weights { shape: vec![rows_of_all, shape.features], values });
+    }
+    Ok(tensors)
+}
+
+/// Modules of a block: here, there.
+const IN_BLOCKS: [(&str, &str); 6] = [
     ("input_layernorm", "ln_1"),
+    ("self_attn.qkv_proj", "attn.c_attn"),
     ("self_attn.o_proj", "attn.c_proj"),
     ("post_attention_layernorm", "ln_2"),
     ("mlp.up_proj", "mlp.c_fc"),
@@ -134,23 +168,6 @@ fn stock_name(shape: &Architecture, name: &str) -> String {
         }
     };
     format!("transformer.{there}.{part}")
-}
-
-/// Rows of several matrices, or elements of several vectors, one after the other.
-fn stacked(parts: [Weights; 3]) -> Weights {
-    let mut shape = parts[0].shape.clone();
-    shape[0] = parts.iter().map(|part| part.shape[0]).sum();
-    Weights { shape, values: parts.into_iter().flat_map(|part| part.values).collect() }
-}
-
-/// Three equal parts of the rows; `None` where there are no three.
-fn thirds(whole: Weights) -> Option<[Weights; 3]> {
-    let mut shape = whole.shape;
-    let rows = shape.first_mut().filter(|rows| rows.is_multiple_of(3))?;
-    *rows /= 3;
-    let n = whole.values.len() / 3;
-    let part = |i: usize| Weights { shape: shape.clone(), values: whole.values[i * n..(i + 1) * n].to_vec() };
-    Some([part(0), part(1), part(2)])
 }
 
 /// A matrix with rows and columns exchanged; anything else as it is.
@@ -195,6 +212,42 @@ mod tests {
             "transformer.wte.weight",
         ];
         assert_eq!(rest, expected);
+    }
+
+    #[test]
+    fn names_are_those_of_llama() {
+        let shape = tiny(Form::Llama, false);
+        let stock = to_stock(&shape, weights(&shape.init(1, &Device::flex())));
+        let first: Vec<(&str, Vec<usize>)> =
+            stock.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.clone())).collect();
+        let expected = [
+            ("lm_head.weight", vec![50, 24]),
+            ("model.embed_tokens.weight", vec![50, 24]),
+            ("model.layers.0.input_layernorm.weight", vec![24]),
+            ("model.layers.0.mlp.down_proj.weight", vec![24, 40]),
+            ("model.layers.0.mlp.gate_proj.weight", vec![40, 24]),
+            ("model.layers.0.mlp.up_proj.weight", vec![40, 24]),
+            ("model.layers.0.post_attention_layernorm.weight", vec![24]),
+            ("model.layers.0.self_attn.k_proj.weight", vec![shape.kv_heads * shape.head_dim, 24]),
+            ("model.layers.0.self_attn.o_proj.weight", vec![24, shape.heads * shape.head_dim]),
+            ("model.layers.0.self_attn.q_proj.weight", vec![shape.heads * shape.head_dim, 24]),
+            ("model.layers.0.self_attn.v_proj.weight", vec![shape.kv_heads * shape.head_dim, 24]),
+        ];
+        assert_eq!(first[..11], expected);
+        assert_eq!(stock.len(), 2 * 9 + 3);
+    }
+
+    #[test]
+    fn a_missing_or_misshapen_part_is_named() {
+        let shape = tiny(Form::Llama, false);
+        let mut stock = to_stock(&shape, weights(&shape.init(1, &Device::flex())));
+        let name = "model.layers.1.self_attn.k_proj.weight";
+        let part = stock.remove(name).expect("it is there");
+        let fault = from_stock(&shape, stock.clone()).expect_err("refused").to_string();
+        assert!(fault.contains(name), "{fault}");
+        stock.insert(name.into(), Weights { shape: vec![part.values.len()], ..part });
+        let fault = from_stock(&shape, stock).expect_err("refused").to_string();
+        assert!(fault.contains(name) && fault.contains("shape"), "{fault}");
     }
 
     #[test]

@@ -20,8 +20,7 @@ pub(crate) use config::{Config, Purpose};
 pub(crate) use layout::{from_stock, to_stock};
 
 use crate::safetensors::{Tensors, decode, encode};
-use crate::transformer::{Architecture, CausalLm, Classifier, Weights, load};
-use burn::module::Module;
+use crate::transformer::{CausalLm, Classifier, Form, Start, Weights, fresh};
 use burn::prelude::*;
 use pipe_data::Tokenizer;
 use pipe_stage::{Error, LocalEntry, Result};
@@ -96,6 +95,7 @@ impl ModelFiles {
         let config = Config::from_json(&file("config.json")?)?;
         let (tensors, _) = decode(&file("model.safetensors")?)?;
         let weights = from_stock(&config.architecture, tensors)?;
+        refuse_unknown(&config, &weights)?;
         let tokenizer =
             TokenizerFiles { tokenizer: file("tokenizer.json")?, config: file("tokenizer_config.json")? };
         Ok(Self { config, weights, tokenizer })
@@ -113,7 +113,7 @@ impl ModelFiles {
             ("tokenizer_config.json", self.tokenizer.config_for(context)?),
         ]);
         if self.config.purpose == Purpose::Language {
-            let (bos, eos) = (self.config.eos, self.config.eos);
+            let (bos, eos) = (self.config.bos, self.config.eos_json());
             let generation =
                 json!({ "bos_token_id": bos, "eos_token_id": eos, "transformers_version": "4.57.0" });
             files.insert("generation_config.json", pretty(&generation));
@@ -124,40 +124,39 @@ impl ModelFiles {
     /// The language model, without autodiff unless `device` has it.
     pub(crate) fn language_model(&self, device: &Device) -> Result<CausalLm> {
         if self.config.purpose != Purpose::Language {
-            return Err(Error::input("the model is a classifier, a language model is wanted"));
+            return Err(Error::input("the model is a classifier; give a language model"));
         }
-        self.fill(self.config.architecture.init(0, device))
+        self.config.architecture.build(device, |name, shape, _| self.find(name, shape))
     }
 
     /// The classifier.
     pub(crate) fn classifier(&self, device: &Device) -> Result<Classifier> {
         let Purpose::Classification(labels) = &self.config.purpose else {
-            return Err(Error::input("the model is a language model, a classifier is wanted"));
+            return Err(Error::input("the model is a language model; give a classifier"));
         };
-        self.fill(self.config.architecture.init_classifier(labels.len(), 0, device))
+        let shape = &self.config.architecture;
+        shape.build_classifier(labels.len(), device, |name, shape, _| self.find(name, shape))
     }
 
-    /// A classifier over `labels` on this model's body, for texts of up to `context` tokens; its scores start
-    /// fresh.
-    pub(crate) fn new_classifier(
+    /// A value of a new classifier on this model's body, whose positions may be fewer; its scores start fresh.
+    pub(crate) fn classifier_value(
         &self,
-        labels: usize,
-        context: usize,
         seed: u64,
-        device: &Device,
-    ) -> Result<Classifier> {
-        let fresh =
-            Architecture { context, ..self.config.architecture }.init_classifier(labels, seed, device);
-        let scores = crate::transformer::weights(&fresh).remove("score.weight");
-        load(fresh, |name, shape| match (name, &scores) {
-            ("score.weight", Some(scores)) => Ok(scores.values.clone()),
-            ("model.embed_positions.weight", _) => self.first_rows(name, shape),
+        name: &str,
+        shape: &[usize],
+        start: Start,
+    ) -> Result<Vec<f32>> {
+        match name {
+            "score.weight" => Ok(fresh(seed, name, shape, start)),
+            "model.embed_positions.weight" => self.first_rows(name, shape),
             _ => self.find(name, shape),
-        })
+        }
     }
 
-    fn fill<M: Module>(&self, fresh: M) -> Result<M> {
-        load(fresh, |name, shape| self.find(name, shape))
+    /// Tokens that end a text: config.json's, else the tokenizer's.
+    pub(crate) fn ends(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let own = &self.config.eos;
+        if own.is_empty() { tokenizer.eos().into_iter().collect() } else { own.clone() }
     }
 
     fn find(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
@@ -187,6 +186,40 @@ impl ModelFiles {
         let tokenizer = self.tokenizer.open()?;
         fits(&tokenizer, self.config.architecture.vocabulary)?;
         Ok(tokenizer)
+    }
+}
+
+/// Refuses a file with parameters that the model would leave out, such as biases that config.json does not
+/// mention. Masks and frequencies, which are computed here, and a head that is tied may be there.
+fn refuse_unknown(config: &Config, weights: &Tensors) -> Result<()> {
+    const COMPUTED: [&str; 4] = [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq", "position_ids"];
+    let shape = &config.architecture;
+    let last = |text: &str| text.rsplit_once('.').map_or(String::new(), |(_, part)| part.to_owned());
+    let is_known = |name: &str| {
+        let in_layers = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+        match in_layers {
+            Some((layer, _)) => {
+                let has_part = shape.form == Form::Gpt2 || last(name) == "weight";
+                layer.parse::<usize>().is_ok_and(|layer| layer < shape.layers) && has_part
+            }
+            None => [
+                "model.embed_tokens.weight",
+                "model.embed_positions.weight",
+                "model.norm.weight",
+                "model.norm.bias",
+                "lm_head.weight",
+                "score.weight",
+            ]
+            .contains(&name),
+        }
+    };
+    let is_computed = |name: &str| COMPUTED.iter().any(|computed| name.ends_with(computed));
+    match weights.keys().find(|name| !is_known(name) && !is_computed(name)) {
+        Some(name) => Err(Error::input(format!(
+            "model.safetensors has `{name}`, which the model of config.json does not have"
+        ))
+        .help("give config.json and model.safetensors of the same model")),
+        None => Ok(()),
     }
 }
 

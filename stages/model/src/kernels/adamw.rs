@@ -12,9 +12,9 @@ use rayon::prelude::*;
 pub(crate) struct AdamWStep {
     /// Learning rate.
     pub(crate) lr: f32,
-    /// Decay of the first moment.
+    /// Exponential decay rate of the first moment.
     pub(crate) beta1: f32,
-    /// Decay of the second moment.
+    /// Exponential decay rate of the second moment.
     pub(crate) beta2: f32,
     /// Added to the root of the second moment.
     pub(crate) epsilon: f32,
@@ -59,6 +59,18 @@ pub(crate) fn adamw<const D: usize>(slot: Slot<D>, gradient: Tensor<D>, step: Ad
     chunks.for_each(|(((p, m), v), g)| update(p, m, v, g, step, corrections));
     let tensor = |array: Array| Tensor::from_primitive::<Flex>(array.into_flex());
     Slot { parameter: tensor(p), first: tensor(m), second: tensor(v) }
+}
+
+/// `a + b`, in place where nobody else holds `a`. Tensors are without autodiff.
+pub(crate) fn add(a: Tensor<1>, b: Tensor<1>) -> Tensor<1> {
+    if !on_flex(&a.device()) {
+        return a + b;
+    }
+    let b = Input::array(&b);
+    let mut a = Array::from_flex(a.try_into_primitive::<Flex>().expect("invariant: a plain flex tensor"));
+    let chunks = a.values_mut().par_chunks_mut(CHUNK).zip(b.values().par_chunks(CHUNK));
+    chunks.for_each(|(a, b)| super::blocks::add(b, a));
+    Tensor::from_primitive::<Flex>(a.into_flex())
 }
 
 /// Sum of the squares of all elements in f64, in chunks of fixed size; NaN if any element is.

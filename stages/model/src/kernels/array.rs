@@ -4,6 +4,10 @@ use burn::backend::TensorMetadata;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::prelude::*;
 use burn::tensor::{Bytes, DType, Shape};
+use std::mem::{ManuallyDrop, MaybeUninit};
+
+/// Elements that a kernel has to set and must not read before.
+pub(super) type Fresh = [MaybeUninit<f32>];
 
 /// Whether kernels apply: tensors of `device` are flex's, with or without autodiff.
 pub(crate) fn on_flex(device: &Device) -> bool {
@@ -24,23 +28,23 @@ impl Array {
         }
     }
 
-    /// An array of `shape` whose elements `write` sets, every one, before it reads any.
+    /// An array of `shape` whose elements `write` sets, every one.
     ///
     /// Zeroing them first would be a pass over memory for nothing; `FlexTensor::empty` would even zero a byte
     /// vector and copy it to an aligned one.
-    pub(super) fn build(shape: impl Into<Shape>, write: impl FnOnce(&mut [f32])) -> Self {
+    pub(super) fn build(shape: impl Into<Shape>, write: impl FnOnce(&mut Fresh)) -> Self {
         let shape = shape.into();
         let n = shape.num_elements();
-        let mut values = Vec::<f32>::with_capacity(n);
+        let mut values = Vec::<MaybeUninit<f32>>::with_capacity(n);
         if cfg!(any(test, debug_assertions)) {
-            values.resize(n, f32::NAN); // an element that a kernel forgets shows in its tests
+            values.resize(n, MaybeUninit::new(f32::NAN)); // an element that a kernel forgets shows in its tests
         }
-        // SAFETY: the capacity is there, every bit pattern is an f32, and `write` sets all elements first.
-        #[allow(clippy::uninit_vec, reason = "set by `write`, see above")]
-        unsafe {
-            values.set_len(n);
-        }
+        // SAFETY: the capacity is there, and `MaybeUninit` needs no value.
+        unsafe { values.set_len(n) };
         write(&mut values);
+        let mut values = ManuallyDrop::new(values);
+        // SAFETY: `write` has set every element, see above, and `MaybeUninit<f32>` has the layout of `f32`.
+        let values = unsafe { Vec::from_raw_parts(values.as_mut_ptr().cast::<f32>(), n, values.capacity()) };
         Self::from_vec(values, shape)
     }
 

@@ -3,7 +3,7 @@
 //! Neither pass keeps the matrix of probabilities: the forward pass saves the log of each row's sum, from
 //! which the backward pass forms the block's probabilities again (Dao et al., 2022).
 
-use super::array::{Array, on_flex};
+use super::array::{Array, Fresh, on_flex};
 use super::fused::{Fused, apply};
 use super::matmul::{Store, Target, Threads, View, matmul};
 use super::rope::{Rope, rotate, rotate_back};
@@ -19,7 +19,7 @@ pub(crate) struct Heads {
     pub(crate) q: usize,
     /// Key heads, and as many value heads; head `i` of the queries reads head `i / (q / kv)`.
     pub(crate) kv: usize,
-    /// Features of a head; even where positions are rotary.
+    /// Features per head; must be an even number with rotary positions.
     pub(crate) dim: usize,
 }
 
@@ -115,6 +115,13 @@ impl Columns {
     unsafe fn row<'a>(self, at: usize, n: usize) -> &'a mut [f32] {
         unsafe { std::slice::from_raw_parts_mut(self.0.add(at), n) }
     }
+
+    /// The same of elements without a value.
+    ///
+    /// SAFETY: as of `row`.
+    unsafe fn fresh_row<'a>(self, at: usize, n: usize) -> &'a mut Fresh {
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at).cast(), n) }
+    }
 }
 
 /// One (sequence, key head)'s view of the input.
@@ -197,17 +204,17 @@ impl Attention {
 }
 
 impl Fused<1> for Attention {
-    /// Log of the sum of each row's exponentials, `[batch, q heads, time]`.
-    type Saved = Vec<f32>;
+    /// Queries, keys and values, and the log of the sum of each row's exponentials, `[batch, q heads, time]`.
+    type Saved = Option<(Array, Vec<f32>)>;
 
-    fn forward(&self, [qkv]: [&Array; 1], _: bool) -> (Array, Vec<f32>) {
+    fn forward(&self, [qkv]: [&Array; 1], [wanted]: [bool; 1]) -> (Array, Self::Saved) {
         let [batch, time, _] = qkv.dims();
         let (heads, dim) = (self.heads, self.heads.dim);
         let width = heads.q * dim;
         let mut logs = vec![0.0; batch * heads.q * time];
         let logs_out = Columns(logs.as_mut_ptr());
         let output = Array::build([batch, time, width], |output| {
-            let output = Columns(output.as_mut_ptr());
+            let output = Columns(output.as_mut_ptr().cast());
             self.groups(qkv, |group| {
                 let keys = group.keys(self.rope.as_ref());
                 let mut p = vec![0.0; ROWS.min(time) * time];
@@ -226,22 +233,23 @@ impl Fused<1> for Attention {
                         for (row, y) in y.chunks_exact(dim).enumerate() {
                             let at = (group.sequence * time + first + row) * width + head * dim;
                             // SAFETY: this head's columns of this sequence's rows are this task's alone.
-                            unsafe { output.row(at, dim) }.copy_from_slice(y);
+                            unsafe { output.fresh_row(at, dim) }.write_copy_of_slice(y);
                         }
                     }
                 }
             });
         });
-        (output, logs)
+        (output, wanted.then(|| (qkv.clone(), logs)))
     }
 
-    fn backward(&self, [qkv]: [&Array; 1], logs: Vec<f32>, dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+    fn backward(&self, saved: Self::Saved, dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+        let (qkv, logs) = saved.expect("invariant: saved where a gradient is wanted");
         let [_, time, width] = qkv.dims();
         let (heads, dim) = (self.heads, self.heads.dim);
         let dy_width = heads.q * dim;
         let gradient = Array::build(qkv.shape(), |gradient| {
-            let gradient = Columns(gradient.as_mut_ptr());
-            self.groups(qkv, |group| {
+            let gradient = Columns(gradient.as_mut_ptr().cast());
+            self.groups(&qkv, |group| {
                 let keys = group.keys(self.rope.as_ref());
                 let (mut dk, mut dv) = (vec![0.0; time * dim], vec![0.0; time * dim]);
                 let mut dq = vec![0.0; time * dim];
@@ -250,7 +258,8 @@ impl Fused<1> for Attention {
                 let write = |head: usize, values: &[f32]| {
                     for (position, values) in values.chunks_exact(dim).enumerate() {
                         // SAFETY: columns of this task's query, key and value heads are its alone.
-                        unsafe { gradient.row(group.at(position, head), dim) }.copy_from_slice(values);
+                        unsafe { gradient.fresh_row(group.at(position, head), dim) }
+                            .write_copy_of_slice(values);
                     }
                 };
                 for head in (0..heads.group()).map(|member| group.q_head(member)) {

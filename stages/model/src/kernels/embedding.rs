@@ -4,6 +4,7 @@ use super::array::{Array, on_flex};
 use super::fused::{Fused, apply};
 use burn::prelude::*;
 use burn::tensor::{Int, TensorData};
+use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Rows of `weight [vocabulary, features]` for `ids [batch * time]` (all below `vocabulary`);
@@ -31,21 +32,23 @@ struct Embedding {
 }
 
 impl Fused<1> for Embedding {
-    type Saved = ();
+    /// Shape of the weights.
+    type Saved = [usize; 2];
 
-    fn forward(&self, [weight]: [&Array; 1], _: bool) -> (Array, ()) {
-        let ([_, features], [batch, time]) = (weight.dims(), self.shape);
+    fn forward(&self, [weight]: [&Array; 1], _: [bool; 1]) -> (Array, [usize; 2]) {
+        let (dims @ [_, features], [batch, time]) = (weight.dims(), self.shape);
         let y = Array::build([batch, time, features], |y| {
-            for (y, &id) in y.chunks_exact_mut(features).zip(self.ids.iter()) {
-                y.copy_from_slice(&weight.values()[id as usize * features..][..features]);
-            }
+            let rows = y.par_chunks_exact_mut(features).with_min_len(64).zip(self.ids.par_iter());
+            rows.for_each(|(y, &id)| {
+                y.write_copy_of_slice(&weight.values()[id as usize * features..][..features]);
+            });
         });
-        (y, ())
+        (y, dims)
     }
 
-    fn backward(&self, [weight]: [&Array; 1], _: (), dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
-        let [_, features] = weight.dims::<2>();
-        let gradient = Array::zeros(weight.shape(), |gradient| {
+    fn backward(&self, dims: [usize; 2], dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+        let [_, features] = dims;
+        let gradient = Array::zeros(dims, |gradient| {
             for (dy, &id) in dy.values().chunks_exact(features).zip(self.ids.iter()) {
                 let row = &mut gradient[id as usize * features..][..features];
                 row.iter_mut().zip(dy).for_each(|(row, dy)| *row += dy);

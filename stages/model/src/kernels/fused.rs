@@ -14,20 +14,14 @@ use std::fmt::Debug;
 
 /// A differentiable operation of `N` f32 inputs and one output on the CPU.
 pub(super) trait Fused<const N: usize>: Clone + Send + Debug + 'static {
-    /// What the forward pass leaves for the backward pass.
+    /// What the forward pass leaves for the backward pass; arrays are shared, not copied.
     type Saved: Clone + Send + Debug + 'static;
 
-    /// Computes the output; `tracked` tells whether a backward pass may follow.
-    fn forward(&self, inputs: [&Array; N], tracked: bool) -> (Array, Self::Saved);
+    /// Computes the output. `wanted` tells which inputs get gradients; none of them without a backward pass.
+    fn forward(&self, inputs: [&Array; N], wanted: [bool; N]) -> (Array, Self::Saved);
 
     /// Gradients of the inputs that are `wanted`, from the output's gradient.
-    fn backward(
-        &self,
-        inputs: [&Array; N],
-        saved: Self::Saved,
-        gradient: Array,
-        wanted: [bool; N],
-    ) -> [Option<Array>; N];
+    fn backward(&self, saved: Self::Saved, gradient: Array, wanted: [bool; N]) -> [Option<Array>; N];
 }
 
 type Tracked = Autodiff<Flex, NoCheckpointing>;
@@ -62,17 +56,19 @@ pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(
 ) -> Tensor<D> {
     let arrays = inputs.map(Input::array);
     if !inputs.iter().any(|input| input.is_tracked()) {
-        let (output, _) = op.forward(arrays.each_ref(), false);
+        let (output, _) = op.forward(arrays.each_ref(), [false; N]);
         return Tensor::from_primitive::<Flex>(output.into_flex());
     }
-    let nodes = inputs.map(|input| input.tracked().into_parts().1);
+    let tracked = inputs.map(Input::tracked);
+    let wanted = tracked.each_ref().map(|input| input.is_tracked());
+    let nodes = tracked.map(|input| input.into_parts().1);
     let tape = TapeStep(op.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful();
     let output = match tape {
         OpsKind::Tracked(tape) => {
-            let (output, saved) = op.forward(arrays.each_ref(), true);
-            tape.finish(State { inputs: arrays, saved }, output.into_flex())
+            let (output, saved) = op.forward(arrays.each_ref(), wanted);
+            tape.finish(saved, output.into_flex())
         }
-        OpsKind::UnTracked(tape) => tape.finish(op.forward(arrays.each_ref(), false).0.into_flex()),
+        OpsKind::UnTracked(tape) => tape.finish(op.forward(arrays.each_ref(), [false; N]).0.into_flex()),
     };
     Tensor::from_primitive::<Tracked>(output)
 }
@@ -80,20 +76,13 @@ pub(super) fn apply<const N: usize, const D: usize, F: Fused<N>>(
 #[derive(Debug)]
 struct TapeStep<F>(F);
 
-#[derive(Debug, Clone)]
-struct State<S, const N: usize> {
-    inputs: [Array; N],
-    saved: S,
-}
-
 impl<const N: usize, F: Fused<N>> Backward<Flex, N> for TapeStep<F> {
-    type State = State<F::Saved, N>;
+    type State = F::Saved;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient: FlexTensor = grads.consume::<Flex>(&ops.node);
-        let State { inputs, saved } = ops.state;
         let wanted = ops.parents.each_ref().map(Option::is_some);
-        let gradients = self.0.backward(inputs.each_ref(), saved, Array::from_flex(gradient), wanted);
+        let gradient: FlexTensor = grads.consume::<Flex>(&ops.node);
+        let gradients = self.0.backward(ops.state, Array::from_flex(gradient), wanted);
         for (parent, gradient) in ops.parents.iter().zip(gradients) {
             if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 grads.register::<Flex>(parent.id, gradient.into_flex());

@@ -1,6 +1,6 @@
 //! The Gaussian error linear unit (Hendrycks and Gimpel, 2016), in the form by tanh that GPT and GPT-2 have.
 
-use super::array::{Array, on_flex};
+use super::array::{Array, Fresh, on_flex};
 use super::fused::{Fused, apply};
 use super::simd::{exp, multiversion};
 use burn::prelude::*;
@@ -26,17 +26,18 @@ const CHUNK: usize = 16_384;
 struct Gelu;
 
 impl Fused<1> for Gelu {
-    type Saved = ();
+    type Saved = Option<Array>;
 
-    fn forward(&self, [x]: [&Array; 1], _: bool) -> (Array, ()) {
+    fn forward(&self, [x]: [&Array; 1], [wanted]: [bool; 1]) -> (Array, Option<Array>) {
         let y = Array::build(x.shape(), |y| {
             let chunks = y.par_chunks_mut(CHUNK).zip(x.values().par_chunks(CHUNK));
             chunks.for_each(|(y, x)| forward_part(x, y));
         });
-        (y, ())
+        (y, wanted.then(|| x.clone()))
     }
 
-    fn backward(&self, [x]: [&Array; 1], _: (), dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+    fn backward(&self, x: Option<Array>, dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+        let x = x.expect("invariant: saved where a gradient is wanted");
         let dx = Array::build(x.shape(), |dx| {
             let chunks = dx.par_chunks_mut(CHUNK).zip(x.values().par_chunks(CHUNK));
             chunks.zip(dy.values().par_chunks(CHUNK)).for_each(|((dx, x), dy)| backward_part(x, dy, dx));
@@ -47,15 +48,15 @@ impl Fused<1> for Gelu {
 
 multiversion! {
     /// (1 + tanh u) / 2 is the sigmoid of 2 u, which takes one exponential.
-    fn forward_part<FMA>(x: &[f32], y: &mut [f32]) {
+    fn forward_part<FMA>(x: &[f32], y: &mut Fresh) {
         for (y, &x) in y.iter_mut().zip(x) {
             let u = ROOT * (x + CUBIC * x * x * x);
-            *y = x / (1.0 + exp::<FMA>(-2.0 * u));
+            y.write(x / (1.0 + exp::<FMA>(-2.0 * u)));
         }
     }
 
     /// With s the sigmoid of 2 u: s + x s (1 - s) 2 u'.
-    fn backward_part<FMA>(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    fn backward_part<FMA>(x: &[f32], dy: &[f32], dx: &mut Fresh) {
         let n = x.len();
         let (dy, dx) = (&dy[..n], &mut dx[..n]);
         for i in 0..n {
@@ -63,7 +64,7 @@ multiversion! {
             let u = ROOT * (x + CUBIC * x * x * x);
             let s = 1.0 / (1.0 + exp::<FMA>(-2.0 * u));
             let slope = 2.0 * ROOT * (1.0 + 3.0 * CUBIC * x * x);
-            dx[i] = dy[i] * (s + x * s * (1.0 - s) * slope);
+            dx[i].write(dy[i] * (s + x * s * (1.0 - s) * slope));
         }
     }
 }

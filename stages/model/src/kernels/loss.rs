@@ -14,10 +14,31 @@ use std::sync::Arc;
 /// A target that does not count: padding, or a position that is context only.
 pub(crate) const IGNORE: u32 = u32::MAX;
 
-/// Mean cross entropy in nats of `x [batch, time, features]` under `weight [classes, features]`, over the
-/// `targets [batch * time]` that are not `IGNORE` (the others below `classes`); summed in f64. NaN without
-/// any target that counts.
-pub(crate) fn head_loss(x: Tensor<3>, weight: Tensor<2>, targets: &Arc<Vec<u32>>) -> Tensor<1> {
+/// What a loss is measured against: the class of each position, and how much it counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Targets {
+    ids: Arc<Vec<u32>>,
+    weights: Arc<Vec<f32>>,
+}
+
+impl Targets {
+    /// Targets that count alike, so that the loss is their mean; those that are [`IGNORE`] do not count. Without
+    /// any that does, loss and gradients are 0.
+    pub(crate) fn mean(ids: Vec<u32>) -> Self {
+        let counted = ids.iter().filter(|&&id| id != IGNORE).count();
+        let weight = 1.0 / counted.max(1) as f32;
+        Self { weights: Arc::new(vec![weight; ids.len()]), ids: Arc::new(ids) }
+    }
+
+    /// How much the target at `position` counts.
+    fn weight(&self, position: usize) -> f32 {
+        if self.ids[position] == IGNORE { 0.0 } else { self.weights[position] }
+    }
+}
+
+/// Cross entropy in nats of `x [batch, time, features]` under `weight [classes, features]`, summed over the
+/// `targets [batch * time]` (below `classes`), each times its weight; summed in f64.
+pub(crate) fn head_loss(x: Tensor<3>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
     if on_flex(&x.device()) {
         apply(HeadLoss { targets: targets.clone() }, [&x, &weight])
     } else {
@@ -36,18 +57,18 @@ pub(crate) fn head_losses(x: Tensor<3>, weight: Tensor<2>, targets: &[u32]) -> V
     let mut losses = Vec::with_capacity(targets.len());
     project(&x.array(), &weight.array(), targets, |_, logits, targets, classes| {
         let rows = logits.par_chunks_mut(classes).with_min_len(4).zip(targets.par_iter());
-        let chunk: Vec<f32> = rows.map(|(row, &target)| loss_row(row, target, 0.0)).collect();
+        let chunk: Vec<f32> = rows.map(|(row, &target)| loss_row(row, target, None)).collect();
         losses.extend(chunk);
     });
     losses
 }
 
-pub(super) fn plain(x: Tensor<3>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+pub(super) fn plain(x: Tensor<3>, weight: Tensor<2>, targets: &Targets) -> Tensor<1> {
     let device = x.device();
-    let counted = targets.iter().filter(|&&t| t != IGNORE).count();
-    let mask: Vec<f32> = targets.iter().map(|&t| if t == IGNORE { 0.0 } else { 1.0 }).collect();
-    let mask = Tensor::<1>::from_data(TensorData::new(mask, [targets.len()]), &device);
-    (plain_losses(x, weight, targets) * mask).sum().div_scalar(counted as f32)
+    let n = targets.ids.len();
+    let weights: Vec<f32> = (0..n).map(|at| targets.weight(at)).collect();
+    let weights = Tensor::<1>::from_data(TensorData::new(weights, [n]), &device);
+    (plain_losses(x, weight, &targets.ids) * weights).sum()
 }
 
 fn plain_losses(x: Tensor<3>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
@@ -60,7 +81,7 @@ fn plain_losses(x: Tensor<3>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
 
 #[derive(Debug, Clone)]
 struct HeadLoss {
-    targets: Arc<Vec<u32>>,
+    targets: Targets,
 }
 
 /// Rows of a chunk: 2M logits (8 MiB), at least 64 rows.
@@ -91,67 +112,70 @@ fn project(
 }
 
 impl Fused<2> for HeadLoss {
-    /// Gradients of `x` and `weight` for an output gradient of 1.
-    type Saved = Option<(Array, Array)>;
+    /// Gradients of `x` and `weight` for an output gradient of 1, where they are wanted.
+    type Saved = [Option<Array>; 2];
 
-    fn forward(&self, [x, weight]: [&Array; 2], tracked: bool) -> (Array, Self::Saved) {
+    fn forward(&self, [x, weight]: [&Array; 2], wanted: [bool; 2]) -> (Array, Self::Saved) {
         let ([_, _, features], [classes, _]) = (x.dims::<3>(), weight.dims::<2>());
-        let counted = self.targets.iter().filter(|&&t| t != IGNORE).count();
-        let unit = if tracked { 1.0 / counted as f32 } else { 0.0 };
+        let is_training = wanted.contains(&true);
         let mut total = 0.0_f64;
-        let (mut dx, mut dw) = (Vec::new(), Vec::new());
-        if tracked {
-            dx = vec![0.0; x.values().len()];
-            dw = vec![0.0; weight.values().len()];
-        }
-        project(x, weight, &self.targets, |first, logits, targets, _| {
-            let rows = logits.par_chunks_mut(classes).with_min_len(4).zip(targets.par_iter());
-            let losses: Vec<f32> = rows.map(|(row, &target)| loss_row(row, target, unit)).collect();
-            total += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
-            if tracked {
-                let n = targets.len();
-                let dlogits = View::rows(logits, n, classes, classes);
+        let zeros = |like: &Array| vec![0.0_f32; like.values().len()];
+        let mut dx = wanted[0].then(|| zeros(x));
+        let mut dw = wanted[1].then(|| zeros(weight));
+        project(x, weight, &self.targets.ids, |first, logits, ids, _| {
+            let rows = logits.par_chunks_mut(classes).with_min_len(4).zip(ids.par_iter()).enumerate();
+            let losses: Vec<(f32, f32)> = rows
+                .map(|(row, (logits, &id))| {
+                    let weight = self.targets.weight(first + row);
+                    (loss_row(logits, id, is_training.then_some(weight)), weight)
+                })
+                .collect();
+            total += losses.iter().map(|&(loss, weight)| f64::from(loss) * f64::from(weight)).sum::<f64>();
+            let n = ids.len();
+            if let Some(dx) = &mut dx {
                 let head = View::rows(weight.values(), classes, features, features);
                 let target = Target::rows(&mut dx[first * features..], n, features, features);
-                matmul(target, dlogits, head, Store::Set, Threads::All);
+                matmul(target, View::rows(logits, n, classes, classes), head, Store::Set, Threads::All);
+            }
+            if let Some(dw) = &mut dw {
+                let dlogits = View::rows(logits, n, classes, classes).transposed();
                 let x = View::rows(&x.values()[first * features..], n, features, features);
                 let store = if first == 0 { Store::Set } else { Store::Add };
-                let target = Target::rows(&mut dw, classes, features, features);
-                matmul(target, dlogits.transposed(), x, store, Threads::All);
+                let target = Target::rows(dw, classes, features, features);
+                matmul(target, dlogits, x, store, Threads::All);
             }
         });
-        let saved = tracked.then(|| (Array::from_vec(dx, x.shape()), Array::from_vec(dw, weight.shape())));
-        (Array::from_vec(vec![(total / counted as f64) as f32], [1]), saved)
+        let dx = dx.map(|dx| Array::from_vec(dx, x.shape()));
+        let dw = dw.map(|dw| Array::from_vec(dw, weight.shape()));
+        (Array::from_vec(vec![total as f32], [1]), [dx, dw])
     }
 
-    fn backward(
-        &self,
-        _: [&Array; 2],
-        saved: Self::Saved,
-        gradient: Array,
-        _: [bool; 2],
-    ) -> [Option<Array>; 2] {
-        let (mut dx, mut dw) = saved.expect("invariant: a tracked forward pass saves gradients");
+    fn backward(&self, saved: Self::Saved, gradient: Array, _: [bool; 2]) -> [Option<Array>; 2] {
         let factor = gradient.values()[0];
-        if factor != 1.0 {
-            dx.values_mut().iter_mut().for_each(|v| *v *= factor);
-            dw.values_mut().iter_mut().for_each(|v| *v *= factor);
-        }
-        [Some(dx), Some(dw)]
+        saved.map(|gradient| {
+            let mut gradient = gradient?;
+            if factor != 1.0 {
+                gradient.values_mut().par_chunks_mut(CHUNK).for_each(|part| scale(part, factor));
+            }
+            Some(gradient)
+        })
     }
 }
 
-/// The cross entropy of a row of logits; with `unit > 0` the row becomes the gradient, scaled by `unit`.
-fn loss_row(row: &mut [f32], target: u32, unit: f32) -> f32 {
+const CHUNK: usize = 16_384;
+
+/// The cross entropy of a row of logits; where a weight is given, the row becomes the gradient, times the
+/// weight.
+fn loss_row(row: &mut [f32], target: u32, weight: Option<f32>) -> f32 {
     if target == IGNORE {
         row.fill(0.0);
         return 0.0;
     }
     let logit = row[target as usize];
     let (largest, total) = exponentials(row);
-    if unit > 0.0 {
-        scale(row, unit / total);
-        row[target as usize] -= unit;
+    if let Some(weight) = weight {
+        scale(row, weight / total);
+        row[target as usize] -= weight;
     }
     total.ln() + largest - logit
 }
@@ -178,29 +202,37 @@ mod tests {
     use super::*;
     use crate::kernels::check::{Leaf, Numbers, agree, nan_reaches_output, same_bits_for_any_threads};
 
-    fn targets(numbers: &mut Numbers, n: usize, classes: usize) -> Arc<Vec<u32>> {
-        let target = |i| if i % 5 == 3 { IGNORE } else { numbers.below(classes) as u32 };
-        Arc::new((0..n).map(target).collect())
+    fn ids(numbers: &mut Numbers, n: usize, classes: usize) -> Vec<u32> {
+        let id = |i| if i % 5 == 3 { IGNORE } else { numbers.below(classes) as u32 };
+        (0..n).map(id).collect()
+    }
+
+    /// Every target with a weight of its own, some below 0.
+    fn weighted(numbers: &mut Numbers, n: usize, classes: usize) -> Targets {
+        Targets { ids: Arc::new(ids(numbers, n, classes)), weights: Arc::new(numbers.vec(n)) }
     }
 
     #[test]
     fn gradients_agree_with_the_plain_form_over_several_chunks() {
         let mut numbers = Numbers::new(13);
         for [b, t, d, classes] in [[1, 1, 3, 1], [2, 3, 5, 7], [3, 50, 6, 40_001]] {
-            let targets = targets(&mut numbers, b * t, classes);
-            agree(
-                &[vec![b, t, d], vec![classes, d]],
-                &[numbers.vec(b * t * d), numbers.vec(classes * d)],
-                |x| head_loss(x[0].t3(), x[1].t2(), &targets),
-                |x| plain(x[0].t3(), x[1].t2(), &targets),
-            );
+            for targets in
+                [Targets::mean(ids(&mut numbers, b * t, classes)), weighted(&mut numbers, b * t, classes)]
+            {
+                agree(
+                    &[vec![b, t, d], vec![classes, d]],
+                    &[numbers.vec(b * t * d), numbers.vec(classes * d)],
+                    |x| head_loss(x[0].t3(), x[1].t2(), &targets),
+                    |x| plain(x[0].t3(), x[1].t2(), &targets),
+                );
+            }
         }
     }
 
     #[test]
     fn mean_of_the_losses_is_the_loss() {
         let mut numbers = Numbers::new(14);
-        let targets = targets(&mut numbers, 100, 30_000);
+        let targets = ids(&mut numbers, 100, 30_000);
         let leaf = |values: Vec<f32>| TensorData::new(values, [100 * 4]);
         let x = Tensor::<1>::from_data(leaf(numbers.vec(400)), &Device::flex()).reshape([1, 100, 4]);
         let w = TensorData::new(numbers.vec(120_000), [30_000, 4]);
@@ -208,14 +240,27 @@ mod tests {
         let losses = head_losses(x.clone(), w.clone(), &targets);
         let counted = targets.iter().filter(|&&t| t != IGNORE).count() as f64;
         let mean = losses.iter().map(|&l| f64::from(l)).sum::<f64>() / counted;
-        let loss: f32 = head_loss(x, w, &targets).into_scalar();
+        let loss: f32 = head_loss(x, w, &Targets::mean(targets)).into_scalar();
         assert!((mean - f64::from(loss)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn without_targets_that_count_loss_and_gradients_are_zero() {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<3>::ones([1, 3, 4], &device).require_grad();
+        let w = Tensor::<2>::ones([5, 4], &device).require_grad();
+        let loss = head_loss(x.clone(), w.clone(), &Targets::mean(vec![IGNORE; 3]));
+        assert_eq!(loss.clone().into_scalar::<f32>(), 0.0);
+        let gradients = loss.backward();
+        let of_x = x.grad(&gradients).expect("a gradient").into_data();
+        let of_w = w.grad(&gradients).expect("a gradient").into_data();
+        assert!(of_x.iter::<f32>().chain(of_w.iter::<f32>()).all(|gradient| gradient == 0.0));
     }
 
     #[test]
     fn nan_and_threads() {
         let mut numbers = Numbers::new(15);
-        let targets = Arc::new((0..140).map(|_| numbers.below(300) as u32).collect::<Vec<_>>());
+        let targets = Targets::mean((0..140).map(|_| numbers.below(300) as u32).collect());
         let shapes = [vec![2, 70, 8], vec![300, 8]];
         let inputs = [numbers.vec(1120), numbers.vec(2400)];
         let op = |x: &[Leaf]| head_loss(x[0].t3(), x[1].t2(), &targets);

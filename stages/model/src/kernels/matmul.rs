@@ -1,6 +1,10 @@
-//! Matrix products of strided f32 views on the gemm crate, which picks AVX2 or AVX-512 by itself and whose
-//! bits do not depend on the number of threads.
+//! Matrix products of strided f32 views. They run on the gemm crate, which picks AVX2, AVX-512 or NEON by itself,
+//! except where the portable instruction set is asked for. Bits do not depend on the number of threads.
 
+use super::array::Fresh;
+use super::simd::{Level, level, sum};
+use rayon::prelude::*;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -40,16 +44,23 @@ impl<'a> View<'a> {
 
 /// A matrix to write: row-major rows that start `stride` elements apart.
 pub(super) struct Target<'a> {
-    values: &'a mut [f32],
+    values: *mut f32,
     rows: usize,
     columns: usize,
     stride: usize,
+    borrow: PhantomData<&'a mut [f32]>,
 }
 
 impl<'a> Target<'a> {
     pub(super) fn rows(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns && last(rows, columns, stride, 1) < values.len() as isize);
-        Self { values, rows, columns, stride }
+        Self { values: values.as_mut_ptr(), rows, columns, stride, borrow: PhantomData }
+    }
+
+    /// A matrix whose elements have no value yet: for [`Store::Set`], or once they are set.
+    pub(super) fn fresh(values: &'a mut Fresh, rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(stride >= columns && last(rows, columns, stride, 1) < values.len() as isize);
+        Self { values: values.as_mut_ptr().cast(), rows, columns, stride, borrow: PhantomData }
     }
 }
 
@@ -78,6 +89,9 @@ pub(super) enum Threads {
 /// `target = a b`, or `target += a b`.
 pub(super) fn matmul(target: Target<'_>, a: View<'_>, b: View<'_>, store: Store, threads: Threads) {
     assert!(target.rows == a.rows && target.columns == b.columns && a.columns == b.rows);
+    if level() == Level::Portable {
+        return portable(target, a, b, store, threads);
+    }
     let parallelism = match threads {
         Threads::One => gemm::Parallelism::None,
         Threads::All => gemm::Parallelism::Rayon(0),
@@ -89,7 +103,7 @@ pub(super) fn matmul(target: Target<'_>, a: View<'_>, b: View<'_>, store: Store,
             target.rows,
             target.columns,
             a.columns,
-            target.values.as_mut_ptr(),
+            target.values,
             1,
             target.stride as isize,
             store == Store::Add,
@@ -106,6 +120,55 @@ pub(super) fn matmul(target: Target<'_>, a: View<'_>, b: View<'_>, store: Store,
             false,
             parallelism,
         );
+    }
+}
+
+/// The same without any instruction that not every processor has: `gemm` would pick AVX by itself.
+fn portable(target: Target<'_>, a: View<'_>, b: View<'_>, store: Store, threads: Threads) {
+    struct Rows(*mut f32);
+    // SAFETY: each task below touches a row of its own.
+    unsafe impl Sync for Rows {}
+    impl Rows {
+        fn at(&self, offset: usize) -> *mut f32 {
+            // SAFETY: the caller stays below the last element, which `Target` has checked.
+            unsafe { self.0.add(offset) }
+        }
+    }
+    let Target { values, rows, columns, stride, .. } = target;
+    let values = Rows(values);
+    let row = |i: usize| {
+        // SAFETY: row `i` lies in the target and is this call's alone; for `Set` all of it is written first.
+        let y = unsafe {
+            let y = values.at(i * stride);
+            if store == Store::Set {
+                y.write_bytes(0, columns);
+            }
+            std::slice::from_raw_parts_mut(y, columns)
+        };
+        let a_at = |p: usize| a.values[i * a.row_stride + p * a.column_stride];
+        if b.row_stride == 1 && a.column_stride == 1 {
+            let x = &a.values[i * a.row_stride..][..a.columns];
+            for (j, y) in y.iter_mut().enumerate() {
+                let column = &b.values[j * b.column_stride..][..b.rows];
+                *y += sum(x, |p, x| x * column[p]);
+            }
+        } else if b.column_stride == 1 {
+            for p in 0..a.columns {
+                let (x, b) = (a_at(p), &b.values[p * b.row_stride..][..columns]);
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += x * b);
+            }
+        } else {
+            for p in 0..a.columns {
+                let x = a_at(p);
+                for (j, y) in y.iter_mut().enumerate() {
+                    *y += x * b.values[p * b.row_stride + j * b.column_stride];
+                }
+            }
+        }
+    };
+    match threads {
+        Threads::One => (0..rows).for_each(row),
+        Threads::All => (0..rows).into_par_iter().for_each(row),
     }
 }
 
@@ -137,6 +200,28 @@ mod tests {
         let (a, b) = (View::rows(&a, 2, 3, 3), View::rows(&b, 2, 3, 3).transposed());
         matmul(Target::rows(&mut c, 2, 2, 2), a, b, Store::Add, Threads::One);
         assert_eq!(c, [17.0, 20.0, 26.0, 32.0]);
+    }
+
+    #[test]
+    fn portable_products_agree_for_all_layouts() {
+        let mut numbers = crate::kernels::check::Numbers::new(30);
+        let (m, n, k) = (5, 19, 37);
+        let (a, b) = (numbers.vec(m * k), numbers.vec(k * n));
+        for (a, b) in [
+            (View::rows(&a, m, k, k), View::rows(&b, k, n, n)),
+            (View::rows(&a, k, m, m).transposed(), View::rows(&b, k, n, n)),
+            (View::rows(&a, m, k, k), View::rows(&b, n, k, k).transposed()),
+            (View::rows(&a, k, m, m).transposed(), View::rows(&b, n, k, k).transposed()),
+        ] {
+            for (store, threads) in [(Store::Set, Threads::One), (Store::Add, Threads::All)] {
+                let (mut one, mut other) = (vec![0.5; m * n], vec![0.5; m * n]);
+                matmul(Target::rows(&mut one, m, n, n), a, b, store, threads);
+                portable(Target::rows(&mut other, m, n, n), a, b, store, threads);
+                for (one, other) in one.iter().zip(&other) {
+                    assert!((one - other).abs() < 1e-5, "{one} {other}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ pub(crate) mod attention;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod gelu;
-pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod loss;
 pub(crate) mod norm;
@@ -26,7 +25,6 @@ mod matmul;
 mod simd;
 
 pub use matmul::matrix_peak;
-pub use simd::instruction_set;
 
 #[cfg(test)]
 mod check;

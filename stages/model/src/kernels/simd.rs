@@ -1,52 +1,37 @@
 //! Run-time choice of the instruction set, and the few mathematical functions that kernels share.
 
-/// The widest instruction set that the kernels use on this machine; results may differ between these.
+/// The instruction set that the kernels use; results may differ between these. It is the one that records and
+/// checkpoints name, [`pipe_stage::instruction_set`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
-/// Asks the processor for every feature that a level enables, once per process.
+/// The level of this process.
 pub(super) fn level() -> Level {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::sync::OnceLock;
-        static LEVEL: OnceLock<Level> = OnceLock::new();
-        *LEVEL.get_or_init(|| {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq");
-            match (avx2, avx512) {
-                (true, true) => Level::Avx512,
-                (true, false) => Level::Avx2,
-                _ => Level::Portable,
-            }
-        })
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    Level::Portable
-}
-
-/// Names the instruction set that decides the bits of a training run, for records and checkpoints.
-pub fn instruction_set() -> &'static str {
-    match level() {
+    use std::sync::OnceLock;
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| match pipe_stage::instruction_set() {
+        // `instruction_set` has asked the processor for every feature that the level enables.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => "x86-64 avx512",
+        "avx512" => Level::Avx512,
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => "x86-64 avx2 fma",
-        Level::Portable => std::env::consts::ARCH,
-    }
+        "avx2" => Level::Avx2,
+        #[cfg(target_arch = "aarch64")]
+        "neon" => Level::Neon,
+        _ => Level::Portable,
+    })
 }
 
 /// Compiles each function once per instruction set and picks one at run time.
 ///
-/// The const parameter named after the function tells its body whether a fused multiply-add is one
+/// The const parameter that follows the function's name tells its body whether a fused multiply-add is one
 /// instruction; without that, `f32::mul_add` would call libm for every element.
 macro_rules! multiversion {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident<$fma:ident>($($arg:ident : $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => {$(
@@ -72,7 +57,11 @@ macro_rules! multiversion {
                     $crate::kernels::simd::Level::Portable => {}
                 }
             }
-            body::<{ cfg!(target_arch = "aarch64") }>($($arg),*)
+            #[cfg(target_arch = "aarch64")]
+            if $crate::kernels::simd::level() == $crate::kernels::simd::Level::Neon {
+                return body::<true>($($arg),*);
+            }
+            body::<false>($($arg),*)
         }
     )*};
 }

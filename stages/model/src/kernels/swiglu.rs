@@ -1,6 +1,6 @@
 //! The gated activation of the feed-forward layer (Shazeer, 2020).
 
-use super::array::{Array, on_flex};
+use super::array::{Array, Fresh, on_flex};
 use super::fused::{Fused, apply};
 use super::simd::{exp, multiversion};
 use burn::prelude::*;
@@ -22,19 +22,20 @@ pub(super) fn plain(x: Tensor<3>) -> Tensor<3> {
 struct SwiGlu;
 
 impl Fused<1> for SwiGlu {
-    type Saved = ();
+    type Saved = Option<Array>;
 
-    fn forward(&self, [x]: [&Array; 1], _: bool) -> (Array, ()) {
+    fn forward(&self, [x]: [&Array; 1], [wanted]: [bool; 1]) -> (Array, Option<Array>) {
         let [batch, time, width] = x.dims();
         let half = width / 2;
         let y = Array::build([batch, time, half], |y| {
             let rows = y.par_chunks_mut(half).with_min_len(16).zip(x.values().par_chunks(width));
             rows.for_each(|(y, x)| forward_row(&x[..half], &x[half..], y));
         });
-        (y, ())
+        (y, wanted.then(|| x.clone()))
     }
 
-    fn backward(&self, [x]: [&Array; 1], _: (), dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+    fn backward(&self, x: Option<Array>, dy: Array, _: [bool; 1]) -> [Option<Array>; 1] {
+        let x = x.expect("invariant: saved where a gradient is wanted");
         let [_, _, width] = x.dims::<3>();
         let half = width / 2;
         let dx = Array::build(x.shape(), |dx| {
@@ -49,21 +50,21 @@ impl Fused<1> for SwiGlu {
 }
 
 multiversion! {
-    fn forward_row<FMA>(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    fn forward_row<FMA>(gate: &[f32], up: &[f32], y: &mut Fresh) {
         for ((y, &gate), &up) in y.iter_mut().zip(gate).zip(up) {
-            *y = gate / (1.0 + exp::<FMA>(-gate)) * up;
+            y.write(gate / (1.0 + exp::<FMA>(-gate)) * up);
         }
     }
 
     /// silu'(g) = s (1 + g (1 - s)) with s = sigmoid(g).
-    fn backward_row<FMA>(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+    fn backward_row<FMA>(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut Fresh, dup: &mut Fresh) {
         let n = gate.len();
         let (up, dy, dgate, dup) = (&up[..n], &dy[..n], &mut dgate[..n], &mut dup[..n]);
         for i in 0..n {
             let s = 1.0 / (1.0 + exp::<FMA>(-gate[i]));
             let silu = gate[i] * s;
-            dgate[i] = dy[i] * up[i] * (s + silu * (1.0 - s));
-            dup[i] = dy[i] * silu;
+            dgate[i].write(dy[i] * up[i] * (s + silu * (1.0 - s)));
+            dup[i].write(dy[i] * silu);
         }
     }
 }

@@ -3,19 +3,28 @@
 //!
 //! ```text
 //! DURABLE/FENCE/
-//! └── step-000000400/        one per stored step
-//!     └── state.safetensors  see `train::State::to_bytes`
+//! └── step-000000400/        one per stored step; see `state` for its files
+//!     ├── state.safetensors
+//!     ├── history.jsonl
+//!     └── samples.jsonl
 //! ```
+//!
+//! Runs of different lengths may share a folder. A checkpoint goes when a later one is stored, but never one of a
+//! later step, which a longer run has left, and never one that is pinned.
 
-use crate::kernels::instruction_set;
-use crate::training::{Objective, Point, Recipe, Speed, State, Watcher, train};
+use super::run::{Objective, Recipe, Speed, Watcher, train};
+use super::state::{Build, Files, Point, State};
+use crate::jsonl;
 use burn::module::Module;
 use burn::prelude::*;
-use pipe_cache::{Content, Durable};
-use pipe_stage::{Error, Metric, Result, Share};
-use serde_json::json;
+use pipe_cache::{CheckpointRef, Content, Durable};
+use pipe_stage::{Error, Metric, Result, Share, instruction_set};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
-const FILE: &str = "state.safetensors";
+const STATE: &str = "state.safetensors";
+const HISTORY: &str = "history.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 
 /// A run in one durable folder.
 pub(crate) struct Folder<'a, 'b> {
@@ -23,8 +32,19 @@ pub(crate) struct Folder<'a, 'b> {
     pub(crate) durable: Durable,
     /// Steps from one checkpoint to the next.
     pub(crate) every: u64,
+    /// Time after which a checkpoint is stored in any case.
+    pub(crate) interval: Duration,
     /// Steps of the whole run, for progress.
     pub(crate) total: u64,
+}
+
+/// What becomes of the last state of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is stored like any other.
+    Stored,
+    /// It stays for longer runs, which start from it.
+    Pinned,
 }
 
 /// Rates of the steps taken in this process.
@@ -32,54 +52,58 @@ pub(crate) struct Folder<'a, 'b> {
 pub(crate) struct Rates(Vec<Speed>);
 
 impl Rates {
-    /// Median tokens per second and utilisation; `None` if no step was taken.
-    fn median(&self) -> Option<Speed> {
-        let middle = |values: &mut dyn Iterator<Item = f64>| {
+    /// Reports the medians of what a clock made of this process's steps.
+    pub(crate) fn report(&self, share: &mut Share) {
+        let median = |values: &mut dyn Iterator<Item = f64>| {
             let mut values: Vec<f64> = values.collect();
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied()
         };
-        Some(Speed {
-            tokens_per_second: middle(&mut self.0.iter().map(|speed| speed.tokens_per_second))?,
-            utilisation: middle(&mut self.0.iter().map(|speed| speed.utilisation))?,
-        })
+        if let Some(rate) = median(&mut self.0.iter().map(|speed| speed.tokens_per_second)) {
+            let rate = Metric::new("tokens_per_second", rate, "token/s");
+            share.metric(rate.higher_is_better().by_clock());
+        }
+        if let Some(part) = median(&mut self.0.iter().filter_map(|speed| speed.utilisation)) {
+            share.metric(Metric::new("utilisation", part, "").higher_is_better().by_clock());
+        }
     }
 }
 
-impl Rates {
-    /// Reports what a clock made of this process's steps.
-    pub(crate) fn report(&self, share: &mut Share) {
-        if let Some(speed) = self.median() {
-            let rate = Metric::new("tokens_per_second", speed.tokens_per_second, "token/s");
-            share.metric(rate.higher_is_better().by_clock());
-            share.metric(Metric::new("utilisation", speed.utilisation, "").higher_is_better().by_clock());
-        }
-    }
+fn step_of(meta: &Value) -> u64 {
+    meta["step"].as_u64().unwrap_or(u64::MAX)
 }
 
 impl Folder<'_, '_> {
-    /// The state of the latest checkpoint, at most `until` steps old; one made by this instruction set wins
-    /// over a later one made by another.
+    /// The state of the latest checkpoint at step `until` or earlier that can be read; one made by this
+    /// instruction set wins over a later one made by another.
     pub(crate) fn latest<M: Module>(
         &self,
         until: u64,
-        fresh: &M,
+        build: &Build<'_, M>,
         device: &Device,
     ) -> Result<Option<State<M>>> {
-        let step = |meta: &serde_json::Value| meta["step"].as_u64().unwrap_or(u64::MAX);
         let mut checkpoints = self.durable.checkpoints()?;
-        checkpoints.retain(|checkpoint| step(&checkpoint.meta) <= until);
-        let own = |meta: &serde_json::Value| meta["instruction_set"] == instruction_set();
-        checkpoints.sort_by_key(|checkpoint| (own(&checkpoint.meta), step(&checkpoint.meta)));
-        let Some(checkpoint) = checkpoints.pop() else { return Ok(None) };
-        let Some(path) = checkpoint.path(FILE) else { return Ok(None) };
-        if !own(&checkpoint.meta) {
-            let other = &checkpoint.meta["instruction_set"];
-            self.share
-                .note(format!("going on from a checkpoint made with {other}, here is {}", instruction_set()));
+        checkpoints.retain(|checkpoint| step_of(&checkpoint.meta) <= until);
+        let own = |meta: &Value| meta["instruction_set"] == instruction_set();
+        checkpoints.sort_by_key(|checkpoint| (own(&checkpoint.meta), step_of(&checkpoint.meta)));
+        while let Some(checkpoint) = checkpoints.pop() {
+            match read(&checkpoint, build, device) {
+                Ok(state) => {
+                    if !own(&checkpoint.meta) {
+                        let (other, here) = (&checkpoint.meta["instruction_set"], instruction_set());
+                        self.share
+                            .note(format!("resuming from a checkpoint made with {other}; this is {here}"));
+                    }
+                    return Ok(Some(state));
+                }
+                Err(error) => {
+                    let name = &checkpoint.name;
+                    self.share
+                        .note(format!("checkpoint {name} is ignored: {error}; trying the one before it"));
+                }
+            }
         }
-        let bytes = std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))?;
-        State::from_bytes(&bytes, fresh.clone(), device).map(Some)
+        Ok(None)
     }
 
     /// Trains until `until` steps are taken, storing checkpoints on the way and one at the end.
@@ -89,50 +113,84 @@ impl Folder<'_, '_> {
         recipe: &Recipe,
         state: State<T::Model>,
         until: u64,
+        ending: Ending,
         rates: &mut Rates,
     ) -> Result<State<T::Model>> {
         let began = state.progress.step;
-        let state = train(task, recipe, state, until, &mut Following { folder: self, until, rates })?;
-        if state.progress.step == began {
-            return Ok(state); // nothing was left to do
+        let mut following = Following { folder: self, until, rates, stored: began, last: Instant::now() };
+        let state = train(task, recipe, state, until, &mut following)?;
+        if state.progress.step > began || ending == Ending::Pinned {
+            self.store(&state, ending)?;
         }
-        self.store(&state)?;
         Ok(state)
     }
 
-    /// Stores a checkpoint that goes when a later one is there.
-    fn store<M: Module>(&self, state: &State<M>) -> Result<()> {
-        self.write(state, json!({}))
-    }
-
-    /// Stores a state that later runs with more steps will start from.
-    pub(crate) fn pin<M: Module>(&self, state: &State<M>) -> Result<()> {
-        self.write(state, json!({ "pinned": true }))
-    }
-
-    fn write<M: Module>(&self, state: &State<M>, mut meta: serde_json::Value) -> Result<()> {
+    /// Stores a checkpoint, and deletes those that it replaces.
+    fn store<M: Module>(&self, state: &State<M>, ending: Ending) -> Result<()> {
         let step = state.progress.step;
-        meta["step"] = json!(step);
-        meta["instruction_set"] = json!(instruction_set());
-        let bytes = state.to_bytes()?;
-        Ok(self.durable.checkpoint(&format!("step-{step:012}"), &[(FILE, Content::Bytes(&bytes))], &meta)?)
-    }
-
-    /// Deletes all checkpoints but the latest, and those at `pinned` steps.
-    fn prune(&self, latest: u64) -> Result<()> {
+        let name = format!("step-{step:012}");
+        let mut meta = json!({ "step": step, "instruction_set": instruction_set() });
+        if ending == Ending::Pinned {
+            meta["pinned"] = json!(true);
+        }
         let checkpoints = self.durable.checkpoints()?;
-        let is_kept =
-            |meta: &serde_json::Value| meta["step"].as_u64() == Some(latest) || meta["pinned"] == true;
-        let kept: Vec<&str> =
-            checkpoints.iter().filter(|c| is_kept(&c.meta)).map(|c| c.name.as_str()).collect();
+        // Already there, from an earlier run: the same step of the same key is the same state.
+        let is_there =
+            checkpoints.iter().any(|checkpoint| checkpoint.name == name && checkpoint.meta == meta);
+        if !is_there {
+            let scratch = self.share.scratch()?;
+            let path = scratch.path().join(STATE);
+            state.write(&path)?;
+            let history = jsonl::to_bytes(&state.progress.history);
+            let samples = jsonl::to_bytes(&state.progress.samples);
+            let files = [
+                (STATE, Content::File(&path)),
+                (HISTORY, Content::Bytes(&history)),
+                (SAMPLES, Content::Bytes(&samples)),
+            ];
+            self.durable.checkpoint(&name, &files, &meta)?;
+        }
+        let is_kept = |meta: &Value| step_of(meta) > step || meta["pinned"] == true;
+        let kept = checkpoints.iter().filter(|c| is_kept(&c.meta)).map(|c| c.name.as_str());
+        let kept: Vec<&str> = kept.chain([name.as_str()]).collect();
         Ok(self.durable.keep(&kept)?)
     }
+}
+
+fn read<M: Module>(checkpoint: &CheckpointRef, build: &Build<'_, M>, device: &Device) -> Result<State<M>> {
+    let file = |name: &str| {
+        let path = checkpoint.path(name).ok_or_else(|| Error::input(format!("it has no `{name}`")))?;
+        std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))
+    };
+    let files = Files { state: file(STATE)?, history: file(HISTORY)?, samples: file(SAMPLES)? };
+    let state = State::from_files(&files, build, device)?;
+    let noted = step_of(&checkpoint.meta);
+    if state.progress.step != noted {
+        let step = state.progress.step;
+        return Err(Error::input(format!("it is of step {step}, its manifest says {noted}")));
+    }
+    Ok(state)
 }
 
 struct Following<'a, 'b, 'c> {
     folder: &'a Folder<'b, 'c>,
     until: u64,
     rates: &'a mut Rates,
+    /// Step of the last checkpoint.
+    stored: u64,
+    /// When it was stored.
+    last: Instant,
+}
+
+impl Following<'_, '_, '_> {
+    fn store<M: Module>(&mut self, state: &State<M>) -> Result<()> {
+        if state.progress.step > self.stored {
+            self.folder.store(state, Ending::Stored)?;
+            self.stored = state.progress.step;
+        }
+        self.last = Instant::now();
+        Ok(())
+    }
 }
 
 impl<M: Module> Watcher<M> for Following<'_, '_, '_> {
@@ -143,7 +201,7 @@ impl<M: Module> Watcher<M> for Following<'_, '_, '_> {
             value.inspect(|&value| share.point(name, point.step, f64::from(value)));
         }
         share.point("tokens_per_second", point.step, speed.tokens_per_second);
-        share.point("utilisation", point.step, speed.utilisation);
+        speed.utilisation.inspect(|&value| share.point("utilisation", point.step, value));
         share.progress("steps", point.step, self.folder.total);
         self.rates.0.push(speed);
     }
@@ -154,13 +212,21 @@ impl<M: Module> Watcher<M> for Following<'_, '_, '_> {
             point.validation.iter().for_each(|(name, &value)| share.point(name, step, f64::from(value)));
         }
         if share.is_stopping() {
-            self.folder.store(state)?;
+            self.store(state)?;
             return Err(Error::Interrupted);
         }
-        if step % self.folder.every == 0 && step < self.until {
-            self.folder.store(state)?;
-            self.folder.prune(step)?;
+        let is_due = step % self.folder.every == 0 || self.last.elapsed() >= self.folder.interval;
+        if is_due && step < self.until {
+            self.store(state)?;
         }
         Ok(())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.folder.share.is_stopping()
+    }
+
+    fn interrupted(&mut self, before: &State<M>) -> Error {
+        self.store(before).err().unwrap_or(Error::Interrupted)
     }
 }

@@ -1,17 +1,16 @@
 //! Classification of texts: examples on disk, padded batches, scores.
 
-use crate::kernels::loss::IGNORE;
+use super::{LOSS, Loss};
+use crate::kernels::loss::Targets;
 use crate::random::{Purpose, permuted, seed};
 use crate::scores::{Confusion, likeliest};
 use crate::training::{Objective, TokenFile, TokenWriter};
 use crate::transformer::{Architecture, Classifier, Ids, Noise};
-use burn::prelude::*;
 use pipe_data::Tokenizer;
 use pipe_stage::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Labelled texts: their tokens in a file, their places in memory.
 #[derive(Debug)]
@@ -35,8 +34,9 @@ pub(crate) struct ExamplesWriter {
 }
 
 impl ExamplesWriter {
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { tokens: TokenWriter::create(path)?, at: 0, places: Vec::new() })
+    /// Texts of a tokenizer with so many ids.
+    pub(crate) fn create(path: &Path, vocabulary: usize) -> io::Result<Self> {
+        Ok(Self { tokens: TokenWriter::create(path, vocabulary)?, at: 0, places: Vec::new() })
     }
 
     /// Adds a text that has at least one token.
@@ -134,7 +134,7 @@ pub(crate) struct Classification {
     pub(crate) train: Examples,
     pub(crate) validation: Examples,
     pub(crate) rows: usize,
-    pub(crate) tokens_max: usize,
+    pub(crate) is_on_cpu: bool,
     pub(crate) pad: u32,
     pub(crate) seed: u64,
 }
@@ -142,7 +142,7 @@ pub(crate) struct Classification {
 impl Objective for Classification {
     type Model = Classifier;
 
-    fn loss(&self, model: &Classifier, batch: u64, noise: Noise) -> Result<Tensor<1>> {
+    fn loss(&self, model: &Classifier, batch: u64, noise: Noise) -> Result<Loss> {
         let n = self.train.len() as u64;
         let first = batch * self.rows as u64;
         let texts = (first..first + self.rows as u64).map(|index| {
@@ -150,26 +150,23 @@ impl Objective for Classification {
             permuted(index % n, n, key) as usize
         });
         let batch = self.train.padded(texts, self.pad)?;
-        debug_assert!(batch.labels.iter().all(|&label| label != IGNORE));
-        Ok(model.loss(&batch.ids, &batch.last, &Arc::new(batch.labels), noise))
+        let tokens = batch.last.iter().map(|&last| last as u64 + 1).sum();
+        let labels = Targets::mean(batch.labels);
+        Ok(Loss { value: model.loss(&batch.ids, &batch.last, &labels, noise), tokens })
     }
 
     fn validate(&self, model: &Classifier) -> Result<BTreeMap<String, f32>> {
         let (loss, confusion) = self.validation.score(model, self.classes, self.rows, self.pad)?;
-        let figures = [
-            ("loss_validation", loss),
-            ("accuracy", confusion.accuracy()),
-            ("macro_f1", confusion.macro_f1()),
-        ];
+        let figures = [(LOSS, loss), ("accuracy", confusion.accuracy()), ("macro_f1", confusion.macro_f1())];
         Ok(figures.map(|(name, value)| (name.to_owned(), value as f32)).into())
-    }
-
-    fn tokens(&self) -> u64 {
-        (self.rows * self.tokens_max) as u64
     }
 
     fn flops_per_token(&self) -> f64 {
         let head = 6.0 * (self.architecture.vocabulary * self.architecture.features) as f64;
         self.architecture.flops_per_token() - head
+    }
+
+    fn is_on_cpu(&self) -> bool {
+        self.is_on_cpu
     }
 }

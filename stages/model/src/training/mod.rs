@@ -7,21 +7,24 @@ mod checkpoints;
 mod classification;
 mod labels;
 mod language;
+mod reduce;
 mod run;
 mod schedule;
 mod settings;
+mod state;
 mod stream;
 
 pub use batches::Order;
 pub use schedule::LrSchedule;
-pub use settings::{AdamW, Validation};
+pub use settings::{AdamW, Interval, Validation};
 
 pub(crate) use batches::Windows;
-pub(crate) use checkpoints::{Folder, Rates};
+pub(crate) use checkpoints::{Ending, Folder, Rates};
 pub(crate) use classification::{Classification, Examples, ExamplesWriter};
 pub(crate) use labels::{LabelRule, noted_cluster};
 pub(crate) use language::{LanguageModelling, Sampler};
-pub(crate) use run::{Objective, Point, Recipe, Sample, Speed, State, Watcher, train};
+pub(crate) use run::{Loss, Objective, Recipe, Speed, Watcher, train};
 pub(crate) use schedule::LearningRate;
 pub(crate) use settings::Loop;
+pub(crate) use state::{Build, LOSS, Point, Sample, State};
 pub(crate) use stream::{TokenFile, TokenWriter, flat_stream};

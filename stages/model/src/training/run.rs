@@ -1,23 +1,19 @@
-//! The training loop, for any task: accumulation, clipping, AdamW, validation, early stopping, samples.
+//! The training loop, for any objective: accumulation, clipping, AdamW, validation, early stopping, samples.
 //!
-//! Owns: what a step does and what a checkpoint holds. Knows nothing of files: a [`Watcher`] stores
-//! checkpoints. A run that was interrupted anywhere ends in the same bytes as one that was not, because the
-//! state is whole and every random number follows from (seed, purpose, step).
+//! Owns: what a step does. Knows nothing of files: a [`Watcher`] stores checkpoints. A run that was interrupted
+//! anywhere ends in the same bytes as one that was not, because the state is whole and every random number
+//! follows from (seed, purpose, step).
 
+use super::reduce::reduce;
 use super::schedule::LearningRate;
+use super::state::{Point, Sample, State};
 use crate::kernels::adamw::AdamWStep;
-use crate::kernels::{instruction_set, matrix_peak};
+use crate::kernels::matrix_peak;
 use crate::random::{Purpose, seed};
-use crate::safetensors::{Tensors, decode, encode};
-use crate::transformer::{
-    Moments, Named, Noise, Weights, accumulate, global_norm, load, take_fitting, take_gradients, update,
-    weights,
-};
+use crate::transformer::{Named, Noise, global_norm, sum, take_gradients, update, weights};
 use burn::module::Module;
 use burn::prelude::*;
-use burn::tensor::TensorData;
-use pipe_stage::{Error, Result};
-use serde::{Deserialize, Serialize};
+use pipe_stage::{Error, Result, instruction_set};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -26,7 +22,7 @@ pub(crate) trait Objective {
     type Model: Module;
 
     /// Loss of micro-batch number `batch`.
-    fn loss(&self, model: &Self::Model, batch: u64, noise: Noise) -> Result<Tensor<1>>;
+    fn loss(&self, model: &Self::Model, batch: u64, noise: Noise) -> Result<Loss>;
 
     /// Figures on the held-out set, `loss_validation` among them; `model` is without autodiff.
     fn validate(&self, model: &Self::Model) -> Result<BTreeMap<String, f32>>;
@@ -36,11 +32,18 @@ pub(crate) trait Objective {
         Ok(Vec::new())
     }
 
-    /// Tokens of a micro-batch, for rates.
-    fn tokens(&self) -> u64;
-
     /// Floating-point operations of training on one token.
     fn flops_per_token(&self) -> f64;
+
+    /// Whether the model is on the CPU.
+    fn is_on_cpu(&self) -> bool;
+}
+
+/// The loss of a micro-batch, on the tape.
+pub(crate) struct Loss {
+    pub(crate) value: Tensor<1>,
+    /// Tokens of the micro-batch, without padding.
+    pub(crate) tokens: u64,
 }
 
 /// All numbers of a run that decide its result, apart from the task's.
@@ -63,85 +66,29 @@ pub(crate) struct Recipe {
     pub(crate) patience: u64,
 }
 
-/// One line of a run's history. Nothing here comes from a clock.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Point {
-    /// Steps taken.
-    pub(crate) step: u64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) loss: Option<f32>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) lr: Option<f32>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) gradient_norm: Option<f32>,
-    /// Figures on the held-out set.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub(crate) validation: BTreeMap<String, f32>,
-}
-
-/// A text that a model wrote during training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sample {
-    pub(crate) step: u64,
-    pub(crate) prompt: String,
-    pub(crate) text: String,
-}
-
 /// Figures of a step that a clock made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Speed {
     pub(crate) tokens_per_second: f64,
-    /// Share of the machine's measured matrix peak.
-    pub(crate) utilisation: f64,
+    /// Fraction of the device's peak of matrix products, at most 1; none where the peak is not known.
+    pub(crate) utilisation: Option<f64>,
 }
 
-/// Whoever follows a run: reports its points, and stores its checkpoints.
+/// Whoever follows a run: reports its points, stores its checkpoints, and may end it.
 pub(crate) trait Watcher<M: Module> {
     fn step(&mut self, point: &Point, speed: Speed);
 
     /// Called after each step; may store the state, may end the run with an error.
     fn after(&mut self, state: &State<M>) -> Result<()>;
-}
 
-/// Everything that a run carries from step to step.
-#[derive(Debug)]
-pub(crate) struct State<M: Module> {
-    pub(crate) model: M,
-    moments: Moments,
-    pub(crate) progress: Progress,
-    best: BTreeMap<String, Weights>,
-}
-
-/// The part of the state that is not tensors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    /// Steps taken.
-    pub(crate) step: u64,
-    pub(crate) history: Vec<Point>,
-    pub(crate) samples: Vec<Sample>,
-    /// Least validation loss so far.
-    pub(crate) loss_best: Option<f32>,
-    /// Validations since then.
-    pub(crate) validations_since_best: u64,
-    /// Early stopping has ended the run.
-    pub(crate) is_over: bool,
-    /// Instruction sets that took part in these steps.
-    pub(crate) instruction_sets: Vec<String>,
-}
-
-impl Progress {
-    /// Validation loss of the weights that the run gives.
-    pub(crate) fn final_validation(&self, is_best: bool) -> Option<f32> {
-        let last =
-            || self.history.iter().rev().find_map(|point| point.validation.get("loss_validation").copied());
-        if is_best { self.loss_best } else { last() }
+    /// Asked between the micro-batches of a step: whether to drop what is done of it.
+    fn is_stopping(&self) -> bool {
+        false
     }
 
-    /// Mean training loss of the last `n` steps.
-    pub(crate) fn mean_loss(&self, n: usize) -> Option<f64> {
-        let losses: Vec<f32> = self.history.iter().rev().take(n).filter_map(|point| point.loss).collect();
-        let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-        (!losses.is_empty()).then(|| sum / losses.len() as f64)
+    /// Called with the state before a step that was dropped; gives the error that ends the run.
+    fn interrupted(&mut self, _before: &State<M>) -> Error {
+        Error::Interrupted
     }
 }
 
@@ -158,12 +105,13 @@ pub(crate) fn train<T: Objective>(
     }
     while state.progress.step < until && !state.progress.is_over {
         let began = Instant::now();
-        let point;
-        (state, point) = step(task, recipe, state)?;
+        let (tokens, point);
+        (state, tokens, point) = match step(task, recipe, state, &|| watcher.is_stopping())? {
+            Taken::Whole { state, tokens, point } => (state, tokens, point),
+            Taken::Dropped { before } => return Err(watcher.interrupted(&before)),
+        };
         let seconds = began.elapsed().as_secs_f64().max(1e-9);
-        let tokens_per_second = (task.tokens() * recipe.accumulation) as f64 / seconds;
-        let utilisation = tokens_per_second * task.flops_per_token() / matrix_peak();
-        watcher.step(&point, Speed { tokens_per_second, utilisation });
+        watcher.step(&point, speed(task, tokens, seconds));
         let is_last = state.progress.step == recipe.learning_rate.steps;
         if recipe.validate_steps > 0 && (state.progress.step % recipe.validate_steps == 0 || is_last) {
             validate(task, recipe, &mut state)?;
@@ -173,22 +121,57 @@ pub(crate) fn train<T: Objective>(
     Ok(state)
 }
 
-/// Takes one step and notes it in the history.
+fn speed<T: Objective>(task: &T, tokens: u64, seconds: f64) -> Speed {
+    let tokens_per_second = tokens as f64 / seconds;
+    // Only the CPU's peak is measured. A step that is faster than the measured peak has raised it.
+    let flops = tokens_per_second * task.flops_per_token();
+    let utilisation = task.is_on_cpu().then(|| flops / matrix_peak().max(flops));
+    Speed { tokens_per_second, utilisation }
+}
+
+/// What came of a step.
+enum Taken<M: Module> {
+    Whole {
+        state: State<M>,
+        tokens: u64,
+        point: Point,
+    },
+    /// The run is to stop: nothing has changed.
+    Dropped {
+        before: State<M>,
+    },
+}
+
+/// Takes one step and notes it in the history, unless `is_stopping` says yes between its micro-batches.
 ///
 /// The state goes in and out by value: with a second handle to the model, the optimizer would have to copy
-/// every tensor.
-fn step<T: Objective>(task: &T, recipe: &Recipe, state: State<T::Model>) -> Result<(State<T::Model>, Point)> {
-    let State { model, mut moments, mut progress, best } = state;
-    let taken = progress.step;
-    let (mut loss, mut gradients) = (0.0_f64, Named::new());
-    for batch in taken * recipe.accumulation..(taken + 1) * recipe.accumulation {
+/// every tensor. Micro-batches are summed in a fixed binary tree, so that 1, 2, 4, … processes that share them
+/// can come to the same bits.
+fn step<T: Objective>(
+    task: &T,
+    recipe: &Recipe,
+    state: State<T::Model>,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<Taken<T::Model>> {
+    let taken = state.progress.step;
+    let first = taken * recipe.accumulation;
+    let micro_batch = |batch: u64| {
+        if batch > first && is_stopping() {
+            return Err(Stopped::Asked);
+        }
         let noise = Noise { rate: recipe.dropout as f32, seed: seed(recipe.seed, Purpose::Dropout, batch) };
-        let batch_loss = task.loss(&model, batch, noise)?;
-        let value = batch_loss.clone().inner().into_data().iter::<f32>().next().unwrap_or(f32::NAN);
-        finite(f64::from(value), "loss", taken)?;
-        loss += f64::from(value) / recipe.accumulation as f64;
-        accumulate(&mut gradients, take_gradients(&model, batch_loss.backward()));
-    }
+        let loss = task.loss(&state.model, batch, noise)?;
+        let value = loss.value.clone().inner().into_data().iter::<f32>().next().unwrap_or(f32::NAN);
+        let value = finite(f64::from(value), "loss", taken)?;
+        Ok((value, loss.tokens, take_gradients(&state.model, loss.value.backward())))
+    };
+    let join = |a: (f64, u64, Named), b: (f64, u64, Named)| (a.0 + b.0, a.1 + b.1, sum(a.2, b.2));
+    let (loss, tokens, gradients) = match reduce(first..first + recipe.accumulation, micro_batch, join) {
+        Ok(sums) => sums,
+        Err(Stopped::Asked) => return Ok(Taken::Dropped { before: state }),
+        Err(Stopped::Failed(error)) => return Err(error),
+    };
+    let State { model, mut moments, mut progress, best } = state;
     let mean = 1.0 / recipe.accumulation as f64;
     let norm = finite(global_norm(&gradients) * mean, "gradient norm", taken)?;
     let clip = if recipe.clip > 0.0 { (recipe.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
@@ -206,13 +189,25 @@ fn step<T: Objective>(task: &T, recipe: &Recipe, state: State<T::Model>) -> Resu
     progress.step += 1;
     let point = Point {
         step: progress.step,
-        loss: Some(loss as f32),
+        loss: Some((loss * mean) as f32),
         lr: Some(lr as f32),
         gradient_norm: Some(norm as f32),
         validation: BTreeMap::new(),
     };
     progress.history.push(point.clone());
-    Ok((State { model, moments, progress, best }, point))
+    Ok(Taken::Whole { state: State { model, moments, progress, best }, tokens, point })
+}
+
+/// Why a step was not taken.
+enum Stopped {
+    Asked,
+    Failed(Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 fn finite(value: f64, what: &str, step: u64) -> Result<f64> {
@@ -220,7 +215,8 @@ fn finite(value: f64, what: &str, step: u64) -> Result<f64> {
         return Ok(value);
     }
     let message = format!("the {what} is {value} at step {step}");
-    Err(Error::input(message).help("lower `optimizer.lr` or raise `warmup_steps`; the last checkpoint stays"))
+    Err(Error::input(message)
+        .help("lower `optimizer.lr` or raise `warmup_steps`; the last checkpoint is kept"))
 }
 
 fn validate<T: Objective>(task: &T, recipe: &Recipe, state: &mut State<T::Model>) -> Result<()> {
@@ -245,68 +241,106 @@ fn validate<T: Objective>(task: &T, recipe: &Recipe, state: &mut State<T::Model>
     Ok(())
 }
 
-impl<M: Module> State<M> {
-    /// A run that has taken no step.
-    pub(crate) fn new(model: M) -> Self {
-        Self { model, moments: Moments::default(), progress: Progress::default(), best: BTreeMap::new() }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::loss::Targets;
+    use crate::training::LrSchedule;
+    use crate::transformer::{CausalLm, Form, Ids, tiny};
+    use std::cell::Cell;
 
-    /// The weights that the run gives: with early stopping the best, else the last.
-    pub(crate) fn result(&self) -> BTreeMap<String, Weights> {
-        if self.best.is_empty() { weights(&self.model) } else { self.best.clone() }
-    }
+    struct Toy;
 
-    /// A safetensors file: `weights.*`, `first.*` and `second.*` (moments), `best.*`; the progress as JSON in
-    /// its metadata.
-    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut tensors = Tensors::new();
-        let mut put = |kind: &str, more: BTreeMap<String, Weights>| {
-            tensors.extend(more.into_iter().map(|(name, weights)| (format!("{kind}.{name}"), weights)));
-        };
-        put("weights", weights(&self.model));
-        put("first", flat(&self.moments.first));
-        put("second", flat(&self.moments.second));
-        put("best", self.best.clone());
-        let progress = serde_json::to_string(&self.progress).expect("invariant: progress is plain data");
-        encode(&tensors, [("progress".to_owned(), progress)].into())
-    }
+    impl Objective for Toy {
+        type Model = CausalLm;
 
-    /// Reads what `to_bytes` wrote into a model of the same architecture.
-    pub(crate) fn from_bytes(bytes: &[u8], model: M, device: &Device) -> Result<Self> {
-        let broken = |what: String| Error::input(format!("a checkpoint cannot be used: {what}"));
-        let (tensors, metadata) = decode(bytes).map_err(|error| broken(error.to_string()))?;
-        let progress = metadata.get("progress").ok_or_else(|| broken("it has no progress".into()))?;
-        let progress = serde_json::from_str(progress).map_err(|error| broken(error.to_string()))?;
-        let mut kinds: BTreeMap<&str, BTreeMap<String, Weights>> = BTreeMap::new();
-        for (name, weights) in tensors {
-            for kind in ["weights", "first", "second", "best"] {
-                if let Some(name) = name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')) {
-                    kinds.entry(kind).or_default().insert(name.to_owned(), weights.clone());
-                }
-            }
+        fn loss(&self, model: &CausalLm, batch: u64, noise: Noise) -> Result<Loss> {
+            let id = |i: u64| ((batch * 5 + i * 7) % 50) as u32;
+            let targets = Targets::mean((1..9).map(id).collect());
+            Ok(Loss { value: model.loss(&Ids::new((0..8).map(id).collect(), 1), &targets, noise), tokens: 8 })
         }
-        let mut of = |kind| kinds.remove(kind).unwrap_or_default();
-        let mut weights = of("weights");
-        let model = load(model, |name, shape| take_fitting(&mut weights, name, shape).map_err(broken))?;
-        let moments =
-            Moments { first: tensors_of(of("first"), device), second: tensors_of(of("second"), device) };
-        Ok(Self { model, moments, progress, best: of("best") })
+
+        fn validate(&self, _: &CausalLm) -> Result<BTreeMap<String, f32>> {
+            Ok([("loss_validation".to_owned(), 1.0)].into())
+        }
+
+        fn flops_per_token(&self) -> f64 {
+            1e12
+        }
+
+        fn is_on_cpu(&self) -> bool {
+            true
+        }
     }
-}
 
-fn flat(named: &Named) -> BTreeMap<String, Weights> {
-    let weights = named.iter().map(|(name, tensor)| {
-        let values: Vec<f32> = tensor.to_data().iter::<f32>().collect();
-        (name.clone(), Weights { shape: vec![values.len()], values })
-    });
-    weights.collect()
-}
+    /// Asks a run to stop when it has been asked this often.
+    struct Impatient {
+        asked: Cell<u64>,
+        stops_at: u64,
+        steps: u64,
+        utilisation: Option<f64>,
+    }
 
-fn tensors_of(weights: BTreeMap<String, Weights>, device: &Device) -> Named {
-    let device = device.clone().inner();
-    let tensors = weights.into_iter().map(|(name, weights)| {
-        let n = weights.values.len();
-        (name, Tensor::from_data(TensorData::new(weights.values, [n]), &device))
-    });
-    tensors.collect()
+    impl Watcher<CausalLm> for Impatient {
+        fn step(&mut self, _: &Point, speed: Speed) {
+            self.steps += 1;
+            self.utilisation = speed.utilisation;
+        }
+
+        fn after(&mut self, _: &State<CausalLm>) -> Result<()> {
+            Ok(())
+        }
+
+        fn is_stopping(&self) -> bool {
+            self.asked.set(self.asked.get() + 1);
+            self.asked.get() >= self.stops_at
+        }
+    }
+
+    fn recipe(accumulation: u64) -> Recipe {
+        let learning_rate = LearningRate {
+            schedule: LrSchedule::Constant,
+            lr: 1e-2,
+            lr_min: 1e-3,
+            warmup_steps: 0,
+            steps: 3,
+            decay_fraction: 0.0,
+        };
+        Recipe {
+            learning_rate,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+            accumulation,
+            dropout: 0.1,
+            seed: 3,
+            validate_steps: 0,
+            patience: 0,
+        }
+    }
+
+    fn run(accumulation: u64, stops_at: u64) -> (Result<State<CausalLm>>, Impatient) {
+        let model = tiny(Form::Llama, true).init(1, &Device::flex().autodiff());
+        let mut watcher = Impatient { asked: Cell::new(0), stops_at, steps: 0, utilisation: None };
+        let state = train(&Toy, &recipe(accumulation), State::new(model), 3, &mut watcher);
+        (state, watcher)
+    }
+
+    #[test]
+    fn a_stop_between_micro_batches_drops_the_step() {
+        // Four micro-batches a step: asked before the last three of each.
+        for (stops_at, steps) in [(1, 0), (3, 0), (4, 1), (9, 2)] {
+            let (state, watcher) = run(4, stops_at);
+            assert!(matches!(state, Err(Error::Interrupted)));
+            assert_eq!((watcher.asked.get(), watcher.steps), (stops_at, steps));
+        }
+        assert_eq!(run(4, u64::MAX).1.steps, 3);
+    }
+
+    #[test]
+    fn utilisation_is_never_above_one() {
+        assert_eq!(run(1, u64::MAX).1.utilisation, Some(1.0));
+    }
 }

@@ -3,8 +3,10 @@
 use super::run::Recipe;
 use super::schedule::{LearningRate, LrSchedule};
 use pipe_stage::Misfit;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::time::Duration;
 
 /// AdamW (Loshchilov and Hutter, 2019) with clipping by the global gradient norm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,9 +16,9 @@ pub struct AdamW {
     pub lr: f64,
     /// Learning rate at the end; a tenth of `lr` where it is left out.
     pub lr_min: Option<f64>,
-    /// Decay of the first moment.
+    /// Exponential decay rate of the first moment.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Exponential decay rate of the second moment.
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
@@ -78,6 +80,66 @@ pub struct Validation {
 impl Default for Validation {
     fn default() -> Self {
         Self { every_steps: 100, batches: 32, patience: 0 }
+    }
+}
+
+/// A span of time in whole units, such as `90s`, `10m` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval(pub Duration);
+
+impl Interval {
+    const UNITS: [(char, u64); 3] = [('h', 3600), ('m', 60), ('s', 1)];
+
+    fn parse(text: &str) -> Option<Self> {
+        let (mut seconds, mut digits) = (0_u64, String::new());
+        for letter in text.chars() {
+            if letter.is_ascii_digit() {
+                digits.push(letter);
+                continue;
+            }
+            let (_, unit) = Self::UNITS.into_iter().find(|(name, _)| *name == letter)?;
+            let number: u64 = std::mem::take(&mut digits).parse().ok()?;
+            seconds = seconds.checked_add(number.checked_mul(unit)?)?;
+        }
+        (digits.is_empty() && seconds > 0).then_some(Self(Duration::from_secs(seconds)))
+    }
+}
+
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut left = self.0.as_secs();
+        for (name, unit) in Self::UNITS {
+            if left >= unit {
+                write!(f, "{}{name}", left / unit)?;
+                left %= unit;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Interval {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("`{text}` is not a time such as `90s`, `10m` or `1h30m`"))
+        })
+    }
+}
+
+impl JsonSchema for Interval {
+    fn schema_name() -> Cow<'static, str> {
+        "Interval".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9]+[hms])+$" })
     }
 }
 
@@ -155,6 +217,23 @@ impl Loop<'_> {
             seed: self.seed,
             validate_steps: self.validation.every_steps,
             patience: self.validation.patience,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_read_as_written() {
+        for text in ["90s", "10m", "1h30m", "2h5s"] {
+            let interval = Interval::parse(text).expect("a time");
+            assert_eq!(Interval::parse(&interval.to_string()), Some(interval));
+        }
+        assert_eq!(Interval::parse("90s").expect("a time").to_string(), "1m30s");
+        for text in ["", "10", "m", "0s", "1d", "-1s", "1.5h", "99999999999999999999s", "10 m"] {
+            assert_eq!(Interval::parse(text), None, "{text}");
         }
     }
 }

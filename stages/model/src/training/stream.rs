@@ -8,37 +8,70 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// A flat stream of token ids on disk, little endian, four bytes each.
+/// A flat stream of token ids on disk, little endian, two or four bytes each.
 #[derive(Debug)]
 pub(crate) struct TokenFile {
     file: File,
+    width: Width,
     tokens: u64,
+}
+
+/// Bytes of a token id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Two,
+    Four,
+}
+
+impl Width {
+    fn of(vocabulary: usize) -> Self {
+        if vocabulary <= 1 << 16 { Self::Two } else { Self::Four }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
 }
 
 /// Writes a [`TokenFile`].
 pub(crate) struct TokenWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    width: Width,
     tokens: u64,
 }
 
 impl TokenWriter {
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    /// A stream of ids below `vocabulary`.
+    pub(crate) fn create(path: &Path, vocabulary: usize) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, File::create(path)?),
+            width: Width::of(vocabulary),
             tokens: 0,
         })
     }
 
     pub(crate) fn push(&mut self, ids: &[u32]) -> io::Result<()> {
         self.tokens += ids.len() as u64;
-        ids.iter().try_for_each(|id| self.file.write_all(&id.to_le_bytes()))
+        match self.width {
+            Width::Two => ids.iter().try_for_each(|&id| match u16::try_from(id) {
+                Ok(id) => self.file.write_all(&id.to_le_bytes()),
+                Err(_) => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("token id {id} does not belong to the vocabulary"),
+                )),
+            }),
+            Width::Four => ids.iter().try_for_each(|id| self.file.write_all(&id.to_le_bytes())),
+        }
     }
 
     pub(crate) fn finish(mut self) -> io::Result<TokenFile> {
         self.file.flush()?;
-        Ok(TokenFile { file: File::open(&self.path)?, tokens: self.tokens })
+        Ok(TokenFile { file: File::open(&self.path)?, width: self.width, tokens: self.tokens })
     }
 }
 
@@ -49,10 +82,12 @@ impl TokenFile {
 
     /// The `n` tokens from `start`; they must be there.
     pub(crate) fn read(&self, start: u64, n: usize) -> io::Result<Vec<u32>> {
-        let mut bytes = vec![0; 4 * n];
-        self.file.read_exact_at(&mut bytes, 4 * start)?;
-        let (ids, _) = bytes.as_chunks::<4>();
-        Ok(ids.iter().map(|id| u32::from_le_bytes(*id)).collect())
+        let mut bytes = vec![0; self.width.bytes() * n];
+        self.file.read_exact_at(&mut bytes, self.width.bytes() as u64 * start)?;
+        Ok(match self.width {
+            Width::Two => bytes.as_chunks().0.iter().map(|id| u16::from_le_bytes(*id).into()).collect(),
+            Width::Four => bytes.as_chunks().0.iter().map(|id| u32::from_le_bytes(*id)).collect(),
+        })
     }
 }
 
@@ -66,7 +101,7 @@ pub(crate) fn flat_stream(
 ) -> Result<TokenFile> {
     let written = |error: std::io::Error| Error::io("write", path, &error);
     let fault = |error: &dyn std::fmt::Display| Error::input(format!("{} tokens: {error}", item.name()));
-    let mut writer = TokenWriter::create(path).map_err(written)?;
+    let mut writer = TokenWriter::create(path, tokenizer.vocabulary_size() as usize).map_err(written)?;
     for entry in share.track("shards", item.entries()) {
         let entry = entry?;
         let reader =

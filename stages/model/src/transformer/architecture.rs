@@ -37,7 +37,7 @@ pub enum EmbeddingScale {
     RootWidth,
 }
 
-/// The shape of a model. `check` has to find no fault before `init` is called.
+/// The shape of a model. `check` has to find no fault before a model is built.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Architecture {
     /// The family of choices.
@@ -56,7 +56,7 @@ pub struct Architecture {
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Features of a head; even where positions are rotary.
+    /// Features per head; must be an even number with rotary positions.
     pub head_dim: usize,
     /// Width of the feed-forward layer.
     pub feed_forward: usize,
@@ -69,6 +69,12 @@ pub struct Architecture {
     /// Whether the head is the embedding.
     pub tied: bool,
 }
+
+/// Context times head dimension, at most: cosines and sines take 4 bytes for each.
+const ROTARY_ELEMENTS_MAX: usize = 1 << 28;
+
+/// Parameters of a model, at most: 256 GiB of f32.
+const PARAMETERS_MAX: usize = 1 << 36;
 
 impl Architecture {
     /// Says what is wrong with the shape, if anything.
@@ -87,6 +93,19 @@ impl Architecture {
             sizes.into_iter().find(|(_, size, most)| !(1..=*most).contains(size))
         {
             return Err(format!("{name} is {size}, not from 1 to {most}"));
+        }
+        // No product below overflows: each size is bounded above.
+        if self.context * self.head_dim > ROTARY_ELEMENTS_MAX && self.form == Form::Llama {
+            let Self { context, head_dim, .. } = self;
+            return Err(format!(
+                "a context of {context} with a head dimension of {head_dim} needs rotary tables of more than 1 GiB"
+            ));
+        }
+        if self.parameters() > PARAMETERS_MAX {
+            return Err(format!(
+                "the model has {} parameters, more than {PARAMETERS_MAX}",
+                self.parameters()
+            ));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} key heads do not divide {} heads", self.kv_heads, self.heads));
@@ -224,5 +243,16 @@ pub(crate) mod tests {
         assert!(fault(Architecture { kv_heads: 2, ..gpt2 }).contains("key heads"));
         assert!(fault(Architecture { head_dim: 7, ..gpt2 }).contains("make 28, not 24"));
         assert_eq!(Architecture { heads: 8, kv_heads: 8, head_dim: 3, ..gpt2 }.check(), Ok(()));
+    }
+
+    #[test]
+    fn sizes_whose_product_no_machine_holds_are_refused() {
+        let fault = |architecture: Architecture| architecture.check().expect_err("a fault");
+        let llama = tiny(Form::Llama, true);
+        let large = Architecture { vocabulary: 1 << 24, features: 1 << 16, layers: 1 << 10, ..llama };
+        assert!(fault(large).contains("parameters"));
+        assert!(
+            fault(Architecture { context: 1 << 22, head_dim: 1 << 12, ..llama }).contains("rotary tables")
+        );
     }
 }

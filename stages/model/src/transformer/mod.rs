@@ -16,9 +16,10 @@ pub use architecture::{Architecture, EmbeddingScale, Form, Placement};
 pub use model::{CausalLm, Classifier};
 pub use preset::{ArchitectureOverrides, Preset};
 
+pub(crate) use init::{Start, fresh};
 pub(crate) use model::{Ids, Noise};
 pub(crate) use parameters::{
-    Moments, Named, Weights, accumulate, global_norm, load, take_fitting, take_gradients, update, weights,
+    Moments, Named, Weights, global_norm, sum, take_fitting, take_gradients, tensors, update, weights,
 };
 
 #[cfg(test)]

@@ -18,18 +18,17 @@
 //! - initialisation as in GPT-2: normal with deviation 0.02, divided by `sqrt(2 layers)` for the two
 //!   projections that write to the residual stream; norms start at 1, biases at 0
 //!
-//! Weights are stored `[out, in]`, and fields are named as in `LlamaForCausalLM`, so that in this form a
-//! parameter's path is its name in a safetensors file; `huggingface::layout` has the names of the other.
+//! Weights are stored `[out, in]`. Fields are named as in `LlamaForCausalLM`, but for the projections that share
+//! an input: `qkv_proj` is queries, keys and values one below the other, `gate_up_proj` gate and up, so that each
+//! is one product. `huggingface::layout` has the names of stock files.
 
-use super::architecture::Placement;
 use crate::kernels::attention::{Heads, causal_attention, merge, split};
-use crate::kernels::dropout::dropout;
+use crate::kernels::dropout::{Dropout, dropout};
 use crate::kernels::embedding::embedding;
 use crate::kernels::gelu::gelu;
-use crate::kernels::layer_norm::layer_norm;
 use crate::kernels::linear::linear;
-use crate::kernels::loss::{head_loss, head_losses};
-use crate::kernels::norm::rms_norm;
+use crate::kernels::loss::{Targets, head_loss, head_losses};
+use crate::kernels::norm::{Gains, sum_and_norm, sum_norm};
 use crate::kernels::rope::Rope;
 use crate::kernels::swiglu::swiglu;
 use crate::random::mix;
@@ -76,17 +75,16 @@ pub(crate) struct Block {
 
 #[derive(Module, Debug)]
 pub(crate) struct SelfAttention {
-    pub(crate) q_proj: Matrix,
-    pub(crate) k_proj: Matrix,
-    pub(crate) v_proj: Matrix,
+    /// Queries, keys and values, one below the other.
+    pub(crate) qkv_proj: Matrix,
     pub(crate) o_proj: Matrix,
 }
 
-/// With a gate SwiGLU, without one GELU.
+/// Either `gate_up_proj` (gate and up, one below the other) for SwiGLU, or `up_proj` for GELU.
 #[derive(Module, Debug)]
 pub(crate) struct FeedForward {
-    pub(crate) gate_proj: Option<Matrix>,
-    pub(crate) up_proj: Matrix,
+    pub(crate) gate_up_proj: Option<Matrix>,
+    pub(crate) up_proj: Option<Matrix>,
     pub(crate) down_proj: Matrix,
 }
 
@@ -109,7 +107,6 @@ pub(crate) struct Norm {
 pub(crate) struct Geometry {
     pub(crate) heads: Heads,
     pub(crate) rope: Option<Rope>,
-    pub(crate) placement: Placement,
     pub(crate) embedding_factor: Option<f32>,
     pub(crate) epsilon: f32,
 }
@@ -143,41 +140,69 @@ impl Noise {
     /// Nothing is dropped.
     pub(crate) const NONE: Self = Self { rate: 0.0, seed: 0 };
 
-    fn apply(self, x: Tensor<3>, site: usize) -> Tensor<3> {
-        dropout(x, self.rate, mix(self.seed.wrapping_add(site as u64)))
+    fn at(self, site: usize) -> Dropout {
+        Dropout { rate: self.rate, seed: mix(self.seed.wrapping_add(site as u64)) }
     }
 }
 
-/// Projections of one input, side by side.
-fn project<const K: usize>(x: Tensor<3>, matrices: [&Matrix; K]) -> Tensor<3> {
-    let biases = matrices.map(|matrix| matrix.bias.as_ref().map(Param::val));
-    linear(x, matrices.map(|matrix| matrix.weight.val()), biases)
+fn project(x: Tensor<3>, matrix: &Matrix) -> Tensor<3> {
+    linear(x, matrix.weight.val(), matrix.bias.as_ref().map(Param::val))
 }
 
 impl Body {
     /// `[batch, time]` ids to `[batch, time, features]`, normalised.
     fn forward(&self, ids: &Ids, noise: Noise) -> Tensor<3> {
-        let mut x = noise.apply(self.embedded(ids, 0), 0);
-        for (layer, block) in self.layers.iter().enumerate() {
-            let attended = |x| noise.apply(block.attend(x, &self.geometry), 2 * layer + 1);
-            x = self.geometry.residual(x, &block.input_layernorm, attended);
-            let fed = |x| noise.apply(block.mlp.forward(x), 2 * layer + 2);
-            x = self.geometry.residual(x, &block.post_attention_layernorm, fed);
-        }
-        self.finished(x)
+        self.through(self.embedded(ids, 0), noise, |_, block, x| block.attend(x, &self.geometry))
     }
 
     /// As `forward`, for `ids` that follow what `cache` holds (one row).
     fn continued(&self, ids: &Ids, cache: &mut Cache) -> Tensor<3> {
-        let mut x = self.embedded(ids, cache.position);
-        for (block, past) in self.layers.iter().zip(&mut cache.layers) {
-            let attended = |x| block.attend_cached(x, &self.geometry, past, cache.position);
-            x = self.geometry.residual(x, &block.input_layernorm, attended);
-            let fed = |x| block.mlp.forward(x);
-            x = self.geometry.residual(x, &block.post_attention_layernorm, fed);
-        }
+        let offset = cache.position;
         cache.position += ids.ids.len();
-        self.finished(x)
+        self.through(self.embedded(ids, offset), Noise::NONE, |layer, block, x| {
+            block.attend_cached(x, &self.geometry, &mut cache.layers[layer], offset)
+        })
+    }
+
+    /// Takes embeddings through all blocks; `attend` is a block's attention.
+    ///
+    /// Each residual sum, the dropout before it and the norm after it are one operation.
+    fn through(
+        &self,
+        embedded: Tensor<3>,
+        noise: Noise,
+        mut attend: impl FnMut(usize, &Block, Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let gains = |norm: &Norm| Gains {
+            weight: norm.weight.val(),
+            bias: norm.bias.as_ref().map(Param::val),
+            epsilon: self.geometry.epsilon,
+        };
+        let first = self.layers.first().expect("invariant: a model has layers");
+        let Some(last_norm) = &self.norm else {
+            let mut x = dropout(embedded, noise.at(0));
+            for (layer, block) in self.layers.iter().enumerate() {
+                let attended = attend(layer, block, x.clone());
+                x = sum_norm(Some(x), attended, noise.at(2 * layer + 1), gains(&block.input_layernorm));
+                let fed = block.mlp.forward(x.clone());
+                x = sum_norm(Some(x), fed, noise.at(2 * layer + 2), gains(&block.post_attention_layernorm));
+            }
+            return x;
+        };
+        let (mut x, mut normed) = sum_and_norm(None, embedded, noise.at(0), gains(&first.input_layernorm));
+        for (layer, block) in self.layers.iter().enumerate() {
+            let attended = attend(layer, block, normed);
+            let norm = gains(&block.post_attention_layernorm);
+            (x, normed) = sum_and_norm(Some(x), attended, noise.at(2 * layer + 1), norm);
+            let (fed, noise) = (block.mlp.forward(normed), noise.at(2 * layer + 2));
+            match self.layers.get(layer + 1) {
+                Some(next) => {
+                    (x, normed) = sum_and_norm(Some(x), fed, noise, gains(&next.input_layernorm));
+                }
+                None => return sum_norm(Some(x), fed, noise, gains(last_norm)),
+            }
+        }
+        unreachable!("invariant: the last layer returns")
     }
 
     /// Embeddings of ids whose first position is `offset`.
@@ -191,42 +216,13 @@ impl Body {
         let positions = (0..rows).flat_map(|_| offset as u32..(offset + time) as u32);
         x + embedding(table.weight.val(), &Arc::new(positions.collect()), [rows, time])
     }
-
-    fn finished(&self, x: Tensor<3>) -> Tensor<3> {
-        match &self.norm {
-            Some(norm) => self.geometry.normalised(x, norm),
-            None => x,
-        }
-    }
-}
-
-impl Geometry {
-    /// Adds to `x` what `branch` makes of it; `norm` stands before the branch or after the sum.
-    fn residual(&self, x: Tensor<3>, norm: &Norm, branch: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
-        match self.placement {
-            Placement::Pre => x.clone() + branch(self.normalised(x, norm)),
-            Placement::Post => self.normalised(x.clone() + branch(x), norm),
-        }
-    }
-
-    fn normalised(&self, x: Tensor<3>, norm: &Norm) -> Tensor<3> {
-        match &norm.bias {
-            Some(bias) => layer_norm(x, norm.weight.val(), bias.val(), self.epsilon),
-            None => rms_norm(x, norm.weight.val(), self.epsilon),
-        }
-    }
 }
 
 impl Block {
-    fn queries_keys_values(&self, x: Tensor<3>) -> Tensor<3> {
-        let attention = &self.self_attn;
-        project(x, [&attention.q_proj, &attention.k_proj, &attention.v_proj])
-    }
-
     fn attend(&self, x: Tensor<3>, geometry: &Geometry) -> Tensor<3> {
-        let qkv = self.queries_keys_values(x);
+        let qkv = project(x, &self.self_attn.qkv_proj);
         let attended = causal_attention(qkv, geometry.heads, geometry.rope.as_ref());
-        project(attended, [&self.self_attn.o_proj])
+        project(attended, &self.self_attn.o_proj)
     }
 
     fn attend_cached(
@@ -237,7 +233,8 @@ impl Block {
         offset: usize,
     ) -> Tensor<3> {
         let time = x.dims()[1];
-        let (q, k, v) = split(self.queries_keys_values(x), geometry.heads, geometry.rope.as_ref(), offset);
+        let qkv = project(x, &self.self_attn.qkv_proj);
+        let (q, k, v) = split(qkv, geometry.heads, geometry.rope.as_ref(), offset);
         let (k, v) = match past.take() {
             Some((keys, values)) => (Tensor::cat(vec![keys, k], 2), Tensor::cat(vec![values, v], 2)),
             None => (k, v),
@@ -247,17 +244,18 @@ impl Block {
         let future = Tensor::<2, Bool>::tril_mask([time, offset + time], offset as i64, &scores.device())
             .unsqueeze::<4>();
         let p = softmax(scores.mask_fill(future, f32::NEG_INFINITY), 3);
-        project(merge(p.matmul(v)), [&self.self_attn.o_proj])
+        project(merge(p.matmul(v)), &self.self_attn.o_proj)
     }
 }
 
 impl FeedForward {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let active = match &self.gate_proj {
-            Some(gate) => swiglu(project(x, [gate, &self.up_proj])),
-            None => gelu(project(x, [&self.up_proj])),
+        let active = match (&self.gate_up_proj, &self.up_proj) {
+            (Some(gate_up), _) => swiglu(project(x, gate_up)),
+            (None, Some(up)) => gelu(project(x, up)),
+            (None, None) => unreachable!("invariant: `init` makes one of them"),
         };
-        project(active, [&self.down_proj])
+        project(active, &self.down_proj)
     }
 }
 
@@ -273,8 +271,8 @@ impl CausalLm {
         self.lm_head.as_ref().map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
-    /// Mean cross entropy in nats over the targets that count.
-    pub(crate) fn loss(&self, ids: &Ids, targets: &Arc<Vec<u32>>, noise: Noise) -> Tensor<1> {
+    /// Cross entropy in nats, each target by its weight.
+    pub(crate) fn loss(&self, ids: &Ids, targets: &Targets, noise: Noise) -> Tensor<1> {
         head_loss(self.model.forward(ids, noise), self.head(), targets)
     }
 
@@ -287,32 +285,48 @@ impl CausalLm {
         Cache { layers: vec![None; self.model.layers.len()], position: 0 }
     }
 
+    /// Rows of scores against `positions` keys that are formed at once: up to 64 MiB of them over all heads.
+    pub(crate) fn rows_at_once(&self, positions: usize) -> usize {
+        let row = 4 * self.model.geometry.heads.q * positions.max(1);
+        ((64 << 20) / row).clamp(1, 512)
+    }
+
+    /// Bytes that reading so many positions takes at its peak, besides the weights: keys and values of all layers
+    /// (and a copy of one layer's), and four passes over a block of scores.
+    pub(crate) fn bytes_to_read(&self, positions: usize) -> u64 {
+        let heads = self.model.geometry.heads;
+        let row = 4 * (heads.q as u64) * positions as u64;
+        let kept = 2 * row * heads.dim as u64 * (self.model.layers.len() as u64 + 1);
+        kept + 4 * row * self.rows_at_once(positions) as u64
+    }
+
     /// Logits `[vocabulary]` after `ids`, which follow what `cache` has seen.
     pub(crate) fn next(&self, ids: &[u32], cache: &mut Cache) -> Vec<f32> {
         let hidden = self.model.continued(&Ids::new(ids.to_vec(), 1), cache);
         let last = hidden.narrow(1, ids.len() - 1, 1);
-        linear(last, [self.head()], [None]).into_data().iter::<f32>().collect()
+        linear(last, self.head(), None).into_data().iter::<f32>().collect()
     }
 }
 
 impl Classifier {
-    /// `score.weight` times the hidden state at `last[row]`, the last position that is not padding.
+    /// The hidden state at `last[row]`, the last position of each row that is not padding.
     /// Gives `[1, rows, features]`, ready for a head.
     fn pooled(&self, ids: &Ids, last: &[usize], noise: Noise) -> Tensor<3> {
         let hidden = self.model.forward(ids, noise);
-        let rows =
-            last.iter().enumerate().map(|(row, &at)| hidden.clone().narrow(0, row, 1).narrow(1, at, 1));
-        Tensor::cat(rows.collect(), 1)
+        let [rows, time, features] = hidden.dims();
+        let positions = last.iter().enumerate().map(|(row, &at)| (row * time + at) as u32);
+        // Rows of a matrix by number: one pass, where a slice per row would leave as many whole gradients.
+        embedding(hidden.reshape([rows * time, features]), &Arc::new(positions.collect()), [1, rows])
     }
 
-    /// Mean cross entropy in nats of the texts' labels.
-    pub(crate) fn loss(&self, ids: &Ids, last: &[usize], labels: &Arc<Vec<u32>>, noise: Noise) -> Tensor<1> {
+    /// Cross entropy in nats of the texts' labels, each by its weight.
+    pub(crate) fn loss(&self, ids: &Ids, last: &[usize], labels: &Targets, noise: Noise) -> Tensor<1> {
         head_loss(self.pooled(ids, last, noise), self.score.weight.val(), labels)
     }
 
     /// Scores `[rows, classes]`, row by row.
     pub(crate) fn scores(&self, ids: &Ids, last: &[usize]) -> Vec<f32> {
-        let scores = project(self.pooled(ids, last, Noise::NONE), [&self.score]);
+        let scores = project(self.pooled(ids, last, Noise::NONE), &self.score);
         scores.into_data().iter::<f32>().collect()
     }
 }
@@ -372,7 +386,7 @@ mod tests {
         let model = tiny(Form::Gpt2, true).init(5, &Device::flex());
         let loss = |seed| {
             let noise = Noise { rate: 0.2, seed };
-            let loss = model.loss(&Ids::new(ids(16), 1), &Arc::new(ids(16)), noise);
+            let loss = model.loss(&Ids::new(ids(16), 1), &Targets::mean(ids(16)), noise);
             loss.into_scalar::<f32>()
         };
         assert_eq!(loss(1), loss(1));

@@ -1,9 +1,9 @@
 //! A module's parameters by name: reading them out, loading them, gradients and their norm.
 
-use crate::kernels::adamw::{AdamWStep, Slot, adamw, sum_of_squares};
+use crate::kernels::adamw::{AdamWStep, Slot, adamw, add, sum_of_squares};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::prelude::*;
-use burn::tensor::{Gradients, TensorData};
+use burn::tensor::Gradients;
 use std::collections::BTreeMap;
 
 /// Flattened tensors by parameter name, such as `model.layers.0.mlp.up_proj.weight`.
@@ -16,9 +16,18 @@ pub(crate) struct Weights {
     pub(crate) values: Vec<f32>,
 }
 
-/// All parameters of `module`.
+/// All parameters of `module`, copied.
 pub(crate) fn weights<M: Module>(module: &M) -> BTreeMap<String, Weights> {
-    struct Reader(Path, BTreeMap<String, Weights>);
+    let copy = |(name, (shape, tensor)): (String, (Vec<usize>, Tensor<1>))| {
+        (name, Weights { shape, values: tensor.into_data().iter::<f32>().collect() })
+    };
+    tensors(module).into_iter().map(copy).collect()
+}
+
+/// All parameters of `module`: their shapes, and their flattened tensors without autodiff, which share memory with
+/// the module.
+pub(crate) fn tensors<M: Module>(module: &M) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
+    struct Reader(Path, BTreeMap<String, (Vec<usize>, Tensor<1>)>);
     impl ModuleVisitor for Reader {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.0.enter(name);
@@ -31,49 +40,13 @@ pub(crate) fn weights<M: Module>(module: &M) -> BTreeMap<String, Weights> {
         fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
             let tensor = parameter.val().inner();
             let shape = tensor.dims().to_vec();
-            self.1
-                .insert(self.0.name(), Weights { shape, values: tensor.into_data().iter::<f32>().collect() });
+            let n = shape.iter().product::<usize>();
+            self.1.insert(self.0.name(), (shape, tensor.reshape([n])));
         }
     }
     let mut reader = Reader(Path::default(), BTreeMap::new());
     module.visit(&mut reader);
     reader.1
-}
-
-/// Replaces every parameter by what `find` gives for its name and shape; the first error ends it.
-pub(crate) fn load<M: Module, E>(
-    module: M,
-    find: impl FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
-) -> Result<M, E> {
-    struct Loader<F, E>(Path, F, Option<E>);
-    impl<E, F: FnMut(&str, &[usize]) -> Result<Vec<f32>, E>> ModuleMapper for Loader<F, E> {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.0.enter(name);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.0.exit();
-        }
-
-        fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if self.2.is_some() {
-                return parameter;
-            }
-            let shape = parameter.val().dims();
-            match (self.1)(&self.0.name(), &shape) {
-                Ok(values) => {
-                    replace(parameter, |old| Tensor::from_data(TensorData::new(values, shape), &old.device()))
-                }
-                Err(error) => {
-                    self.2 = Some(error);
-                    parameter
-                }
-            }
-        }
-    }
-    let mut loader = Loader(Path::default(), find, None);
-    let module = module.map(&mut loader);
-    loader.2.map_or(Ok(module), Err)
 }
 
 /// Takes the values of `name` out of `tensors`; an error says that it is missing or of which shape it is.
@@ -113,15 +86,16 @@ pub(crate) fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Nam
     collector.2
 }
 
-/// Adds `more` to `total`, name by name.
-pub(crate) fn accumulate(total: &mut Named, more: Named) {
+/// The sum of two sets of gradients, name by name.
+pub(crate) fn sum(mut total: Named, more: Named) -> Named {
     for (name, gradient) in more {
         let sum = match total.remove(&name) {
-            Some(old) => old + gradient,
+            Some(old) => add(old, gradient),
             None => gradient,
         };
         total.insert(name, sum);
     }
+    total
 }
 
 /// The norm of all gradients as one vector; NaN if any element is.
@@ -202,8 +176,8 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::loss::Targets;
     use crate::transformer::{Architecture, Form, Ids, Noise, tiny, variants};
-    use std::sync::Arc;
 
     fn architecture() -> Architecture {
         Architecture {
@@ -217,30 +191,33 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_hugging_face() {
+    fn names_are_paths_in_the_module() {
         let names: Vec<String> = weights(&architecture().init(1, &Device::flex())).into_keys().collect();
         for name in [
             "lm_head.weight",
             "model.embed_tokens.weight",
             "model.layers.1.input_layernorm.weight",
-            "model.layers.0.self_attn.q_proj.weight",
+            "model.layers.0.self_attn.qkv_proj.weight",
+            "model.layers.0.mlp.gate_up_proj.weight",
             "model.layers.1.mlp.down_proj.weight",
             "model.norm.weight",
         ] {
             assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
         }
-        assert_eq!(names.len(), 2 * 9 + 3);
+        assert_eq!(names.len(), 2 * 6 + 3);
     }
 
     #[test]
-    fn loaded_weights_are_those_read() {
-        let (a, b) = (architecture().init(1, &Device::flex()), architecture().init(2, &Device::flex()));
-        let wanted = weights(&a);
-        let loaded = load(b, |name, shape| {
-            assert_eq!(shape, wanted[name].shape);
-            Ok::<_, ()>(wanted[name].values.clone())
-        });
-        assert_eq!(weights(&loaded.expect("all are there")), wanted);
+    fn built_weights_are_those_read() {
+        let wanted = weights(&architecture().init(1, &Device::flex()));
+        let mut left = wanted.clone();
+        let built =
+            architecture().build(&Device::flex(), |name, shape, _| take_fitting(&mut left, name, shape));
+        assert_eq!(weights(&built.expect("all are there")), wanted);
+        assert!(left.is_empty());
+        let fault =
+            architecture().build(&Device::flex(), |name, shape, _| take_fitting(&mut left, name, shape));
+        assert!(fault.expect_err("nothing is left").contains("there is no `model.embed_tokens.weight`"));
     }
 
     #[test]
@@ -255,7 +232,7 @@ mod tests {
         let mut model = architecture.init(1, &Device::flex().autodiff());
         let parameters = weights(&model).len();
         let ids = Ids::new((0..16).map(|i| i * 7 % 20).collect(), 1);
-        let targets = Arc::new((0..16).map(|i| (i + 1) * 7 % 20).collect::<Vec<u32>>());
+        let targets = Targets::mean((0..16).map(|i| (i + 1) * 7 % 20).collect());
         let mut moments = Moments::default();
         let mut losses = Vec::new();
         for time in 1..=30 {

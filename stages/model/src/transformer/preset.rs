@@ -99,7 +99,8 @@ pub struct ArchitectureOverrides {
     pub heads: Option<usize>,
     /// Key and value heads; divides `heads`, and is equal to it in the form `gpt2`.
     pub kv_heads: Option<usize>,
-    /// Features of a head, even in the form `llama`; else `features / heads` where one of these is given.
+    /// Features per head, an even number in the form `llama`. Where it is left out and `features` or `heads` is
+    /// given, it is `features / heads`.
     pub head_dim: Option<usize>,
     /// Width of the feed-forward layer.
     pub feed_forward: Option<usize>,

@@ -1,130 +1,17 @@
 //! The four stages on small data: what they make, that interruptions leave no trace, that faults are named.
 
-use pipe_data::documents::{Document, DocumentWriter};
-use pipe_data::tokenizer::bpe::{self, Training};
-use pipe_data::tokenizer::json::{TrainedTokenizer, tokenizer_config};
+mod golden;
+mod world;
+
+use pipe_data::Examples;
 use pipe_data::tokens::TokensWriter;
-use pipe_data::{Examples, Tokenizer, tokenizer::pattern::Pattern};
 use pipe_model::{
-    AdamW, ArchitectureOverrides, EmbeddingScale, Eval, Export, Finetune, Generator, LrSchedule, Options,
-    Placement, Preset, Pretrain, Validation,
+    AdamW, ArchitectureOverrides, EmbeddingScale, Eval, Export, Finetune, Generator, Interval, LrSchedule,
+    Options, Placement, Pretrain, Validation,
 };
-use pipe_stage::testing::Bench;
-use pipe_stage::{Artifact, Error, Stage};
+use pipe_stage::{Artifact, Stage};
 use serde_json::Value;
-
-const END: &str = "<|endoftext|>";
-
-/// A store with a tokenizer, tokens and documents of two kinds of sentences.
-struct World {
-    _folder: tempfile::TempDir,
-    bench: Bench,
-    tokenizer: Artifact,
-    train: Artifact,
-    validation: Artifact,
-    documents: Artifact,
-}
-
-fn texts(first: usize, n: usize) -> Vec<(String, String)> {
-    let text = |i: usize| {
-        let (book, words) = match i % 3 {
-            0 => ("fruit", ["apple", "pear", "plum", "cherry"]),
-            _ => ("metal", ["iron", "copper", "zinc", "silver"]),
-        };
-        let sentence = |j: usize| format!("The {} is {}. ", words[(i + j) % 4], words[(i * 7 + j * 3) % 4]);
-        (format!("https://example.org/{book}/{i}.html"), (0..6).map(sentence).collect())
-    };
-    (first..first + n).map(text).collect()
-}
-
-fn world() -> World {
-    let folder = tempfile::tempdir().expect("a folder");
-    let bench = Bench::new(folder.path()).expect("a store");
-    let (train, held_out) = (texts(0, 60), texts(60, 18));
-    let words: Vec<&str> = train.iter().flat_map(|(_, text)| text.split_inclusive(' ')).collect();
-    let special_tokens = [END.to_owned()];
-    let training = Training { vocabulary_size: 300, frequency_min: 2, special_tokens: &special_tokens };
-    let mut counts = std::collections::BTreeMap::<&[u8], u64>::new();
-    words.iter().for_each(|word| *counts.entry(word.as_bytes()).or_default() += 1);
-    let vocabulary = bpe::train(counts, training, |_| true);
-    let json = TrainedTokenizer { pattern: Pattern::Gpt2, vocabulary: &vocabulary }.to_json();
-    let config = tokenizer_config(END, None);
-    let tokenizer = Tokenizer::from_files(&json, &config).expect("a tokenizer");
-    let tokens = |texts: &[(String, String)]| {
-        let mut writer =
-            TokensWriter::new(Vec::new(), tokenizer.vocabulary_size(), tokenizer.digest()).expect("a writer");
-        for (url, text) in texts {
-            writer.push(url, &tokenizer.encode_ordinary(text)).expect("pushed");
-        }
-        let bytes = writer.finish().expect("finished");
-        bench.artifact("tokens", &[("a.parquet", &bytes)]).expect("stored")
-    };
-    let documents = |texts: &[(String, String)]| {
-        let mut writer = DocumentWriter::new(Vec::new()).expect("a writer");
-        for (url, text) in texts {
-            let (id, url, text) = (url.clone(), url.clone(), text.clone());
-            writer
-                .push(&Document { id, url, text, source: "example".into(), ..Document::default() })
-                .expect("pushed");
-        }
-        let bytes = writer.finish().expect("finished");
-        bench.artifact("documents", &[("a.parquet", &bytes)]).expect("stored")
-    };
-    World {
-        tokenizer: bench
-            .artifact("tokenizer", &[("tokenizer.json", &json), ("tokenizer_config.json", &config)])
-            .expect("stored"),
-        train: tokens(&train),
-        validation: tokens(&held_out),
-        documents: documents(&[train, held_out].concat()),
-        _folder: folder,
-        bench,
-    }
-}
-
-fn tiny() -> Pretrain {
-    Pretrain {
-        preset: Preset::GptTiny,
-        steps: 12,
-        batch_rows: 4,
-        warmup_steps: 2,
-        dropout: 0.1,
-        seed: 5,
-        accumulation: 2,
-        optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
-        validation: Validation { every_steps: 5, batches: 2, patience: 0 },
-        samples: pipe_model::Samples { prompts: vec!["The ".into()], tokens: 8, temperature: 0.5 },
-        checkpoint_steps: 3,
-        ..Pretrain::default()
-    }
-}
-
-impl World {
-    fn pretrain(&self, config: &Pretrain) -> pipe_stage::Result<pipe_stage::Outcome> {
-        let inputs =
-            [("train", &self.train), ("validation", &self.validation), ("tokenizer", &self.tokenizer)];
-        self.bench.run(config, &inputs)
-    }
-
-    fn file(&self, artifact: &Artifact, name: &str) -> Vec<u8> {
-        let entries = self.bench.open(artifact);
-        let entry = entries.iter().find(|entry| entry.name() == name).expect("the file is there");
-        entry.bytes().expect("read")
-    }
-}
-
-/// A classifier by the first part of addresses.
-fn tuning() -> Finetune {
-    Finetune {
-        label: "^/([^/]+)/".into(),
-        steps: 60,
-        batch_rows: 8,
-        warmup_steps: 2,
-        tokens_max: 32,
-        optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
-        ..Finetune::default()
-    }
-}
+use world::{World, tiny, tuning, world};
 
 #[test]
 fn defaults_pass_their_own_check() {
@@ -203,30 +90,6 @@ fn pretrain_finetune_eval_export_and_generate() {
     };
     assert_eq!(write(3), write(3));
     assert!((0..8).any(|seed| !write(seed).is_empty()));
-}
-
-impl World {
-    /// Trains with `model`, and gives the model.
-    fn model(&self, model: ArchitectureOverrides) -> Artifact {
-        let trained =
-            self.pretrain(&Pretrain { preset: Preset::Gpt2Tiny, model, ..tiny() }).expect("trained");
-        self.bench.output(&trained, "model").expect("a model")
-    }
-
-    /// Exports `model`, and loads it to write.
-    fn generator(&self, model: &Artifact) -> Generator {
-        let exported = self.bench.run(&Export::default(), &[("model", model)]).expect("exported");
-        let folder = tempfile::tempdir().expect("a folder");
-        for entry in self.bench.open(&self.bench.output(&exported, "model").expect("a folder")) {
-            entry.copy_to(&folder.path().join(entry.name())).expect("copied");
-        }
-        Generator::load(folder.path()).expect("loaded")
-    }
-
-    fn score(&self, eval: &Eval, inputs: &[(&str, &Artifact)], name: &str) -> Option<f64> {
-        let scored = self.bench.run(eval, inputs).expect("scored");
-        scored.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
-    }
 }
 
 #[test]
@@ -363,14 +226,157 @@ fn interrupted_runs_end_in_the_same_bytes() {
     let config = tiny();
     let undisturbed = world().pretrain(&config).expect("trained");
     let world = world();
-    world.bench.stop.ask();
-    for _ in 0..4 {
-        // Asked to stop, each run takes one step, stores it, and ends.
-        assert!(matches!(world.pretrain(&config), Err(Error::Interrupted)));
+    for step in [1, 2, 7, 11] {
+        world.stop_at(&config, step);
+        assert!(checkpoints(&world).contains(&format!("step-{step:012}")));
     }
-    let resumed = World { bench: Bench { stop: Default::default(), ..world.bench }, ..world };
-    let resumed = resumed.pretrain(&config).expect("trained");
+    let resumed = world.pretrain(&config).expect("trained");
     assert_eq!(resumed.outputs, undisturbed.outputs);
+    assert_eq!(steps_taken(&world), 1, "it went on from step 11 of 12");
+}
+
+/// Checkpoints of the store's durable folders, by name.
+fn checkpoints(world: &World) -> Vec<String> {
+    let folder = world.folder.path().join("work/durable");
+    let list = |path: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let fences = list(&folder).iter().flat_map(|key| list(key)).collect::<Vec<_>>();
+    let names = fences.iter().flat_map(|fence| list(fence));
+    let mut names: Vec<String> =
+        names.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.starts_with("step-"));
+    names.sort();
+    names
+}
+
+#[test]
+fn finished_runs_leave_the_trunk_alone() {
+    let stable = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay: 0.25, ..tiny() };
+    for (config, left) in [(tiny(), &[][..]), (stable, &["step-000000000009"][..])] {
+        let world = world();
+        let trained = world.pretrain(&config).expect("trained");
+        assert_eq!(checkpoints(&world), left);
+        let model = world.bench.output(&trained, "model").expect("a model");
+        let inputs = [("model", &model), ("train", &world.documents)];
+        world.bench.run(&Finetune { steps: 4, ..tuning() }, &inputs).expect("tuned");
+        assert_eq!(checkpoints(&world), left);
+    }
+}
+
+#[test]
+fn a_shorter_run_leaves_the_checkpoints_of_a_longer_one() {
+    let long = Pretrain {
+        schedule: LrSchedule::WarmupStableDecay,
+        decay: 0.25,
+        steps: 16,
+        checkpoint_steps: 100,
+        ..tiny()
+    };
+    let world = world();
+    world.stop_at(&long, 11);
+    assert_eq!(checkpoints(&world), ["step-000000000011"]);
+    world.pretrain(&Pretrain { steps: 8, checkpoint_steps: 2, ..long.clone() }).expect("trained");
+    assert_eq!(checkpoints(&world), ["step-000000000006", "step-000000000011"]);
+    world.bench.events.lock().expect("no panic").clear();
+    world.pretrain(&long).expect("trained");
+    assert_eq!(steps_taken(&world), 5, "the longer run goes on from step 11 of 16");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_gives_way_to_the_one_before() {
+    let config = tiny();
+    let undisturbed = world().pretrain(&config).expect("trained");
+    let world = world();
+    world.stop_at(&config, 5);
+    // What a program of another version would leave: whole, and not to be used.
+    let world = {
+        let keys = std::fs::read_dir(world.folder.path().join("work/durable")).expect("a folder");
+        let key = keys.flatten().next().expect("a durable folder").file_name();
+        let key = key.to_string_lossy().parse().expect("a digest");
+        let pipe_cache::AcquireDurable::Held(durable) = world.bench.store.durable(&key).expect("asked")
+        else {
+            panic!("nobody works in it");
+        };
+        let meta = serde_json::json!({ "step": 7, "instruction_set": pipe_model::instruction_set() });
+        let files = ["state.safetensors", "history.jsonl", "samples.jsonl"];
+        let files = files.map(|name| (name, pipe_cache::Content::Bytes(b"not that")));
+        durable.checkpoint("step-000000000007", &files, &meta).expect("stored");
+        world
+    };
+    world.bench.events.lock().expect("no panic").clear();
+    let resumed = world.pretrain(&config).expect("trained");
+    assert_eq!(resumed.outputs, undisturbed.outputs);
+    assert_eq!(steps_taken(&world), 7, "it went on from step 5 of 12");
+    let events = world.bench.events.lock().expect("no panic");
+    let is_noted = |event: &pipe_stage::Event| matches!(event, pipe_stage::Event::Note { message } if message.contains("step-000000000007 is ignored"));
+    assert!(events.iter().any(is_noted), "{events:?}");
+}
+
+#[test]
+fn instruction_sets_of_all_steps_are_recorded() {
+    let config = tiny();
+    let world = world();
+    world.stop_at(&config, 3);
+    // As if the first steps had been taken on another machine.
+    let path = {
+        let durable = world.folder.path().join("work/durable");
+        let mut paths: Vec<_> = vec![durable];
+        loop {
+            let path = paths.pop().expect("a checkpoint is there");
+            if path.ends_with("step-000000000003") {
+                break path;
+            }
+            paths.extend(std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()));
+        }
+    };
+    let bytes = std::fs::read(path.join("state.safetensors")).expect("read");
+    let own = pipe_model::instruction_set();
+    let other = "x".repeat(own.len());
+    let (old, new) = (format!("[\\\"{own}\\\"]"), format!("[\\\"{other}\\\"]"));
+    let at = bytes.windows(old.len()).position(|part| part == old.as_bytes()).expect("it is noted");
+    let changed = [&bytes[..at], new.as_bytes(), &bytes[at + old.len()..]].concat();
+    let key = path.ancestors().nth(2).and_then(|key| key.file_name()).expect("a key");
+    let key = key.to_string_lossy().parse().expect("a digest");
+    {
+        let pipe_cache::AcquireDurable::Held(durable) = world.bench.store.durable(&key).expect("asked")
+        else {
+            panic!("nobody works in it");
+        };
+        let checkpoint = durable.checkpoints().expect("listed").pop().expect("a checkpoint");
+        let read = |name| std::fs::read(checkpoint.path(name).expect("a file")).expect("read");
+        let (history, samples) = (read("history.jsonl"), read("samples.jsonl"));
+        let files =
+            [("state.safetensors", &changed), ("history.jsonl", &history), ("samples.jsonl", &samples)];
+        let files = files.map(|(name, bytes)| (name, pipe_cache::Content::Bytes(bytes)));
+        durable.checkpoint(&checkpoint.name, &files, &checkpoint.meta).expect("stored");
+    }
+    let trained = world.pretrain(&config).expect("trained");
+    let mut expected = vec![own.to_owned(), other];
+    expected.sort();
+    assert_eq!(trained.instruction_sets, expected);
+}
+
+#[test]
+fn checkpoints_are_stored_by_time_as_well() {
+    // An interval of no time at all: after every step.
+    let config = Pretrain {
+        checkpoint_interval: Interval(std::time::Duration::ZERO),
+        checkpoint_steps: 1000,
+        ..tiny()
+    };
+    let world = world();
+    let optimizer = AdamW { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
+    let failing = Pretrain { optimizer, steps: 200, warmup_steps: 0, dropout: 0.0, ..config };
+    world.pretrain(&failing).expect_err("it cannot go well");
+    assert_eq!(checkpoints(&world).len(), 1, "that before the step that failed");
+}
+
+fn steps_taken(world: &World) -> usize {
+    let events = world.bench.events.lock().expect("no panic");
+    let is_step = |event: &&pipe_stage::Event| matches!(event, pipe_stage::Event::Metric { name, .. } if name == "loss");
+    events.iter().filter(is_step).count()
 }
 
 #[test]
@@ -383,15 +389,7 @@ fn longer_runs_go_on_from_the_trunk_with_the_same_bytes() {
     world.bench.events.lock().expect("no panic").clear();
     let extended = world.pretrain(&long).expect("trained");
     assert_eq!(extended.outputs, from_scratch.outputs);
-    let steps_taken = world
-        .bench
-        .events
-        .lock()
-        .expect("no panic")
-        .iter()
-        .filter(|event| matches!(event, pipe_stage::Event::Metric { name, .. } if name == "loss"))
-        .count();
-    assert_eq!(steps_taken, 7, "the short run's trunk had 9 steps of 16");
+    assert_eq!(steps_taken(&world), 7, "the short run's trunk had 9 steps of 16");
 }
 
 #[test]
@@ -413,6 +411,34 @@ fn early_stopping_gives_the_best_weights() {
     let best = lines.lines().filter_map(loss).fold(f64::INFINITY, f64::min);
     let reported = trained.metrics.iter().find(|metric| metric.name == "loss_validation").expect("a metric");
     assert!((reported.value - best).abs() < 1e-6);
+}
+
+#[test]
+fn early_stopping_reports_the_figures_of_the_weights_it_gives() {
+    let world = world();
+    let model = world.pretrain(&Pretrain { steps: 2, ..tiny() }).expect("trained");
+    let model = world.bench.output(&model, "model").expect("a model");
+    let config = Finetune {
+        optimizer: AdamW { lr: 0.3, ..AdamW::default() },
+        validation: Validation { every_steps: 1, batches: 1, patience: 3 },
+        ..tuning()
+    };
+    let tuned = world.bench.run(&config, &[("model", &model), ("train", &world.documents)]).expect("tuned");
+    let history = world.bench.output(&tuned, "history").expect("a history");
+    let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
+    let validations: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["validation"].take())
+        .filter(|validation| !validation.is_null())
+        .collect();
+    let loss = |validation: &Value| validation["loss_validation"].as_f64().expect("a number");
+    let best = validations.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).expect("a validation");
+    let last = validations.last().expect("a validation");
+    assert!(loss(last) > loss(best), "the run has to get worse at its end");
+    for name in ["loss_validation", "accuracy", "macro_f1"] {
+        let reported = tuned.metrics.iter().find(|metric| metric.name == name).expect("a metric").value;
+        assert_eq!(reported, best[name].as_f64().expect("a number") as f32 as f64, "{name}");
+    }
 }
 
 #[test]
