@@ -55,10 +55,10 @@ leaks() {
     }' >data/a.jsonl
 }
 
-# A record of many fields, all of them metadata.
+# A record of many fields, all of them metadata: more than a document may have, so it is rejected.
 json_keys_size=40000 json_keys_stage=pages json_keys_before=
 json_keys() {
-    manifest "  pages: { uses: ingest, with: { sources: [ { glob: 'data/*.jsonl', name: s, columns: { metadata: ['*'] } } ] } }"
+    manifest "  pages: { uses: ingest, with: { errors_max: 1, sources: [ { glob: 'data/*.jsonl', name: s, columns: { metadata: ['*'] } } ] } }"
     awk -v size="$1" 'BEGIN {
         printf "{\"text\": \"some text\""
         for (n = 0; n < size; n++) printf ", \"k%d\": %d", n, n
@@ -92,7 +92,7 @@ shards() {
 # CPU seconds of a command, in cpu.txt.
 TIMEFORMAT='%U %S'
 measure() {
-    { time "$pipe" run m.yaml "$1" >out.txt 2>&1; } 2>time.txt || { cat out.txt; exit 1; }
+    { time "$pipe" run m.yaml "$1" >out.txt 2>&1; } 2>time.txt || { cat out.txt >&2; exit 1; }
     awk '{ print $1 + $2 }' time.txt
 }
 
@@ -119,8 +119,9 @@ for name in "$@"; do
         echo "$once $twice"
     done | awk '{ print $2 / ($1 > 0.05 ? $1 : 0.05), $0 }' | sort -n | sed -n "$(((rounds + 1) / 2))p" >"$folder/median"
     awk -v name="$name" -v size="${!size}" -v max="$ratio_max" '{
-        printf "%-12s %7d: %6.2f s  %7d: %6.2f s  ratio %.2f%s\n", name, size, $2, 2 * size, $3, $1, $1 > max ? "  TOO MUCH" : ""
-        exit $1 > max
+        mark = ($1 > max) ? "  TOO MUCH" : ""
+        printf "%-12s %7d: %6.2f s  %7d: %6.2f s  ratio %.2f%s\n", name, size, $2, 2 * size, $3, $1, mark
+        exit ($1 > max)
     }' "$folder/median" || failed=1
 done
 exit "$failed"

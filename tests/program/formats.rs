@@ -128,12 +128,14 @@ fn settings_of_another_format_are_told_at_their_place() {
 #[test]
 fn a_tokenizer_is_trained_or_taken_and_check_says_so() {
     let project = Project::new("pipeline: p\nstages:\n  vocabulary: { uses: tokenizer, with: {} }\n");
-    let check = |errors: &[&str]| project.pipe(&["check", "pipeline.yaml"]).expect(2).says(errors);
-    check(&["`from`", "no `documents` are connected", "add `documents` to `needs`"]);
+    let check = |errors: &[&str]| {
+        project.pipe(&["check", "pipeline.yaml"]).expect(2).says(errors);
+    };
+    check(&["`from`: neither this nor the input `documents` is given", "add `documents` to `needs`"]);
     project.edit("with: {}", "with: { from: t.json, vocabulary_size: 4096, pattern: gpt2 }");
     check(&["`vocabulary_size`: has no effect beside `from`", "`pattern`: has no effect"]);
     // A stage that does not exist is the only error; what may follow from it is not reported.
     project.edit("with: { from: t.json, vocabulary_size: 4096, pattern: gpt2 }", "needs: pages");
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);
-    assert!(told.stderr.contains("`pages`") && !told.stderr.contains("connected"), "{}", told.stderr);
+    assert!(told.stderr.contains("`pages`") && !told.stderr.contains("`from`"), "{}", told.stderr);
 }

@@ -110,11 +110,11 @@ impl Stage for TokenizerStage {
         let has_documents = connected.contains(&INPUT.name());
         match &self.from {
             None if !has_documents => {
-                let fault = "must name a tokenizer.json, since no `documents` are connected to train on";
+                let fault = "neither this nor the input `documents` is given";
                 vec![Misfit::new("from", fault).help("add `documents` to `needs`, or set `from`")]
             }
             Some(_) if has_documents => {
-                let fault = "an existing tokenizer is not trained, but `documents` are connected";
+                let fault = "an existing tokenizer is not trained on `documents`";
                 vec![Misfit::new("from", fault).help("remove `documents` from `needs`, or remove `from`")]
             }
             _ => Vec::new(),
@@ -178,7 +178,7 @@ impl TokenizerStage {
         ];
         let idle = fields.into_iter().filter(|(_, is_set)| *is_set);
         idle.map(|(field, _)| {
-            Misfit::new(field, "has no effect beside `from`: an existing tokenizer is used as it is")
+            Misfit::new(field, "has no effect beside `from`")
                 .help(format!("remove `{field}`, or remove `from` to train a tokenizer"))
         })
         .collect()
