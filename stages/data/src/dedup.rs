@@ -6,21 +6,21 @@ pub mod pool;
 pub mod signatures;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, ShareFile,
-    Stage,
+    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, Stage,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::{AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader};
+use crate::documents::{
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, text_digest,
+};
+use crate::lines::{read_lines, write_buffered, write_lines};
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
 use pool::FilePool;
 use signatures::{Signature, Signatures};
@@ -139,18 +139,8 @@ fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
 
 /// The cluster of a document by itself.
 pub(crate) fn stand_in(id: &str) -> u64 {
-    first_half(blake3::hash(id.as_bytes())).1
-}
-
-/// The first 16 bytes of a text's digest.
-pub(crate) fn text_digest(text: &str) -> [u8; 16] {
-    first_half(blake3::hash(text.as_bytes())).0
-}
-
-fn first_half(digest: blake3::Hash) -> ([u8; 16], u64) {
-    let bytes: [u8; 16] = std::array::from_fn(|at| digest.as_bytes()[at]);
-    let first = std::array::from_fn(|at| bytes[at]);
-    (bytes, u64::from_le_bytes(first))
+    let digest = blake3::hash(id.as_bytes());
+    u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
 /// Which of a cluster stays: the highest rank.
@@ -443,40 +433,6 @@ fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
         share.keep(file)?;
     }
     Ok(())
-}
-
-/// Writes through a buffer; what fails is the disk.
-pub(crate) fn write_buffered(
-    file: &mut ShareFile,
-    write: impl FnOnce(&mut BufWriter<&mut ShareFile>) -> std::io::Result<()>,
-) -> Result<()> {
-    let mut buffer = BufWriter::new(file);
-    let written = write(&mut buffer).and_then(|()| buffer.flush());
-    written.map_err(|error| Error::io("write", Path::new("a file of the cache"), &error))
-}
-
-/// Writes values as JSON Lines.
-pub(crate) fn write_lines<T: Serialize>(
-    file: &mut ShareFile,
-    lines: impl IntoIterator<Item = T>,
-) -> Result<()> {
-    write_buffered(file, |file| {
-        for line in lines {
-            serde_json::to_writer(&mut *file, &line)?;
-            file.write_all(b"\n")?;
-        }
-        Ok(())
-    })
-}
-
-/// Reads the JSON Lines that an earlier step wrote.
-pub(crate) fn read_lines<T: for<'a> Deserialize<'a>>(entry: &LocalEntry) -> Result<Vec<T>> {
-    let path = entry.path()?;
-    let failed = |error: std::io::Error| Error::io("read", &path, &error);
-    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
-    lines
-        .map(|line| serde_json::from_str(&line.map_err(failed)?).map_err(|error| failed(error.into())))
-        .collect()
 }
 
 #[cfg(test)]

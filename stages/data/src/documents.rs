@@ -30,8 +30,7 @@ mod writer;
 
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::DOCUMENTS;
-pub use reader::{DocumentReader, Row, rows_in};
-pub(crate) use reader::{check_layout, guarded};
+pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 
 use parquet::basic::{Compression, ZstdLevel};
@@ -71,6 +70,12 @@ impl Document {
         let names = self.id.len() + self.url.len() + self.source.len();
         names + self.text.len() + html + self.language.len() + self.license.len() + self.date.len() + metadata
     }
+}
+
+/// The first 16 bytes of a text's digest; equal texts have equal ones.
+pub(crate) fn text_digest(text: &str) -> [u8; 16] {
+    let digest = blake3::hash(text.as_bytes());
+    std::array::from_fn(|at| digest.as_bytes()[at])
 }
 
 /// The near-duplicate cluster of a document, as `dedup` adds it.
@@ -151,6 +156,8 @@ pub enum DocumentsError {
     TooLarge { id: String, bytes: usize, max: usize },
     #[error("a document has no id")]
     NoId,
+    #[error("{document} is an HTML page whose text has not been extracted")]
+    NotCleaned { document: String },
     #[error("column `{column}` has {found} values beside columns of {expected}")]
     Unaligned { column: String, found: usize, expected: usize },
 }
@@ -272,6 +279,44 @@ mod tests {
         std::fs::write(&added, AddedColumns::of_clusters(&clusters).write(Vec::new()).unwrap()).unwrap();
         let error = DocumentReader::open(path).unwrap().with_added(Some(&added)).unwrap_err();
         assert!(matches!(error, DocumentsError::RowsDiffer { found: 2, expected: 3, .. }));
+    }
+
+    #[test]
+    fn a_page_without_text_is_refused_by_readers_of_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut documents = numbered(600);
+        documents[5].text.clear();
+        let read = |path: &Path, columns: &[Column]| -> Result<Vec<Row>, DocumentsError> {
+            DocumentReader::open(path).unwrap().columns(columns).rows().unwrap().collect()
+        };
+        // An empty text without a page is empty.
+        assert!(read(&file_of(folder.path(), &documents), &[Column::Id, Column::Text]).is_ok());
+        documents[598].text.clear();
+        let path = file_of(folder.path(), &documents);
+        let error = read(&path, &[Column::Id, Column::Text]).unwrap_err();
+        assert!(
+            matches!(&error, DocumentsError::NotCleaned { document } if document.contains("book/598.html"))
+        );
+        assert!(pipe_stage::Error::from(error).to_string().contains("book/598.html"));
+        assert!(read(&path, &[Column::Id]).is_ok());
+        assert!(read(&path, &Column::ALL).is_ok());
+        let reader = DocumentReader::open(path).unwrap().columns(&[Column::Text]);
+        let selected = reader.select(Some(RoaringBitmap::from_iter([5, 599]))).unwrap();
+        assert_eq!(selected.rows().unwrap().filter(Result::is_ok).count(), 2);
+    }
+
+    #[test]
+    fn row_groups_are_read_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut documents = numbered(9000);
+        documents[4500].text = "x".repeat(40 << 20);
+        let path = file_of(folder.path(), &documents);
+        assert_eq!(read(DocumentReader::open(&path).unwrap()).len(), 9000);
+        let selection = RoaringBitmap::from_iter([0, 4095, 4096, 4499, 4500, 4501, 8999]);
+        let reader = DocumentReader::open(path).unwrap().select(Some(selection.clone())).unwrap();
+        let found = read(reader);
+        assert_eq!(found.iter().map(|(index, _)| *index).collect::<RoaringBitmap>(), selection);
+        assert!(found.iter().all(|(index, document)| *document == documents[*index as usize]));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!     └── cluster, cluster_size    of the document, where `dedup` has found them; as `pipe get` writes them
 //! ```
 
-use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
+use crate::documents::{Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use pipe_stage::{Code, Context, Error, In, Inputs, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
@@ -112,7 +112,8 @@ impl Examples {
 
 /// Makes the examples of a shard.
 fn make(examples: &Examples, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.rows()?;
+    let columns: Vec<Column> = Column::ALL.into_iter().filter(|column| *column != Column::Html).collect();
+    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
     let maker = Maker::new(examples)?;
     let mut writer = DocumentWriter::new(share.file(EXAMPLES.name())?)?;
     let (mut left_out, mut characters) = (0, 0);

@@ -13,15 +13,25 @@ mod format;
 
 mod borders;
 
+mod faults;
+
 mod pages;
 
 mod records;
 
 mod columns;
 
+mod cells;
+
+mod json;
+
 mod jsonl;
 
+mod array;
+
 mod csv;
+
+mod encoding;
 
 mod table;
 
@@ -48,11 +58,11 @@ use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Entry, FILES, Item, Metric, Misfit, Out, Places, Port, Result, SourceFile, SourceRequest,
-    Stage,
+    Code, Context, Entry, Error, FILES, Item, Metric, Misfit, Out, Places, Port, Result, SourceFile,
+    SourceRequest, Stage,
 };
 use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
-use rejected::Tally;
+use rejected::{Budgets, Tally};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use source::{format_of, name_of};
@@ -80,8 +90,15 @@ pub struct Ingest {
     pub page_mib_max: u32,
     /// Most elements of a page; more are a trap or a dump.
     pub elements_max: u32,
-    /// Rejected files and records up to which the stage goes on.
+    /// Maximum number of documents and records that cannot be read; with more, the stage fails.
     pub errors_max: u64,
+    /// Maximum number of files of records that cannot be read, or not to their end; with more, the stage fails.
+    pub files_lost_max: u64,
+    /// Maximum number of redirect pages that are left out; with more, the stage fails. By default there is no limit.
+    pub redirects_max: Option<u64>,
+    /// Maximum number of records that are left out since another one has their id; with more, the stage fails. By
+    /// default there is no limit.
+    pub duplicates_max: Option<u64>,
 }
 
 impl Default for Ingest {
@@ -93,6 +110,9 @@ impl Default for Ingest {
             page_mib_max: 16,
             elements_max: 400_000,
             errors_max: 0,
+            files_lost_max: 0,
+            redirects_max: None,
+            duplicates_max: None,
         }
     }
 }
@@ -106,7 +126,8 @@ const REJECTED: Out = Out::new(
 
 impl Stage for Ingest {
     const NAME: &'static str = "ingest";
-    const REVISION: u32 = 1;
+    /// History: 1, the first. 2: numbers and times as they are written; what was silently left out is rejected.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 
@@ -164,10 +185,11 @@ impl Stage for Ingest {
                 true => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
             }
         }
-        made.tally.check(self.errors_max)?;
+        made.tally.check(self.budgets())?;
         for (label, rows) in unfinished {
             self.cut(ctx, label, rows, &mut made)?;
         }
+        made.tally.check(self.budgets())?;
         ctx.metric(Metric::count("shards", made.documents.len() as u64));
         ctx.output(PAGES, made.documents)?;
         ctx.output(REJECTED, made.rejected)
@@ -189,6 +211,15 @@ struct Rows {
 }
 
 impl Ingest {
+    const fn budgets(&self) -> Budgets {
+        Budgets {
+            errors: self.errors_max,
+            files_lost: self.files_lost_max,
+            redirects: self.redirects_max,
+            duplicates: self.duplicates_max,
+        }
+    }
+
     /// Files that are a document each.
     fn pages(&self, ctx: &Context, label: &str, files: Vec<SourceFile>, made: &mut Made) -> Result<()> {
         let files = self.sampled(label, files);
@@ -228,7 +259,8 @@ impl Ingest {
     fn reading(&self, label: &str) -> Reading {
         let facts = self.source(label).map(|source| source.facts(name_of(label)));
         let (url, license) = facts.unwrap_or_default();
-        Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max }
+        let encoding = self.source(label).map(|source| source.encoding.clone()).unwrap_or_default();
+        Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max, encoding }
     }
 
     /// Reads each file of records once.
@@ -238,7 +270,10 @@ impl Ingest {
         let mut reading = RecordReading {
             format: format_of(label),
             columns: source.map(|source| source.columns.clone()).unwrap_or_default(),
-            delimiter: source.and_then(Source::delimiter_byte).unwrap_or(b','),
+            delimiter: source.and_then(Source::delimiter_byte),
+            quote: source.and_then(|source| source.quote.clone()),
+            escape: source.map(|source| source.escape.clone()).unwrap_or_default(),
+            encoding: source.map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
             depth: records::depth_for(files, format_of(label)),
             sample_max: source.and_then(Source::fraction_max),
@@ -257,6 +292,7 @@ impl Ingest {
             slices: records::by_branch(&step, reading.depth),
             weights: records::weights(&given, reading.depth),
         };
+        check_missing(name_of(label), &given)?;
         given.into_iter().for_each(|given| made.tally.add(given.tally));
         Ok(rows)
     }
@@ -278,6 +314,7 @@ impl Ingest {
             let step = ctx.each("shards", &cutting, items, cut_shards)?;
             made.documents.extend(step.entries(PAGES.name()));
             made.rejected.extend(step.entries(REJECTED.name()));
+            step.values::<Tally>()?.into_iter().for_each(|more| made.tally.add(more));
         }
         Ok(())
     }
@@ -285,6 +322,19 @@ impl Ingest {
     fn source(&self, label: &str) -> Option<&Source> {
         let name = name_of(label);
         self.sources.iter().find(|source| source.names().any(|own| own == name))
+    }
+}
+
+/// Refuses a column that no file of a source has: one that some lack is empty there, one that all lack is misspelt.
+fn check_missing(source: &str, given: &[Given]) -> Result<()> {
+    let mut lists = given.iter().filter_map(|given| given.missing.as_ref());
+    let Some(first) = lists.next() else { return Ok(()) };
+    let mut missing = first.clone();
+    lists.for_each(|list| missing.retain(|name| list.contains(name)));
+    match missing.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::input(format!("no file of source `{source}` has a column `{name}`"))
+            .help("see `columns`; a column may be missing from some files, but not from all")),
     }
 }
 
@@ -394,7 +444,7 @@ mod tests {
         ];
         let files = site(folder.path(), files);
         let error = run(&bench, &stage(2), files.clone()).unwrap_err().to_string();
-        assert!(error.starts_with("3 of 5 files are no pages"), "{error}");
+        assert!(error.starts_with("3 of 5 files could not be read, but `errors_max` is 2"), "{error}");
         assert!(error.contains("`site/empty.html`: it is empty"), "{error}");
         let outcome = run(&bench, &stage(3), files).unwrap();
         let figures = ["documents", "rejected", "redirects"].map(|name| metric(&outcome, name));
@@ -404,6 +454,10 @@ mod tests {
             String::from_utf8(rejected.iter().flat_map(|file| file.bytes().unwrap()).collect()).unwrap();
         assert!(lines.contains(r#"{"id":"site/picture.html","reason":"binary""#), "{lines}");
         assert!(lines.contains(r#""reason":"undecodable""#), "{lines}");
+        assert!(lines.contains(r#"{"id":"site/moved.html","reason":"redirect""#), "{lines}");
+        let limited = Ingest { redirects_max: Some(0), ..stage(3) };
+        let error = run(&bench, &limited, site(folder.path(), &[])).unwrap_err().to_string();
+        assert!(error.starts_with("1 redirect page was left out, but `redirects_max` is 0"), "{error}");
     }
 
     #[test]
@@ -427,7 +481,7 @@ mod tests {
 
     #[test]
     fn bad_settings_are_named_by_their_path() {
-        let both = Source { glob: "x/*".into(), rust_docs: vec!["book".into()], ..Source::default() };
+        let both = Source { glob: "x/*.html".into(), rust_docs: vec!["book".into()], ..Source::default() };
         let twice = Source { glob: "x/*.html".into(), ..Source::default() };
         let stage = Ingest { sources: vec![both, twice], shard_documents: 0, ..Ingest::default() };
         let paths: Vec<String> = stage.check().into_iter().map(|misfit| misfit.path).collect();

@@ -3,6 +3,9 @@
 //! This room knows text, languages and file formats. It knows nothing of the engine, of terminals, of
 //! schedulers or of where the cache is, and nothing of models.
 
+mod lines;
+mod parquet;
+
 pub mod documents;
 pub mod segment;
 pub mod tokens;

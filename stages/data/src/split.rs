@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::dedup::minhash::shingles;
 use crate::dedup::pool::FilePool;
 use crate::dedup::signatures::{self, Signature, Signatures};
-use crate::dedup::{open_signatures, read_lines, text_digest, unreadable, write_buffered, write_lines};
+use crate::dedup::{open_signatures, unreadable};
+use crate::documents::text_digest;
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row};
+use crate::lines::{read_lines, write_buffered, write_lines};
 use containment::{Contained, Index};
 
 /// Divides documents into training, validation and test sets.

@@ -19,8 +19,8 @@ use pipe_stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::dedup::write_buffered;
 use crate::documents::{Column, DOCUMENTS, DocumentReader};
+use crate::lines::write_buffered;
 use bpe::{Training, train};
 use counts::PieceCounts;
 use encode::Tokenizer;

@@ -26,10 +26,7 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Schema, UInt16Type, UInt32Type};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
-};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -37,7 +34,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use pipe_stage::{Kind, LocalEntry};
 use roaring::RoaringBitmap;
 
-use crate::documents::{DocumentsError, check_layout, guarded};
+use crate::parquet::guarded;
 
 /// Documents as lists of token ids, one Parquet file a shard.
 pub static TOKENS: Kind = Kind {
@@ -69,9 +66,6 @@ pub enum TokensError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The bytes are not a readable Parquet file.
-    #[error(transparent)]
-    Read(#[from] DocumentsError),
     /// The file is Parquet, but not a token shard of a revision known here.
     #[error("`{path}` is not a token shard: {reason}")]
     Format {
@@ -234,14 +228,11 @@ impl TokensReader {
     /// Opens a shard; `selection` holds the rows to read, all where it is `None`.
     pub fn open(path: &Path, selection: Option<&RoaringBitmap>) -> Result<Self, TokensError> {
         let file = File::open(path).map_err(|source| TokensError::Open { path: path.to_owned(), source })?;
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let footer =
-            guarded(path, || ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string()))?;
-        check_layout(path, &file, footer.metadata())?;
+        let unreadable = |reason| TokensError::Format { path: path.to_owned(), reason };
+        let (footer, _) = crate::parquet::open(&file).map_err(unreadable)?;
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).with_batch_size(BATCH_DOCUMENTS);
-        let metadata =
-            metadata(&builder).map_err(|reason| TokensError::Format { path: path.to_owned(), reason })?;
+        let metadata = metadata(&builder).map_err(unreadable)?;
         if let Some(selection) = selection {
             if let Some(row) = selection.max().filter(|&row| u64::from(row) >= metadata.documents) {
                 let documents = metadata.documents;
@@ -251,7 +242,7 @@ impl TokensReader {
             let total = metadata.documents as usize;
             builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(rows, total));
         }
-        let rows = guarded(path, || builder.build().map_err(|error| error.to_string()))?;
+        let rows = guarded(|| builder.build()).map_err(unreadable)?;
         Ok(Self { path: path.to_owned(), metadata, rows, batch: None, failed: false })
     }
 
@@ -278,10 +269,10 @@ impl TokensReader {
                 return Ok(Some((document, ids)));
             }
             let rows = &mut self.rows;
-            let next = guarded(&self.path, || rows.next().transpose().map_err(|error| error.to_string()))?;
+            let unreadable = |reason| TokensError::Format { path: self.path.clone(), reason };
+            let next = guarded(|| rows.next().transpose()).map_err(unreadable)?;
             let Some(batch) = next else { return Ok(None) };
-            check_columns(&batch)
-                .map_err(|reason| TokensError::Format { path: self.path.clone(), reason })?;
+            check_columns(&batch).map_err(unreadable)?;
             self.batch = Some((batch, 0));
         }
     }

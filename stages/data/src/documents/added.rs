@@ -1,7 +1,8 @@
 //! Columns beside a shard's rows: what a later stage found out about each document, without copying the text.
 
-use super::reader::{check_layout, damaged, guarded, open_parquet};
+use super::reader::{damaged, open_parquet};
 use super::{Cluster, DocumentsError, properties};
+use crate::parquet::guarded;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type, UInt64Type};
 use parquet::arrow::ArrowWriter;
@@ -129,8 +130,7 @@ impl AddedColumns {
     /// # Errors
     /// For files that cannot be opened, are damaged, or have columns of other types or with nulls.
     pub fn read(path: &Path) -> Result<Self, DocumentsError> {
-        let (file, metadata) = open_parquet(path, "added")?;
-        check_layout(path, &file, metadata.metadata())?;
+        let (file, metadata, _) = open_parquet(path, "added")?;
         let mut columns: BTreeMap<String, AddedColumn> = BTreeMap::new();
         for field in metadata.schema().fields() {
             let column = match field.data_type() {
@@ -148,18 +148,13 @@ impl AddedColumns {
             };
             columns.insert(field.name().clone(), column);
         }
-        let mut batches = guarded(path, || {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-                .build()
-                .map_err(|error| error.to_string())
-        })?;
-        while let Some(batch) =
-            guarded(path, || batches.next().transpose().map_err(|error| error.to_string()))?
-        {
+        let unreadable = |reason| damaged(path, reason);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let mut batches = guarded(|| builder.build()).map_err(unreadable)?;
+        while let Some(batch) = guarded(|| batches.next().transpose()).map_err(unreadable)? {
             for (name, column) in &mut columns {
                 let array = batch.column_by_name(name).ok_or_else(|| damaged(path, "a column is lost"))?;
-                append(column, array)
-                    .map_err(|reason| damaged(path, &format!("column `{name}` {reason}")))?;
+                append(column, array).map_err(|reason| damaged(path, format!("column `{name}` {reason}")))?;
             }
         }
         Ok(Self { columns })

@@ -86,6 +86,10 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
 
 impl From<DocumentsError> for Error {
     fn from(error: DocumentsError) -> Self {
+        if let DocumentsError::NotCleaned { .. } = error {
+            return Self::input(error.to_string())
+                .help("put a `clean` stage between `ingest` and the stages that read text");
+        }
         match std::error::Error::source(&error) {
             Some(source) => Self::input(format!("{error}: {source}")),
             None => Self::input(error.to_string()),

@@ -1,22 +1,20 @@
 //! Documents from Parquet: a shard, or a view of one, row by row in bounded memory.
 
 use super::{AddedColumns, Cluster, Column, Document, DocumentsError, FORMAT_KEY, VERSION, VERSION_KEY};
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use crate::parquet::{batch_rows, guarded, with_views};
+use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
 };
-use parquet::file::metadata::ParquetMetaData;
 use roaring::RoaringBitmap;
 use std::fs::File;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-/// Rows decoded at a time, which bounds memory: pages are read as they are needed, never a whole file.
-const BATCH_ROWS: usize = 128;
+/// Most rows decoded at a time; large documents make it fewer.
+const BATCH_ROWS_MAX: u64 = 128;
 
 /// A document with its place in the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +54,8 @@ impl DocumentReader {
     /// For files that cannot be opened, are no Parquet, are damaged, or have columns of other types.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DocumentsError> {
         let path = path.as_ref().to_owned();
-        let (file, metadata) = open_parquet(&path, "documents")?;
-        let rows = check_layout(&path, &file, metadata.metadata())?;
+        let (file, metadata, rows) = open_parquet(&path, "documents")?;
+        let metadata = with_views(metadata).map_err(|reason| damaged(&path, reason))?;
         check_columns(&path, &metadata)?;
         let columns = Column::ALL.to_vec();
         Ok(Self { path, file, metadata, rows, selection: None, added: None, columns })
@@ -111,46 +109,124 @@ impl DocumentReader {
     /// Starts reading.
     ///
     /// # Errors
-    /// Where the file turns out to be damaged; so does each row.
+    /// Where the file turns out to be damaged; so does each row. Where the text is asked for and the page is not, a
+    /// page without text is an error: `clean` has to run first.
     pub fn rows(self) -> Result<impl Iterator<Item = Result<Row, DocumentsError>>, DocumentsError> {
         let Self { path, file, metadata, rows, selection, added, columns } = self;
+        let mut groups = Vec::new();
+        let mut first = 0;
+        for group in metadata.metadata().row_groups() {
+            let end = first + group.num_rows().max(0) as u64;
+            groups.push(Group {
+                rows: first..end,
+                batch_rows: batch_rows(group.total_byte_size(), group.num_rows(), BATCH_ROWS_MAX),
+            });
+            first = end;
+        }
         let indices = selection.unwrap_or_else(|| {
             let mut all = RoaringBitmap::new();
-            all.insert_range(0..rows as u32); // `check_layout` has seen that rows fit
+            all.insert_range(0..rows as u32); // `parquet::open` has seen that rows fit
             all
         });
-        let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
-        let batches = guarded(&path, || {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-            let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-            let mut builder = builder.with_batch_size(BATCH_ROWS).with_projection(mask);
-            if indices.len() < rows {
-                let ranges = runs(&indices);
-                builder = builder.with_row_selection(RowSelection::from_consecutive_ranges(
-                    ranges.into_iter(),
-                    rows as usize,
-                ));
-            }
-            builder.build().map_err(|error| error.to_string())
-        })?;
-        Ok(Rows { path, batches, batch: None, indices: indices.into_iter(), added, failed: false })
+        let reads_text = columns.contains(&Column::Text) && !columns.contains(&Column::Html);
+        let source = Source { path, file, metadata, groups, columns };
+        let next = indices.clone().into_iter();
+        Ok(Rows {
+            source,
+            indices,
+            next,
+            group: None,
+            added,
+            is_page: IsPage::unless(!reads_text),
+            failed: false,
+        })
     }
 }
 
-/// Rows that a documents file has, from its footer alone.
-///
-/// # Errors
-/// As [`DocumentReader::open`].
-pub fn rows_in(path: impl AsRef<Path>) -> Result<u64, DocumentsError> {
-    DocumentReader::open(path).map(|reader| reader.rows)
+/// A row group: its rows, and how many of them are decoded at a time.
+struct Group {
+    rows: Range<u64>,
+    batch_rows: usize,
+}
+
+/// What rows are read from.
+struct Source {
+    path: PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    groups: Vec<Group>,
+    columns: Vec<Column>,
+}
+
+impl Source {
+    /// Starts to read the selected rows of one group.
+    fn batches(
+        &self,
+        group: usize,
+        indices: &RoaringBitmap,
+        columns: &[Column],
+    ) -> Result<ParquetRecordBatchReader, DocumentsError> {
+        let Group { rows, batch_rows } = &self.groups[group];
+        let unreadable = |reason| damaged(&self.path, reason);
+        let file = self.file.try_clone().map_err(|error| unreadable(error.to_string()))?;
+        let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(*batch_rows);
+        builder = {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+            builder.with_projection(mask)
+        };
+        let selected = indices.range(rows.start as u32..rows.end as u32);
+        let runs = runs(selected.map(|index| (u64::from(index) - rows.start) as usize));
+        let all = (rows.end - rows.start) as usize;
+        if runs != [0..all] {
+            builder =
+                builder.with_row_selection(RowSelection::from_consecutive_ranges(runs.into_iter(), all));
+        }
+        guarded(|| builder.build()).map_err(unreadable)
+    }
+
+    fn next_batch(&self, batches: &mut ParquetRecordBatchReader) -> Result<RecordBatch, DocumentsError> {
+        let batch = guarded(|| match batches.next() {
+            Some(batch) => batch.map_err(|error| error.to_string()),
+            None => Err("it has fewer rows than its footer says".to_owned()),
+        });
+        match batch {
+            Ok(batch) if batch.num_rows() == 0 => Err(damaged(&self.path, "an empty batch")),
+            batch => batch.map_err(|reason| damaged(&self.path, reason)),
+        }
+    }
+}
+
+/// Whether rows without text are pages: read, for a whole group, when the first such row comes.
+enum IsPage {
+    NotAsked,
+    Unread,
+    Of { group: usize, pages: RoaringBitmap },
+}
+
+impl IsPage {
+    fn unless(is_not_asked: bool) -> Self {
+        if is_not_asked { Self::NotAsked } else { Self::Unread }
+    }
+}
+
+/// The batches of one group, and the batch being read with its next row.
+struct Reading {
+    group: usize,
+    batches: ParquetRecordBatchReader,
+    batch: Option<(RecordBatch, usize)>,
 }
 
 struct Rows {
-    path: PathBuf,
-    batches: ParquetRecordBatchReader,
-    batch: Option<(RecordBatch, usize)>,
-    indices: roaring::bitmap::IntoIter,
+    source: Source,
+    indices: RoaringBitmap,
+    /// Selected rows that are yet to be read.
+    next: roaring::bitmap::IntoIter,
+    group: Option<Reading>,
     added: Option<AddedColumns>,
+    is_page: IsPage,
     failed: bool,
 }
 
@@ -169,35 +245,68 @@ impl Iterator for Rows {
 
 impl Rows {
     fn advance(&mut self) -> Result<Option<Row>, DocumentsError> {
-        let Some(index) = self.indices.next() else { return Ok(None) };
-        let (batch, at) = match self.batch.take() {
+        let Some(index) = self.next.next() else { return Ok(None) };
+        let reading = match self.group.take() {
+            Some(reading) if self.source.groups[reading.group].rows.contains(&u64::from(index)) => reading,
+            _ => {
+                let group = self.source.groups.partition_point(|group| group.rows.end <= u64::from(index));
+                let batches = self.source.batches(group, &self.indices, &self.source.columns)?;
+                Reading { group, batches, batch: None }
+            }
+        };
+        let reading = self.group.insert(reading);
+        let (batch, at) = match reading.batch.take() {
             Some((batch, at)) if at < batch.num_rows() => (batch, at),
-            _ => (self.next_batch()?, 0),
+            _ => (self.source.next_batch(&mut reading.batches)?, 0),
         };
         let document = document(&batch, at);
-        self.batch = Some((batch, at + 1));
+        reading.batch = Some((batch, at + 1));
+        if document.text.is_empty() && self.is_page(index)? {
+            let document = match document.id.as_str() {
+                "" => format!("the document in row {index} of `{}`", self.source.path.display()),
+                id => format!("document `{id}`"),
+            };
+            return Err(DocumentsError::NotCleaned { document });
+        }
         let cluster = self.added.as_ref().and_then(|added| added.cluster(index));
         Ok(Some(Row { index, document, cluster }))
     }
 
-    fn next_batch(&mut self) -> Result<RecordBatch, DocumentsError> {
-        let batch = guarded(&self.path, || match self.batches.next() {
-            Some(batch) => batch.map_err(|error| error.to_string()),
-            None => Err("it has fewer rows than its footer says".to_owned()),
-        })?;
-        if batch.num_rows() == 0 {
-            return Err(damaged(&self.path, "an empty batch"));
+    /// Whether a row of the current group holds a page.
+    fn is_page(&mut self, index: u32) -> Result<bool, DocumentsError> {
+        let group = self.group.as_ref().map_or(0, |reading| reading.group);
+        match &self.is_page {
+            IsPage::NotAsked => return Ok(false),
+            IsPage::Of { group: own, pages } if *own == group => return Ok(pages.contains(index)),
+            _ => {}
         }
-        Ok(batch)
+        let mut pages = RoaringBitmap::new();
+        if self.source.metadata.schema().field_with_name(Column::Html.name()).is_ok() {
+            let rows = &self.source.groups[group].rows;
+            let mut selected = self.indices.range(rows.start as u32..rows.end as u32).peekable();
+            let mut batches = self.source.batches(group, &self.indices, &[Column::Html])?;
+            while selected.peek().is_some() {
+                let batch = self.source.next_batch(&mut batches)?;
+                let html = batch.column(0);
+                for (at, index) in (0..batch.num_rows()).zip(selected.by_ref()) {
+                    if html.is_valid(at) {
+                        pages.insert(index);
+                    }
+                }
+            }
+        }
+        let is_page = pages.contains(index);
+        self.is_page = IsPage::Of { group, pages };
+        Ok(is_page)
     }
 }
 
 fn document(batch: &RecordBatch, row: usize) -> Document {
     let text = |column: Column| {
-        let array = batch.column_by_name(column.name()).and_then(|array| array.as_string_opt::<i32>());
+        let array = batch.column_by_name(column.name()).and_then(|array| array.as_string_view_opt());
         array.map_or_else(String::new, |array| string_at(array, row))
     };
-    let html = batch.column_by_name(Column::Html.name()).and_then(|array| array.as_binary_opt::<i32>());
+    let html = batch.column_by_name(Column::Html.name()).and_then(|array| array.as_binary_view_opt());
     let metadata = batch.column_by_name(Column::Metadata.name()).and_then(|array| array.as_map_opt());
     Document {
         id: text(Column::Id),
@@ -214,20 +323,20 @@ fn document(batch: &RecordBatch, row: usize) -> Document {
             } else {
                 0..0
             };
-            let (keys, values) = (maps.keys().as_string::<i32>(), maps.values().as_string::<i32>());
+            let (keys, values) = (maps.keys().as_string_view(), maps.values().as_string_view());
             pairs.map(|at| (string_at(keys, at as usize), string_at(values, at as usize))).collect()
         }),
     }
 }
 
-fn string_at(array: &StringArray, row: usize) -> String {
+fn string_at(array: &StringViewArray, row: usize) -> String {
     if array.is_valid(row) { array.value(row).to_owned() } else { String::new() }
 }
 
 /// Stretches of consecutive rows.
-fn runs(rows: &RoaringBitmap) -> Vec<Range<usize>> {
+fn runs(rows: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for row in rows.iter().map(|row| row as usize) {
+    for row in rows {
         match runs.last_mut() {
             Some(run) if run.end == row => run.end += 1,
             _ => runs.push(row..row + 1),
@@ -240,54 +349,20 @@ fn runs(rows: &RoaringBitmap) -> Vec<Range<usize>> {
 pub(super) fn open_parquet(
     path: &Path,
     format: &'static str,
-) -> Result<(File, ArrowReaderMetadata), DocumentsError> {
+) -> Result<(File, ArrowReaderMetadata, u64), DocumentsError> {
     let file = File::open(path).map_err(|source| DocumentsError::Open { path: path.to_owned(), source })?;
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata =
-        guarded(path, || ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string()))?;
+    let (metadata, rows) = crate::parquet::open(&file).map_err(|reason| damaged(path, reason))?;
     let marks = metadata.metadata().file_metadata().key_value_metadata();
     let mark = |key: &str| marks?.iter().find(|pair| pair.key == key)?.value.clone();
     match (mark(FORMAT_KEY), mark(VERSION_KEY)) {
         (Some(found), _) if found != format => {
-            Err(damaged(path, &format!("it is a file of {found}, not of {format}")))
+            Err(damaged(path, format!("it is a file of {found}, not of {format}")))
         }
         (Some(_), Some(found)) if found != VERSION => {
             Err(DocumentsError::Version { path: path.to_owned(), format, found })
         }
-        _ => Ok((file, metadata)),
+        _ => Ok((file, metadata, rows)),
     }
-}
-
-/// Refuses footers that promise what the file cannot hold, before anything is allocated by them.
-pub(crate) fn check_layout(
-    path: &Path,
-    file: &File,
-    metadata: &ParquetMetaData,
-) -> Result<u64, DocumentsError> {
-    let size =
-        file.metadata().map_err(|source| DocumentsError::Open { path: path.to_owned(), source })?.len();
-    let mut rows = 0u64;
-    for group in metadata.row_groups() {
-        let group_rows =
-            u64::try_from(group.num_rows()).map_err(|_| damaged(path, "a negative row count"))?;
-        rows = rows.saturating_add(group_rows);
-        for column in group.columns() {
-            let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-            let end = start.checked_add(column.compressed_size());
-            let fits = start >= 0
-                && column.data_page_offset() >= 0
-                && column.compressed_size() >= 0
-                && end.and_then(|end| u64::try_from(end).ok()).is_some_and(|end| end <= size);
-            if !fits {
-                return Err(damaged(path, "a column reaches beyond the end of the file"));
-            }
-        }
-    }
-    let promised = u64::try_from(metadata.file_metadata().num_rows()).ok();
-    if promised != Some(rows) || rows > u64::from(u32::MAX) {
-        return Err(damaged(path, "its row counts disagree"));
-    }
-    Ok(rows)
 }
 
 fn check_columns(path: &Path, metadata: &ArrowReaderMetadata) -> Result<(), DocumentsError> {
@@ -299,9 +374,9 @@ fn check_columns(path: &Path, metadata: &ArrowReaderMetadata) -> Result<(), Docu
             continue;
         };
         let (expected, matches) = match column {
-            Column::Html => ("binary", field.data_type() == &DataType::Binary),
+            Column::Html => ("binary", field.data_type() == &DataType::BinaryView),
             Column::Metadata => ("a map of utf8 to utf8", is_map_of_text(field.data_type())),
-            _ => ("utf8", field.data_type() == &DataType::Utf8),
+            _ => ("utf8", field.data_type() == &DataType::Utf8View),
         };
         if !matches {
             let found = field.data_type().to_string();
@@ -319,16 +394,9 @@ fn check_columns(path: &Path, metadata: &ArrowReaderMetadata) -> Result<(), Docu
 fn is_map_of_text(found: &DataType) -> bool {
     let DataType::Map(entries, _) = found else { return false };
     let DataType::Struct(fields) = entries.data_type() else { return false };
-    fields.len() == 2 && fields.iter().all(|field| field.data_type() == &DataType::Utf8)
+    fields.len() == 2 && fields.iter().all(|field| field.data_type() == &DataType::Utf8View)
 }
 
-pub(super) fn damaged(path: &Path, reason: &str) -> DocumentsError {
-    DocumentsError::Read { path: path.to_owned(), reason: reason.to_owned() }
-}
-
-/// Runs a call into the Parquet library, which panics on some damaged files where it should fail.
-pub(crate) fn guarded<T>(path: &Path, call: impl FnOnce() -> Result<T, String>) -> Result<T, DocumentsError> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err("the file is damaged".to_owned()))
-        .map_err(|reason| damaged(path, &reason))
+pub(super) fn damaged(path: &Path, reason: impl Into<String>) -> DocumentsError {
+    DocumentsError::Read { path: path.to_owned(), reason: reason.into() }
 }

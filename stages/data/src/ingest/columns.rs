@@ -3,6 +3,8 @@
 //! The readers of JSON Lines, CSV and Parquet fill a [`Row`]; everything that decides a document's bytes stands
 //! here, so that the same rows give the same documents in each format.
 
+use super::faults::{Fault, ID_BYTES_MAX, METADATA_BYTES_MAX, Unreadable};
+use super::json::Json;
 use crate::documents::Document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,14 +32,10 @@ pub struct Columns {
     /// ISO 639-1 code.
     pub language: String,
     /// Columns that go into the document's metadata under their own names; `["*"]` takes all that no other field
-    /// takes. Numbers are written in decimal, lists and objects as JSON; no more than 64 KiB a document.
+    /// takes. Numbers are written in decimal, lists and objects as JSON; no more than 1 MiB a document.
     pub metadata: Vec<String>,
 }
 
-/// Bytes of a document's metadata from columns.
-const METADATA_BYTES_MAX: usize = 64 << 10;
-/// Bytes of an id.
-const ID_BYTES_MAX: usize = 1024;
 /// What takes all columns.
 pub(super) const ALL: &str = "*";
 
@@ -63,59 +61,56 @@ pub(super) enum Value {
     Nested(String),
 }
 
+impl Value {
+    /// A list or an object.
+    pub(super) fn nested(value: &Json) -> Self {
+        let mut out = String::new();
+        value.write(&mut out);
+        Self::Nested(out)
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Nested(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// A record as its reader gives it.
 #[derive(Debug, Default)]
 pub(super) struct Row {
     /// By the slots of [`Wanted`].
     pub(super) slots: Vec<Option<Value>>,
     /// Other columns by name, where all are wanted.
-    pub(super) rest: Vec<(String, Value)>,
+    pub(super) rest: BTreeMap<String, Value>,
+    /// Bytes of these.
+    rest_bytes: usize,
 }
 
-/// What is wrong with one record.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("it is not a JSON object: {0}")]
-    Json(String),
-    #[error("it is longer than {0} bytes")]
-    TooLong(u64),
-    #[error("it is not UTF-8")]
-    NotUtf8,
-    #[error("it has {found} fields under {expected} columns")]
-    Ragged { found: usize, expected: usize },
-    #[error("it has no `{0}`, which the id is taken from")]
-    NoId(String),
-    #[error("its id is longer than {ID_BYTES_MAX} bytes or has control characters")]
-    BadId,
-    #[error("it has no `{0}`")]
-    NoText(String),
-    #[error("its `{0}` is no text")]
-    NotText(String),
-    #[error("it has {0} bytes of text")]
-    TooLarge(usize),
-    #[error("its metadata has {0} bytes, and {METADATA_BYTES_MAX} are allowed")]
-    Metadata(usize),
-    #[error("another record has this id and comes first")]
-    Duplicate,
-}
-
-impl Fault {
-    /// Stable name for reports.
-    pub(super) const fn code(&self) -> &'static str {
-        match self {
-            Self::Json(_) => "json",
-            Self::TooLong(_) => "too_long",
-            Self::NotUtf8 => "not_utf8",
-            Self::Ragged { .. } => "ragged",
-            Self::NoId(_) => "no_id",
-            Self::BadId => "bad_id",
-            Self::NoText(_) => "no_text",
-            Self::NotText(_) => "not_text",
-            Self::TooLarge(_) => "too_large",
-            Self::Metadata(_) => "metadata_too_large",
-            Self::Duplicate => "duplicate_id",
+impl Row {
+    /// Adds a column that no slot is for; of two of one name the last counts. What is too much for metadata is
+    /// refused before more of the row is read.
+    pub(super) fn add(&mut self, name: String, value: Option<Value>) -> Result<(), Fault> {
+        let length = name.len();
+        let bytes = |value: &Value| length + value.bytes();
+        self.rest_bytes += value.as_ref().map_or(0, bytes);
+        let before = match value {
+            Some(value) => self.rest.insert(name, value),
+            None => self.rest.remove(&name),
+        };
+        self.rest_bytes -= before.as_ref().map_or(0, bytes);
+        if self.rest_bytes <= METADATA_BYTES_MAX {
+            return Ok(());
         }
+        Err(too_much(self.rest.iter().map(|(name, value)| (name.as_str(), value.bytes()))))
     }
+}
+
+/// The fault of a row with too much metadata names the largest column.
+fn too_much<'c>(columns: impl Iterator<Item = (&'c str, usize)>) -> Fault {
+    let (largest, bytes) = columns.max_by_key(|(_, bytes)| *bytes).unwrap_or_default();
+    Fault::Metadata { largest: largest.to_owned(), bytes }
 }
 
 /// The columns to read, each in a slot of its own.
@@ -161,9 +156,34 @@ impl Wanted {
         self.all
     }
 
+    /// Sees that a file has the columns that a document cannot do without: its id, if one is mapped, and its text
+    /// or page. `found` tells of each slot whether the file has its column.
+    pub(super) fn check_columns<'n>(
+        &self,
+        found: &[bool],
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), Unreadable> {
+        const NAMES_MAX: usize = 20;
+        let of = |is_meant: fn(&Field) -> bool| {
+            self.slots.iter().zip(found).filter(move |((field, _), _)| is_meant(field))
+        };
+        let missing = of(|field| *field == Field::Id).find(|(_, is_found)| !**is_found);
+        let is_content = |field: &Field| matches!(field, Field::Text | Field::Html);
+        let has_content = of(is_content).any(|(_, is_found)| *is_found);
+        let missing = missing.or_else(|| of(is_content).next().filter(|_| !has_content));
+        match missing {
+            None => Ok(()),
+            Some(((_, name), _)) => Err(Unreadable::NoColumn {
+                missing: name.clone(),
+                found: names.take(NAMES_MAX).map(str::to_owned).collect(),
+                delimiter: None,
+            }),
+        }
+    }
+
     /// A row with nothing in it.
     pub(super) fn row(&self) -> Row {
-        Row { slots: vec![None; self.slots.len()], rest: Vec::new() }
+        Row { slots: vec![None; self.slots.len()], ..Row::default() }
     }
 
     /// Makes a document of a row. Its id is that of the column, or `place` where none is mapped.
@@ -202,13 +222,13 @@ impl Wanted {
                             has_id = true;
                         }
                         Field::Text => {
+                            has_content |= !text.trim().is_empty();
                             document.text = text;
-                            has_content = true;
                         }
                         Field::Url => document.url = text,
                         Field::License => document.license = text,
                         Field::Date => document.date = text,
-                        Field::Language => document.language = text,
+                        Field::Language => document.language = language(text),
                         Field::Html | Field::Metadata => {}
                     }
                 }
@@ -224,7 +244,7 @@ impl Wanted {
         }
         let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > METADATA_BYTES_MAX {
-            return Err(Fault::Metadata(bytes));
+            return Err(too_much(metadata.iter().map(|(name, value)| (name.as_str(), value.len()))));
         }
         document.metadata = metadata;
         let bytes = document.bytes();
@@ -242,7 +262,10 @@ impl Wanted {
 fn plain(value: Value, name: &str) -> Result<String, Fault> {
     match value {
         Value::Text(text) => Ok(text),
-        Value::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| Fault::NotUtf8),
+        Value::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| Fault::Unshown {
+            column: name.to_owned(),
+            what: "binary data, which is not text".to_owned(),
+        }),
         Value::Nested(_) => Err(Fault::NotText(name.to_owned())),
     }
 }
@@ -254,6 +277,12 @@ fn shown(value: Value, name: &str) -> Result<String, Fault> {
     }
 }
 
+/// The language of a tag, in lower case: `pt` for `pt-BR`, `en` for `EN`.
+fn language(tag: String) -> String {
+    let language = tag.trim().split(['-', '_']).next().unwrap_or_default();
+    language.to_ascii_lowercase()
+}
+
 fn check_id(id: &str, column: &str) -> Result<(), Fault> {
     if id.is_empty() {
         return Err(Fault::NoId(column.to_owned()));
@@ -262,52 +291,6 @@ fn check_id(id: &str, column: &str) -> Result<(), Fault> {
         return Err(Fault::BadId);
     }
     Ok(())
-}
-
-/// A number as text, the same from every format: the shortest that gives it back.
-pub(super) fn float(value: f64) -> String {
-    format!("{value:?}")
-}
-
-/// Writes JSON with sorted keys. Its depth is that of the parser's limit.
-pub(super) fn write_json(value: &serde_json::Value, out: &mut String) {
-    use serde_json::Value as Json;
-    match value {
-        Json::Null => out.push_str("null"),
-        Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Json::Number(number) => match (number.is_f64(), number.as_f64()) {
-            (true, Some(value)) => out.push_str(&float(value)),
-            _ => out.push_str(&number.to_string()),
-        },
-        Json::String(text) => write_json_text(text, out),
-        Json::Array(values) => {
-            out.push('[');
-            for (position, value) in values.iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                write_json(value, out);
-            }
-            out.push(']');
-        }
-        Json::Object(fields) => {
-            let sorted: BTreeMap<_, _> = fields.iter().collect();
-            out.push('{');
-            for (position, (name, value)) in sorted.into_iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                write_json_text(name, out);
-                out.push(':');
-                write_json(value, out);
-            }
-            out.push('}');
-        }
-    }
-}
-
-fn write_json_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).expect("invariant: a text is JSON"));
 }
 
 #[cfg(test)]
@@ -323,7 +306,7 @@ mod tests {
     }
 
     fn document(columns: &Columns, slots: Vec<Option<Value>>) -> Result<Document, Fault> {
-        columns.wanted().document(Row { slots, rest: Vec::new() }, || "place".into(), 100)
+        columns.wanted().document(Row { slots, ..Row::default() }, || "place".into(), 100)
     }
 
     #[test]
@@ -338,7 +321,7 @@ mod tests {
             ..Document::default()
         };
         assert_eq!(found, expected);
-        assert_eq!(document(&Columns::default(), vec![text("")]).unwrap().id, "place");
+        assert_eq!(document(&Columns::default(), vec![text("T")]).unwrap().id, "place");
     }
 
     #[test]
@@ -348,6 +331,7 @@ mod tests {
         assert_eq!(fault(vec![text(""), text("T"), None, None]), Fault::NoId("key".into()));
         assert_eq!(fault(vec![text("a\nb"), text("T"), None, None]), Fault::BadId);
         assert_eq!(fault(vec![text("a"), None, None, None]), Fault::NoText("text".into()));
+        assert_eq!(fault(vec![text("a"), text(" \n"), None, None]), Fault::NoText("text".into()));
         let list = Some(Value::Nested("[]".into()));
         assert_eq!(fault(vec![text("a"), list, None, None]), Fault::NotText("text".into()));
         assert_eq!(fault(vec![text("a"), text(&"x".repeat(100)), None, None]), Fault::TooLarge(101));
@@ -359,13 +343,5 @@ mod tests {
         let found = document(&columns, vec![Some(Value::Bytes(vec![b'<']))]).unwrap();
         assert_eq!((found.text.as_str(), found.html), ("", Some(vec![b'<'])));
         assert_eq!(document(&columns, vec![None]), Err(Fault::NoText("page".into())));
-    }
-
-    #[test]
-    fn json_is_written_one_way() {
-        let value = serde_json::from_str(r#"{"b": [1, 2.50, null], "a": {"é": "\u0001"}}"#).unwrap();
-        let mut out = String::new();
-        write_json(&value, &mut out);
-        assert_eq!(out, r#"{"a":{"é":"\u0001"},"b":[1,2.5,null]}"#);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::PAGES;
 use super::borders::{Caps, Place, leaves};
-use super::columns::Fault;
 use super::rejected::Rejections;
 use super::slices::{SliceReader, Spool, damaged, read, read_id};
 use crate::documents::DocumentWriter;
@@ -30,6 +29,8 @@ const MEMORY_MAX: usize = 256 << 20;
 #[derive(Clone, Copy)]
 struct Held {
     position: u64,
+    /// More of the hash of its id.
+    check: u64,
     at: u64,
     length: u32,
     is_duplicate: bool,
@@ -45,18 +46,13 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
     for slice in share.track("files", inputs.item().entries()) {
         let mut reader = SliceReader::new(slice?.stream()?).map_err(failed)?;
         while reader.next(&mut buffer).map_err(failed)? {
-            let position = Place::of(read_id(&buffer).ok_or_else(damaged).map_err(failed)?).position;
+            let id = read_id(&buffer).ok_or_else(damaged).map_err(failed)?;
+            let Place { position, sample: check } = Place::of(id);
             let at = spool.push(&buffer, &scratch.path().join("documents")).map_err(failed)?;
-            held.push(Held { position, at, length: buffer.len() as u32, is_duplicate: false });
+            held.push(Held { position, check, at, length: buffer.len() as u32, is_duplicate: false });
         }
     }
-    held.sort_by_key(|held| held.position);
-    let ids = |held: &Held| -> io::Result<String> {
-        let mut buffer = Vec::new();
-        spool.read(held.at, held.length as usize, &mut buffer)?;
-        read_id(&buffer).map(str::to_owned).ok_or_else(damaged)
-    };
-    order_equals(&mut held, ids).map_err(failed)?;
+    order(&mut held);
 
     let mut rejections = Rejections::new(cutting.source.clone());
     let caps = Caps { documents: cutting.documents, bytes: cutting.bytes };
@@ -72,7 +68,7 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
             document.id = format!("{}/{}", cutting.source, document.id);
             if held.is_duplicate {
                 duplicates += 1;
-                rejections.left_out(&document.id, &Fault::Duplicate);
+                rejections.duplicate(&document.id);
                 continue;
             }
             document.source.clone_from(&cutting.source);
@@ -85,25 +81,20 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
         documents += writer.rows();
         share.keep(writer.finish()?)?;
     }
-    rejections.keep(share)?;
+    let tally = rejections.keep(share)?;
+    share.value(&tally);
     share.count("documents", documents);
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
     share.metric(Metric::count("duplicates", duplicates));
     Ok(())
 }
 
-/// Orders documents whose hashes are equal by their ids, and marks all but the first of one id.
+/// Orders documents by the hashes of their ids, and marks all but the first of one id.
 ///
-/// Different ids of one hash are not expected in any corpus; if they come, they are kept.
-fn order_equals(held: &mut [Held], id: impl Fn(&Held) -> io::Result<String>) -> io::Result<()> {
-    for equal in held.chunk_by_mut(|a, b| a.position == b.position).filter(|equal| equal.len() > 1) {
-        let mut named: Vec<(String, Held)> =
-            equal.iter().map(|held| Ok((id(held)?, *held))).collect::<io::Result<_>>()?;
-        named.sort_by(|a, b| a.0.cmp(&b.0));
-        for at in 0..named.len() {
-            named[at].1.is_duplicate = at > 0 && named[at].0 == named[at - 1].0;
-            equal[at] = named[at].1;
-        }
+/// Ids are compared by 128 bits of their BLAKE3, so that a column with one value for all costs no more than others.
+fn order(held: &mut [Held]) {
+    held.sort_by_key(|held| (held.position, held.check));
+    for equal in held.chunk_by_mut(|a, b| (a.position, a.check) == (b.position, b.check)) {
+        equal[1..].iter_mut().for_each(|held| held.is_duplicate = true);
     }
-    Ok(())
 }

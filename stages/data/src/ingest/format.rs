@@ -10,21 +10,27 @@ pub enum Format {
     /// A page a file.
     #[default]
     Html,
-    /// A document a file, UTF-8.
+    /// A document a file.
     Text,
-    /// A document a file, UTF-8; a title is taken from its first heading, front matter is left out.
+    /// A document a file: source code, of which no white space is changed.
+    Code,
+    /// A document a file; a title is taken from its first heading, front matter is left out.
     Markdown,
     /// A document a line, as a JSON object.
     Jsonl,
+    /// A document an object: a list of them, or one after the other.
+    Json,
     /// A document a row, under a row of column names.
     Csv,
     /// A document a row.
     Parquet,
+    /// A document a row, in a file or stream of Arrow (Feather, `save_to_disk`).
+    Arrow,
 }
 
 impl Format {
     /// Endings of file names, without the dot.
-    const ENDINGS: [(&str, Format); 12] = [
+    const ENDINGS: [(&str, Format); 16] = [
         ("html", Format::Html),
         ("htm", Format::Html),
         ("xhtml", Format::Html),
@@ -33,46 +39,112 @@ impl Format {
         ("markdown", Format::Markdown),
         ("jsonl", Format::Jsonl),
         ("ndjson", Format::Jsonl),
+        ("json", Format::Json),
         ("csv", Format::Csv),
         ("tsv", Format::Csv),
         ("parquet", Format::Parquet),
         ("pq", Format::Parquet),
+        ("arrow", Format::Arrow),
+        ("feather", Format::Arrow),
+        ("ipc", Format::Arrow),
     ];
+
+    /// Endings of source code, without the dot.
+    const CODE: [&str; 62] = [
+        "asm", "awk", "bash", "bat", "c", "cc", "clj", "cmake", "cpp", "cs", "css", "cu", "cxx", "d", "dart",
+        "el", "erl", "ex", "exs", "f90", "fs", "go", "gradle", "groovy", "h", "hpp", "hs", "hxx", "java",
+        "jl", "js", "jsx", "kt", "lisp", "lua", "m", "mjs", "ml", "mm", "nim", "php", "pl", "pm", "proto",
+        "ps1", "py", "pyi", "r", "rb", "rs", "scala", "scm", "sh", "sql", "swift", "tcl", "toml", "ts",
+        "tsx", "vim", "vue", "zig",
+    ];
+
+    /// The format that an ending stands for.
+    fn of_ending(ending: &str) -> Option<Self> {
+        let known = Self::ENDINGS.into_iter().find(|(known, _)| *known == ending);
+        let code = || Self::CODE.contains(&ending).then_some(Self::Code);
+        known.map(|(_, format)| format).or_else(code)
+    }
 
     /// As in configs.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Html => "html",
             Self::Text => "text",
+            Self::Code => "code",
             Self::Markdown => "markdown",
             Self::Jsonl => "jsonl",
+            Self::Json => "json",
             Self::Csv => "csv",
             Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
         }
     }
 
     /// The format of that name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ENDINGS.into_iter().map(|(_, format)| format).find(|format| format.name() == name)
+        let known = Self::ENDINGS.into_iter().map(|(_, format)| format).chain([Self::Code]);
+        known.into_iter().find(|format| format.name() == name)
+    }
+
+    /// Whether its files are text in some encoding.
+    pub(super) const fn is_text(self) -> bool {
+        !matches!(self, Self::Html | Self::Parquet | Self::Arrow)
     }
 
     /// Whether a file holds many documents.
     pub(super) const fn has_records(self) -> bool {
-        matches!(self, Self::Jsonl | Self::Csv | Self::Parquet)
+        matches!(self, Self::Jsonl | Self::Json | Self::Csv | Self::Parquet | Self::Arrow)
     }
 
-    /// Formats that the last part of a glob names: `*.jsonl.gz`, `*.{csv,tsv}`. None for `*`.
-    pub(super) fn of_glob(glob: &str) -> Vec<Self> {
+    /// Formats that the last part of a glob names, `*.jsonl.gz`, `*.{csv,tsv}`, and the endings that name none.
+    pub(super) fn of_glob(glob: &str) -> (Vec<Self>, Vec<String>) {
         let last = glob.rsplit('/').next().unwrap_or_default();
-        let mut formats = Vec::new();
-        for alternative in last.split(['{', '}', ',']) {
-            let plain = Compression::strip(alternative.trim_end_matches('*')).trim_end_matches(['*', '.']);
-            let ending = plain.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-            let format = Self::ENDINGS.into_iter().find(|(known, _)| *known == ending);
-            formats.extend(format.map(|(_, format)| format).filter(|format| !formats.contains(format)));
+        let (mut formats, mut unknown) = (Vec::new(), Vec::new());
+        for name in alternatives(last) {
+            let plain = Compression::strip(name.trim_end_matches('*')).trim_end_matches(['*', '.']);
+            let ending = plain.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+            match Self::of_ending(&ending) {
+                Some(format) if !formats.contains(&format) => formats.push(format),
+                Some(_) => {}
+                None => unknown.push(ending),
+            }
         }
-        formats
+        (formats, unknown)
     }
+}
+
+/// The names that the braces of a glob stand for; the first few hundred, if there are more.
+fn alternatives(glob: &str) -> Vec<String> {
+    const MAX: usize = 256;
+    let (mut open, mut plain) = (vec![glob.to_owned()], Vec::new());
+    while let Some(glob) = open.pop() {
+        let inner = glob.find('{').and_then(|start| {
+            let mut depth = 0_u32;
+            let mut borders = vec![start];
+            for (at, c) in glob[start..].char_indices().map(|(at, c)| (start + at, c)) {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 1 => borders.push(at),
+                    _ => {}
+                }
+                if depth == 0 {
+                    borders.push(at);
+                    return Some(borders);
+                }
+            }
+            None
+        });
+        match inner {
+            Some(borders) if open.len() + plain.len() < MAX => {
+                let (start, end) = (borders[0], borders[borders.len() - 1]);
+                let parts = borders.windows(2).rev().map(|pair| &glob[pair[0] + 1..pair[1]]);
+                open.extend(parts.map(|part| format!("{}{part}{}", &glob[..start], &glob[end + 1..])));
+            }
+            _ => plain.push(glob),
+        }
+    }
+    plain
 }
 
 /// What a file is compressed with, by the end of its name.
@@ -82,11 +154,17 @@ pub(super) enum Compression {
     Gzip,
     Zstd,
     Bzip2,
+    Xz,
 }
 
 impl Compression {
-    const ENDINGS: [(&str, Compression); 4] =
-        [(".gz", Self::Gzip), (".zst", Self::Zstd), (".zstd", Self::Zstd), (".bz2", Self::Bzip2)];
+    const ENDINGS: [(&str, Compression); 5] = [
+        (".gz", Self::Gzip),
+        (".zst", Self::Zstd),
+        (".zstd", Self::Zstd),
+        (".bz2", Self::Bzip2),
+        (".xz", Self::Xz),
+    ];
 
     pub(super) fn of_name(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
@@ -110,8 +188,8 @@ mod tests {
 
     #[test]
     fn globs_tell_their_format() {
-        let one = |glob: &str| match Format::of_glob(glob)[..] {
-            [format] => Some(format),
+        let one = |glob: &str| match Format::of_glob(glob) {
+            (formats, unknown) if formats.len() == 1 && unknown.is_empty() => Some(formats[0]),
             _ => None,
         };
         assert_eq!(one("data/*.jsonl"), Some(Format::Jsonl));
@@ -119,10 +197,16 @@ mod tests {
         assert_eq!(one("data/*.jsonl*"), Some(Format::Jsonl));
         assert_eq!(one("data/*.jsonl{,.gz,.zst}"), Some(Format::Jsonl));
         assert_eq!(one("data/**/*.{csv,tsv}.bz2"), Some(Format::Csv));
+        assert_eq!(one("data/**/*.{csv,tsv}.{gz,bz2}"), Some(Format::Csv));
         assert_eq!(one("data/x.PARQUET"), Some(Format::Parquet));
         assert_eq!(one("docs/**/*.md"), Some(Format::Markdown));
+        assert_eq!(one("src/**/*.{rs,toml}"), Some(Format::Code));
+        assert_eq!(one("data/state.json"), Some(Format::Json));
         assert_eq!(one("docs/**/*"), None);
-        assert_eq!(Format::of_glob("docs/*.{md,txt}"), [Format::Markdown, Format::Text]);
+        assert_eq!(one("docs/*.{html,rst}"), None);
+        assert_eq!(one("docs/README"), None);
+        assert_eq!(Format::of_glob("docs/*.{md,txt}"), (vec![Format::Markdown, Format::Text], vec![]));
+        assert_eq!(Format::of_glob("docs/*.{md,pdf}"), (vec![Format::Markdown], vec!["pdf".to_owned()]));
     }
 
     #[test]
@@ -130,6 +214,7 @@ mod tests {
         assert_eq!(Compression::of_name("a.jsonl.GZ"), Compression::Gzip);
         assert_eq!(Compression::of_name("a.zst"), Compression::Zstd);
         assert_eq!(Compression::of_name("a.bz2"), Compression::Bzip2);
+        assert_eq!(Compression::of_name("a.csv.xz"), Compression::Xz);
         assert_eq!(Compression::of_name("a.gz.txt"), Compression::Plain);
         assert_eq!(Compression::strip("é.gz"), "é");
     }

@@ -6,6 +6,7 @@
 use super::format::Compression;
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use std::io::{self, Read};
 
 /// A file may grow to this, whatever its size.
@@ -13,6 +14,9 @@ const BYTES_FREE: u64 = 1 << 30;
 /// Beyond that, to so many times its size. Text shrinks to a tenth, logs to a hundredth; a bomb of zstd or bzip2
 /// to less than a ten-thousandth.
 const GROWTH_MAX: u64 = 256;
+
+/// Memory of the decoder of xz; its highest preset takes 65 MiB.
+const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
 
 /// Why the rest of a compressed file cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +60,9 @@ pub(super) fn inflate<'r>(
         Compression::Plain => Box::new(file),
         Compression::Gzip => Box::new(Inflated { inner: MultiGzDecoder::new(file), left }),
         Compression::Bzip2 => Box::new(Inflated { inner: MultiBzDecoder::new(file), left }),
+        Compression::Xz => {
+            Box::new(Inflated { inner: XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB_MAX), left })
+        }
         // The decoder refuses windows above 128 MiB by itself.
         Compression::Zstd => Box::new(Inflated { inner: zstd::stream::read::Decoder::new(file)?, left }),
     })
@@ -91,6 +98,9 @@ pub(super) mod tests {
         encoder.finish().unwrap()
     }
 
+    /// `xz -0` of `some text that is long enough to be cut`.
+    const XZ: &[u8] = include_bytes!("inflate/text.xz");
+
     fn read(bytes: &[u8], compression: Compression) -> Result<Vec<u8>, Broken> {
         let mut out = Vec::new();
         let mut reader = inflate(bytes, compression, bytes.len() as u64).unwrap();
@@ -105,6 +115,8 @@ pub(super) mod tests {
         assert_eq!(read(&twice(bzip2(b"ab")), Compression::Bzip2).unwrap(), b"abab");
         let zstd = zstd::encode_all(&b"ab"[..], 1).unwrap();
         assert_eq!(read(&twice(zstd), Compression::Zstd).unwrap(), b"abab");
+        let text = b"some text that is long enough to be cut".repeat(2);
+        assert_eq!(read(&twice(XZ.to_vec()), Compression::Xz).unwrap(), text);
     }
 
     #[test]
@@ -114,6 +126,7 @@ pub(super) mod tests {
             (gzip(text), Compression::Gzip),
             (bzip2(text), Compression::Bzip2),
             (zstd::encode_all(&text[..], 1).unwrap(), Compression::Zstd),
+            (XZ.to_vec(), Compression::Xz),
         ] {
             assert_eq!(
                 read(&bytes[..bytes.len() - 6], compression),

@@ -1,8 +1,9 @@
 //! JSON Lines -> rows. A line that is broken costs itself; an endless one costs a buffer of bounded size.
 
-use super::columns::{Fault, Row, Value, Wanted, float, write_json};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::fmt;
+use super::columns::{Row, Value, Wanted};
+use super::faults::Fault;
+use super::json::{Json, Parser};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Reads lines and gives each that is not blank, with its number from 1. Lines beyond `line_bytes_max` are
@@ -44,233 +45,79 @@ pub(super) fn read<E: From<io::Error>>(
     }
 }
 
-fn parse(line: &[u8], wanted: &Wanted, tree: &Node) -> Result<Row, Fault> {
+/// Reads the wanted columns of an object.
+pub(super) fn parse(text: &[u8], wanted: &Wanted, tree: &Node) -> Result<Row, Fault> {
+    let text = std::str::from_utf8(text).map_err(|_| Fault::NotUtf8)?;
     let mut row = wanted.row();
-    let parsed = std::str::from_utf8(line).map_err(|_| Fault::NotUtf8).and_then(|line| {
-        let mut json = serde_json::Deserializer::from_str(line);
-        let picked = Pick { node: tree, row: &mut row, all: wanted.all() }.deserialize(&mut json);
-        picked.and_then(|()| json.end()).map_err(|error| Fault::Json(told(&error)))
-    });
-    parsed.map(|()| row)
+    let mut json = Parser::new(text);
+    json.object(|json, name| match tree.children.get(name.as_ref()) {
+        Some(node) => {
+            node.take(json.value()?, &mut row);
+            Ok(())
+        }
+        None if wanted.all() => {
+            let value = column(json.value()?);
+            row.add(name.into_owned(), value)
+        }
+        None => json.skip().map_err(Fault::Json),
+    })?;
+    json.end()?;
+    Ok(row)
 }
 
-/// The error without its line, which is 1 always.
-fn told(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    match text.strip_suffix(&place) {
-        Some(text) => format!("{text} at column {}", error.column()),
-        None => text,
+impl From<String> for Fault {
+    fn from(error: String) -> Self {
+        Self::Json(error)
+    }
+}
+
+/// A value as a column's.
+fn column(value: Json) -> Option<Value> {
+    match value {
+        Json::Null => None,
+        Json::Text(text) | Json::Number(text) => Some(Value::Text(text)),
+        Json::Bool(value) => Some(Value::Text(value.to_string())),
+        nested => Some(Value::nested(&nested)),
     }
 }
 
 /// The wanted columns as a tree of names.
 #[derive(Debug, Default)]
-struct Node {
+pub(super) struct Node {
     slots: Vec<usize>,
-    children: Vec<(String, Node)>,
+    children: BTreeMap<String, Node>,
 }
 
 impl Node {
-    fn of(wanted: &Wanted) -> Self {
+    pub(super) fn of(wanted: &Wanted) -> Self {
         let mut root = Self::default();
         for (slot, path) in wanted.names().enumerate() {
             let mut node = &mut root;
             for part in path.split('.') {
-                node = node.child(part);
+                node = node.children.entry(part.to_owned()).or_default();
             }
             node.slots.push(slot);
             // A name that holds a dot itself.
             if path.contains('.') {
-                root.child(path).slots.push(slot);
+                root.children.entry(path.to_owned()).or_default().slots.push(slot);
             }
         }
         root
     }
 
-    fn child(&mut self, name: &str) -> &mut Self {
-        let found = self.children.iter().position(|(own, _)| own == name);
-        let at = found.unwrap_or_else(|| {
-            self.children.push((name.to_owned(), Self::default()));
-            self.children.len() - 1
-        });
-        &mut self.children[at].1
-    }
-
-    fn find(&self, name: &str) -> Option<&Self> {
-        self.children.iter().find(|(own, _)| own == name).map(|(_, node)| node)
-    }
-}
-
-/// Takes the wanted fields of an object and passes over all others.
-struct Pick<'a> {
-    node: &'a Node,
-    row: &'a mut Row,
-    all: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pick<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(Key { node: self.node, all: self.all })? {
-            match key {
-                Found::Node(node) if node.children.is_empty() => {
-                    let value = map.next_value_seed(Capture)?;
-                    // The last of two fields of one name counts, as in most readers.
-                    node.slots.iter().for_each(|slot| self.row.slots[*slot].clone_from(&value));
-                }
-                Found::Node(node) => {
-                    let value: serde_json::Value = map.next_value()?;
-                    pick(&value, node, self.row);
-                }
-                Found::Other(name) => {
-                    if let Some(value) = map.next_value_seed(Capture)? {
-                        self.row.rest.retain(|(own, _)| *own != name);
-                        self.row.rest.push((name, value));
-                    }
-                }
-                Found::Nothing => drop(map.next_value::<IgnoredAny>()?),
+    /// Takes a value and the wanted fields below it; the depth is that of the config's paths.
+    fn take(&self, value: Json, row: &mut Row) {
+        for (name, child) in &self.children {
+            if let Json::Object(fields) = &value
+                && let Some(value) = fields.get(name)
+            {
+                child.take(value.clone(), row);
             }
         }
-        Ok(())
-    }
-}
-
-/// Takes the wanted fields below a nested value; its depth is that of the config's paths.
-fn pick(value: &serde_json::Value, node: &Node, row: &mut Row) {
-    node.slots.iter().for_each(|slot| row.slots[*slot] = captured(value));
-    for (name, child) in &node.children {
-        if let Some(value) = value.get(name) {
-            pick(value, child, row);
-        }
-    }
-}
-
-enum Found<'a> {
-    Node(&'a Node),
-    Other(String),
-    Nothing,
-}
-
-struct Key<'a> {
-    node: &'a Node,
-    all: bool,
-}
-
-impl<'de, 'a> DeserializeSeed<'de> for Key<'a> {
-    type Value = Found<'a>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Found<'a>, D::Error> {
-        json.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'_> for Key<'a> {
-    type Value = Found<'a>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Found<'a>, E> {
-        Ok(match self.node.find(name) {
-            Some(node) => Found::Node(node),
-            None if self.all => Found::Other(name.to_owned()),
-            None => Found::Nothing,
-        })
-    }
-}
-
-/// Any value as a column's.
-struct Capture;
-
-impl<'de> DeserializeSeed<'de> for Capture {
-    type Value = Option<Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Option<Value>, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Capture {
-    type Value = Option<Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        self.visit_string(text.to_owned())
-    }
-
-    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Some(Value::Text(text)))
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
-        self.visit_string(value.to_string())
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        self.visit_string(value.to_string())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        self.visit_string(value.to_string())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Self::Value, E> {
-        self.visit_string(float(value))
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = list.next_element::<serde_json::Value>()? {
-            values.push(value);
-        }
-        Ok(captured(&serde_json::Value::Array(values)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = serde_json::Map::new();
-        while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
-            fields.insert(name, value);
-        }
-        Ok(captured(&serde_json::Value::Object(fields)))
-    }
-}
-
-fn captured(value: &serde_json::Value) -> Option<Value> {
-    use serde_json::Value as Json;
-    match value {
-        Json::Null => None,
-        Json::String(text) => Some(Value::Text(text.clone())),
-        Json::Array(_) | Json::Object(_) => {
-            let mut out = String::new();
-            write_json(value, &mut out);
-            Some(Value::Nested(out))
-        }
-        scalar => {
-            let mut out = String::new();
-            write_json(scalar, &mut out);
-            Some(Value::Text(out))
+        if let Some((last, others)) = self.slots.split_last() {
+            let value = column(value);
+            others.iter().for_each(|slot| row.slots[*slot].clone_from(&value));
+            row.slots[*last] = value;
         }
     }
 }
@@ -316,7 +163,7 @@ mod tests {
         };
         let line = br#"{"skip": [{"data": 1}], "data": {"x": true, "body": "B"}, "n": 1.50, "id": 12}"#;
         let found = rows(&columns, line, 1000);
-        assert_eq!(found, [(1, Ok((some(&["12", "B", r#"{"body":"B","x":true}"#, "1.5"]), vec![])))]);
+        assert_eq!(found, [(1, Ok((some(&["12", "B", r#"{"body":"B","x":true}"#, "1.50"]), vec![])))]);
         let flat = rows(&columns, br#"{"id": "a", "data.body": "B"}"#, 1000);
         assert_eq!(flat[0].1.as_ref().unwrap().0[..2], some(&["a", "B"]));
     }
@@ -325,7 +172,7 @@ mod tests {
     fn takes_all_columns_where_asked() {
         let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
         let found = rows(&columns, br#"{"text": "T", "b": 1, "a": [], "none": null}"#, 1000);
-        assert_eq!(found, [(1, Ok((some(&["T"]), vec!["b".into(), "a".into()])))]);
+        assert_eq!(found, [(1, Ok((some(&["T"]), vec!["a".into(), "b".into()])))]);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Files that are a document each: HTML as it was found, plain text, Markdown.
 
+use super::PAGES;
+use super::encoding::{self, decode};
 use super::format::{Compression, Format};
 use super::inflate::inflate;
-use super::rejected::Tally;
+use super::rejected::Rejections;
 use super::source::{format_of, name_of};
-use super::{PAGES, REJECTED};
 use crate::clean::html::{Limits, Refusal, inspect};
 use crate::documents::{Document, DocumentWriter};
-use pipe_stage::{Error, Inputs, LocalEntry, Metric, Result, Share};
+use encoding_rs::Encoding;
+use pipe_stage::{Inputs, LocalEntry, Metric, Result, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::io::Read;
 
 /// What decides how the files of a source are read. Their format stands in their label, and so in the key.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Default)]
@@ -21,48 +22,37 @@ pub(super) struct Reading {
     pub(super) license: String,
     pub(super) page_mib_max: u32,
     pub(super) elements_max: u32,
-}
-
-/// One line of `rejected`.
-#[derive(Serialize)]
-struct Rejection {
-    id: String,
-    reason: &'static str,
-    explanation: String,
-    bytes: u64,
+    /// Name of the encoding of text; UTF-8 if empty.
+    pub(super) encoding: String,
 }
 
 pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let limits =
         Limits { bytes_max: (reading.page_mib_max as usize) << 20, nodes_max: reading.elements_max as usize };
     let item = inputs.item();
-    let place = PathBuf::from(item.name());
+    let encoding = encoding::named(&reading.encoding);
     let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
-    let mut rejections = Vec::new();
-    let (mut tally, mut redirects, mut bytes) = (Tally::default(), 0, 0);
+    let mut rejections = Rejections::new(item.name().to_owned());
+    let mut bytes = 0;
     for file in share.track("pages", item.entries()) {
         let file = file?;
-        tally.files += 1;
+        rejections.tally.files += 1;
         let read = match format_of(file.source().unwrap_or_default()) {
             Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html))),
-            format => text(file, limits)?.map(|text| (text.len(), of_text(text, format))),
+            format => text(file, encoding, limits)?.map(|text| (text.len(), of_text(text, format))),
         };
         match read {
             Ok((length, content)) => {
                 bytes += length as u64;
                 writer.push(&document(reading, file, content))?;
             }
-            Err(Refusal::Redirect(_)) => redirects += 1,
             Err(refusal) => {
-                let rejection = Rejection {
-                    id: id(file),
-                    reason: refusal.code(),
-                    explanation: refusal.to_string(),
-                    bytes: file.size(),
-                };
-                serde_json::to_writer(&mut rejections, &rejection).expect("invariant: plain data");
-                rejections.push(b'\n');
-                tally.reject(rejection.id, rejection.explanation);
+                let (id, explanation) = (id(file), refusal.to_string());
+                rejections.document(&id, refusal.code(), &explanation, file.size());
+                match refusal {
+                    Refusal::Redirect(_) => rejections.tally.redirect(id, explanation),
+                    _ => rejections.tally.error(id, explanation),
+                }
             }
         }
     }
@@ -70,15 +60,11 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     if documents > 0 {
         share.keep(writer.finish()?)?;
     }
-    if !rejections.is_empty() {
-        let mut file = share.file_with(REJECTED.name(), "jsonl")?;
-        file.write_all(&rejections).map_err(|error| Error::io("write", &place, &error))?;
-        share.keep(file)?;
-    }
+    let tally = rejections.keep(share)?;
     share.count("documents", documents);
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
-    share.count("redirects", redirects);
-    share.metric(Metric::count("rejected", tally.rejected).lower_is_better());
+    share.count("redirects", tally.redirects.count);
+    share.metric(Metric::count("rejected", tally.rejected()).lower_is_better());
     share.value(&tally);
     Ok(())
 }
@@ -93,7 +79,11 @@ fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Refusal>> {
 }
 
 /// The text of a file, or why it has none. No more is read than a page may have.
-fn text(file: &LocalEntry, limits: Limits) -> Result<Result<String, Refusal>> {
+fn text(
+    file: &LocalEntry,
+    encoding: Option<&'static Encoding>,
+    limits: Limits,
+) -> Result<Result<String, Refusal>> {
     let compression = Compression::of_name(file.name());
     if compression == Compression::Plain && file.size() > limits.bytes_max as u64 {
         return Ok(Err(Refusal::TooLarge(file.size() as usize)));
@@ -101,6 +91,7 @@ fn text(file: &LocalEntry, limits: Limits) -> Result<Result<String, Refusal>> {
     let mut stream = file.stream()?;
     let mut bytes = Vec::new();
     let read = inflate(&mut stream, compression, file.size())
+        .and_then(|input| decode(input, encoding))
         .and_then(|input| input.take(limits.bytes_max as u64 + 1).read_to_end(&mut bytes));
     stream.finish()?;
     Ok(match read {
@@ -137,17 +128,55 @@ fn of_text(text: String, format: Format) -> Document {
     Document { text: body.to_owned(), metadata: metadata.into_iter().collect(), ..Document::default() }
 }
 
-/// Leaves out what stands between two lines of `---` at the head of a file.
+/// Leaves out the front matter at the head of a file: between two lines of `---` what looks like YAML, between two of
+/// `+++` TOML. Text between two horizontal rules stays.
 fn without_front_matter(text: &str) -> &str {
-    let Some(rest) = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n")) else { return text };
-    let mut at = 0;
-    for line in rest.split_inclusive('\n') {
+    let mut lines = text.split_inclusive('\n');
+    let fence = lines.next().map(str::trim_end).unwrap_or_default();
+    let is_field: fn(&str) -> bool = match fence {
+        "---" => is_yaml,
+        "+++" => is_toml,
+        _ => return text,
+    };
+    let mut at = text.find('\n').map_or(text.len(), |end| end + 1);
+    let mut has_fields = false;
+    for line in lines {
         at += line.len();
-        if line.trim_end() == "---" {
-            return rest[at..].trim_start_matches(['\r', '\n']);
+        let line = line.trim_end();
+        if line == fence || (fence == "---" && line == "...") {
+            return if has_fields { text[at..].trim_start_matches(['\r', '\n']) } else { text };
         }
+        let is_part =
+            line.is_empty() || line.starts_with([' ', '\t', '#']) || (has_fields && is_continued(line));
+        let is_field = is_field(line);
+        if !is_field && !is_part {
+            return text;
+        }
+        has_fields |= is_field;
     }
     text
+}
+
+/// `key: value`.
+fn is_yaml(line: &str) -> bool {
+    line.split_once(':')
+        .is_some_and(|(key, value)| is_key(key) && (value.is_empty() || value.starts_with(' ')))
+}
+
+/// `key = value` or `[table]`.
+fn is_toml(line: &str) -> bool {
+    let is_table = line.starts_with('[') && line.ends_with(']');
+    is_table || line.split_once('=').is_some_and(|(key, _)| is_key(key.trim_end()))
+}
+
+fn is_key(key: &str) -> bool {
+    let key = key.trim_matches(['"', '\'']);
+    !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
+}
+
+/// An element or the end of a list that goes over several lines.
+fn is_continued(line: &str) -> bool {
+    line.starts_with("- ") || line.starts_with([']', '}']) || line.starts_with("\"\"\"")
 }
 
 fn id(file: &LocalEntry) -> String {

@@ -184,7 +184,7 @@ fn a_changed_row_changes_one_shard() {
 fn without_a_mapped_id_file_and_row_are_the_id() {
     let made = Case::new("*.jsonl", Columns::default())
         .file("a.jsonl", "{\"text\": \"A\"}\n\n{\"text\": \"B\"}\n")
-        .file("b.jsonl", "{\"text\": \"\"}\n")
+        .file("b.jsonl", "{\"text\": \"C\"}\n")
         .run();
     assert_eq!(made.ids(), ["data/a.jsonl:1", "data/a.jsonl:3", "data/b.jsonl:1"].map(str::to_owned).into());
     assert!(made.documents.iter().all(|document| document.source == "data" && document.url.is_empty()));
@@ -203,9 +203,19 @@ fn broken_input_is_told_with_file_row_and_reason() {
         .file("b.jsonl.gz", &long[..long.len() / 2])
         .file("c.jsonl.gz", good);
     let error = case.run_with(2).map(drop).unwrap_err().to_string();
-    assert!(error.starts_with("6 of 3 files and "), "{error}");
-    assert!(error.contains("`data/a.jsonl, row 2`: it is not a JSON object: EOF while parsing"), "{error}");
-    let made = case.stage(|stage| stage.errors_max = 6).run();
+    assert!(
+        error.starts_with("2 of 3 files could not be read to the end, but `files_lost_max` is 0:"),
+        "{error}"
+    );
+    assert!(error.contains("\n4 of "), "{error}");
+    assert!(error.contains("`data/a.jsonl, row 2`: it is not a JSON object: expected a value"), "{error}");
+    let case = case.stage(|stage| stage.errors_max = 6);
+    let error = case.run_with(2).map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("`data/b.jsonl.gz`: what follows row") && !error.contains("errors_max"),
+        "{error}"
+    );
+    let made = case.stage(|stage| stage.files_lost_max = 2).run();
     let reasons = made.reasons();
     let of_a = |row, reason: &str| ("data/a.jsonl".to_owned(), Some(row), reason.to_owned());
     assert_eq!(reasons[..4], [of_a(2, "json"), of_a(3, "no_text"), of_a(4, "not_utf8"), of_a(5, "not_text")]);
@@ -223,7 +233,7 @@ fn broken_csv_and_parquet_are_told_too() {
         .file("a.csv", "text,b\nA,1\nB\nC,1,2\nD,1\n")
         .file("b.csv", "body\nA\n")
         .file("c.csv", "")
-        .stage(|stage| stage.errors_max = 4)
+        .stage(|stage| (stage.errors_max, stage.files_lost_max) = (2, 2))
         .run();
     let line = |file: &str, row, reason: &str| (format!("data/{file}"), row, reason.to_owned());
     let expected = [
@@ -237,7 +247,7 @@ fn broken_csv_and_parquet_are_told_too() {
         .file("a.parquet", "no Parquet")
         .file("b.parquet", parquet(&[("text", vec![Some("A"), None])]))
         .file("c.parquet", parquet(&[("body", vec![Some("A")])]))
-        .stage(|stage| stage.errors_max = 3)
+        .stage(|stage| (stage.errors_max, stage.files_lost_max) = (1, 2))
         .run();
     let expected = [
         line("a.parquet", None, "not_parquet"),
@@ -282,6 +292,136 @@ fn of_records_with_one_id_the_first_counts() {
     assert_eq!(texts, [("data/x", "first"), ("data/y", "only")].into());
     assert_eq!(made.metric("duplicates"), 2.0);
     assert_eq!(made.reasons(), vec![("data/x".to_owned(), None, "duplicate_id".to_owned()); 2]);
+    let limited = Case::new("*.jsonl", Columns { url: String::new(), ..mapped() })
+        .file("a.jsonl", line("x", "first") + &line("x", "second"))
+        .stage(|stage| stage.duplicates_max = Some(0));
+    let error = limited.run_with(1).map(drop).unwrap_err().to_string();
+    assert!(
+        error.starts_with("1 record with a repeated id was left out, but `duplicates_max` is 0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn one_id_for_all_records_keeps_the_first() {
+    let text: String = (0..2000).map(|n| format!("{{\"key\": \"x\", \"body\": \"{n}\"}}\n")).collect();
+    let made = Case::new("*.jsonl", Columns { url: String::new(), ..mapped() }).file("a.jsonl", text).run();
+    assert_eq!((made.documents.len(), made.documents[0].text.as_str()), (1, "0"));
+    assert_eq!(made.metric("duplicates"), 1999.0);
+}
+
+#[test]
+fn json_lists_arrow_and_xz_give_the_same_documents() {
+    let rows = rows(40);
+    let digest = Case::new("*.jsonl", mapped()).file("a.jsonl", jsonl(&rows)).digest();
+    let list = format!("[{}]", jsonl(&rows).trim_end().replace("}\n{", "},\n{"));
+    assert_eq!(Case::new("*.json", mapped()).file("a.json", list).digest(), digest);
+    assert_eq!(Case::new("*.json", mapped()).file("a.json", jsonl(&rows)).digest(), digest);
+    for is_stream in [true, false] {
+        let bytes = arrow(&rows, is_stream);
+        assert_eq!(Case::new("*.arrow", mapped()).file("a.arrow", bytes).digest(), digest);
+    }
+    let broken = Case::new("*.arrow", mapped()).file("a.arrow", "no Arrow").run_with(1).map(drop);
+    assert!(broken.unwrap_err().to_string().contains("it is not a readable file or stream of Arrow"));
+}
+
+/// A file of Arrow, with types that Parquet lacks.
+fn arrow(rows: &[[String; 3]], is_stream: bool) -> Vec<u8> {
+    use ::arrow::array::{ArrayRef, DictionaryArray, LargeStringArray, RecordBatch, StringViewArray};
+    use ::arrow::datatypes::Int8Type;
+    let column = |at: usize| rows.iter().map(move |row| row[at].as_str());
+    let columns: [(&str, ArrayRef); 3] = [
+        ("key", std::sync::Arc::new(LargeStringArray::from_iter_values(column(0)))),
+        ("body", std::sync::Arc::new(StringViewArray::from_iter_values(column(1)))),
+        ("link", std::sync::Arc::new(column(2).collect::<DictionaryArray<Int8Type>>())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    if is_stream {
+        let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        return writer.into_inner().unwrap();
+    }
+    let mut writer = arrow_ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn numbers_and_ids_are_as_they_are_written() {
+    let columns = || Columns { id: "id".into(), metadata: vec!["n".into()], ..Columns::default() };
+    let jsonl = "{\"id\": 18446744073709551617, \"text\": \"a\", \"n\": 0.94527069555392230}\n\
+                 {\"id\": 18446744073709551618, \"text\": \"b\", \"n\": 1.50}\n";
+    let csv = "id,text,n\n18446744073709551617,a,0.94527069555392230\n18446744073709551618,b,1.50\n";
+    let made = Case::new("*.jsonl", columns()).file("a.jsonl", jsonl).run();
+    assert_eq!(
+        made.ids(),
+        ["data/18446744073709551617", "data/18446744073709551618"].map(str::to_owned).into()
+    );
+    let digest = made.outcome.outputs["documents"].to_string();
+    assert_eq!(Case::new("*.csv", columns()).file("a.csv", csv).digest(), digest);
+}
+
+#[test]
+fn text_in_other_encodings_is_read_as_it_is_meant() {
+    let encoded = |text: &str, encoding: &'static encoding_rs::Encoding| encoding.encode(text).0.into_owned();
+    let with = |encoding: &'static str| move |stage: &mut Ingest| stage.sources[0].encoding = encoding.into();
+    let csv = encoded("text,note\nПривет,да\n", encoding_rs::WINDOWS_1251);
+    let made = Case::new("*.csv", Columns::default()).file("a.csv", &csv).stage(with("cp1251")).run();
+    assert_eq!(made.documents[0].text, "Привет");
+    let refused =
+        Case::new("*.csv", Columns::default()).file("a.csv", &csv).run_with(1).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("set `encoding`"), "{refused}");
+    let jsonl = encoded("{\"text\": \"日本語\"}\n", encoding_rs::SHIFT_JIS);
+    let made = Case::new("*.jsonl", Columns::default()).file("a.jsonl", jsonl).stage(with("shift_jis")).run();
+    assert_eq!(made.documents[0].text, "日本語");
+    let text = encoded("中文\n", encoding_rs::GB18030);
+    let made = Case::new("*.txt", Columns::default()).file("a.txt", text).stage(with("gb18030")).run();
+    assert_eq!(made.documents[0].text, "中文\n");
+    let mut marked = vec![0xFF, 0xFE];
+    marked.extend("text\nÄ\n".encode_utf16().flat_map(u16::to_le_bytes));
+    assert_eq!(Case::new("*.csv", Columns::default()).file("a.csv", &marked).run().documents[0].text, "Ä");
+    assert_eq!(
+        Case::new("*.txt", Columns::default()).file("a.txt", &marked).run().documents[0].text,
+        "text\nÄ\n"
+    );
+}
+
+#[test]
+fn source_code_is_verbatim() {
+    let code = "fn main() {\r\n\tlet a  = \"<T>\";\n}\n";
+    let made = Case::new("*.{rs,mk}", Columns::default())
+        .file("a.rs", code)
+        .stage(|stage| stage.sources[0].format = Some(Format::Code))
+        .run();
+    assert_eq!((made.documents[0].text.as_str(), &made.documents[0].html), (code, &None));
+}
+
+#[test]
+fn a_column_may_be_missing_from_some_files_but_not_from_all() {
+    let columns = || Columns { language: "lang".into(), ..Columns::default() };
+    let (with, without) = (
+        parquet(&[("text", vec![Some("a")]), ("lang", vec![Some("en-GB")])]),
+        parquet(&[("text", vec![Some("b")])]),
+    );
+    let made = Case::new("*.parquet", columns()).file("a.parquet", with).file("b.parquet", &without).run();
+    let languages: BTreeSet<&str> =
+        made.documents.iter().map(|document| document.language.as_str()).collect();
+    assert_eq!((languages, made.rejected.as_str()), (["", "en"].into(), ""));
+    let error =
+        Case::new("*.parquet", columns()).file("b.parquet", without).run_with(1).map(drop).unwrap_err();
+    assert!(error.to_string().contains("no file of source `data` has a column `lang`"), "{error}");
+}
+
+#[test]
+fn front_matter_is_left_out_and_horizontal_rules_are_not() {
+    let read =
+        |text: &str| Case::new("*.md", Columns::default()).file("a.md", text).run().documents[0].text.clone();
+    assert_eq!(read("---\ntitle: T\ntags:\n- a\n  - b\n# note\n\n---\nText\n"), "Text\n");
+    assert_eq!(read("+++\ntitle = \"T\"\n[extra]\nx = 1\n+++\n\nText\n"), "Text\n");
+    for text in ["---\nA sentence.\n\n---\nText\n", "---\n\n---\nText\n", "---\ntitle: T\nText without end\n"]
+    {
+        assert_eq!(read(text), text);
+    }
 }
 
 #[test]
@@ -319,7 +459,7 @@ fn text_and_markdown_are_a_document_a_file() {
     let made = Case::new("*.md*", Columns::default())
         .file("a.md", "---\ndate: x\n---\n\n# The title #\n\nText.\n")
         .file("b.md.gz", gzip(b"\xEF\xBB\xBFNo title\n"))
-        .file("c.md", b"\xFF\xFE bad")
+        .file("c.md", b"\xFFbad")
         .file("d.md", " \n")
         .file("e.md", "a\0b")
         .stage(|stage| (stage.errors_max, stage.sources[0].url) = (3, "https://e.org/".into()))
@@ -394,6 +534,13 @@ fn settings_that_do_not_fit_the_format_are_named() {
     };
     let glob = |glob: &str| Source { glob: glob.into(), ..Source::default() };
     assert_eq!(path(glob("a/*.{csv,jsonl}")), ["sources[0].glob"]);
+    assert_eq!(path(glob("a/**/*")), ["sources[0].glob"]);
+    assert_eq!(path(glob("a/*.{html,rst}")), ["sources[0].glob"]);
+    assert_eq!(path(Source { format: Some(Format::Text), ..glob("a/*.rst") }), [""; 0]);
+    assert_eq!(path(Source { encoding: "latin-9000".into(), ..glob("a/*.csv") }), ["sources[0].encoding"]);
+    assert_eq!(path(Source { encoding: "utf-8".into(), ..glob("a/*.html") }), ["sources[0].encoding"]);
+    assert_eq!(path(Source { quote: Some("''".into()), ..glob("a/*.csv") }), ["sources[0].quote"]);
+    assert_eq!(path(Source { escape: "\\".into(), ..glob("a/*.jsonl") }), ["sources[0].escape"]);
     assert_eq!(path(Source { format: Some(Format::Jsonl), ..glob("a/*.{csv,jsonl}") }), [""; 0]);
     assert_eq!(path(Source { columns: mapped(), ..glob("a/*.html") }), ["sources[0].columns"]);
     assert_eq!(path(Source { url: "https://e.org".into(), ..glob("a/*.csv") }), ["sources[0].url"]);

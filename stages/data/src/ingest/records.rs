@@ -2,13 +2,15 @@
 //! trie that they hang in. Knows no shard: those are cut when all files have been read.
 
 use super::borders::{Place, Weight};
-use super::columns::{Columns, Fault, Row};
+use super::columns::{Columns, Row};
+use super::encoding::{self, decode};
+use super::faults::{Fault, Unreadable};
 use super::format::{Compression, Format};
 use super::inflate::{Broken, inflate};
 use super::rejected::{Rejections, Tally};
 use super::slices::SliceWriter;
 use super::source::name_of;
-use super::{csv, jsonl, table};
+use super::{array, csv, jsonl, table};
 use crate::documents::Document;
 use pipe_stage::{
     Entry, Error, Inputs, Item, LocalEntry, Metric, Result, Share, ShareFile, SourceFile, Step,
@@ -30,7 +32,12 @@ const HASHES: &str = "hashes";
 pub(super) struct RecordReading {
     pub(super) format: Format,
     pub(super) columns: Columns,
-    pub(super) delimiter: u8,
+    /// None where the file's name tells it.
+    pub(super) delimiter: Option<u8>,
+    pub(super) quote: Option<String>,
+    pub(super) escape: String,
+    /// Name of the encoding of text; UTF-8 if empty.
+    pub(super) encoding: String,
     pub(super) page_mib_max: u32,
     /// Documents hang in the branches at this depth.
     pub(super) depth: u32,
@@ -42,46 +49,10 @@ pub(super) struct RecordReading {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Given {
     pub(super) tally: Tally,
+    /// Columns that are wanted and that the file, which has a list of its columns, lacks.
+    pub(super) missing: Option<Vec<String>>,
     /// Documents and bytes.
     branches: Vec<(u64, u64)>,
-}
-
-/// Why nothing more of a file can be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
-    #[error("it has no row of column names")]
-    NoHeader,
-    #[error("its row of column names is not UTF-8, or too long")]
-    BadHeader,
-    #[error("it has no column `{missing}`; it has {}", found.join(", "))]
-    NoColumn { missing: String, found: Vec<String> },
-    #[error("it is not a readable Parquet file: {0}")]
-    NotParquet(String),
-    #[error("what follows row {row} cannot be read: {reason}")]
-    After { row: u64, reason: String },
-    #[error("what follows row {row} is lost: {broken}")]
-    Inflating { row: u64, broken: Broken },
-}
-
-impl Unreadable {
-    /// Stable name for reports.
-    pub(super) const fn code(&self) -> &'static str {
-        match self {
-            Self::NoHeader | Self::BadHeader => "no_header",
-            Self::NoColumn { .. } => "no_column",
-            Self::NotParquet(_) => "not_parquet",
-            Self::After { .. } => "damaged",
-            Self::Inflating { broken, .. } => broken.code(),
-        }
-    }
-
-    /// The last row that was read.
-    pub(super) const fn row(&self) -> Option<u64> {
-        match self {
-            Self::After { row, .. } | Self::Inflating { row, .. } => Some(*row),
-            _ => None,
-        }
-    }
 }
 
 /// Depth of the branches that documents are left in, so that one is small enough to be cut at a time.
@@ -91,7 +62,7 @@ pub(super) fn depth_for(files: &[SourceFile], format: Format) -> u32 {
     const BRANCH_BYTES: u64 = 64 << 20;
     const DEPTH_MAX: u32 = 5;
     let bytes = |file: &SourceFile| match (format, Compression::of_name(&file.name)) {
-        (Format::Parquet, _) => file.size.saturating_mul(3),
+        (Format::Parquet | Format::Arrow, _) => file.size.saturating_mul(3),
         (_, Compression::Plain) => file.size,
         _ => file.size.saturating_mul(4),
     };
@@ -148,7 +119,7 @@ pub(super) fn read_rows(reading: &RecordReading, inputs: &Inputs, share: &mut Sh
         opened.push(Some(share.named(SLICES, &format!("{branch:02x}.rows"))?));
     }
     let mut taken = 0;
-    documents(reading, file, share, &mut rejections, |document| {
+    given.missing = documents(reading, file, share, &mut rejections, |document| {
         let Place { position, sample } = Place::of(&document.id);
         if reading.sample_max.is_some_and(|max| sample > max) {
             return Ok(());
@@ -173,7 +144,7 @@ pub(super) fn read_rows(reading: &RecordReading, inputs: &Inputs, share: &mut Sh
     }
     given.tally = rejections.keep(share)?;
     share.count("rows", given.tally.rows);
-    share.metric(Metric::count("rejected", given.tally.rejected).lower_is_better());
+    share.metric(Metric::count("rejected", given.tally.rejected()).lower_is_better());
     if reading.sample_max.is_some() {
         share.count("rows_sampled", taken);
     }
@@ -253,14 +224,15 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Reads the documents of a file, their ids without the source's name.
+/// Reads the documents of a file, their ids without the source's name. Gives the wanted columns that the file lacks,
+/// if it has a list of its columns.
 fn documents(
     reading: &RecordReading,
     file: &LocalEntry,
     share: &Share,
     rejections: &mut Rejections,
     mut take: impl FnMut(Document) -> Result<()>,
-) -> Result<()> {
+) -> Result<Option<Vec<String>>> {
     const TOLD_EVERY: u64 = 1024;
     let bytes_max = (reading.page_mib_max as usize) << 20;
     // Room for other columns and for escapes.
@@ -285,16 +257,22 @@ fn documents(
             }
         }
     };
-    let compression = Compression::of_name(file.name());
+    let mut present = None;
     let ended = match reading.format {
-        Format::Parquet => table::read(stream.seekable()?, file.name(), &wanted, each),
-        Format::Csv => inflate(&mut stream, compression, file.size())
-            .map_err(Stop::Bytes)
-            .and_then(|input| csv::read(input, &wanted, reading.delimiter, row_bytes_max, each)),
-        _ => inflate(&mut stream, compression, file.size())
-            .map_err(Stop::Bytes)
-            .and_then(|input| jsonl::read(input, &wanted, row_bytes_max, each))
-            .map(Ok),
+        Format::Parquet => table::read_parquet(stream.seekable()?, &wanted, &mut present, each),
+        Format::Arrow => table::read_arrow(stream.seekable()?, &wanted, &mut present, each),
+        format => {
+            let input = inflate(&mut stream, Compression::of_name(file.name()), file.size())
+                .and_then(|input| decode(input, encoding::named(&reading.encoding)));
+            input.map_err(Stop::Bytes).and_then(|input| match format {
+                Format::Csv => {
+                    let dialect = reading.dialect(file.name());
+                    csv::read(input, &wanted, dialect, row_bytes_max, &mut present, each)
+                }
+                Format::Json => array::read(input, &wanted, row_bytes_max, each),
+                _ => jsonl::read(input, &wanted, row_bytes_max, each).map(Ok),
+            })
+        }
     };
     // Whatever the readers made of it: a file that changed, or a disk that failed, is no broken row.
     let unreadable = match ended {
@@ -306,7 +284,28 @@ fn documents(
     if let Some(unreadable) = unreadable {
         rejections.unreadable(&unreadable);
     }
-    Ok(())
+    Ok(present.map(|present: Vec<bool>| {
+        let names = wanted.names().zip(present);
+        names.filter(|(_, is_present)| !is_present).map(|(name, _)| name.to_owned()).collect()
+    }))
+}
+
+impl RecordReading {
+    /// How a file of CSV is written.
+    fn dialect(&self, name: &str) -> csv::Dialect {
+        let by_name = if is_tsv(name) { b'\t' } else { b',' };
+        let byte = |text: &str| text.bytes().next();
+        csv::Dialect {
+            delimiter: self.delimiter.unwrap_or(by_name),
+            quote: self.quote.as_deref().map_or(Some(b'"'), byte),
+            escape: byte(&self.escape),
+        }
+    }
+}
+
+/// Whether a file's name ends in `.tsv`, compressed or not.
+fn is_tsv(name: &str) -> bool {
+    Compression::strip(name).to_ascii_lowercase().ends_with(".tsv")
 }
 
 fn id(file: &LocalEntry) -> String {

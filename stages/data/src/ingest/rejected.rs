@@ -1,70 +1,140 @@
-//! What cannot be read: counted, listed up to a bound, and told.
+//! What cannot be read: counted against budgets, listed up to a bound, and told.
 
 use super::REJECTED;
-use super::columns::Fault;
-use super::records::Unreadable;
+use super::faults::{Fault, Unreadable};
+use crate::lines::write_buffered;
 use pipe_stage::{Error, Result, Share};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::Path;
 
-/// What came of a share's files; the first few rejected ones are told to people.
+/// How much may be lost before the stage fails. None is no limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budgets {
+    pub(super) errors: u64,
+    pub(super) files_lost: u64,
+    pub(super) redirects: Option<u64>,
+    pub(super) duplicates: Option<u64>,
+}
+
+/// What came of a share's files; the first few of each kind of loss are told to people.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Tally {
     pub(super) files: u64,
     /// Rows of files that hold many documents.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) rows: u64,
-    pub(super) rejected: u64,
-    pub(super) examples: Vec<(String, String)>,
+    /// Files that are a document each, and rows, that cannot be read.
+    pub(super) errors: Loss,
+    /// Files of records that cannot be read, or not to their end.
+    pub(super) files_lost: Loss,
+    /// Pages that only lead elsewhere.
+    pub(super) redirects: Loss,
+    /// Records whose id another one has.
+    pub(super) duplicates: Loss,
 }
 
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+/// One kind of loss.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Loss {
+    pub(super) count: u64,
+    /// Names and explanations.
+    examples: Vec<(String, String)>,
 }
 
-impl Tally {
+impl Loss {
     const EXAMPLES_MAX: usize = 5;
 
-    pub(super) fn add(&mut self, more: Tally) {
-        self.files += more.files;
-        self.rows += more.rows;
-        self.rejected += more.rejected;
+    fn add(&mut self, more: Loss) {
+        self.count += more.count;
         let room = Self::EXAMPLES_MAX - self.examples.len().min(Self::EXAMPLES_MAX);
         self.examples.extend(more.examples.into_iter().take(room));
     }
 
-    /// Counts a file or row that is rejected.
-    pub(super) fn reject(&mut self, id: String, explanation: String) {
-        self.rejected += 1;
+    fn one(&mut self, count: u64, name: String, explanation: String) {
+        self.count += count;
         if self.examples.len() < Self::EXAMPLES_MAX {
-            self.examples.push((id, explanation));
+            self.examples.push((name, explanation));
         }
     }
 
-    pub(super) fn check(&self, errors_max: u64) -> Result<()> {
-        if self.rejected <= errors_max {
-            return Ok(());
+    /// The message of a loss above `max`; `what` is its beginning.
+    fn message(&self, max: u64, field: &str, what: String) -> Option<String> {
+        if self.count <= max {
+            return None;
         }
-        let Self { rejected, files, rows, .. } = self;
-        let what = match rows {
-            0 => format!("{rejected} of {files} files are no pages"),
-            _ => format!("{rejected} of {files} files and {rows} rows cannot be read"),
-        };
-        let mut message = format!("{what}, and `errors_max` allows {errors_max}:");
-        self.examples.iter().for_each(|(id, why)| message += &format!("\n  `{id}`: {why}"));
-        if self.rejected > self.examples.len() as u64 {
+        let mut message = format!("{what}, but `{field}` is {max}:");
+        self.examples.iter().for_each(|(name, why)| message += &format!("\n  `{name}`: {why}"));
+        if self.count > self.examples.len() as u64 {
             message += "\n  ...";
         }
-        let help = match rows {
-            0 => "mend or leave out these files, or raise `errors_max`",
-            _ => "mend or leave out these rows, or raise `errors_max`; the output `rejected` then lists them",
-        };
-        Err(Error::input(message).help(help))
+        Some(message)
     }
 }
 
-/// The rejected rows of a share, as lines of `rejected`.
+impl Tally {
+    pub(super) fn add(&mut self, more: Tally) {
+        self.files += more.files;
+        self.rows += more.rows;
+        self.errors.add(more.errors);
+        self.files_lost.add(more.files_lost);
+        self.redirects.add(more.redirects);
+        self.duplicates.add(more.duplicates);
+    }
+
+    /// Counts a file that is a document and cannot be read.
+    pub(super) fn error(&mut self, name: String, explanation: String) {
+        self.errors.one(1, name, explanation);
+    }
+
+    /// Counts a page that only leads elsewhere.
+    pub(super) fn redirect(&mut self, name: String, explanation: String) {
+        self.redirects.one(1, name, explanation);
+    }
+
+    /// Everything that is left out.
+    pub(super) const fn rejected(&self) -> u64 {
+        self.errors.count + self.files_lost.count
+    }
+
+    pub(super) fn check(&self, budgets: Budgets) -> Result<()> {
+        let of = |count: u64, all: u64, noun: &str| {
+            format!("{count} of {all} {noun}{} could not be read", if all == 1 { "" } else { "s" })
+        };
+        let lost = of(self.files_lost.count, self.files, "file") + " to the end";
+        let errors = match self.rows {
+            0 => of(self.errors.count, self.files, "file"),
+            rows => of(self.errors.count, rows.max(self.errors.count), "row"),
+        };
+        let left_out = |loss: &Loss, one: &str, many: &str| {
+            format!(
+                "{} left out",
+                match loss.count {
+                    1 => format!("1 {one} was"),
+                    count => format!("{count} {many} were"),
+                }
+            )
+        };
+        let redirects = left_out(&self.redirects, "redirect page", "redirect pages");
+        let duplicates = left_out(&self.duplicates, "record with a repeated id", "records with repeated ids");
+        let limit = |max: Option<u64>| max.unwrap_or(u64::MAX);
+        let messages: Vec<String> = [
+            self.files_lost.message(budgets.files_lost, "files_lost_max", lost),
+            self.errors.message(budgets.errors, "errors_max", errors),
+            self.redirects.message(limit(budgets.redirects), "redirects_max", redirects),
+            self.duplicates.message(limit(budgets.duplicates), "duplicates_max", duplicates),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let help = "fix or exclude these, or raise the limit; the output `rejected` then lists them";
+        Err(Error::input(messages.join("\n")).help(help))
+    }
+}
+
+/// What a share leaves out, as lines of `rejected`.
 pub(super) struct Rejections {
     /// `<source>/<file>`.
     file: String,
@@ -76,12 +146,14 @@ pub(super) struct Rejections {
 
 /// One line of `rejected`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Rejected<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<u64>,
     reason: &'a str,
     explanation: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 impl Rejections {
@@ -95,29 +167,43 @@ impl Rejections {
     /// A row of the file, by its number.
     pub(super) fn row(&mut self, row: u64, fault: &Fault) {
         let explanation = fault.to_string();
-        self.line(None, Some(row), fault.code(), &explanation);
-        self.tally.reject(format!("{}, row {row}", self.file), explanation);
+        self.line(None, Some(row), fault.code(), &explanation, None);
+        self.tally.errors.one(fault.lost(), format!("{}, row {row}", self.file), explanation);
     }
 
     /// The file itself, or what is left of it.
     pub(super) fn unreadable(&mut self, unreadable: &Unreadable) {
         let explanation = unreadable.to_string();
-        self.line(None, unreadable.row(), unreadable.code(), &explanation);
-        self.tally.reject(self.file.clone(), explanation);
+        self.line(None, unreadable.row(), unreadable.code(), &explanation, None);
+        self.tally.files_lost.one(1, self.file.clone(), explanation);
     }
 
-    /// A document that is left out without being an error.
-    pub(super) fn left_out(&mut self, id: &str, fault: &Fault) {
-        self.line(Some(id), None, fault.code(), &fault.to_string());
+    /// A record whose id another one has.
+    pub(super) fn duplicate(&mut self, id: &str) {
+        let explanation = Fault::Duplicate.to_string();
+        self.line(Some(id), None, Fault::Duplicate.code(), &explanation, None);
+        self.tally.duplicates.one(1, id.to_owned(), explanation);
     }
 
-    fn line(&mut self, id: Option<&str>, row: Option<u64>, reason: &str, explanation: &str) {
+    /// A file that is a document, by its id.
+    pub(super) fn document(&mut self, id: &str, reason: &str, explanation: &str, bytes: u64) {
+        self.line(Some(id), None, reason, explanation, Some(bytes));
+    }
+
+    fn line(
+        &mut self,
+        id: Option<&str>,
+        row: Option<u64>,
+        reason: &str,
+        explanation: &str,
+        bytes: Option<u64>,
+    ) {
         if self.listed == Self::LISTED_MAX {
             self.unlisted += 1;
             return;
         }
         self.listed += 1;
-        let line = Line { id: id.unwrap_or(&self.file), row, reason, explanation };
+        let line = Rejected { id: id.unwrap_or(&self.file), row, reason, explanation, bytes };
         serde_json::to_writer(&mut self.lines, &line).expect("invariant: plain data");
         self.lines.push(b'\n');
     }
@@ -126,13 +212,19 @@ impl Rejections {
     pub(super) fn keep(mut self, share: &mut Share) -> Result<Tally> {
         if self.unlisted > 0 {
             let explanation = format!("{} more are not listed", self.unlisted);
-            let line = Line { id: &self.file, row: None, reason: "more", explanation: &explanation };
+            let line = Rejected {
+                id: &self.file,
+                row: None,
+                reason: "more",
+                explanation: &explanation,
+                bytes: None,
+            };
             serde_json::to_writer(&mut self.lines, &line).expect("invariant: plain data");
             self.lines.push(b'\n');
         }
         if !self.lines.is_empty() {
             let mut file = share.file_with(REJECTED.name(), "jsonl")?;
-            file.write_all(&self.lines).map_err(|error| Error::io("write", Path::new(&self.file), &error))?;
+            write_buffered(&mut file, |file| file.write_all(&self.lines))?;
             share.keep(file)?;
         }
         Ok(self.tally)

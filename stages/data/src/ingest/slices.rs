@@ -18,7 +18,7 @@ use std::path::Path;
 
 const ZSTD_LEVEL: i32 = 1;
 /// What a slice's document takes beside its values, at most: lengths, of its metadata's too.
-const OVERHEAD_MAX: usize = 1 << 20;
+const OVERHEAD_MAX: usize = 16 << 20;
 
 /// Writes a slice.
 pub(super) struct SliceWriter<W: Write>(zstd::stream::write::Encoder<'static, W>);

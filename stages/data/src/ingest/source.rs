@@ -1,6 +1,7 @@
 //! One source of a config: what it may say, and which files it asks for.
 
 use super::columns::{ALL, Columns};
+use super::encoding;
 use super::format::{Compression, Format};
 use super::rust_docs;
 use pipe_stage::{Misfit, Pin, Places, SourceRequest};
@@ -10,8 +11,9 @@ use std::path::PathBuf;
 
 /// One source: `rust-docs`, or `glob` with what is known of its files.
 ///
-/// Files are of one format a source, which the end of the glob tells: `.html`, `.txt`, `.md`, `.jsonl`, `.csv`,
-/// `.tsv`, `.parquet`, and all but pages and Parquet compressed too, as `.gz`, `.zst` or `.bz2`.
+/// All files of a source have one format. The file extension in the glob determines it: `.html`, `.txt`, `.md`,
+/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, and those of source code (`.py`, `.rs`, `.c`, and others).
+/// Text, source code, JSON and CSV may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
@@ -21,13 +23,23 @@ pub struct Source {
     pub rust_docs: Vec<String>,
     /// Files by a pattern relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
     pub glob: String,
-    /// What the files hold, where the end of `glob` does not tell: `html` (the default), `text`, `markdown`,
-    /// `jsonl`, `csv`, `parquet`.
+    /// What the files hold, if their extension does not say it: `html`, `text`, `code`, `markdown`, `jsonl`,
+    /// `json`, `csv`, `parquet`, `arrow`.
     pub format: Option<Format>,
-    /// Which column of a record goes into which field, for `jsonl`, `csv` and `parquet`.
+    /// Which column of a record goes into which field, for `jsonl`, `json`, `csv`, `parquet` and `arrow`.
     pub columns: Columns,
-    /// What stands between the fields of a row of CSV, one ASCII character; a tab for `.tsv`, else a comma.
+    /// Separator of the fields of a CSV row, one ASCII character. The default is a tab for `.tsv` files and a comma
+    /// for others.
     pub delimiter: String,
+    /// Character that encloses CSV fields, one ASCII character; `""` if no field is quoted. The default is `"`.
+    pub quote: Option<String>,
+    /// Character that takes away the meaning of the next one in CSV, such as the `\\` of Spark and MySQL. By default
+    /// there is none, and a quote within quotes is written twice.
+    pub escape: String,
+    /// Encoding of text, source code, JSON and CSV, by its name on the web, such as `windows-1251`, `shift_jis` or
+    /// `utf-16le`. The default is UTF-8, or UTF-16 where a file begins with its byte order mark. HTML pages declare
+    /// their encoding themselves.
+    pub encoding: String,
     /// Share of the documents that is taken, above 0 and up to 1. Whether one is taken follows from the hash of
     /// its id (of its path, for a document a file), so those of a small share are among those of a larger one.
     pub fraction: Option<f64>,
@@ -75,14 +87,22 @@ impl Source {
     }
 
     fn check_format(&self, path: &str) -> Vec<Misfit> {
-        let formats = Format::of_glob(&self.glob);
+        let (formats, unknown) = Format::of_glob(&self.glob);
         let names = || formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ");
         let (has_records, is_docs) = (self.format().has_records(), !self.rust_docs.is_empty());
         let has_columns = self.columns != Columns::default();
         let is_csv = self.format() == Format::Csv;
         let field = |name: &str| format!("{path}.{name}");
         let several = || format!("names files of several formats, {}", names());
+        let is_known = self.format.is_some() || is_docs || unknown.is_empty();
+        let endings = unknown.iter().map(|ending| format!("`.{ending}`")).collect::<Vec<_>>().join(", ");
+        let unknown = match unknown.iter().all(String::is_empty) {
+            true => "names no file extension, so the format of its files is unknown".to_owned(),
+            false => format!("names files of an unknown format: {endings}"),
+        };
+        let character = "must be one ASCII character, and no line break";
         [
+            Misfit::unless(is_known, &field("glob"), unknown).map(|misfit| misfit.help(FORMAT_HELP)),
             Misfit::unless(self.format.is_some() || formats.len() < 2, &field("glob"), several())
                 .map(|misfit| misfit.help("make a source of each, or say by `format` how all are read")),
             Misfit::unless(
@@ -98,6 +118,27 @@ impl Source {
                 &field("delimiter"),
                 "must be one ASCII character, and no quote or line break",
             ),
+            Misfit::unless(self.quote.is_none() || is_csv, &field("quote"), "is for CSV"),
+            Misfit::unless(
+                self.quote.as_deref().is_none_or(is_empty_or_character),
+                &field("quote"),
+                character,
+            ),
+            Misfit::unless(self.escape.is_empty() || is_csv, &field("escape"), "is for CSV"),
+            Misfit::unless(is_empty_or_character(&self.escape), &field("escape"), character),
+            Misfit::unless(
+                self.encoding.is_empty() || (self.format().is_text() && !is_docs),
+                &field("encoding"),
+                "is for text, source code, JSON and CSV",
+            ),
+            Misfit::unless(
+                self.encoding.is_empty() || encoding::named(&self.encoding).is_some(),
+                &field("encoding"),
+                format!("is an unknown encoding: `{}`", self.encoding),
+            )
+            .map(|misfit| {
+                misfit.help("use a name such as `windows-1251`, `iso-8859-2`, `shift_jis`, `gb18030`")
+            }),
             Misfit::unless(!has_records || self.url.is_empty(), &field("url"), "is for documents a file")
                 .map(|misfit| misfit.help("name the column with `columns.url`")),
             Misfit::unless(
@@ -113,14 +154,12 @@ impl Source {
 
     /// What its files hold.
     pub(super) fn format(&self) -> Format {
-        self.format.unwrap_or_else(|| Format::of_glob(&self.glob).first().copied().unwrap_or_default())
+        self.format.unwrap_or_else(|| Format::of_glob(&self.glob).0.first().copied().unwrap_or_default())
     }
 
-    /// The delimiter given, or the one that the glob's end stands for.
+    /// The delimiter, if one is given.
     pub(super) fn delimiter_byte(&self) -> Option<u8> {
         match self.delimiter.as_bytes() {
-            [] if self.glob.contains(".tsv") => Some(b'\t'),
-            [] => Some(b','),
             [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Some(*byte),
             _ => None,
         }
@@ -206,6 +245,17 @@ impl Source {
             help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
             pin: None,
         }
+    }
+}
+
+const FORMAT_HELP: &str = "set `format` to one of `html`, `text`, `code`, `markdown`, `jsonl`, `json`, `csv`, \
+    `parquet`, `arrow`; archives and office documents have to be unpacked or converted first";
+
+fn is_empty_or_character(text: &str) -> bool {
+    match text.as_bytes() {
+        [] => true,
+        [byte] => byte.is_ascii() && !b"\r\n\0".contains(byte),
+        _ => false,
     }
 }
 

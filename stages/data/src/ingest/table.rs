@@ -1,234 +1,266 @@
-//! Parquet -> rows, in batches that follow from how large its rows are.
+//! Parquet and Arrow's own files -> rows, in batches that follow from how large the rows are.
 //!
-//! Types are those of Parquet itself: what a writer noted of Arrow's or pandas' is passed over, so that the same
-//! rows give the same values whoever wrote them.
+//! Types of Parquet are those of Parquet itself: what a writer noted of Arrow's or pandas' is passed over, so that the
+//! same rows give the same values whoever wrote them.
 
-use super::columns::{Fault, Row, Value, Wanted, float, write_json};
-use super::records::Unreadable;
-use crate::documents::{check_layout, guarded};
+use super::cells::{Shape, value};
+use super::columns::{Row, Wanted};
+use super::faults::{Fault, Unreadable};
+use crate::parquet::{batch_rows, guarded, open, with_views};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::datatypes::{DataType, Schema};
+use arrow_ipc::reader::{FileReader, StreamReader};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use serde_json::{Number, Value as Json};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::basic::LogicalType;
 use std::fs::File;
-use std::path::Path;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 
-/// Bytes of values that a batch should have, by the mean of the file; memory follows from it.
-const BATCH_BYTES: u64 = 16 << 20;
 const BATCH_ROWS_MAX: u64 = 1024;
-/// Levels of lists and objects in a value.
-const DEPTH_MAX: u32 = 128;
+/// How files of Arrow begin that end with a footer; streams have none.
+const ARROW_MAGIC: &[u8] = b"ARROW1";
 
-/// Reads all rows of a file, with their number from 1. `name` stands for the file in messages.
+/// Reads all rows of a Parquet file, with their number from 1. `present` learns which columns the file has.
 ///
 /// # Errors
 /// Where `each` fails.
-pub(super) fn read<E>(
+pub(super) fn read_parquet<E>(
     file: File,
-    name: &str,
     wanted: &Wanted,
+    present: &mut Option<Vec<bool>>,
     mut each: impl FnMut(u64, Result<Row, Fault>) -> Result<(), E>,
 ) -> Result<Result<(), Unreadable>, E> {
-    let path = Path::new(name);
-    // The message without the file's name, which stands beside it.
-    let reason = |error: crate::documents::DocumentsError| match error {
-        crate::documents::DocumentsError::Read { reason, .. } => reason,
-        other => other.to_string(),
-    };
     let opened = (|| {
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let footer =
-            guarded(path, || ArrowReaderMetadata::load(&file, options).map_err(|error| error.to_string()))
-                .map_err(|error| Unreadable::NotParquet(reason(error)))?;
-        let rows = check_layout(path, &file, footer.metadata())
-            .map_err(|error| Unreadable::NotParquet(reason(error)))?;
-        let places = Places::of(wanted, footer.schema())?;
-        let bytes: u64 =
-            footer.metadata().row_groups().iter().map(|g| g.total_byte_size().max(0) as u64).sum();
-        let batch = (BATCH_BYTES / (bytes / rows.max(1)).max(1)).clamp(1, BATCH_ROWS_MAX);
-        let batches = guarded(path, || {
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
+        let (footer, _) = open(&file).map_err(Unreadable::NotParquet)?;
+        let footer = with_views(footer).map_err(Unreadable::NotParquet)?;
+        let places = Places::of(wanted, footer.schema(), &uuids(&footer), present)?;
+        Ok((footer, places))
+    })();
+    let (footer, places) = match opened {
+        Ok(opened) => opened,
+        Err(unreadable) => return Ok(Err(unreadable)),
+    };
+    let mut number = 0;
+    let groups: Vec<usize> = footer
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(|group| batch_rows(group.total_byte_size(), group.num_rows(), BATCH_ROWS_MAX))
+        .collect();
+    for (group, batch_rows) in groups.into_iter().enumerate() {
+        let batches = guarded(|| {
+            let file = file.try_clone().map_err(|error| error.to_string())?;
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.clone());
             let mask = ProjectionMask::roots(builder.parquet_schema(), places.roots.iter().copied());
-            let builder = builder.with_batch_size(batch as usize).with_projection(mask);
-            builder.build().map_err(|error| error.to_string())
+            let builder = builder.with_row_groups(vec![group]).with_batch_size(batch_rows);
+            builder.with_projection(mask).build().map_err(|error| error.to_string())
         });
-        Ok((batches.map_err(|error| Unreadable::NotParquet(reason(error)))?, places))
+        let mut batches = match batches {
+            Ok(batches) => batches,
+            Err(reason) => return Ok(Err(Unreadable::After { row: number, reason })),
+        };
+        if let Err(unreadable) =
+            places.rows(|| guarded(|| batches.next().transpose()), wanted, &mut number, &mut each)?
+        {
+            return Ok(Err(unreadable));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Reads all rows of a file or stream of Arrow, as [`read_parquet`] does.
+///
+/// # Errors
+/// Where `each` fails.
+pub(super) fn read_arrow<E>(
+    mut file: File,
+    wanted: &Wanted,
+    present: &mut Option<Vec<bool>>,
+    mut each: impl FnMut(u64, Result<Row, Fault>) -> Result<(), E>,
+) -> Result<Result<(), Unreadable>, E> {
+    type Batches = Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>>;
+    let opened = (|| {
+        let opened = guarded(|| -> Result<(Batches, arrow::datatypes::SchemaRef), String> {
+            let failed = |error: &dyn std::fmt::Display| error.to_string();
+            let mut magic = Vec::new();
+            (&mut file).take(ARROW_MAGIC.len() as u64).read_to_end(&mut magic).map_err(|e| failed(&e))?;
+            file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
+            let file = BufReader::with_capacity(256 << 10, file);
+            Ok(if magic == ARROW_MAGIC {
+                let reader = FileReader::try_new(file, None).map_err(|error| failed(&error))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            } else {
+                let reader = StreamReader::try_new(file, None).map_err(|error| failed(&error))?;
+                let schema = reader.schema();
+                (Box::new(reader), schema)
+            })
+        });
+        let (batches, schema) = opened.map_err(Unreadable::NotArrow)?;
+        let is_uuid = |field: &arrow::datatypes::Field| {
+            field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
+        };
+        let shapes: Vec<Shape> =
+            schema.fields().iter().map(|field| Shape::of(field, &mut { is_uuid })).collect();
+        Ok((batches, Places::of(wanted, &schema, &shapes, present)?))
     })();
     let (mut batches, places) = match opened {
         Ok(opened) => opened,
         Err(unreadable) => return Ok(Err(unreadable)),
     };
     let mut number = 0;
-    loop {
-        let next = guarded(path, || batches.next().transpose().map_err(|error| error.to_string()));
-        let batch = match next {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(Unreadable::After { row: number, reason: reason(error) })),
-        };
-        let Some(columns) = places.columns(&batch) else {
-            let reason = "a column is lost".to_owned();
-            return Ok(Err(Unreadable::After { row: number, reason }));
-        };
-        for row in 0..batch.num_rows() {
-            number += 1;
-            each(number, Ok(columns.row(row, wanted)))?;
-        }
-    }
+    places.rows(|| guarded(|| batches.next().transpose()), wanted, &mut number, &mut each)
 }
 
-/// Where the wanted columns are: for each slot the names from the root down.
+/// The shapes of a Parquet file's columns: which of their leaves are UUIDs.
+fn uuids(footer: &ArrowReaderMetadata) -> Vec<Shape> {
+    let leaves = footer.metadata().file_metadata().schema_descr();
+    let mut leaf = 0;
+    let mut is_uuid = |_: &arrow::datatypes::Field| {
+        leaf += 1;
+        let is_there = leaf <= leaves.num_columns();
+        is_there && leaves.column(leaf - 1).logical_type_ref() == Some(&LogicalType::Uuid)
+    };
+    footer.schema().fields().iter().map(|field| Shape::of(field, &mut is_uuid)).collect()
+}
+
+/// Where the wanted columns are.
 struct Places {
-    slots: Vec<Vec<String>>,
-    rest: Vec<String>,
+    /// For each slot the names from the root down, and the shape; none where the file lacks an optional column.
+    slots: Vec<Option<Place>>,
+    rest: Vec<Place>,
     roots: Vec<usize>,
 }
 
+struct Place {
+    path: Vec<String>,
+    shape: Shape,
+}
+
 impl Places {
-    fn of(wanted: &Wanted, schema: &Schema) -> Result<Self, Unreadable> {
-        let find = |name: &str| {
-            let missing = || {
-                let found = schema.fields().iter().take(20).map(|field| field.name().clone()).collect();
-                Unreadable::NoColumn { missing: name.to_owned(), found }
-            };
-            if schema.field_with_name(name).is_ok() {
-                return Ok(vec![name.to_owned()]);
-            }
-            let parts: Vec<String> = name.split('.').map(str::to_owned).collect();
-            let mut field = schema.field_with_name(&parts[0]).map_err(|_| missing())?;
-            for part in &parts[1..] {
-                let DataType::Struct(fields) = field.data_type() else { return Err(missing()) };
-                field = fields.find(part).ok_or_else(missing)?.1;
-            }
-            Ok(parts)
+    fn of(
+        wanted: &Wanted,
+        schema: &Schema,
+        shapes: &[Shape],
+        present: &mut Option<Vec<bool>>,
+    ) -> Result<Self, Unreadable> {
+        let root = |name: &str| {
+            let (at, field) = schema.column_with_name(name)?;
+            Some((field, shapes.get(at)?))
         };
-        let slots = wanted.names().map(find).collect::<Result<Vec<_>, _>>()?;
-        let is_taken = |name: &str| slots.iter().any(|slot| slot[0] == name);
+        let find = |name: &str| {
+            if let Some((_, shape)) = root(name) {
+                return Some(Place { path: vec![name.to_owned()], shape: shape.clone() });
+            }
+            let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+            let (mut field, mut shape) = root(&path[0])?;
+            for part in &path[1..] {
+                let DataType::Struct(fields) = field.data_type() else { return None };
+                let (at, inner) = fields.find(part)?;
+                (field, shape) = (inner, shape.child(at));
+            }
+            Some(Place { shape: shape.clone(), path })
+        };
+        let slots: Vec<Option<Place>> = wanted.names().map(find).collect();
+        let found: Vec<bool> = slots.iter().map(Option::is_some).collect();
+        wanted.check_columns(&found, schema.fields().iter().map(|field| field.name().as_str()))?;
+        *present = Some(found);
+        let is_taken = |name: &str| slots.iter().flatten().any(|place| place.path[0] == name);
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        let rest: Vec<String> =
-            names.filter(|name| wanted.all() && !is_taken(name)).map(str::to_owned).collect();
-        let is_read = |name: &str| is_taken(name) || rest.iter().any(|own| own == name);
+        let others = names.filter(|name| wanted.all() && !is_taken(name));
+        let rest: Vec<Place> = others.filter_map(find).collect();
+        let is_read = |name: &str| is_taken(name) || rest.iter().any(|place| place.path[0] == name);
         let fields = schema.fields().iter().enumerate();
         let roots = fields.filter(|(_, field)| is_read(field.name())).map(|(at, _)| at).collect();
         Ok(Self { slots, rest, roots })
     }
 
-    fn columns(&self, batch: &RecordBatch) -> Option<Batch> {
-        let chain = |names: &Vec<String>| {
-            let mut chain = vec![batch.column_by_name(&names[0])?.clone()];
-            for name in &names[1..] {
+    /// Gives the rows of batch after batch.
+    fn rows<E>(
+        &self,
+        mut next: impl FnMut() -> Result<Option<RecordBatch>, String>,
+        wanted: &Wanted,
+        number: &mut u64,
+        each: &mut impl FnMut(u64, Result<Row, Fault>) -> Result<(), E>,
+    ) -> Result<Result<(), Unreadable>, E> {
+        loop {
+            let batch = match next() {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return Ok(Ok(())),
+                Err(reason) => return Ok(Err(Unreadable::After { row: *number, reason })),
+            };
+            let Some(columns) = self.columns(&batch) else {
+                let reason = "a column is lost".to_owned();
+                return Ok(Err(Unreadable::After { row: *number, reason }));
+            };
+            for row in 0..batch.num_rows() {
+                *number += 1;
+                each(*number, columns.row(row, wanted))?;
+            }
+        }
+    }
+
+    fn columns(&self, batch: &RecordBatch) -> Option<Batch<'_>> {
+        let chain = |place: &Place| {
+            let mut chain = vec![batch.column_by_name(&place.path[0])?.clone()];
+            for name in &place.path[1..] {
                 let inner = chain.last()?.as_struct_opt()?.column_by_name(name)?.clone();
                 chain.push(inner);
             }
             Some(chain)
         };
-        let rest = self.rest.iter().map(|name| Some((name.clone(), batch.column_by_name(name)?.clone())));
-        Some(Batch {
-            slots: self.slots.iter().map(chain).collect::<Option<_>>()?,
-            rest: rest.collect::<Option<_>>()?,
-        })
+        let column = |place| Some(Column { chain: chain(place)?, place });
+        let mut slots = Vec::with_capacity(self.slots.len());
+        for place in &self.slots {
+            slots.push(match place {
+                Some(place) => Some(column(place)?),
+                None => None,
+            });
+        }
+        Some(Batch { slots, rest: self.rest.iter().map(column).collect::<Option<_>>()? })
     }
 }
 
-/// The columns of a batch: for each slot the arrays from the root down.
-struct Batch {
-    slots: Vec<Vec<ArrayRef>>,
-    rest: Vec<(String, ArrayRef)>,
+/// A column of a batch: the arrays from the root down.
+struct Column<'p> {
+    place: &'p Place,
+    chain: Vec<ArrayRef>,
 }
 
-impl Batch {
-    fn row(&self, at: usize, wanted: &Wanted) -> Row {
-        let mut row = wanted.row();
-        for (slot, chain) in row.slots.iter_mut().zip(&self.slots) {
-            let is_there = chain.iter().all(|array| array.is_valid(at));
-            *slot = chain.last().filter(|_| is_there).map(|array| value(array, at));
-        }
-        let rest = self.rest.iter().filter(|(_, array)| array.is_valid(at));
-        row.rest = rest.map(|(name, array)| (name.clone(), value(array, at))).collect();
-        row
-    }
-}
-
-/// A value that is not null.
-fn value(array: &ArrayRef, at: usize) -> Value {
-    match array.data_type() {
-        DataType::Utf8 => Value::Text(array.as_string::<i32>().value(at).to_owned()),
-        DataType::Binary => Value::Bytes(array.as_binary::<i32>().value(at).to_vec()),
-        DataType::FixedSizeBinary(_) => Value::Bytes(array.as_fixed_size_binary().value(at).to_vec()),
-        DataType::Struct(_) | DataType::List(_) | DataType::Map(..) => {
-            let mut out = String::new();
-            write_json(&json(array, at, 0), &mut out);
-            Value::Nested(out)
-        }
-        _ => match json(array, at, 0) {
-            Json::String(text) => Value::Text(text),
-            Json::Number(number) if number.is_f64() => {
-                Value::Text(float(number.as_f64().unwrap_or_default()))
+impl Column<'_> {
+    fn value(&self, at: usize) -> Result<Option<super::columns::Value>, Fault> {
+        match self.chain.last() {
+            Some(array) if self.chain.iter().all(|array| array.is_valid(at)) => {
+                value(array, at, &self.place.shape)
+                    .map_err(|what| Fault::Unshown { column: self.place.path.join("."), what })
             }
-            other => Value::Text(other.to_string()),
-        },
+            _ => Ok(None),
+        }
     }
 }
 
-fn json(array: &ArrayRef, at: usize, depth: u32) -> Json {
-    if array.is_null(at) || depth == DEPTH_MAX {
-        return Json::Null;
-    }
-    let list = |values: ArrayRef| (0..values.len()).map(|at| json(&values, at, depth + 1)).collect();
-    match array.data_type() {
-        DataType::Boolean => Json::Bool(array.as_boolean().value(at)),
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(at).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(at).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(at).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(at).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(at).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(at).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(at).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(at).into(),
-        DataType::Float64 => number(array.as_primitive::<Float64Type>().value(at)),
-        // Through its own shortest text: 0.1 as f32 is no 0.10000000149.
-        DataType::Float32 => {
-            let text = array.as_primitive::<Float32Type>().value(at).to_string();
-            number(text.parse().unwrap_or(f64::NAN))
-        }
-        DataType::Utf8 => array.as_string::<i32>().value(at).into(),
-        DataType::Binary => String::from_utf8_lossy(array.as_binary::<i32>().value(at)).into(),
-        DataType::Struct(fields) => {
-            let columns = fields.iter().zip(array.as_struct().columns());
-            Json::Object(columns.map(|(field, c)| (field.name().clone(), json(c, at, depth + 1))).collect())
-        }
-        DataType::List(_) => Json::Array(list(array.as_list::<i32>().value(at))),
-        DataType::Map(..) => {
-            let entries: ArrayRef = std::sync::Arc::new(array.as_map().value(at));
-            Json::Array(list(entries))
-        }
-        _ => shown(array, at),
-    }
+struct Batch<'p> {
+    slots: Vec<Option<Column<'p>>>,
+    rest: Vec<Column<'p>>,
 }
 
-/// Not a number, and beyond all of them, JSON has no word for.
-fn number(value: f64) -> Json {
-    Number::from_f64(value).map_or_else(|| Json::String(float(value)), Json::Number)
-}
-
-/// Dates, times, decimals and all others, as Arrow shows them: ISO 8601 where it applies.
-fn shown(array: &ArrayRef, at: usize) -> Json {
-    let formatter = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default());
-    let text = formatter.ok().and_then(|formatter| formatter.value(at).try_to_string().ok());
-    text.map_or(Json::Null, Json::String)
+impl Batch<'_> {
+    fn row(&self, at: usize, wanted: &Wanted) -> Result<Row, Fault> {
+        let mut row = wanted.row();
+        for (slot, column) in row.slots.iter_mut().zip(&self.slots) {
+            *slot = column.as_ref().map_or(Ok(None), |column| column.value(at))?;
+        }
+        for column in &self.rest {
+            row.add(column.place.path[0].clone(), column.value(at)?)?;
+        }
+        Ok(row)
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::ingest::columns::Columns;
+    use crate::ingest::columns::{Columns, Value};
     use arrow::array::{
         Date32Array, Float32Array, Int64Array, ListArray, StringArray, StructArray, TimestampMillisecondArray,
     };
@@ -255,7 +287,7 @@ pub(super) mod tests {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let mut rows = Vec::new();
-        let ended = read(file, "x.parquet", &columns.wanted(), |_, row| {
+        let ended = read_parquet(file, &columns.wanted(), &mut None, |_, row| {
             rows.push(row.unwrap());
             Ok::<_, std::convert::Infallible>(())
         });
@@ -294,8 +326,163 @@ pub(super) mod tests {
         let slots = |texts: [Option<&str>; 4]| texts.map(|value| value.map(text)).to_vec();
         assert_eq!(found[0].slots, slots([Some("7"), Some("B"), Some("1970-01-01"), Some("0.1")]));
         let rest = [("tags", Value::Nested("[1,null]".into())), ("time", text("1970-01-01T00:00:00"))];
-        assert_eq!(found[0].rest, rest.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(found[0].rest, rest.map(|(name, value)| (name.to_owned(), value)).into());
         assert_eq!(found[1].slots, slots([Some("8"), None, Some("1970-01-02"), Some("2.0")]));
+    }
+
+    /// The `value` column of a file's rows, beside a text.
+    fn values(array: ArrayRef) -> Vec<Result<Option<Value>, Fault>> {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["T"; array.len()]));
+        let batch = RecordBatch::try_from_iter_with_nullable([("text", text, false), ("value", array, true)])
+            .unwrap();
+        faults(&written(&batch))
+            .into_iter()
+            .map(|row| row.map(|row| row.rest.get("value").cloned()))
+            .collect()
+    }
+
+    fn faults(bytes: &[u8]) -> Vec<Result<Row, Fault>> {
+        let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, bytes).unwrap();
+        let mut rows = Vec::new();
+        read_parquet(file, &columns.wanted(), &mut None, |_, row| {
+            Ok::<_, std::convert::Infallible>(rows.push(row))
+        })
+        .unwrap()
+        .unwrap();
+        rows
+    }
+
+    fn text(text: &str) -> Result<Option<Value>, Fault> {
+        Ok(Some(Value::Text(text.to_owned())))
+    }
+
+    #[test]
+    fn instants_are_written_in_utc() {
+        let millis = vec![Some(1_714_521_600_000), Some(-1), None];
+        let zoned = |zone: &str| TimestampMillisecondArray::from(millis.clone()).with_timezone(zone);
+        for zone in ["UTC", "Europe/Berlin", "+02:00"] {
+            let expected = [text("2024-05-01T00:00:00Z"), text("1969-12-31T23:59:59.999Z"), Ok(None)];
+            assert_eq!(values(Arc::new(zoned(zone))), expected, "{zone}");
+        }
+        let local = TimestampMillisecondArray::from(vec![1_714_521_600_000]);
+        assert_eq!(values(Arc::new(local)), [text("2024-05-01T00:00:00")]);
+        let beyond = TimestampMillisecondArray::from(vec![i64::MAX]).with_timezone("UTC");
+        assert!(
+            matches!(&values(Arc::new(beyond))[0], Err(Fault::Unshown { column, .. }) if column == "value")
+        );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_by_the_name_of_their_column() {
+        let bytes = arrow::array::BinaryArray::from_vec(vec![b"text", b"\x89PNG\xFF"]);
+        let found = values(Arc::new(bytes));
+        assert_eq!(found[0], Ok(Some(Value::Bytes(b"text".to_vec()))));
+        let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
+        let mut row = columns.wanted().row();
+        row.slots[0] = Some(Value::Text("T".into()));
+        row.add("thumb".into(), found[1].clone().unwrap()).unwrap();
+        let fault = columns.wanted().document(row, String::new, 1000).unwrap_err();
+        assert_eq!(fault.to_string(), "its column `thumb` is binary data, which is not text");
+        let inner: ArrayRef = Arc::new(arrow::array::BinaryArray::from_vec(vec![b"\x89PNG\xFF"]));
+        let image = StructArray::from(vec![(Arc::new(Field::new("bytes", DataType::Binary, true)), inner)]);
+        assert!(
+            matches!(&values(Arc::new(image))[0], Err(Fault::Unshown { column, .. }) if column == "value")
+        );
+    }
+
+    #[test]
+    fn a_column_of_nothing_is_null() {
+        assert_eq!(values(Arc::new(arrow::array::NullArray::new(2))), [Ok(None), Ok(None)]);
+    }
+
+    #[test]
+    fn uuids_are_written_as_such() {
+        use parquet::basic::{LogicalType, Repetition, Type as Physical};
+        use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType};
+        use parquet::schema::types::Type;
+        let uuid = Type::primitive_type_builder("value", Physical::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_repetition(Repetition::REQUIRED)
+            .with_logical_type(Some(LogicalType::Uuid))
+            .build()
+            .unwrap();
+        let text = Type::primitive_type_builder("text", Physical::BYTE_ARRAY)
+            .with_repetition(Repetition::REQUIRED)
+            .with_logical_type(Some(LogicalType::String))
+            .build()
+            .unwrap();
+        let fields = vec![Arc::new(text), Arc::new(uuid)];
+        let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
+        let mut bytes = Vec::new();
+        let mut writer =
+            parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [ByteArray::from("T")];
+        column.typed::<parquet::data_type::ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [FixedLenByteArray::from((0x80_u8..0x90).collect::<Vec<u8>>())];
+        column.typed::<FixedLenByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let found = faults(&bytes).remove(0).unwrap().rest["value"].clone();
+        assert_eq!(found, Value::Text("80818283-8485-8687-8889-8a8b8c8d8e8f".into()));
+    }
+
+    #[test]
+    fn times_of_96_bits_reach_beyond_the_year_2262() {
+        use parquet::basic::{LogicalType, Repetition, Type as Physical};
+        use parquet::data_type::{ByteArray, Int96, Int96Type};
+        use parquet::schema::types::Type;
+        let field = |name: &'static str, physical| {
+            Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED)
+        };
+        let text = field("text", Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String));
+        let fields =
+            vec![Arc::new(text.build().unwrap()), Arc::new(field("value", Physical::INT96).build().unwrap())];
+        let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
+        let mut bytes = Vec::new();
+        let mut writer =
+            parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = [ByteArray::from("T")];
+        column.typed::<parquet::data_type::ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        // The last day of the year 9999, one second after midnight: day 5,373,484 of the Julian calendar.
+        let mut time = Int96::new();
+        let nanos = 1_000_000_000_u64;
+        time.set_data(nanos as u32, (nanos >> 32) as u32, 5_373_484);
+        column.typed::<Int96Type>().write_batch(&[time], None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let found = faults(&bytes).remove(0).unwrap().rest["value"].clone();
+        assert_eq!(found, Value::Text("9999-12-31T00:00:01".into()));
+    }
+
+    #[test]
+    fn values_that_a_dictionary_repeats_are_held_once() {
+        let large = "x".repeat(1 << 20);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![large.as_str(); 60]));
+        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        let properties = parquet::file::properties::WriterProperties::builder();
+        let properties = properties.set_dictionary_page_size_limit(4 << 20).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        assert!(bytes.len() < 4 << 20, "{}", bytes.len());
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        let footer = with_views(open(&file).unwrap().0).unwrap();
+        assert_eq!(footer.schema().field(0).data_type(), &DataType::Utf8View);
+        let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).build().unwrap();
+        assert!(batches.next().unwrap().unwrap().get_array_memory_size() < 4 << 20);
     }
 
     #[test]

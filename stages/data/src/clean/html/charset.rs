@@ -1,90 +1,247 @@
 //! Bytes to text: which encoding a page is in.
 //!
-//! In the order of the HTML standard: byte order mark, `<meta>` within the first 1,024 bytes, then what fits.
-//! Legacy Chinese and Japanese encodings are decoded by encoding_rs.
+//! A byte order mark decides. So does valid UTF-8 with characters beyond ASCII: no other encoding looks like it by
+//! chance, whatever the page declares. Else what the page declares, then what `chardetng` takes it for; either counts
+//! only if what comes out looks like text.
 
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{
-    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252,
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, ISO_2022_JP, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE,
 };
 use std::borrow::Cow;
 
-/// Bytes in which a `<meta>` with the encoding has to stand.
-const META_WITHIN: usize = 1024;
-/// Of the characters of a page, at most one in this many may be undecodable.
-const DAMAGED_AT_MOST_ONE_IN: usize = 100;
+/// Bytes in which a `<meta>` with the encoding has to stand. The standard says 1,024; long comments come first on
+/// some pages.
+const META_WITHIN: usize = 4096;
 
-/// Decodes a page; `None` if more than one character in a hundred does not decode.
+/// Decodes a page; `None` if no encoding makes it text.
 pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
-        return tolerable(encoding.decode_without_bom_handling(&bytes[length..]).0);
+        let text = encoding.decode_without_bom_handling(&bytes[length..]).0;
+        return Some(text).filter(|text| Looks::of(text).is_tolerable());
     }
-    let declared = declared(&bytes[..bytes.len().min(META_WITHIN)]);
-    let utf8 = std::str::from_utf8(bytes);
-    match (declared, utf8) {
-        // Pages that call themselves Latin-1 and hold valid UTF-8 are UTF-8: real Latin-1 hardly ever is.
-        (None, Ok(text)) => Some(Cow::Borrowed(text)),
-        (Some(encoding), Ok(text)) if encoding == UTF_8 || encoding == WINDOWS_1252 => {
-            Some(Cow::Borrowed(text))
-        }
-        (Some(encoding), _) => {
-            let (text, _) = encoding.decode_without_bom_handling(bytes);
-            tolerable(text).or_else(|| utf8.ok().map(Cow::Borrowed))
-        }
-        (None, Err(_)) => guessed(bytes),
+    let head = &bytes[..bytes.len().min(META_WITHIN)];
+    let declared = declared(head);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        // Its escapes are ASCII.
+        let is_shifted = declared == Some(ISO_2022_JP) && text.is_ascii();
+        let shifted = is_shifted.then(|| ISO_2022_JP.decode_without_bom_handling(bytes).0);
+        return shifted.filter(|text| Looks::of(text).is_text(ISO_2022_JP)).or(Some(Cow::Borrowed(text)));
     }
+    let declared = declared.filter(|encoding| *encoding != UTF_8);
+    let mut candidates = declared.into_iter().chain([UTF_8]).chain(of_language(head));
+    let as_text = |encoding: &'static Encoding| {
+        let (text, _) = encoding.decode_without_bom_handling(bytes);
+        Looks::of(&text).is_text(encoding).then_some(text)
+    };
+    let guess = || as_text(guessed(bytes)).filter(|text| !Looks::of(text).is_noise());
+    candidates.find_map(as_text).or_else(guess).or_else(|| {
+        let text = String::from_utf8_lossy(bytes);
+        Looks::of(&text).is_tolerable().then_some(text)
+    })
 }
 
 /// The encoding that an XML declaration, `<meta charset>` or `<meta http-equiv>` names. UTF-16 cannot be told by
 /// ASCII text, so such a claim means UTF-8, as in browsers.
 fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let head = head.to_ascii_lowercase();
-    let xml = head.starts_with(b"<?xml").then(|| label_after(&head, b"encoding")).flatten();
-    let encoding = xml.or_else(|| label_after(&head, b"charset"))?;
+    let encoding = of_xml(&head).or_else(|| of_meta(&head))?;
     if encoding == UTF_16LE || encoding == UTF_16BE { Some(UTF_8) } else { Some(encoding) }
 }
 
-/// The first known label in `name=label`, quoted or not.
-fn label_after(head: &[u8], name: &[u8]) -> Option<&'static Encoding> {
-    let ends =
-        |byte: &u8| matches!(byte, b'"' | b'\'' | b' ' | b';' | b'>' | b'/' | b'\n' | b'\r' | b'\t' | b'?');
-    memchr::memmem::find_iter(head, name).find_map(|at| {
-        let value = head[at + name.len()..].trim_ascii_start().strip_prefix(b"=")?.trim_ascii_start();
-        let value = value.strip_prefix(b"\"").or_else(|| value.strip_prefix(b"'")).unwrap_or(value);
-        Encoding::for_label(&value[..value.iter().position(ends).unwrap_or(value.len())])
+fn of_xml(head: &[u8]) -> Option<&'static Encoding> {
+    let declaration = head.strip_prefix(b"<?xml")?;
+    let end = memchr::memchr(b'>', declaration)?;
+    attributes(&declaration[..end]).find_map(|(name, value)| {
+        if name == b"encoding" {
+            Encoding::for_label(value.strip_suffix(b"?").unwrap_or(value))
+        } else {
+            None
+        }
     })
 }
 
-/// The first of the usual encodings in which nothing is damaged, else slightly damaged UTF-8, else
-/// Windows-1252 if that gives a Western text. The page's `lang` says which East Asian encodings to try.
-fn guessed(bytes: &[u8]) -> Option<Cow<'_, str>> {
-    let head = bytes[..bytes.len().min(META_WITHIN)].to_ascii_lowercase();
-    let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();
-    let candidates: &[&'static Encoding] = if says("lang=\"zh-tw") || says("lang=\"zh-hk") {
-        &[BIG5, GB18030]
-    } else if says("lang=\"zh") {
-        &[GB18030, BIG5]
-    } else if says("lang=\"ja") {
-        &[SHIFT_JIS, EUC_JP]
-    } else if says("lang=\"ko") {
-        &[EUC_KR]
-    } else {
-        &[]
-    };
-    for encoding in candidates {
-        let (text, damaged) = encoding.decode_without_bom_handling(bytes);
-        if !damaged {
-            return Some(text);
+/// Looks at the `<meta>` tags before anything else that may hold the same words: comments, scripts, descriptions.
+fn of_meta(head: &[u8]) -> Option<&'static Encoding> {
+    let mut rest = head;
+    while let Some(at) = memchr::memchr(b'<', rest) {
+        rest = &rest[at + 1..];
+        if let Some(comment) = rest.strip_prefix(b"!--") {
+            rest = after(comment, b"-->")?;
+            continue;
+        }
+        let name = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let (name, tail) = rest.split_at(name);
+        let end = tag_end(tail)?;
+        let (tag, tail) = tail.split_at(end);
+        rest = tail;
+        match name {
+            b"meta" => {
+                if let Some(encoding) = of_attributes(tag) {
+                    return Some(encoding);
+                }
+            }
+            b"script" => rest = after(rest, b"</script")?,
+            b"style" => rest = after(rest, b"</style")?,
+            b"title" => rest = after(rest, b"</title")?,
+            _ => {}
         }
     }
-    // Every sequence of bytes is Windows-1252, but in Western texts most letters are ASCII.
-    let western = || bytes.iter().filter(|byte| !byte.is_ascii()).count() * 4 <= bytes.len();
-    tolerable(String::from_utf8_lossy(bytes))
-        .or_else(|| western().then(|| WINDOWS_1252.decode_without_bom_handling(bytes).0))
+    None
 }
 
-fn tolerable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let damaged = memchr::memmem::find_iter(text.as_bytes(), "\u{FFFD}").count();
-    (damaged * DAMAGED_AT_MOST_ONE_IN <= text.len()).then_some(text)
+fn of_attributes(tag: &[u8]) -> Option<&'static Encoding> {
+    let (mut is_type, mut content) = (false, None);
+    for (name, value) in attributes(tag) {
+        match name {
+            b"charset" => return Encoding::for_label(value),
+            b"http-equiv" => is_type = value == b"content-type",
+            b"content" => content = Some(value),
+            _ => {}
+        }
+    }
+    let content = content.filter(|_| is_type)?;
+    let value = after(content, b"charset")?.trim_ascii_start().strip_prefix(b"=")?.trim_ascii();
+    let value = value.trim_ascii_start().strip_prefix(b"'").unwrap_or(value);
+    let end = value.iter().position(|byte| matches!(byte, b';' | b'\'' | b' ' | b',')).unwrap_or(value.len());
+    Encoding::for_label(&value[..end])
+}
+
+fn after<'b>(bytes: &'b [u8], end: &[u8]) -> Option<&'b [u8]> {
+    memchr::memmem::find(bytes, end).map(|at| &bytes[at + end.len()..])
+}
+
+/// Where a tag ends: the first `>` outside of quotes.
+fn tag_end(tag: &[u8]) -> Option<usize> {
+    let mut quote = None;
+    tag.iter().position(|byte| match (quote, byte) {
+        (None, b'>') => true,
+        (None, b'"' | b'\'') => {
+            quote = Some(*byte);
+            false
+        }
+        (Some(open), byte) => {
+            if open == *byte {
+                quote = None;
+            }
+            false
+        }
+        _ => false,
+    })
+}
+
+/// Names and values of a tag's attributes.
+fn attributes(tag: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'/';
+    let mut rest = tag;
+    std::iter::from_fn(move || {
+        rest = &rest[rest.iter().take_while(|byte| is_space(byte)).count()..];
+        if rest.is_empty() {
+            return None;
+        }
+        // The first byte belongs to the name whatever it is, so that each turn takes one.
+        let name = 1 + rest[1..].iter().take_while(|byte| !is_space(byte) && **byte != b'=').count();
+        let (name, tail) = rest.split_at(name);
+        rest = tail;
+        let Some(tail) = tail.trim_ascii_start().strip_prefix(b"=") else { return Some((name, &b""[..])) };
+        let tail = tail.trim_ascii_start();
+        let quoted = tail.first().filter(|byte| matches!(byte, b'"' | b'\''));
+        let (value, tail) = match quoted {
+            Some(quote) => {
+                let end = memchr::memchr(*quote, &tail[1..]).unwrap_or(tail.len() - 1);
+                (&tail[1..1 + end], tail.get(end + 2..).unwrap_or_default())
+            }
+            None => tail.split_at(tail.iter().take_while(|byte| !byte.is_ascii_whitespace()).count()),
+        };
+        rest = tail;
+        Some((name, value.trim_ascii()))
+    })
+}
+
+/// Encodings that the page's `lang` makes likely.
+fn of_language(head: &[u8]) -> Vec<&'static Encoding> {
+    let head = head.to_ascii_lowercase();
+    let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();
+    if says("lang=\"zh-tw") || says("lang=\"zh-hk") {
+        vec![BIG5, GB18030]
+    } else if says("lang=\"zh") {
+        vec![GB18030, BIG5]
+    } else if says("lang=\"ja") {
+        vec![SHIFT_JIS, EUC_JP]
+    } else if says("lang=\"ko") {
+        vec![EUC_KR]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What the bytes look like.
+fn guessed(bytes: &[u8]) -> &'static Encoding {
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
+    detector.feed(bytes, true);
+    detector.guess(None, Utf8Detection::Deny)
+}
+
+/// What a text looks like, counted to see whether it was decoded as it was meant.
+#[derive(Debug, Default)]
+struct Looks {
+    characters: usize,
+    /// Letters of ASCII, those within tags included.
+    ascii_letters: usize,
+    /// Characters beyond ASCII.
+    others: usize,
+    /// Latin letters beyond ASCII.
+    latin_letters: usize,
+    /// Undecodable bytes, controls and characters of private use: nobody writes them.
+    bad: usize,
+    /// Characters beyond ASCII that are the same as the one before.
+    repeats: usize,
+}
+
+impl Looks {
+    fn of(text: &str) -> Self {
+        let mut looks = Self::default();
+        let mut last = ' ';
+        for c in text.chars() {
+            looks.characters += 1;
+            looks.repeats += usize::from(c == last && !c.is_ascii());
+            last = c;
+            match c {
+                'a'..='z' | 'A'..='Z' => looks.ascii_letters += 1,
+                '\0'..='\x7f' => {}
+                '\u{fffd}' | '\u{80}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' => {
+                    looks.others += 1;
+                    looks.bad += 1;
+                }
+                'À'..='ɏ' => {
+                    looks.others += 1;
+                    looks.latin_letters += 1;
+                }
+                _ => looks.others += 1,
+            }
+        }
+        looks
+    }
+
+    /// Hardly anything beyond ASCII is bad. And where an encoding of one byte gives Latin letters, most letters are
+    /// ASCII, as in every language that is written so: else it is another alphabet, misread.
+    fn is_text(&self, encoding: &'static Encoding) -> bool {
+        const BAD_AT_MOST_ONE_IN: usize = 20;
+        const LATIN_AT_MOST_ONE_IN: usize = 3;
+        let is_latin = encoding == UTF_8
+            || self.latin_letters * LATIN_AT_MOST_ONE_IN <= self.latin_letters + self.ascii_letters;
+        self.bad * BAD_AT_MOST_ONE_IN <= self.others && is_latin
+    }
+
+    /// One byte over and over is no text in any encoding.
+    const fn is_noise(&self) -> bool {
+        self.repeats * 2 > self.others
+    }
+
+    /// At most one character in a hundred is bad.
+    const fn is_tolerable(&self) -> bool {
+        self.bad * 100 <= self.characters
+    }
 }
 
 #[cfg(test)]
@@ -118,9 +275,89 @@ mod tests {
     }
 
     #[test]
-    fn utf8_that_calls_itself_latin1_is_utf8() {
-        let bytes = page("<meta charset=iso-8859-1>", UTF_8, "Tür");
-        assert!(decode(&bytes).unwrap().ends_with("Tür"));
+    fn utf8_is_utf8_whatever_it_calls_itself() {
+        let texts = [
+            "Der Wärter schrieb jede Woche.",
+            "灯塔看守人每周写一封信。",
+            "Смотритель маяка",
+            "灯台守は毎週",
+        ];
+        for label in ["iso-8859-1", "gbk", "gb2312", "big5", "shift_jis", "koi8-r", "windows-1251", "utf-16"]
+        {
+            for text in texts {
+                // Much markup, which says nothing about the encoding of the text.
+                let meta =
+                    format!("<meta charset={label}>{}", "<link rel=stylesheet href=a.css>".repeat(200));
+                let bytes = page(&meta, UTF_8, text);
+                assert!(decode(&bytes).unwrap().ends_with(text), "{label}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_meta_tag_declares() {
+        let body = "Смотритель маяка каждую неделю писал письмо, и лодка увозила его на берег.";
+        for before in [
+            "<!-- <meta charset=koi8-r> charset=koi8-r -->",
+            "<meta name=description content=\"a page with charset=koi8-r\">",
+            "<script charset=koi8-r src=a.js></script>",
+            "<script>var s = '<meta charset=koi8-r>';</script>",
+            "<title>charset=koi8-r</title>",
+            "<link data-x='<meta charset=koi8-r>'>",
+        ] {
+            let meta =
+                format!("{before}<meta http-equiv='content-type' content='text/html; charset=windows-1251'>");
+            let bytes = page(&meta, encoding_rs::WINDOWS_1251, body);
+            assert_eq!(declared(&bytes), Some(encoding_rs::WINDOWS_1251), "{before}");
+            assert!(decode(&bytes).unwrap().ends_with(body), "{before}");
+        }
+    }
+
+    #[test]
+    fn undeclared_encodings_are_told_by_their_bytes() {
+        let texts = [
+            (
+                encoding_rs::WINDOWS_1251,
+                "Смотритель маяка каждую неделю писал письмо, и лодка увозила его на берег.",
+            ),
+            (
+                encoding_rs::KOI8_R,
+                "Смотритель маяка каждую неделю писал письмо, и лодка увозила его на берег.",
+            ),
+            (GB18030, "灯塔看守人每周写一封信，送面包的小船把信带到岸上，可是那里没有人等它。"),
+            (SHIFT_JIS, "灯台守は毎週手紙を書き、パンを運ぶ舟がそれを岸に届けたが、待つ人はいなかった。"),
+            (EUC_KR, "등대지기는 매주 편지를 썼고 빵을 나르는 배가 그것을 뭍으로 가져갔다."),
+            (
+                encoding_rs::WINDOWS_1252,
+                "Der Wärter schrieb jede Woche für die Küste einen Brief; niemand wartete dort.",
+            ),
+            (
+                encoding_rs::WINDOWS_1250,
+                "Latarnik co tydzień pisał list, a łódź zabierała go na brzeg; nikt tam nie czekał.",
+            ),
+        ];
+        for (encoding, text) in texts {
+            // Mostly markup: what is beyond ASCII is a small part.
+            let bytes = page(&"<link rel=stylesheet href=a.css>".repeat(100), encoding, text);
+            assert!(decode(&bytes).unwrap().ends_with(text), "{}", encoding.name());
+        }
+    }
+
+    #[test]
+    fn a_declaration_that_makes_no_text_is_passed_over() {
+        let russian = "Смотритель маяка каждую неделю писал письмо, и лодка увозила его на берег.";
+        let bytes = page("<meta charset=iso-8859-1>", encoding_rs::WINDOWS_1251, &russian.repeat(9));
+        assert!(decode(&bytes).unwrap().contains("Смотритель"));
+        let german = "Grüße aus Köln";
+        let bytes = page("<meta charset=utf-8>", encoding_rs::WINDOWS_1252, german);
+        assert!(decode(&bytes).unwrap().ends_with(german));
+    }
+
+    #[test]
+    fn slightly_damaged_utf8_stays_utf8() {
+        let mut bytes = page("<meta charset=utf-8>", UTF_8, &"Die Küste und das Öl. ".repeat(40));
+        bytes.extend([0xE4, 0xB8]);
+        assert!(decode(&bytes).unwrap().contains("Die Küste und das Öl."));
     }
 
     #[test]

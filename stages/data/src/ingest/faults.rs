@@ -1,0 +1,131 @@
+//! Why a record, or the rest of a file, cannot be read. Knows no reader: all readers know it.
+
+use super::inflate::Broken;
+
+/// Bytes of a document's metadata from columns.
+pub(super) const METADATA_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an id.
+pub(super) const ID_BYTES_MAX: usize = 1024;
+
+/// What is wrong with one record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("it is not a JSON object: {0}")]
+    Json(String),
+    #[error("it is longer than {0} bytes")]
+    TooLong(u64),
+    #[error("it is not UTF-8; if the file has another encoding, set `encoding`")]
+    NotUtf8,
+    #[error("its column `{column}` is {what}")]
+    Unshown { column: String, what: String },
+    #[error(
+        "text follows a closing quote (lines {from} to {to}); if quotes are escaped by a character, set `escape`"
+    )]
+    AfterQuote { from: u64, to: u64 },
+    #[error("it has {found} fields under {expected} columns")]
+    Ragged { found: usize, expected: usize },
+    #[error("it has no `{0}`, which the id is taken from")]
+    NoId(String),
+    #[error("its id is longer than {ID_BYTES_MAX} bytes or has control characters")]
+    BadId,
+    #[error("it has no `{0}`")]
+    NoText(String),
+    #[error("its `{0}` is no text")]
+    NotText(String),
+    #[error("it has {0} bytes of text")]
+    TooLarge(usize),
+    #[error(
+        "its metadata has more than {METADATA_BYTES_MAX} bytes; the largest column is `{largest}` with {bytes} bytes"
+    )]
+    Metadata { largest: String, bytes: usize },
+    #[error("another record has this id and comes first")]
+    Duplicate,
+}
+
+impl Fault {
+    /// Rows that are lost, as far as lines tell.
+    pub(super) const fn lost(&self) -> u64 {
+        match self {
+            Self::AfterQuote { from, to } => *to - *from + 1,
+            _ => 1,
+        }
+    }
+
+    /// Stable name for reports.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Json(_) => "json",
+            Self::TooLong(_) => "too_long",
+            Self::NotUtf8 => "not_utf8",
+            Self::Unshown { .. } => "not_text",
+            Self::AfterQuote { .. } => "quote",
+            Self::Ragged { .. } => "ragged",
+            Self::NoId(_) => "no_id",
+            Self::BadId => "bad_id",
+            Self::NoText(_) => "no_text",
+            Self::NotText(_) => "not_text",
+            Self::TooLarge(_) => "too_large",
+            Self::Metadata { .. } => "metadata_too_large",
+            Self::Duplicate => "duplicate_id",
+        }
+    }
+}
+
+/// Why nothing more of a file can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("it has no row of column names")]
+    NoHeader,
+    #[error("its row of column names is not UTF-8, or too long")]
+    BadHeader,
+    #[error("it has no column `{missing}`; it has {}{}", found.join(", "), delimiter_hint(*delimiter))]
+    NoColumn {
+        missing: String,
+        found: Vec<String>,
+        /// What the row of names seems to be separated by.
+        delimiter: Option<char>,
+    },
+    #[error("what follows row {row} is lost: the quote that line {line} opens is never closed")]
+    Unclosed { row: u64, line: u64 },
+    #[error("it is not a readable Parquet file: {0}")]
+    NotParquet(String),
+    #[error("it is not a readable file or stream of Arrow: {0}")]
+    NotArrow(String),
+    #[error("what follows row {row} is not a list of JSON objects: {reason}")]
+    NotJson { row: u64, reason: String },
+    #[error("what follows row {row} cannot be read: {reason}")]
+    After { row: u64, reason: String },
+    #[error("what follows row {row} is lost: {broken}")]
+    Inflating { row: u64, broken: Broken },
+}
+
+impl Unreadable {
+    /// Stable name for reports.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::NoHeader | Self::BadHeader => "no_header",
+            Self::NoColumn { .. } => "no_column",
+            Self::Unclosed { .. } => "unclosed_quote",
+            Self::NotParquet(_) => "not_parquet",
+            Self::NotArrow(_) => "not_arrow",
+            Self::NotJson { .. } => "json",
+            Self::After { .. } => "damaged",
+            Self::Inflating { broken, .. } => broken.code(),
+        }
+    }
+
+    /// The last row that was read.
+    pub(super) const fn row(&self) -> Option<u64> {
+        match self {
+            Self::After { row, .. }
+            | Self::Inflating { row, .. }
+            | Self::Unclosed { row, .. }
+            | Self::NotJson { row, .. } => Some(*row),
+            _ => None,
+        }
+    }
+}
+
+fn delimiter_hint(delimiter: Option<char>) -> String {
+    delimiter.map_or_else(String::new, |delimiter| format!("; set `delimiter: {:?}`", delimiter.to_string()))
+}
