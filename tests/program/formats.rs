@@ -102,7 +102,7 @@ fn broken_rows_fail_beyond_what_is_allowed_and_are_listed() {
     let project = Project::new(MANIFEST);
     project.write("in/rows.jsonl", &format!("{}{{\"key\": \"x\"}}\nnot JSON\n", jsonl()));
     project.run(&["rows"]).expect(1).says(&[
-        "2 of 1 files and 102 rows cannot be read",
+        "2 of 102 rows could not be read, but `errors_max` is 0",
         "`rows/rows.jsonl, row 101`: it has no `body`",
         "`rows/rows.jsonl, row 102`: it is not a JSON object",
         "errors_max",

@@ -10,6 +10,8 @@
 //!     └── cluster, cluster_size    of the document, where `dedup` has found them; as `pipe get` writes them
 //! ```
 
+mod facts;
+
 use crate::documents::{Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
 use pipe_stage::{Code, Context, Error, In, Inputs, Misfit, Out, Port, Result, Share, Stage};
@@ -22,7 +24,8 @@ use std::io::{self, Write};
 ///
 /// `finetune` and `eval` take labelled examples as they take documents, with `label` left out there. A template is
 /// in Jinja's language and sees `id`, `text`, `url`, `source`, `language`, `license`, `date` and `metadata`, as in
-/// `{{ metadata.topic }}` or `{{ (url | split('/'))[3] }}`. A field that is not there is an error that names the
+/// `{{ metadata.topic }}` or `{{ (url | split('/'))[3] }}`. Lists and objects in the metadata are lists and objects in
+/// templates, as in `{{ metadata.messages[0].content }}`; written as a whole, they are JSON. A field that is not there is an error that names the
 /// document; `{{ metadata.topic | default('') }}` says what to take instead. Documents whose label, prompt or
 /// answer comes out empty are left out and counted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +98,10 @@ impl Stage for Examples {
         own.into_iter().flatten().chain(compiled).collect()
     }
 
+    fn metrics(&self) -> Option<Vec<String>> {
+        Some(["examples", "characters", "left_out"].map(str::to_owned).to_vec())
+    }
+
     fn run(&self, ctx: &Context) -> Result<()> {
         let examples = ctx.each("examples", self, ctx.input(SOURCE).shards(), make)?;
         ctx.output(EXAMPLES, examples.entries(EXAMPLES.name()))
@@ -144,7 +151,7 @@ struct Maker<'e> {
 /// What a template sees of a document.
 fn fields(document: &Document) -> Value {
     let Document { id, text, url, source, language, license, date, metadata, html: _ } = document;
-    let metadata = metadata.iter().map(|(name, fact)| (name.as_str(), fact.as_str()));
+    let metadata = metadata.iter().map(|(name, fact)| (name.as_str(), facts::value(fact)));
     Value::from_pairs([
         ("id", Value::from(id.as_str())),
         ("text", Value::from(text.as_str())),

@@ -23,9 +23,11 @@ mod columns;
 
 mod cells;
 
-mod json;
-
 mod jsonl;
+
+mod metadata;
+
+mod preview;
 
 mod array;
 
@@ -50,6 +52,7 @@ mod record_tests;
 
 pub use columns::Columns;
 pub use format::Format;
+pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
 
@@ -169,6 +172,27 @@ impl Stage for Ingest {
         if misfits.is_empty() { Ok(requests) } else { Err(misfits) }
     }
 
+    fn preview(&self, _: &Places, files: &[SourceFile]) -> Vec<Misfit> {
+        let mut by_label: BTreeMap<&str, Vec<&SourceFile>> = BTreeMap::new();
+        for file in files {
+            by_label.entry(&file.source).or_default().push(file);
+        }
+        let misfits = by_label.into_iter().filter(|(label, _)| format_of(label).has_records());
+        misfits
+            .flat_map(|(label, files)| {
+                let name = name_of(label);
+                let at = self.sources.iter().position(|source| source.names().any(|own| own == name));
+                preview::look(&self.record_reading(label), &files, &format!("sources[{}]", at.unwrap_or(0)))
+            })
+            .collect()
+    }
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        let names =
+            ["documents", "shards", "bytes", "rejected", "redirects", "duplicates", "rows", "rows_sampled"];
+        Some(names.map(str::to_owned).to_vec())
+    }
+
     fn run(&self, ctx: &Context) -> Result<()> {
         let mut by_label: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
         for file in ctx.sources() {
@@ -263,11 +287,10 @@ impl Ingest {
         Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max, encoding }
     }
 
-    /// Reads each file of records once.
-    fn rows(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<Rows> {
-        let items = records::items(name_of(label), files);
+    /// What decides how the records of a source are read; how deep the branches hang follows from its files.
+    fn record_reading(&self, label: &str) -> RecordReading {
         let source = self.source(label);
-        let mut reading = RecordReading {
+        RecordReading {
             format: format_of(label),
             columns: source.map(|source| source.columns.clone()).unwrap_or_default(),
             delimiter: source.and_then(Source::delimiter_byte),
@@ -275,8 +298,18 @@ impl Ingest {
             escape: source.map(|source| source.escape.clone()).unwrap_or_default(),
             encoding: source.map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
-            depth: records::depth_for(files, format_of(label)),
+            depth: 0,
             sample_max: source.and_then(Source::fraction_max),
+        }
+    }
+
+    /// Reads each file of records once.
+    fn rows(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<Rows> {
+        let items = records::items(name_of(label), files);
+        let source = self.source(label);
+        let mut reading = RecordReading {
+            depth: records::depth_for(files, format_of(label)),
+            ..self.record_reading(label)
         };
         if let Some(take) = source.and_then(|source| source.take) {
             // The slices play no part in which documents are taken.

@@ -109,6 +109,10 @@ impl Stage for IngestTokens {
         Ok(sets.map(|(set, glob)| request(set, glob, places)).collect())
     }
 
+    fn metrics(&self) -> Option<Vec<String>> {
+        Some(["tokens", "tokens_*", "documents_*"].map(str::to_owned).to_vec())
+    }
+
     fn run(&self, ctx: &Context) -> Result<()> {
         // The config beside it decides no id, so it is in no key.
         let tokenizer = ctx.input(TOKENIZER_IN).entries.iter().find(|entry| entry.name == TOKENIZER_JSON);

@@ -3,6 +3,7 @@
 //! This room knows text, languages and file formats. It knows nothing of the engine, of terminals, of
 //! schedulers or of where the cache is, and nothing of models.
 
+mod json;
 mod lines;
 mod parquet;
 

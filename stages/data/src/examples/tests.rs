@@ -117,3 +117,32 @@ fn bad_settings_are_named_by_their_path() {
     assert_eq!(paths(Examples { text_mib_max: 0, ..labelled("x") }), ["text_mib_max"]);
     assert_eq!(paths(answered("{{ a }}", "{% if %}")), ["answer"]);
 }
+
+#[test]
+fn lists_and_objects_of_the_metadata_are_lists_and_objects() {
+    let messages = r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#;
+    let facts = [("messages", messages), ("note", "[sic]"), ("stats", r#"{"stars":4.50,"n":12}"#)];
+    let document = Document {
+        id: "d".into(),
+        text: "T".into(),
+        metadata: facts.map(|(name, fact)| (name.to_owned(), fact.to_owned())).into(),
+        ..Document::default()
+    };
+    let written = |template: &str| {
+        let stage = answered(template, "A");
+        let row = Row { index: 0, document: document.clone(), cluster: None };
+        Maker::new(&stage).unwrap().example(row).map(|example| example.unwrap().metadata[PROMPT].clone())
+    };
+    let chat = "{% for m in metadata.messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    assert_eq!(written(chat).unwrap(), "user: Hi\nassistant: Hello\n");
+    assert_eq!(
+        written("{{ metadata.messages[1].content }}{{ metadata.messages | length }}").unwrap(),
+        "Hello2"
+    );
+    assert_eq!(written("{{ metadata.messages }}").unwrap(), messages);
+    assert_eq!(written("{{ metadata.messages[0] | tojson }}").unwrap(), r#"{"content":"Hi","role":"user"}"#);
+    assert_eq!(written("{{ metadata.note | upper }}").unwrap(), "[SIC]");
+    assert_eq!(written("{{ metadata.stats.stars }} {{ metadata.stats.n + 1 }}").unwrap(), "4.50 13");
+    assert!(written("{{ metadata.stats.none }}").unwrap_err().to_string().contains("undefined"));
+    assert!(written("{{ metadata.messages[7].role }}").is_err());
+}

@@ -1,7 +1,7 @@
 //! Values of Arrow's arrays as text or JSON: exact, or refused with their type. Knows no file.
 
 use super::columns::Value;
-use super::json::{DEPTH_MAX, Json};
+use crate::json::{DEPTH_MAX, Json};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
     DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,

@@ -4,8 +4,9 @@
 //! here, so that the same rows give the same documents in each format.
 
 use super::faults::{Fault, ID_BYTES_MAX, METADATA_BYTES_MAX, Unreadable};
-use super::json::Json;
+use super::metadata::MetadataColumns;
 use crate::documents::Document;
+use crate::json::Json;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,9 +32,10 @@ pub struct Columns {
     pub date: String,
     /// ISO 639-1 code.
     pub language: String,
-    /// Columns that go into the document's metadata under their own names; `["*"]` takes all that no other field
-    /// takes. Numbers are written in decimal, lists and objects as JSON; no more than 1 MiB a document.
-    pub metadata: Vec<String>,
+    /// Columns that go into the document's metadata: a list, such as `[stars, data.tags]`, or a mapping that gives
+    /// them other names, such as `{ stars: data.stats.stars }`. `["*"]` takes all columns that no other field takes.
+    /// Numbers are written in decimal, lists and objects as JSON; no more than 1 MiB a document.
+    pub metadata: MetadataColumns,
 }
 
 /// What takes all columns.
@@ -116,8 +118,16 @@ fn too_much<'c>(columns: impl Iterator<Item = (&'c str, usize)>) -> Fault {
 /// The columns to read, each in a slot of its own.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    slots: Vec<(Field, String)>,
+    slots: Vec<Slot>,
     all: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    field: Field,
+    column: String,
+    /// Name in the metadata.
+    name: String,
 }
 
 impl Columns {
@@ -136,11 +146,17 @@ impl Columns {
             (Field::Date, &self.date),
             (Field::Language, &self.language),
         ];
-        let metadata = self.metadata.iter().map(|name| (Field::Metadata, name.as_str()));
-        let named = fields.into_iter().chain(metadata).filter(|(_, name)| !name.is_empty() && *name != ALL);
+        let fields = fields.into_iter().map(|(field, column)| (field, column, column));
+        let metadata = self.metadata.iter().map(|(name, column)| (Field::Metadata, column, name));
+        let named = fields.chain(metadata).filter(|(_, column, _)| !column.is_empty() && *column != ALL);
+        let slot = |(field, column, name): (Field, &str, &str)| Slot {
+            field,
+            column: column.to_owned(),
+            name: name.to_owned(),
+        };
         Wanted {
-            slots: named.map(|(field, name)| (field, name.to_owned())).collect(),
-            all: self.metadata.iter().any(|name| name == ALL),
+            slots: named.map(slot).collect(),
+            all: self.metadata.iter().any(|(_, column)| column == ALL),
         }
     }
 }
@@ -148,7 +164,7 @@ impl Columns {
 impl Wanted {
     /// Columns by slot.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.slots.iter().map(|(_, name)| name.as_str())
+        self.slots.iter().map(|slot| slot.column.as_str())
     }
 
     /// Whether the columns that no slot is for are wanted too.
@@ -165,7 +181,7 @@ impl Wanted {
     ) -> Result<(), Unreadable> {
         const NAMES_MAX: usize = 20;
         let of = |is_meant: fn(&Field) -> bool| {
-            self.slots.iter().zip(found).filter(move |((field, _), _)| is_meant(field))
+            self.slots.iter().zip(found).filter(move |(slot, _)| is_meant(&slot.field))
         };
         let missing = of(|field| *field == Field::Id).find(|(_, is_found)| !**is_found);
         let is_content = |field: &Field| matches!(field, Field::Text | Field::Html);
@@ -173,8 +189,8 @@ impl Wanted {
         let missing = missing.or_else(|| of(is_content).next().filter(|_| !has_content));
         match missing {
             None => Ok(()),
-            Some(((_, name), _)) => Err(Unreadable::NoColumn {
-                missing: name.clone(),
+            Some((slot, _)) => Err(Unreadable::NoColumn {
+                missing: slot.column.clone(),
                 found: names.take(NAMES_MAX).map(str::to_owned).collect(),
                 delimiter: None,
             }),
@@ -196,7 +212,7 @@ impl Wanted {
         let mut document = Document::default();
         let mut metadata = BTreeMap::new();
         let (mut has_id, mut has_content) = (false, false);
-        for ((field, name), value) in self.slots.iter().zip(row.slots) {
+        for (Slot { field, column: name, name: fact }, value) in self.slots.iter().zip(row.slots) {
             let Some(value) = value else {
                 if *field == Field::Id {
                     return Err(Fault::NoId(name.clone()));
@@ -204,7 +220,7 @@ impl Wanted {
                 continue;
             };
             match (field, value) {
-                (Field::Metadata, value) => drop(metadata.insert(name.clone(), shown(value, name)?)),
+                (Field::Metadata, value) => drop(metadata.insert(fact.clone(), shown(value, name)?)),
                 (Field::Html, Value::Bytes(bytes)) => {
                     document.html = Some(bytes);
                     has_content = true;
@@ -235,8 +251,8 @@ impl Wanted {
             }
         }
         if !has_content {
-            let content = self.slots.iter().find(|(field, _)| matches!(field, Field::Text | Field::Html));
-            return Err(Fault::NoText(content.map(|(_, name)| name.clone()).unwrap_or_default()));
+            let content = self.slots.iter().find(|slot| matches!(slot.field, Field::Text | Field::Html));
+            return Err(Fault::NoText(content.map(|slot| slot.column.clone()).unwrap_or_default()));
         }
         for (name, value) in row.rest {
             let text = shown(value, &name)?;
@@ -302,7 +318,7 @@ mod tests {
     }
 
     fn columns() -> Columns {
-        Columns { id: "key".into(), url: "link".into(), metadata: vec!["stars".into()], ..Columns::default() }
+        Columns { id: "key".into(), url: "link".into(), metadata: ["stars"].into(), ..Columns::default() }
     }
 
     fn document(columns: &Columns, slots: Vec<Option<Value>>) -> Result<Document, Fault> {
@@ -322,6 +338,14 @@ mod tests {
         };
         assert_eq!(found, expected);
         assert_eq!(document(&Columns::default(), vec![text("T")]).unwrap().id, "place");
+    }
+
+    #[test]
+    fn columns_of_metadata_can_have_other_names() {
+        let columns = Columns { metadata: [("stars", "data.stars")].into(), ..Columns::default() };
+        assert_eq!(columns.wanted().names().collect::<Vec<_>>(), ["text", "data.stars"]);
+        let found = document(&columns, vec![text("T"), text("4")]).unwrap();
+        assert_eq!(found.metadata, BTreeMap::from([("stars".into(), "4".into())]));
     }
 
     #[test]

@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn columns(metadata: &[&str]) -> Columns {
-        let metadata = metadata.iter().map(|name| (*name).to_owned()).collect();
+        let metadata = if metadata.is_empty() { Default::default() } else { ["*"].into() };
         Columns { id: "id".into(), metadata, ..Columns::default() }
     }
 

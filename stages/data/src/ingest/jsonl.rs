@@ -2,7 +2,7 @@
 
 use super::columns::{Row, Value, Wanted};
 use super::faults::Fault;
-use super::json::{Json, Parser};
+use crate::json::{Json, Parser};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -158,7 +158,7 @@ mod tests {
         let columns = Columns {
             id: "id".into(),
             text: "data.body".into(),
-            metadata: vec!["data".into(), "n".into()],
+            metadata: ["data", "n"].into(),
             ..Columns::default()
         };
         let line = br#"{"skip": [{"data": 1}], "data": {"x": true, "body": "B"}, "n": 1.50, "id": 12}"#;
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn takes_all_columns_where_asked() {
-        let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
+        let columns = Columns { metadata: ["*"].into(), ..Columns::default() };
         let found = rows(&columns, br#"{"text": "T", "b": 1, "a": [], "none": null}"#, 1000);
         assert_eq!(found, [(1, Ok((some(&["T"]), vec!["a".into(), "b".into()])))]);
     }

@@ -348,7 +348,7 @@ fn arrow(rows: &[[String; 3]], is_stream: bool) -> Vec<u8> {
 
 #[test]
 fn numbers_and_ids_are_as_they_are_written() {
-    let columns = || Columns { id: "id".into(), metadata: vec!["n".into()], ..Columns::default() };
+    let columns = || Columns { id: "id".into(), metadata: ["n"].into(), ..Columns::default() };
     let jsonl = "{\"id\": 18446744073709551617, \"text\": \"a\", \"n\": 0.94527069555392230}\n\
                  {\"id\": 18446744073709551618, \"text\": \"b\", \"n\": 1.50}\n";
     let csv = "id,text,n\n18446744073709551617,a,0.94527069555392230\n18446744073709551618,b,1.50\n";
@@ -483,7 +483,7 @@ fn fields_and_metadata_come_from_columns() {
         license: "terms".into(),
         date: "when".into(),
         language: "lang".into(),
-        metadata: vec!["*".into()],
+        metadata: ["*"].into(),
         ..Columns::default()
     };
     let made = Case::new("*.jsonl", columns)

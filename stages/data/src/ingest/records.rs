@@ -292,7 +292,7 @@ fn documents(
 
 impl RecordReading {
     /// How a file of CSV is written.
-    fn dialect(&self, name: &str) -> csv::Dialect {
+    pub(super) fn dialect(&self, name: &str) -> csv::Dialect {
         let by_name = if is_tsv(name) { b'\t' } else { b',' };
         let byte = |text: &str| text.bytes().next();
         csv::Dialect {

@@ -142,7 +142,7 @@ impl Source {
             Misfit::unless(!has_records || self.url.is_empty(), &field("url"), "is for documents a file")
                 .map(|misfit| misfit.help("name the column with `columns.url`")),
             Misfit::unless(
-                self.columns.metadata.iter().all(|name| !name.is_empty()),
+                self.columns.metadata.iter().all(|(name, column)| !name.is_empty() && !column.is_empty()),
                 &field("columns.metadata"),
                 format!("has an empty name; `{ALL}` takes all columns"),
             ),

@@ -318,7 +318,7 @@ pub(super) mod tests {
             id: "n".into(),
             text: "data.body".into(),
             date: "day".into(),
-            metadata: vec!["f".into(), "*".into()],
+            metadata: ["f", "*"].into(),
             ..Columns::default()
         };
         let found = rows(&columns, &written(&nested())).unwrap();
@@ -342,7 +342,7 @@ pub(super) mod tests {
     }
 
     fn faults(bytes: &[u8]) -> Vec<Result<Row, Fault>> {
-        let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
+        let columns = Columns { metadata: ["*"].into(), ..Columns::default() };
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let mut rows = Vec::new();
@@ -379,7 +379,7 @@ pub(super) mod tests {
         let bytes = arrow::array::BinaryArray::from_vec(vec![b"text", b"\x89PNG\xFF"]);
         let found = values(Arc::new(bytes));
         assert_eq!(found[0], Ok(Some(Value::Bytes(b"text".to_vec()))));
-        let columns = Columns { metadata: vec!["*".into()], ..Columns::default() };
+        let columns = Columns { metadata: ["*"].into(), ..Columns::default() };
         let mut row = columns.wanted().row();
         row.slots[0] = Some(Value::Text("T".into()));
         row.add("thumb".into(), found[1].clone().unwrap()).unwrap();
@@ -508,7 +508,7 @@ pub(super) mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            let columns = Columns { text: "data.body".into(), metadata: vec!["*".into()], ..Columns::default() };
+            let columns = Columns { text: "data.body".into(), metadata: ["*"].into(), ..Columns::default() };
             let _ = rows(&columns, &bytes);
         }
     }

@@ -40,6 +40,9 @@ pub(super) fn read(data: &LocalEntry, reading: &Reading, shards: &mut Shards) ->
         if chunk.is_empty() {
             return stream.finish();
         }
+        if token == 0 {
+            check_element(name, reading, shards.vocabulary_size, &chunk)?;
+        }
         let before = token;
         for bytes in chunk.chunks_exact(element as usize) {
             let id = bytes.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte));
@@ -51,4 +54,30 @@ pub(super) fn read(data: &LocalEntry, reading: &Reading, shards: &mut Shards) ->
         }
         shards.advance(token - before)?;
     }
+}
+
+/// Refuses files that are plainly of other ids than the config says: those of 32 bits read as of 16, and llm.c's,
+/// whose header is no ids.
+fn check_element(name: &str, reading: &Reading, vocabulary_size: u32, start: &[u8]) -> Result<()> {
+    /// What files of llm.c begin with, and the type of the ids that follow.
+    const LLM_C: [(u32, &str); 2] = [(20_240_520, "u16"), (20_240_801, "u32")];
+    let magic = start.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    if let Some((_, element)) = LLM_C.iter().find(|(number, _)| magic == Some(*number))
+        && reading.header_bytes == 0
+    {
+        let message = format!("`{name}` begins with the header of llm.c, which is no tokens");
+        return Err(Error::input(message).help(format!("set `header_bytes: 1024` and `element: {element}`")));
+    }
+    let halves = start.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
+    let high_max = vocabulary_size.saturating_sub(1) >> 16;
+    let is_wide = start.len() >= 8
+        && start.len().is_multiple_of(4)
+        && halves.clone().skip(1).step_by(2).all(|high| u32::from(high) <= high_max)
+        && halves.step_by(2).any(|low| u32::from(low) > high_max);
+    if reading.element == Element::U16 && is_wide {
+        let message =
+            format!("`{name}` holds ids of 32 bits: every second value of 16 bits is at most {high_max}");
+        return Err(Error::input(message).help("set `element: u32`"));
+    }
+    Ok(())
 }

@@ -130,6 +130,20 @@ fn files_that_do_not_fit_are_told() {
 }
 
 #[test]
+fn files_of_another_element_are_told() {
+    let wide: Vec<u8> = [259_u32, 256, 289, 283].iter().flat_map(|id| id.to_le_bytes()).collect();
+    let error = run(&stage(), &[("a.bin", wide.clone())]).map(drop).unwrap_err();
+    assert!(error.to_string().contains("`a.bin` holds ids of 32 bits"), "{error}");
+    let read = run(&IngestTokens { element: Element::U32, ..stage() }, &[("a.bin", wide)]).unwrap();
+    assert_eq!(read.documents.iter().map(|(_, ids)| ids.len()).sum::<usize>(), 4);
+    assert!(run(&stage(), &[("a.bin", flat(&[5, 0, 7, 1]))]).is_ok());
+    let llm_c = [20_240_520_u32.to_le_bytes().to_vec(), vec![0; 1020], flat(&[1, 2])].concat();
+    let error = run(&stage(), &[("a.bin", llm_c.clone())]).map(drop).unwrap_err();
+    assert!(error.to_string().contains("the header of llm.c"), "{error}");
+    assert!(run(&IngestTokens { header_bytes: 1024, ..stage() }, &[("a.bin", llm_c)]).is_ok());
+}
+
+#[test]
 fn indexes_are_asked_for_beside_their_files() {
     let nowhere = |_: &str| None;
     let places = Places { project: "/project".into(), variable: &nowhere };

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Levels of lists and objects in a value.
-pub(super) const DEPTH_MAX: u32 = 128;
+pub(crate) const DEPTH_MAX: u32 = 128;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Bool(bool),
     /// As it is written.
@@ -25,7 +25,7 @@ pub(super) enum Json {
 
 impl Json {
     /// Writes the value in one way: no white space, keys in byte order.
-    pub(super) fn write(&self, out: &mut String) {
+    pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -62,14 +62,14 @@ fn write_text(text: &str, out: &mut String) {
 }
 
 /// Reads one value from a text.
-pub(super) struct Parser<'t> {
+pub(crate) struct Parser<'t> {
     text: &'t str,
     at: usize,
     depth: u32,
 }
 
 impl<'t> Parser<'t> {
-    pub(super) const fn new(text: &'t str) -> Self {
+    pub(crate) const fn new(text: &'t str) -> Self {
         Self { text, at: 0, depth: 0 }
     }
 
@@ -77,7 +77,7 @@ impl<'t> Parser<'t> {
     ///
     /// # Errors
     /// Where the text is no object, or `field` fails.
-    pub(super) fn object<E: From<String>>(
+    pub(crate) fn object<E: From<String>>(
         &mut self,
         mut field: impl FnMut(&mut Self, Cow<'t, str>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -119,7 +119,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Reads any value.
-    pub(super) fn value(&mut self) -> Result<Json, String> {
+    pub(crate) fn value(&mut self) -> Result<Json, String> {
         Ok(match self.peek() {
             Some(b'{') => {
                 let mut fields = BTreeMap::new();
@@ -145,7 +145,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Passes over a value, which has to be one.
-    pub(super) fn skip(&mut self) -> Result<(), String> {
+    pub(crate) fn skip(&mut self) -> Result<(), String> {
         match self.peek() {
             Some(b'{') => self.object(|parser, _| parser.skip()),
             Some(b'[') => self.list(Self::skip),
@@ -155,7 +155,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Sees that nothing follows.
-    pub(super) fn end(&mut self) -> Result<(), String> {
+    pub(crate) fn end(&mut self) -> Result<(), String> {
         if self.peek().is_some() { Err(self.error("expected nothing more")) } else { Ok(()) }
     }
 

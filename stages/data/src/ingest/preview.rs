@@ -1,0 +1,198 @@
+//! A look at the first rows of a source before a run: whether its files have the columns that the config names.
+//!
+//! Bounded: a few files, and of each the footer or the first rows.
+
+use super::columns::Row;
+use super::encoding::{self, decode};
+use super::faults::{Fault, Unreadable};
+use super::format::{Compression, Format};
+use super::inflate::inflate;
+use super::records::RecordReading;
+use super::{array, csv, jsonl, table};
+use pipe_stage::{Misfit, SourceFile};
+use std::fs::File;
+use std::io::{self, Read};
+
+const FILES_MAX: usize = 4;
+const ROWS_MAX: u64 = 100;
+/// Bytes of text that are looked at.
+const BYTES_MAX: u64 = 8 << 20;
+
+/// Why a look ends before the file does.
+enum Ended {
+    Enough,
+    Unread,
+}
+
+impl From<io::Error> for Ended {
+    fn from(_: io::Error) -> Self {
+        Self::Unread
+    }
+}
+
+/// What the first rows of a file showed.
+struct Seen {
+    rows: u64,
+    /// Rows that are no documents, the first of them with its fault.
+    faults: u64,
+    first: Option<(u64, Fault)>,
+    /// Of the wanted columns, whether the file has them; where a file has no list of its columns, whether a row has.
+    present: Vec<bool>,
+    unreadable: Option<Unreadable>,
+}
+
+/// Finds what the first rows of a source's files show to be wrong with its config at `path`.
+pub(super) fn look(reading: &RecordReading, files: &[&SourceFile], path: &str) -> Vec<Misfit> {
+    let field = |name: &str| format!("{path}.{name}");
+    let mut present: Option<Vec<bool>> = None;
+    for file in files.iter().take(FILES_MAX) {
+        // What cannot be opened is for the run to tell.
+        let Ok(opened) = File::open(&file.path) else { return Vec::new() };
+        let seen = first_rows(reading, opened, file);
+        match seen.unreadable {
+            Some(
+                unreadable @ (Unreadable::NoColumn { .. } | Unreadable::NoHeader | Unreadable::BadHeader),
+            ) => {
+                let message = format!("do not fit `{}`: {unreadable}", file.name);
+                return vec![Misfit::new(field("columns"), message)];
+            }
+            Some(
+                unreadable @ (Unreadable::NotParquet(_)
+                | Unreadable::NotArrow(_)
+                | Unreadable::NotJson { row: 0, .. }
+                | Unreadable::Unclosed { row: 0, .. }),
+            ) => {
+                let message = format!("matches `{}`, which cannot be read: {unreadable}", file.name);
+                return vec![Misfit::new(field("glob"), message).help("see `format` too")];
+            }
+            _ => {}
+        }
+        if seen.rows > 0
+            && seen.faults == seen.rows
+            && let Some((row, fault)) = seen.first
+        {
+            let (rows, name) = (seen.rows, &file.name);
+            let what =
+                if rows == 1 { "the only row".to_owned() } else { format!("any of the first {rows} rows") };
+            let message = format!("do not fit {what} of `{name}`; row {row}: {fault}");
+            return vec![Misfit::new(field("columns"), message)];
+        }
+        match &mut present {
+            None => present = Some(seen.present),
+            Some(present) => present.iter_mut().zip(seen.present).for_each(|(all, one)| *all |= one),
+        }
+    }
+    // A column that the first files lack may be in another, and one that the first lines lack in a later one.
+    let has_list = matches!(reading.format, Format::Csv | Format::Parquet | Format::Arrow);
+    if !has_list || files.len() > FILES_MAX {
+        return Vec::new();
+    }
+    let wanted = reading.columns.wanted();
+    let missing = wanted.names().zip(present.unwrap_or_default()).filter(|(_, is_present)| !is_present);
+    missing
+        .map(|(name, _)| {
+            let what = if files.len() == 1 { "the file does not have" } else { "no file has" };
+            Misfit::new(field("columns"), format!("names the column `{name}`, which {what}"))
+        })
+        .collect()
+}
+
+fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen {
+    let wanted = reading.columns.wanted();
+    let (mut rows, mut faults, mut first) = (0, 0, None);
+    let mut in_rows = vec![false; wanted.names().count()];
+    let each = |number: u64, row: Result<Row, Fault>| {
+        rows += 1;
+        let document = row.and_then(|row| {
+            in_rows.iter_mut().zip(&row.slots).for_each(|(seen, slot)| *seen |= slot.is_some());
+            wanted.document(row, String::new, usize::MAX)
+        });
+        if let Err(fault) = document {
+            faults += 1;
+            first.get_or_insert((number, fault));
+        }
+        if rows < ROWS_MAX { Ok(()) } else { Err(Ended::Enough) }
+    };
+    let mut present = None;
+    let ended = match reading.format {
+        Format::Parquet => table::read_parquet(opened, &wanted, &mut present, each),
+        Format::Arrow => table::read_arrow(opened, &wanted, &mut present, each),
+        format => {
+            let input = inflate(opened, Compression::of_name(&file.name), file.size)
+                .and_then(|input| decode(input.take(BYTES_MAX), encoding::named(&reading.encoding)));
+            input.map_err(Ended::from).and_then(|input| match format {
+                Format::Csv => {
+                    csv::read(input, &wanted, reading.dialect(&file.name), BYTES_MAX, &mut present, each)
+                }
+                Format::Json => array::read(input, &wanted, BYTES_MAX, each),
+                _ => jsonl::read(input, &wanted, BYTES_MAX, each).map(Ok),
+            })
+        }
+    };
+    let unreadable = match ended {
+        Ok(Err(unreadable)) => Some(unreadable),
+        _ => None,
+    };
+    Seen { rows, faults, first, present: present.unwrap_or(in_rows), unreadable }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ingest::table::tests::file as parquet;
+    use crate::ingest::{Columns, Ingest, Source};
+    use pipe_stage::testing::Bench;
+    use pipe_stage::{Places, Stage};
+
+    fn preview(glob: &str, columns: Columns, files: &[(&str, &[u8])]) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let source = Source { glob: glob.into(), name: "data".into(), columns, ..Source::default() };
+        let stage = Ingest { sources: vec![source], ..Ingest::default() };
+        let nowhere = |_: &str| None;
+        let places = Places { project: folder.path().to_owned(), variable: &nowhere };
+        let label = stage.sources(&places).unwrap()[0].source.clone();
+        let sources = Bench::sources(&label, folder.path()).unwrap();
+        stage.preview(&places, &sources).into_iter().map(|misfit| (misfit.path, misfit.message)).collect()
+    }
+
+    #[test]
+    fn columns_that_are_not_there_are_found() {
+        let columns = || Columns { text: "body".into(), ..Columns::default() };
+        let one = |path: &str, message: &str| vec![(format!("sources[0].{path}"), message.to_owned())];
+        let expected = one("columns", "do not fit `a.csv`: it has no column `body`; it has text, lang");
+        assert_eq!(preview("*.csv", columns(), &[("a.csv", b"text,lang\na,en\n")]), expected);
+        let expected = one("columns", "do not fit `a.parquet`: it has no column `body`; it has text");
+        assert_eq!(
+            preview("*.parquet", columns(), &[("a.parquet", &parquet(&[("text", vec![Some("a")])]))]),
+            expected
+        );
+        let lines = b"{\"text\": \"a\"}\n{\"text\": \"b\"}\n";
+        let expected =
+            one("columns", "do not fit any of the first 2 rows of `a.jsonl`; row 1: it has no `body`");
+        assert_eq!(preview("*.jsonl", columns(), &[("a.jsonl", lines)]), expected);
+        assert_eq!(preview("*.jsonl", Columns::default(), &[("a.jsonl", lines)]), []);
+    }
+
+    #[test]
+    fn an_optional_column_has_to_be_in_some_file() {
+        let columns = || Columns { language: "lang".into(), ..Columns::default() };
+        let (with, without) =
+            (("a.csv", b"text,lang\na,en\n".as_slice()), ("b.csv", b"text\nb\n".as_slice()));
+        assert_eq!(preview("*.csv", columns(), &[with, without]), []);
+        let expected = "names the column `lang`, which the file does not have";
+        assert_eq!(preview("*.csv", columns(), &[without])[0].1, expected);
+    }
+
+    #[test]
+    fn files_of_another_format_are_found_and_damage_is_left_to_the_run() {
+        let found = preview("*.parquet", Columns::default(), &[("a.parquet", b"no Parquet")]);
+        assert_eq!(found[0].0, "sources[0].glob");
+        let found = preview("*.json", Columns::default(), &[("a.json", b"text")]);
+        assert_eq!(found[0].0, "sources[0].glob");
+        assert_eq!(preview("*.csv", Columns::default(), &[("a.csv", b"text\na\n\"b\n")]), []);
+        let truncated = crate::ingest::inflate::tests::gzip(&b"{\"text\": \"a\"}\n".repeat(1000));
+        assert_eq!(preview("*.jsonl.gz", Columns::default(), &[("a.jsonl.gz", &truncated[..40])]), []);
+    }
+}
