@@ -73,8 +73,8 @@ const EXAMPLES: Out =
 
 impl Stage for Examples {
     const NAME: &'static str = "examples";
-    /// History: 1, the first.
-    const REVISION: u32 = 1;
+    /// History: 1, the first. 2: lists and objects in the metadata are such in templates.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[SOURCE.port(), EXAMPLES.port()];
 
