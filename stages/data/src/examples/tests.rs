@@ -140,7 +140,10 @@ fn lists_and_objects_of_the_metadata_are_lists_and_objects() {
         "Hello2"
     );
     assert_eq!(written("{{ metadata.messages }}").unwrap(), messages);
-    assert_eq!(written("{{ metadata.messages[0] | tojson }}").unwrap(), r#"{"content":"Hi","role":"user"}"#);
+    assert_eq!(
+        written("{{ metadata.messages[0] | tojson }}").unwrap(),
+        r#"{"content": "Hi", "role": "user"}"#
+    );
     assert_eq!(written("{{ metadata.note | upper }}").unwrap(), "[SIC]");
     assert_eq!(written("{{ metadata.stats.stars }} {{ metadata.stats.n + 1 }}").unwrap(), "4.50 13");
     assert!(written("{{ metadata.stats.none }}").unwrap_err().to_string().contains("undefined"));

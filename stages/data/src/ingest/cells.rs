@@ -148,7 +148,7 @@ fn json(array: &ArrayRef, at: usize, shape: &Shape, depth: u32) -> Result<Json, 
             let key = key(dictionary.keys(), at).ok_or("a dictionary with keys of another type")?;
             json(dictionary.values(), key, shape, depth + 1)
         }
-        other => shown(array, at).ok_or_else(|| format!("of the type {other}")),
+        other => shown(array, at).ok_or_else(|| format!("of the type {other}, and its value has no text")),
     }
 }
 
