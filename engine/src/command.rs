@@ -103,6 +103,11 @@ impl OwnPorts for Command {
     fn variables(&self) -> Vec<String> {
         variables::passed(&self.env, &self.run).into_iter().map(str::to_owned).collect()
     }
+
+    /// A command is one process, which nobody tells how many threads to start; shards are commands side by side.
+    fn cpus_default(&self) -> Option<usize> {
+        self.each.is_none().then_some(1)
+    }
 }
 
 impl Stage for Command {

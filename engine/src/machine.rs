@@ -1,7 +1,12 @@
 //! Owns: what this machine has: cores, memory, GPUs, disk; control groups are heeded.
 
 use crate::record::Machine;
-use std::{fs, path::Path, sync::OnceLock};
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 /// Cores that this process may use.
 pub fn cpus() -> usize {
@@ -50,6 +55,20 @@ pub fn gpus() -> Vec<String> {
 pub fn disk_free(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     rustix::fs::statvfs(there).ok().map(|stat| stat.f_bavail * stat.f_frsize)
+}
+
+/// The file of the program that this process runs, also when another one has taken its place since.
+pub fn program() -> io::Result<PathBuf> {
+    const SELF: &str = "/proc/self/exe";
+    if cfg!(target_os = "linux") && Path::new(SELF).exists() {
+        return Ok(PathBuf::from(SELF));
+    }
+    std::env::current_exe()
+}
+
+/// What processes that run this program are called in listings.
+pub fn program_name() -> OsString {
+    std::env::current_exe().map_or_else(|_| OsString::from("pipe"), PathBuf::into_os_string)
 }
 
 /// Describes this machine for records.

@@ -51,6 +51,9 @@ pub struct Record {
     pub log: Option<Blob>,
     /// Where it ran.
     pub machine: Machine,
+    /// What it was granted of that machine; unknown in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
     /// What the kernels of its shares ran on.
     pub instruction_sets: Vec<String>,
     /// Version of `pipe`.
@@ -82,6 +85,18 @@ pub struct Machine {
     pub cpus: usize,
     /// Bytes of memory that the engine may use.
     pub memory: u64,
+}
+
+/// What a stage was granted while it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {
+    /// Cores.
+    pub cpus: usize,
+    /// Bytes of memory; 0 if it asked for none.
+    pub memory: u64,
+    /// GPUs.
+    pub gpus: usize,
 }
 
 impl Record {

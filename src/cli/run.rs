@@ -80,6 +80,9 @@ impl Run {
         progress.end(&summary, &figures);
         // Last, since observers may take their time.
         stream.end(&summary, &figures).iter().for_each(|message| eprintln!("{message}"));
+        if let Some(error) = summary.broken {
+            return Err(failure(error));
+        }
         kept?;
         match (summary.has_failed(), summary.interrupted) {
             (true, _) => Err(Failure::Told),
@@ -108,23 +111,18 @@ impl Run {
     }
 }
 
-/// One message for each SIGINT or SIGTERM.
+/// One message for each time that somebody asks to stop, by SIGINT, SIGTERM or SIGHUP.
 pub(super) fn interrupts() -> Receiver<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
     pipe_engine::run::pause::follow_terminal();
     let (sender, receiver) = unbounded();
-    match signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) {
-        Ok(mut signals) => drop(std::thread::spawn(move || {
-            for _ in signals.forever() {
-                if sender.send(()).is_err() {
-                    return;
-                }
-            }
-        })),
+    let ask = move || {
+        let _ = sender.send(());
+    };
+    match run::signals::on_stop(ask) {
+        Ok(()) => receiver,
         // Without handlers the signals end the program at once, as they do everywhere.
-        Err(_) => return crossbeam_channel::never(),
+        Err(_) => crossbeam_channel::never(),
     }
-    receiver
 }
 
 pub(super) fn failure(error: RunError) -> Failure {

@@ -68,7 +68,10 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
             format!("{stage}: runs, because {}", reasons.join("; "))
         }
         RunEvent::Waiting { stage, holder } => format!("{stage}: waits for {holder}, which has it in hand"),
-        RunEvent::Again { stage, message } => format!("{stage}: again, because {message}"),
+        RunEvent::Again { stage, message, pause } if *pause > 0.0 => {
+            format!("{stage}: trying again in {}, because {message}", seconds(*pause))
+        }
+        RunEvent::Again { stage, message, .. } => format!("{stage}: trying again, because {message}"),
         RunEvent::Finished { stage, row } => format!("{stage}: done in {}", seconds(row.seconds)),
         RunEvent::Failed { stage, error, log, tail } => {
             let mut text = format!("error: stage `{stage}` failed: {error}");

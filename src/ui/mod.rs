@@ -25,7 +25,10 @@ use crate::{
 use bars::Bars;
 pub use faults::{Colour, faults};
 pub use report::{Inflow, Look, Report, ReportStage};
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 pub use stream::{Stream, now};
 pub use table::{Cell, comparison, table};
 
@@ -75,14 +78,14 @@ impl Progress {
         match self {
             Self::Bars(bars) => bars.tell(event),
             Self::Lines(lines) => lines.tell(event),
-            Self::Json => print(&stream::line(now(), &json(event))),
+            Self::Json => emit(&stream::line(now(), &json(event))),
         }
     }
 
     /// Draws the end.
     pub fn end(self, summary: &Summary, figures: &Figures) {
         match self {
-            Self::Json => print(&json(&closing(summary, figures))),
+            Self::Json => emit(&json(&closing(summary, figures))),
             Self::Bars(bars) => {
                 bars.clear();
                 eprint!("{}{}", table::summary(summary), table::figures(figures));
@@ -109,6 +112,16 @@ pub fn print(text: &str) {
     if out.write_all(text.as_bytes()).and_then(|()| out.write_all(ended.as_bytes())).is_err() {
         std::process::exit(141);
     }
+}
+
+/// Writes an event of a run to stdout; where nobody reads it any more, the run goes on without.
+fn emit(line: &str) {
+    static IS_BROKEN: AtomicBool = AtomicBool::new(false);
+    if IS_BROKEN.load(Ordering::Relaxed) {
+        return;
+    }
+    let written = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+    IS_BROKEN.store(written.is_err(), Ordering::Relaxed);
 }
 
 /// One line of JSON.

@@ -232,3 +232,94 @@ fn stages_that_need_not_wait_run_at_once_and_within_the_cores() {
         Project::new(&text).run(&more).expect(0);
     }
 }
+
+#[test]
+fn a_stage_is_asked_to_stop_after_its_timeout_and_has_its_grace() {
+    let outside = tempfile::tempdir().unwrap();
+    let saved = outside.path().join("saved");
+    let run = format!("trap \"echo yes > {}; exit 9\" TERM; sleep 60 & wait", saved.display());
+    let project = Project::one(&run, "timeout: 1s\ngrace: 20s");
+    let started = Instant::now();
+    project.run(&[]).expect(1).says(&["stage `only` failed", "1s"]);
+    assert_eq!(fs::read_to_string(&saved).unwrap(), "yes\n");
+    assert!(started.elapsed() < SOON);
+    project.assert_clean();
+}
+
+#[test]
+fn a_terminal_that_goes_away_lets_a_command_save_its_work() {
+    let outside = tempfile::tempdir().unwrap();
+    let (begun, saved) = (outside.path().join("begun"), outside.path().join("saved"));
+    let run = format!(
+        "trap \"sleep 0.5; echo yes > {}; exit 9\" TERM; touch {}; sleep 60 & wait; true",
+        saved.display(),
+        begun.display()
+    );
+    let project = Project::one(&run, "grace: 20s");
+    let engine = project.start(&[]);
+    wait_for(&begun);
+    // A terminal sends more than one: the second does not mean `at once`.
+    engine.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(100));
+    engine.signal(Signal::HUP);
+    engine.end().expect(130).says(&["only   interrupted"]);
+    assert_eq!(fs::read_to_string(&saved).unwrap(), "yes\n");
+    project.assert_clean();
+}
+
+#[test]
+fn a_reader_of_events_that_goes_away_does_not_end_the_run() {
+    let project = Project::letters("sleep 0.1;");
+    let mut engine = project.command(&["run", "pipeline.yaml", "--json"]);
+    let mut engine = engine.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    drop(engine.stdout.take());
+    assert!(engine.wait().unwrap().success());
+    assert_eq!(project.ran(&[]), [""; 0], "all of it has run");
+    project.assert_clean();
+}
+
+#[test]
+fn a_file_of_the_engine_that_cannot_be_written_lets_running_stages_finish() {
+    let outside = tempfile::tempdir().unwrap();
+    let (begun, saved) = (outside.path().join("begun"), outside.path().join("saved"));
+    let slow = format!(
+        "trap \"echo yes > {}; exit 9\" TERM; touch {}; sleep 60 & wait; true",
+        saved.display(),
+        begun.display()
+    );
+    let project = Project::new(&format!(
+        "pipeline: p\nstages:\n  slow:\n    uses: command\n    grace: 20s\n    with: {{ run: '{slow}', outputs: {{ o: files }} }}\n  \
+         short:\n    uses: command\n    with: {{ run: 'while ! test -e {begun}; do sleep 0.1; done; sleep 1; echo x > $PIPE_OUTPUT_o/x', \
+         outputs: {{ o: files }} }}\n  after:\n    uses: command\n    needs: {{ i: short }}\n    with: {{ run: 'echo y > $PIPE_OUTPUT_o/y', outputs: {{ o: files }} }}\n",
+        begun = begun.display()
+    ));
+    let engine = project.start(&["--cpus", "2"]);
+    wait_for(&begun);
+    // A folder of records that is a file fails every look at a record.
+    fs::rename(project.path(".pipe/records"), project.path(".pipe/moved")).unwrap();
+    fs::write(project.path(".pipe/records"), "").unwrap();
+    let ended = engine.end();
+    assert_ne!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&saved).unwrap(), "yes\n", "{}", ended.stderr);
+    let run = fs::read_dir(project.path(".pipe/runs")).unwrap().next().unwrap().unwrap().path();
+    assert!(run.join("stages.json").exists(), "the run's folder is closed");
+    project.wait_for_silence();
+}
+
+#[test]
+fn a_try_that_failed_is_followed_by_a_pause_that_grows() {
+    let outside = tempfile::tempdir().unwrap();
+    let tries = outside.path().join("tries");
+    let run = format!("date +%s%N >> {}; kill -9 $$", tries.display());
+    let project = Project::one(&run, "retry: { times: 2, delay: 400ms, backoff: 2 }");
+    let told = project.run(&[]).expect(1);
+    let times: Vec<u64> =
+        fs::read_to_string(&tries).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(times.len(), 3, "{}", told.stderr);
+    let pauses = [times[1] - times[0], times[2] - times[1]].map(|nanoseconds| nanoseconds / 1_000_000);
+    assert!(pauses[0] >= 400 && pauses[1] >= 800, "{pauses:?}");
+    for (wrong, told) in [("{ times: 2, backoff: 0.5 }", "from 1 to 1000"), ("{ time: 2 }", "times")] {
+        let project = Project::one("true", &format!("retry: {wrong}"));
+        project.run(&[]).expect(2).says(&[told]);
+    }
+}

@@ -14,6 +14,8 @@ mod garbage;
 
 mod ending;
 
+mod scheduling;
+
 mod killed;
 
 mod sharing;

@@ -57,7 +57,7 @@ pub use model::{Executor, Expectation, Manifest, ManifestStage, StageFamily};
 pub use name::{StageName, picked_by, split_output};
 pub use need::Need;
 pub use ports::{Input, Inputs, Output, Ports};
-pub use settings::{Bounds, Memory, Prices, Resources, Time};
+pub use settings::{Bounds, Memory, Prices, Resources, Retry, Time};
 pub(crate) use settings::{Envelope, StageEntry};
 pub use source::{Position, Sources, Span};
 pub use world::{FILE_BYTES_MAX, World};
@@ -69,6 +69,7 @@ use name::is_name;
 use node::Node;
 use read::read;
 use stage_type::StageType;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 /// Reads a manifest with its layers, or tells everything that is wrong with it.
 ///
@@ -86,8 +87,8 @@ pub fn load(
         Some((typed, interpolator.used))
     });
     match typed {
-        Some((Typed { pipeline, observers, prices, stages, families }, used)) if faults.is_empty() => {
-            Ok(Manifest { pipeline, stages, families, observers, prices, used, sources })
+        Some((Typed { pipeline, observers, prices, pools, stages, families }, used)) if faults.is_empty() => {
+            Ok(Manifest { pipeline, stages, families, observers, prices, pools, used, sources })
         }
         _ => Err(Box::new(Report::new(faults, sources))),
     }
@@ -98,6 +99,7 @@ struct Typed {
     pipeline: String,
     observers: Vec<String>,
     prices: Option<Prices>,
+    pools: BTreeMap<String, NonZeroU32>,
     stages: IndexMap<StageName, ManifestStage>,
     families: Vec<StageFamily>,
 }
@@ -120,8 +122,38 @@ fn typed(
         return None;
     };
     let (stages, families) = stages::stages(names, types, interpolator, sources, faults);
-    let Envelope { pipeline, observers, prices, .. } = envelope?;
-    Some(Typed { pipeline: pipeline?, observers, prices, stages: stages?, families })
+    let Envelope { pipeline, observers, prices, pools, .. } = envelope?;
+    if let Some(stages) = &stages {
+        check_pools(stages, &pools, faults);
+    }
+    Some(Typed { pipeline: pipeline?, observers, prices, pools, stages: stages?, families })
+}
+
+/// Checks the pools that stages take places in against those that the manifest has.
+fn check_pools(
+    stages: &IndexMap<StageName, ManifestStage>,
+    pools: &BTreeMap<String, NonZeroU32>,
+    faults: &mut Faults,
+) {
+    for stage in stages.values() {
+        for (pool, places) in &stage.resources.pools {
+            let place = stage.pool_places.get(pool).copied().unwrap_or(stage.name_place);
+            match pools.get(pool) {
+                None => {
+                    let fault =
+                        Fault::new(Code::UnknownVariant, format!("no pool `{pool}`"), "not under `pools`");
+                    let fault =
+                        fault.help(format!("add it to the manifest: `pools: {{ {pool}: {places} }}`"));
+                    faults.push(fault.nearest(pool, pools.keys().map(String::as_str)).at(place));
+                }
+                Some(all) if places > all => {
+                    let message = format!("the pool `{pool}` has {all}, and this stage takes {places}");
+                    faults.push(Fault::new(Code::InvalidValue, message, "more than there are").at(place));
+                }
+                Some(_) => {}
+            }
+        }
+    }
 }
 
 fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults) {

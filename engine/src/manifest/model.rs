@@ -8,13 +8,13 @@ use crate::manifest::{
     name::{Name, StageName},
     need::Need,
     node::Node,
-    settings::{Bounds, Prices, Resources, Time},
+    settings::{Bounds, Prices, Resources, Retry, Time},
     source::{Sources, Span},
     stage_type::Config,
 };
 use indexmap::IndexMap;
 use pipe_stage::Misfit;
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, ops::Range, sync::Arc};
 
 /// A pipeline that is right, as far as one can tell without looking at files.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Manifest {
     pub families: Vec<StageFamily>,
     /// What hours cost.
     pub prices: Option<Prices>,
+    /// Places in each pool that stages share.
+    pub pools: BTreeMap<String, NonZeroU32>,
     /// What it takes from the environment.
     pub used: Used,
     pub(super) sources: Sources,
@@ -64,8 +66,8 @@ pub struct ManifestStage {
     pub needs: BTreeMap<String, Vec<Need>>,
     /// What it takes of the machine.
     pub resources: Resources,
-    /// How often it is tried again.
-    pub retry: u32,
+    /// How often it is tried again, and how long after a failure.
+    pub retry: Retry,
     /// How long it may run.
     pub timeout: Option<Time>,
     /// How long it may take to checkpoint when it is asked to stop.
@@ -78,6 +80,8 @@ pub struct ManifestStage {
     pub expect: Vec<Expectation>,
     /// Where its name is written.
     pub name_place: Span,
+    /// Where the pools are written that it takes places in.
+    pub(super) pool_places: BTreeMap<String, Span>,
     pub(super) with: Node,
 }
 

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt::{self, Display},
     num::NonZeroU32,
+    time::Duration,
 };
 
 /// A pipeline: stages, and variables for their settings.
@@ -34,6 +35,9 @@ pub(crate) struct Envelope {
     pub(crate) observers: Vec<String>,
     /// What the machine costs: turns planned hours into money.
     pub(crate) prices: Option<Prices>,
+    /// Places in each pool, such as `licences: 2`: limits stages that share something that is not a core. A pool holds
+    /// for one run.
+    pub(crate) pools: BTreeMap<String, NonZeroU32>,
     /// Stages by name: letters, digits, `_` and `-`.
     #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
     pub(crate) stages: Option<IgnoredAny>,
@@ -59,13 +63,13 @@ pub(crate) struct StageEntry {
     /// What it takes of the machine.
     #[serde(default)]
     pub(crate) resources: Resources,
-    /// How often it is tried again after a failure that may go away.
+    /// How often it is tried again after a failure that may go away: `2`, or `{ times: 5, delay: 10s, backoff: 2 }`.
     #[serde(default)]
-    pub(crate) retry: u32,
-    /// How long it may run.
+    pub(crate) retry: Retry,
+    /// How long it may run. Then it is asked to stop, and is ended when `grace` is over.
     #[serde(default)]
     pub(crate) timeout: Option<Time>,
-    /// How long it may take to checkpoint when it is asked to stop.
+    /// How long it may take to save its work when it is asked to stop [default: 60s].
     #[serde(default)]
     pub(crate) grace: Option<Time>,
     /// Where it runs: `local`.
@@ -160,7 +164,7 @@ impl JsonSchema for Matrix {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// Threads; without it, those that are free when the stage starts.
+    /// Cores. Without it, a command gets one; other stages get all that are free when they start.
     pub cpus: Option<NonZeroU32>,
     /// Most memory it will use: `16GiB`.
     pub memory: Option<Memory>,
@@ -168,6 +172,101 @@ pub struct Resources {
     pub gpus: u32,
     /// How long it will probably run: `2h`, `1h30m`.
     pub time: Option<Time>,
+    /// Places that it takes in pools of the manifest: `{ licences: 1 }`.
+    pub pools: BTreeMap<String, NonZeroU32>,
+}
+
+/// How often a stage is tried again, and how long after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+struct RetryFields {
+    /// Tries after the first.
+    #[serde(default = "one")]
+    times: u32,
+    /// Time before the first of them: `10s`.
+    #[serde(default)]
+    delay: Option<Time>,
+    /// Factor by which the time grows with each further try; 1 or more.
+    #[serde(default = "twice")]
+    backoff: f64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn twice() -> f64 {
+    2.0
+}
+
+/// How often a stage is tried again, and how long after a failure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retry {
+    /// Tries after the first.
+    pub times: u32,
+    /// Time before the first of them.
+    pub delay: Option<Time>,
+    /// Factor by which the time grows with each further try.
+    pub backoff: f64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { times: 0, delay: None, backoff: twice() }
+    }
+}
+
+impl Retry {
+    /// Time before the try that follows this many tries after the first: at most a day.
+    pub fn pause(&self, tries: u32) -> Duration {
+        const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+        let first = self.delay.map_or(0.0, |delay| delay.duration().as_secs_f64());
+        let seconds = first * self.backoff.powi(tries.min(1000) as i32);
+        Duration::from_secs_f64(seconds.min(PAUSE_MAX.as_secs_f64()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Retry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Retry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tries, or `{ times: 3, delay: 10s, backoff: 2 }`")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Retry, E> {
+                let wrong = || E::invalid_value(serde::de::Unexpected::Unsigned(number), &self);
+                Ok(Retry { times: u32::try_from(number).map_err(|_| wrong())?, ..Retry::default() })
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Retry, A::Error> {
+                let fields = RetryFields::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                let RetryFields { times, delay, backoff } = fields;
+                if !(1.0..=1000.0).contains(&backoff) {
+                    return Err(A::Error::custom("`backoff` is a factor from 1 to 1000"));
+                }
+                Ok(Retry { times, delay, backoff })
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for Retry {
+    fn schema_name() -> Cow<'static, str> {
+        "Retry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let fields = generator.subschema_for::<RetryFields>();
+        json_schema!({
+            "description": "How often a stage is tried again after a failure that may go away.",
+            "anyOf": [{ "type": "integer", "minimum": 0 }, fields]
+        })
+    }
 }
 
 /// An amount of memory, in bytes.

@@ -35,6 +35,11 @@ pub trait OwnPorts: Stage {
         Vec::new()
     }
 
+    /// Cores that a stage gets where its resources do not say; `None` for all that are free.
+    fn cpus_default(&self) -> Option<usize> {
+        None
+    }
+
     /// Names environment variables that decide results: their values stand under `env` in the essence, and so
     /// in the key and among the reasons.
     fn variables(&self) -> Vec<String> {
@@ -63,6 +68,8 @@ pub struct Config {
     pub asked: Value,
     /// The ports of a stage with these settings.
     pub ports: Ports,
+    /// Cores that it gets where its resources do not say; `None` for all that are free.
+    pub cpus_default: Option<usize>,
 }
 
 impl StageType {
@@ -97,7 +104,9 @@ impl StageType {
             let ports = Ports { named: stage.inputs_named(), ..Ports::own(stage.outputs()) };
             let values: Map<_, _> =
                 stage.variables().into_iter().map(|name| (name.clone(), variable(&name))).collect();
+            let cpus_default = stage.cpus_default();
             let mut config = kind.config(stage, ports);
+            config.cpus_default = cpus_default;
             if !values.is_empty() {
                 config.essence["env"] = Value::Object(values);
                 config.asked.clone_from(&config.essence);
@@ -155,7 +164,7 @@ impl StageType {
     fn config(&self, stage: impl Stage, ports: Ports) -> Config {
         let json = DynStage::config(&stage);
         let essence = canonical::essence_of(&json, self.schema());
-        Config { stage: Box::new(stage), json, asked: essence.clone(), essence, ports }
+        Config { stage: Box::new(stage), json, asked: essence.clone(), essence, ports, cpus_default: None }
     }
 }
 

@@ -369,9 +369,17 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
         freeze,
         expect: expect.unwrap_or_default(),
         name_place: entry.key,
+        pool_places: pool_places(&entry.value),
         with: with.value,
     };
     Draft { ports, stage: Some(stage) }
+}
+
+/// Finds where a stage names pools.
+fn pool_places(stage: &Node) -> BTreeMap<String, Span> {
+    let pools = stage.get("resources").and_then(|resources| resources.value.get("pools"));
+    let pools = pools.and_then(|pools| pools.value.mapping());
+    pools.into_iter().flatten().map(|(name, entry)| (name.to_string(), entry.key)).collect()
 }
 
 /// Reads where a stage runs; refuses what is planned for later, and says so.

@@ -45,8 +45,8 @@ impl Session {
     /// What a stage will cost by the manifest's prices: for the time that it took before, or that `resources.time`
     /// gives; `None` without prices, or where neither is known.
     ///
-    /// Cores and memory are those that `resources` asks for; without them, all cores of this machine, since a stage
-    /// takes what is free, and the memory that it took before.
+    /// Cores and memory are those that `resources` asks for; without them, one core for a command and all cores of this
+    /// machine for other stages, and the memory that it took before.
     pub fn price(&self, planned: &Planned) -> Option<f64> {
         let prices = self.manifest.prices.as_ref()?;
         if matches!(planned.verdict, Verdict::Cached(_)) {
@@ -56,7 +56,9 @@ impl Session {
         let estimate = planned.estimate.as_ref();
         let declared = asks.time.map(|time| time.duration().as_secs_f64());
         let hours = estimate.map(|estimate| estimate.seconds).or(declared)? / SECONDS_PER_HOUR;
-        let cpus = asks.cpus.map_or_else(|| machine::cpus() as f64, |cpus| f64::from(cpus.get()));
+        let config = &self.manifest.stages[planned.stage].config;
+        let cpus = asks.cpus.map(|cpus| cpus.get() as usize).or(config.cpus_default);
+        let cpus = cpus.unwrap_or_else(machine::cpus) as f64;
         let memory = asks.memory.map(|memory| memory.0).or(estimate.map(|estimate| estimate.memory_peak));
         let memory_gib = memory.unwrap_or(0) as f64 / GIB;
         Some(hours * (cpus * prices.cpu + f64::from(asks.gpus) * prices.gpu + memory_gib * prices.memory_gib))

@@ -54,6 +54,9 @@ pub enum RunEvent {
         stage: String,
         /// Why.
         message: String,
+        /// Seconds until then.
+        #[serde(default)]
+        pause: f64,
     },
     /// A stage did its work.
     Finished {

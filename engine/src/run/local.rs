@@ -77,7 +77,13 @@ pub(super) fn start(
     let log_too = log_file.try_clone().map_err(|error| Error::io("create", log, &error))?;
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", &error))?;
     let mut command = Command::new(program);
-    command.arg("worker").arg(spec).stdin(Stdio::piped()).stdout(log_file).stderr(log_too);
+    command
+        .arg0(machine::program_name())
+        .arg("worker")
+        .arg(spec)
+        .stdin(Stdio::piped())
+        .stdout(log_file)
+        .stderr(log_too);
     let mark = format!("{}{}-", tree::mark(), STARTED.fetch_add(1, Ordering::Relaxed));
     command.env("PIPE_EVENTS", "/dev/fd/3").env(tree::MARK, &mark).envs(environment);
     in_session_of_its_own(&mut command);
@@ -100,12 +106,13 @@ pub(super) fn start(
     let (whole, is_whole) = bounded(1);
     let stage = Arc::new(AtomicUsize::new(stage));
     let (told, about) = (heard.clone(), stage.clone());
-    thread::spawn(move || {
+    in_a_thread(pid, move || {
         listen(reader, &told, &about);
         let _ = whole.send(());
-    });
+    })
+    .map_err(|error| failed("start a thread for", &error))?;
     let about = stage.clone();
-    thread::spawn(move || {
+    in_a_thread(pid, move || {
         // What a stage leaves in the background ends with it, or its channel would stay open; as long as the
         // process is not reaped, nobody else can have its id.
         let end = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -119,7 +126,8 @@ pub(super) fn start(
         let ended = Ended::of(pid, &killed_before);
         let _ = is_whole.recv_timeout(LAST_WORDS);
         let _ = heard.send((about.load(Ordering::Relaxed), Heard::Ended(pid, ended)));
-    });
+    })
+    .map_err(|error| failed("start a thread for", &error))?;
     Ok(Process { pid, leash, started, stage })
 }
 
@@ -134,6 +142,14 @@ fn in_session_of_its_own(command: &mut Command) {
             Ok(())
         })
     };
+}
+
+/// Starts a thread that a new process needs; where there can be no more threads, the process ends.
+fn in_a_thread(pid: Pid, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop).inspect_err(|_| {
+        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = usage::wait(pid, Until::Ended);
+    })
 }
 
 /// Passes events on until the channel ends; what is no event is passed over.
@@ -200,30 +216,6 @@ impl Ended {
         let (code, signal) = ended.map_or((None, None), |(status, _)| (status.code(), status.signal()));
         let usage = ended.map_or(Usage { cpu_seconds: 0.0, memory_peak: 0 }, |(_, usage)| usage);
         Self { code, signal, usage, out_of_memory: OomCount::now() > *killed_before }
-    }
-
-    /// Explains an end without a last word.
-    pub(super) fn error(&self, log: &Path) -> Error {
-        let mib = |bytes: u64| bytes >> 20;
-        let machine = machine::memory();
-        let refused = || tail(log).contains("memory allocation of");
-        match (self.signal, self.code) {
-            (Some(libc::SIGKILL), _) if self.out_of_memory => {
-                Error::OutOfMemory { peak_mib: mib(self.usage.memory_peak), machine_mib: mib(machine) }
-            }
-            (Some(libc::SIGABRT), _) if refused() => {
-                Error::OutOfMemory { peak_mib: mib(self.usage.memory_peak), machine_mib: mib(machine) }
-            }
-            (Some(signal), _) => {
-                let name = Signal::from_named_raw(signal).map(|signal| format!("{signal:?}"));
-                let name = name.unwrap_or_else(|| signal.to_string());
-                let (peak, machine) = (mib(self.usage.memory_peak), mib(machine));
-                let message =
-                    format!("killed by signal {name}; it had used {peak} MiB of the machine's {machine} MiB");
-                Error::Died { message }
-            }
-            (None, code) => Error::Died { message: format!("exit code {}", code.unwrap_or_default()) },
-        }
     }
 }
 

@@ -13,11 +13,19 @@ pub mod folder;
 
 pub mod seen;
 
-pub mod worker;
-
 pub mod watcher;
 
+mod executor;
+
+mod grants;
+
 mod local;
+
+mod workers;
+
+pub mod signals;
+
+pub mod worker;
 
 mod record;
 

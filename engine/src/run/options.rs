@@ -39,6 +39,8 @@ pub struct Summary {
     pub done: BTreeMap<usize, (Digest, Record)>,
     /// Whether it was asked to stop.
     pub interrupted: bool,
+    /// What broke the run, if anything did: an error of the engine's own files.
+    pub broken: Option<RunError>,
 }
 
 impl Summary {

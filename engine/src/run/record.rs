@@ -1,10 +1,9 @@
 //! Owns: recording what a stage made. The first record of a key wins.
 
-use super::local::Ended;
+use super::executor::Ended;
 use crate::{
-    machine,
     plan::{Resolved, Session},
-    record::{Record, RecordedInput, Visit, read_artifact},
+    record::{Granted, Record, RecordedInput, Visit, read_artifact},
 };
 use pipe_cache::{Commit, Lease, Published};
 use pipe_stage::{Digest, Error, Metric};
@@ -15,8 +14,8 @@ pub(super) struct Made {
     pub(super) outputs: BTreeMap<String, Digest>,
     pub(super) metrics: Vec<Metric>,
     pub(super) instruction_sets: Vec<String>,
-    pub(super) seconds: f64,
     pub(super) shares: (u64, u64),
+    pub(super) granted: Granted,
 }
 
 /// Records what a stage made. The first record wins: what it says is what counts.
@@ -62,11 +61,12 @@ pub(super) fn record(
         output_bytes: made.outputs.values().map(size).sum(),
         outputs: made.outputs,
         metrics: made.metrics,
-        seconds: made.seconds,
+        seconds: ended.elapsed.as_secs_f64(),
         cpu_seconds: ended.usage.cpu_seconds,
         memory_peak: ended.usage.memory_peak,
         log: Some(log),
-        machine: machine::describe(),
+        machine: ended.machine.clone(),
+        granted: Some(made.granted),
         instruction_sets: made.instruction_sets,
         code: env!("CARGO_PKG_VERSION").to_owned(),
         finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

@@ -3,22 +3,23 @@
 
 use super::{
     event::{Row, RowOutcome, RunEvent},
+    executor::{Ended, Executor, Job, JobId, Report},
     folder::{self, Closed, ClosedStage, Run, StageResult},
+    grants::{Demand, Free, Grant, Grants},
     links::link,
-    local::{self, Ended, Heard, Process},
+    local,
     options::{OnFailure, Options, RunError, Summary},
     record::{Made, record},
     spec::{Leash, Spec, SpecInput},
-    states::{Killed, Running, State, States},
-    watcher::Watcher,
+    states::{Cause, Running, State, States, Stopping},
+    workers::Local,
 };
 use crate::{
-    machine,
     manifest::Time,
     plan::{Kept, Resolved, Session, cost::Disk},
     record::Record,
 };
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 use pipe_cache::{Acquire, Lease};
 use pipe_stage::{Class, Digest, Error, Event, Mode};
 use std::{
@@ -33,9 +34,16 @@ const GRACE: Duration = Duration::from_secs(60);
 /// Times that a stage may find its inputs changed or damaged before it counts as failed.
 const REPLANS_MAX: u32 = 16;
 
+/// Threads of a stage for each core of the machine, whatever number of cores a run is told to hand out.
+const THREADS_PER_CORE_MAX: usize = 4;
+
 /// Runs stages, which come in running order with all that they need, and tells `tell` what happens.
 ///
 /// `interrupts` gives one message for each time that a person asks to stop.
+///
+/// # Errors
+/// Only where nothing was started. What breaks a run later is in [`Summary::broken`]: whatever ends a run, stages that
+/// run are asked to stop, have their grace, and are recorded if they finish, and the run's folder is closed.
 pub fn run(
     session: &mut Session,
     stages: &[usize],
@@ -44,43 +52,48 @@ pub fn run(
     interrupts: &Receiver<()>,
     tell: &mut dyn FnMut(&RunEvent),
 ) -> Result<Summary, RunError> {
-    // What another user left there is no reason not to run.
-    let _swept = session.store.sweep()?;
-    let (sender, heard) = unbounded();
+    // What cannot be removed, such as another user's leftovers, is no reason not to run.
+    let _ = session.store.sweep();
+    let (sender, reports) = unbounded();
+    let executor = Local::new(sender).map_err(RunError::Machine)?;
+    let room = executor.room();
+    let cores = room.cpus;
     let free = Free {
-        cpus: options.cpus.unwrap_or_else(machine::cpus),
-        memory: machine::memory(),
-        gpus: machine::gpus().into_iter().enumerate().collect(),
+        cpus: options.cpus.unwrap_or(room.cpus),
+        memory: room.memory,
+        gpus: room.gpus.into_iter().enumerate().collect(),
         jobs: options.jobs.unwrap_or(usize::MAX),
+        pools: session.manifest.pools.iter().map(|(name, places)| (name.clone(), places.get())).collect(),
     };
+    check_sizes(session, stages, &free)?;
     let mut scheduler = Scheduler {
         session,
         stages,
         targets,
-        free,
+        grants: Grants::new(free),
+        cores,
         states: States::new(stages),
+        jobs: BTreeMap::new(),
         tries: BTreeMap::new(),
         replans: BTreeMap::new(),
-        sender,
+        executor: Box::new(executor),
         run: None,
-        rested: Vec::new(),
-        watcher: None,
         on_failure: options.on_failure,
-        stop: 0,
+        asks: 0,
+        broken: None,
         ignore_disk: options.ignore_disk,
         tell,
     };
-    scheduler.check_sizes()?;
     loop {
-        scheduler.look()?;
-        scheduler.start()?;
+        let went_on = scheduler.go_on();
+        scheduler.survive(went_on);
         if scheduler.is_over() {
-            return Ok(scheduler.summary(options));
+            return Ok(scheduler.close(options));
         }
         crossbeam_channel::select! {
-            recv(heard) -> heard => {
-                if let Ok((stage, heard)) = heard {
-                    scheduler.hear(stage, heard)?;
+            recv(reports) -> report => {
+                if let Ok((job, report)) = report {
+                    scheduler.hear(job, report);
                 }
             }
             recv(interrupts) -> asked => {
@@ -94,56 +107,72 @@ pub fn run(
     }
 }
 
-/// What is left of the machine.
-struct Free {
-    cpus: usize,
-    memory: u64,
-    /// In the machine's order.
-    gpus: BTreeMap<usize, String>,
-    jobs: usize,
+/// Refuses stages that ask for more than there is.
+fn check_sizes(session: &Session, stages: &[usize], free: &Free) -> Result<(), RunError> {
+    for &stage in stages {
+        let asks = &session.manifest.stages[stage].resources;
+        let too_small = |asked: String, has: String| RunError::TooSmall {
+            stage: session.name(stage).to_owned(),
+            asked,
+            has,
+        };
+        let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
+        if let Some(cpus) = asks.cpus.filter(|cpus| cpus.get() as usize > free.cpus) {
+            return Err(too_small(format!("cpus: {cpus}"), free.cpus.to_string()));
+        }
+        if let Some(memory) = asks.memory.filter(|memory| memory.0 > free.memory) {
+            return Err(too_small(format!("memory: {}", mib(memory.0)), mib(free.memory)));
+        }
+        let gpus = free.gpus.len();
+        if asks.gpus as usize > gpus {
+            return Err(too_small(format!("gpus: {}", asks.gpus), gpus.to_string()));
+        }
+    }
+    Ok(())
 }
 
 struct Scheduler<'a> {
     session: &'a mut Session,
     stages: &'a [usize],
     targets: &'a [usize],
-    free: Free,
+    grants: Grants,
+    /// Cores of the machine.
+    cores: usize,
     states: States,
+    /// The stage of each job that runs.
+    jobs: BTreeMap<JobId, usize>,
     tries: BTreeMap<usize, u32>,
     replans: BTreeMap<usize, u32>,
-    sender: Sender<(usize, Heard)>,
+    executor: Box<dyn Executor>,
     run: Option<Run>,
-    /// Workers of commands that would take another one.
-    rested: Vec<Process>,
-    watcher: Option<Watcher>,
     on_failure: OnFailure,
-    stop: u32,
+    /// Times that somebody asked to stop.
+    asks: u32,
+    /// What broke the run.
+    broken: Option<RunError>,
     ignore_disk: bool,
     tell: &'a mut dyn FnMut(&RunEvent),
 }
 
 impl Scheduler<'_> {
-    fn check_sizes(&self) -> Result<(), RunError> {
-        for &stage in self.stages {
-            let asks = &self.session.manifest.stages[stage].resources;
-            let too_small = |asked: String, has: String| RunError::TooSmall {
-                stage: self.session.name(stage).to_owned(),
-                asked,
-                has,
-            };
-            let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-            if let Some(cpus) = asks.cpus.filter(|cpus| cpus.get() as usize > self.free.cpus) {
-                return Err(too_small(format!("cpus: {cpus}"), self.free.cpus.to_string()));
-            }
-            if let Some(memory) = asks.memory.filter(|memory| memory.0 > self.free.memory) {
-                return Err(too_small(format!("memory: {}", mib(memory.0)), mib(self.free.memory)));
-            }
-            let gpus = self.free.gpus.len();
-            if asks.gpus as usize > gpus {
-                return Err(too_small(format!("gpus: {}", asks.gpus), gpus.to_string()));
-            }
+    /// Looks at stages and starts what can be started.
+    fn go_on(&mut self) -> Result<(), RunError> {
+        if self.broken.is_some() {
+            return Ok(());
         }
-        Ok(())
+        self.look()?;
+        self.start()
+    }
+
+    /// Takes an error of the engine's own: the first one ends the run, as a person would end it.
+    fn survive(&mut self, result: Result<(), RunError>) {
+        if let Err(error) = result
+            && self.broken.is_none()
+        {
+            self.broken = Some(error);
+            (self.tell)(&RunEvent::Stopping);
+            self.ask_all(Cause::Interrupt);
+        }
     }
 
     /// Refuses to start what will not fit on the disk, as far as earlier runs tell.
@@ -185,7 +214,7 @@ impl Scheduler<'_> {
                 record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
             match record {
                 Some(record) => self.cached(stage, resolved.key, record, false),
-                None => drop(self.states.set(stage, State::Ready { resolved, forced })),
+                None => self.states.set(stage, State::Ready { resolved, forced }),
             }
         }
         Ok(())
@@ -250,15 +279,12 @@ impl Scheduler<'_> {
     /// Starts what can be started.
     fn start(&mut self) -> Result<(), RunError> {
         let mut from = 0;
-        while self.free.jobs > 0
-            && self.free.cpus > 0
+        while !self.grants.is_empty()
             && !self.is_ending()
             && let Some((stage, behind)) = self.states.next_startable(from)
         {
             from = behind;
-            if !self.fits(stage) {
-                continue;
-            }
+            let Some(grant) = self.grants.take(&self.demand(stage)) else { continue };
             let (resolved, forced, mut watch, told) = match self.states.take(stage) {
                 State::Ready { resolved, forced } => {
                     let watch = Box::new(self.session.store.watch(&resolved.key));
@@ -272,9 +298,13 @@ impl Scheduler<'_> {
             if !gone.is_empty() {
                 self.states.set(stage, State::Waiting { forced });
                 for producer in gone {
-                    self.states.set(producer, State::Waiting { forced: true });
+                    // One that another consumer has sent back already is on its way.
+                    if let State::Done { .. } = self.states.get(producer) {
+                        self.states.set(producer, State::Waiting { forced: true });
+                    }
                 }
-                return self.look();
+                drop(grant);
+                return self.go_on();
             }
             match watch.poll()? {
                 Acquire::Busy(holder) => {
@@ -294,7 +324,7 @@ impl Scheduler<'_> {
                             self.cached(stage, resolved.key, record, told);
                             self.look()?;
                         }
-                        None => self.launch(stage, resolved, forced, lease)?,
+                        None => self.launch(stage, resolved, forced, lease, grant)?,
                     }
                 }
             }
@@ -302,13 +332,17 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    fn fits(&self, stage: usize) -> bool {
-        let asks = &self.session.manifest.stages[stage].resources;
-        let cpus = asks.cpus.map_or(1, |cpus| cpus.get() as usize);
-        self.free.jobs > 0
-            && cpus <= self.free.cpus
-            && asks.memory.is_none_or(|memory| memory.0 <= self.free.memory)
-            && asks.gpus as usize <= self.free.gpus.len()
+    /// What a stage asks for. A command has one core unless it says otherwise, or gets shards, as many at once as there
+    /// are cores; other stages use all cores that are free.
+    fn demand(&self, stage: usize) -> Demand<'_> {
+        let stage = &self.session.manifest.stages[stage];
+        let asks = &stage.resources;
+        Demand {
+            cpus: asks.cpus.map(|cpus| cpus.get() as usize).or(stage.config.cpus_default),
+            memory: asks.memory.map_or(0, |memory| memory.0),
+            gpus: asks.gpus as usize,
+            pools: &asks.pools,
+        }
     }
 
     fn launch(
@@ -317,6 +351,7 @@ impl Scheduler<'_> {
         resolved: Resolved,
         forced: bool,
         lease: Lease,
+        grant: Grant,
     ) -> Result<(), RunError> {
         if self.run.is_none() {
             self.check_disk()?;
@@ -326,12 +361,7 @@ impl Scheduler<'_> {
         }
         let run = self.run.as_ref().expect("invariant: made above");
         let name = self.session.name(stage).to_owned();
-        let asks = &self.session.manifest.stages[stage].resources;
-        let cpus = asks.cpus.map_or(self.free.cpus, |cpus| cpus.get() as usize);
-        let memory = asks.memory.map_or(0, |memory| memory.0);
-        let gpus: Vec<&str> = self.free.gpus.values().take(asks.gpus as usize).map(String::as_str).collect();
-        // A stage that asks for none sees all, as a program does that nobody started.
-        let visible = (!gpus.is_empty()).then(|| ("CUDA_VISIBLE_DEVICES".to_owned(), gpus.join(",")));
+        let cpus = grant.cpus;
         let input = |(label, digest): &(String, Digest)| SpecInput { label: label.clone(), digest: *digest };
         let inputs = resolved.inputs.iter();
         let spec = Spec {
@@ -347,110 +377,81 @@ impl Scheduler<'_> {
             cache: self.session.store.root().to_owned(),
             project: self.session.project.root.clone(),
             log: run.log(&name),
-            threads: cpus,
+            threads: cpus.min(self.cores.saturating_mul(THREADS_PER_CORE_MAX)).max(1),
             leash: Leash::Stdin,
         };
         let runs_commands = self.session.kind(stage).has_own_ports;
-        let rested = if runs_commands && visible.is_none() { self.rested.pop() } else { None };
-        let started = run.spec(&name, &spec).and_then(|(spec, log)| {
-            // One that went away meanwhile is no loss.
-            if let Some(process) = rested.and_then(|worker| worker.hand(&spec, &log, stage).ok()) {
-                return Ok(process);
-            }
-            let program = std::env::current_exe().map_err(|error| Error::io("find", &spec, &error))?;
-            local::start(&program, &spec, &log, visible, self.sender.clone(), stage)
-        });
-        let process = match started {
-            Ok(process) => process,
+        let gpus = grant.gpus.clone();
+        let started = run
+            .spec(&name, &spec)
+            .and_then(|(spec, log)| self.executor.start(Job { spec, log, gpus, runs_commands }));
+        let job = match started {
+            Ok(job) => job,
             Err(error) => {
                 drop(lease);
                 self.failed(stage, &error);
                 return Ok(());
             }
         };
-        if runs_commands {
-            if self.watcher.is_none() {
-                // Without it a killed engine may leave commands behind; no reason not to run them.
-                self.watcher = std::env::current_exe().and_then(|program| Watcher::start(&program)).ok();
-            }
-            if let Some(watcher) = &mut self.watcher {
-                watcher.add(process.pid);
-            }
-        }
-        let reasons = self.session.work(stage, &resolved)?.reasons;
+        let reasons = self.session.work(stage, &resolved).map(|work| work.reasons);
         let key = resolved.key;
-        (self.tell)(&RunEvent::Started { stage: name, key, reasons, cpus });
-        self.free.cpus -= cpus;
-        self.free.memory -= memory;
-        let gpus = (0..asks.gpus).filter_map(|_| self.free.gpus.pop_first()).collect();
-        self.free.jobs -= 1;
-        let (word, shares, killed, asked) = (None, (0, 0), None, None);
-        let running =
-            Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, asked };
+        let (last_event, shares, stopping) = (None, (0, 0), None);
+        let running = Running { resolved, job, lease, grant, forced, last_event, shares, stopping };
         self.states.set(stage, State::Running(Box::new(running)));
+        self.jobs.insert(job, stage);
+        (self.tell)(&RunEvent::Started { stage: name, key, reasons: reasons?, cpus });
         Ok(())
     }
 
-    fn hear(&mut self, stage: usize, heard: Heard) -> Result<(), RunError> {
-        let running = self.states.running_mut(stage);
-        match (heard, running) {
-            (Heard::Event(event @ (Event::Done { .. } | Event::Failed { .. })), Some(running)) => {
-                running.word = Some(event);
+    fn hear(&mut self, job: JobId, report: Report) {
+        let Some(&stage) = self.jobs.get(&job) else { return };
+        let Some(running) = self.states.running_mut(stage) else { return };
+        match report {
+            Report::Event(event @ (Event::Done { .. } | Event::Failed { .. })) => {
+                running.last_event = Some(event);
             }
-            (Heard::Event(Event::Rests { cpu_seconds, memory_peak }), Some(_)) => {
-                let process = self.ended(stage, &Ended::resting(cpu_seconds, memory_peak))?;
-                self.rested.extend(process);
-            }
-            (Heard::Event(told), Some(running)) => {
+            Report::Event(told) => {
                 if let Event::Step { shares, missing, .. } = &told {
                     running.shares = (running.shares.0 + missing, running.shares.1 + shares);
                 }
                 let stage = self.session.name(stage).to_owned();
                 (self.tell)(&RunEvent::Told { stage, told });
             }
-            (Heard::Ended(pid, ended), running) => {
-                if let Some(watcher) = &mut self.watcher {
-                    watcher.remove(pid);
-                }
-                self.rested.retain(|process| process.pid != pid);
-                if running.is_some_and(|running| running.process.pid == pid) {
-                    self.ended(stage, &ended)?;
-                }
+            Report::Ended(ended) => {
+                self.jobs.remove(&job);
+                self.ended(stage, ended);
             }
-            (Heard::Event(_), None) => {}
         }
-        Ok(())
     }
 
-    /// Takes in what a stage made, or why it failed; returns its process.
-    fn ended(&mut self, stage: usize, ended: &Ended) -> Result<Option<Process>, RunError> {
-        let State::Running(running) = self.states.take(stage) else { return Ok(None) };
-        let Running { resolved, process, lease, cpus, memory, gpus, forced, word, shares, killed, .. } =
-            *running;
-        self.free.cpus += cpus;
-        self.free.memory += memory;
-        self.free.gpus.extend(gpus);
-        self.free.jobs += 1;
+    /// Takes in what a stage made, or why it failed.
+    fn ended(&mut self, stage: usize, ended: Ended) {
+        let State::Running(running) = self.states.take(stage) else { return };
+        let Running { resolved, lease, grant, forced, last_event, shares, stopping, .. } = *running;
         let run = self.run.as_ref().expect("invariant: a stage ran");
         let log = run.log(self.session.name(stage));
-        let result = match (word, killed) {
-            (_, Some(Killed::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
-            (_, Some(Killed::Interrupt)) => Err(Error::Interrupted),
-            (_, Some(Killed::LostLease)) => {
+        let is_killed = stopping.as_ref().is_some_and(|stopping| stopping.is_killed);
+        let result = match (last_event, stopping.map(|stopping| stopping.cause)) {
+            (_, Some(Cause::LostLease)) => {
                 Err(Error::Died { message: "its lease was taken over by another run".to_owned() })
             }
             (Some(Event::Done { key, .. }), _) if key != Some(resolved.key) => {
                 Err(Error::Died { message: "it did another stage than it was told to".to_owned() })
             }
-            (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _) if ended.code == Some(0) => {
-                let seconds = process.elapsed().as_secs_f64();
-                let made = Made { outputs, metrics, instruction_sets, seconds, shares };
-                record(self.session, stage, &resolved, made, ended, &log, &lease)
+            // What is finished is finished, also where it was asked to stop.
+            (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _)
+                if ended.code == Some(0) && !is_killed =>
+            {
+                let made = Made { outputs, metrics, instruction_sets, shares, granted: grant.granted() };
+                record(self.session, stage, &resolved, made, &ended, &log, &lease)
             }
-            (Some(Event::Failed { error }), _) => Err(error),
-            _ => Err(ended.error(&log)),
+            (_, Some(Cause::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
+            (Some(Event::Failed { error }), Some(Cause::Interrupt)) if !is_killed => Err(error),
+            (_, Some(Cause::Interrupt)) => Err(Error::Interrupted),
+            (Some(Event::Failed { error }), None) => Err(error),
+            (_, None) => Err(ended.error(|| local::tail(&log))),
         };
-        drop(lease);
+        drop((lease, grant));
         match result {
             Ok(record) => {
                 let row = row(self.session.name(stage), RowOutcome::Ran, Some(&record));
@@ -458,38 +459,43 @@ impl Scheduler<'_> {
                 let key = resolved.key;
                 self.settle(stage, State::Done { key, record: Box::new(record), ran: true });
             }
-            Err(error) => self.mend(stage, error, forced)?,
+            Err(error) => self.mend(stage, error, forced),
         }
-        Ok(Some(process))
     }
 
     /// Decides what an error asks for: another try, another look, or the end of the stage.
-    fn mend(&mut self, stage: usize, error: Error, forced: bool) -> Result<(), RunError> {
-        let name = self.session.name(stage).to_owned();
+    fn mend(&mut self, stage: usize, error: Error, forced: bool) {
+        let retry = self.session.manifest.stages[stage].retry;
         let replans = self.replans.entry(stage).or_default();
         let tries = self.tries.entry(stage).or_default();
+        let is_open = self.asks == 0 && self.broken.is_none();
+        let mut pause = Duration::ZERO;
         let again = match error.class() {
-            Class::Replan if *replans < REPLANS_MAX && self.stop == 0 => {
+            Class::Replan if *replans < REPLANS_MAX && is_open => {
                 *replans += 1;
-                if let Error::Damaged { digest } = &error {
-                    self.session.store.discard(digest)?;
-                }
+                let is_discarded = match &error {
+                    Error::Damaged { digest } => self.session.store.discard(digest).is_ok(),
+                    _ => true,
+                };
                 let is_outdated = matches!(error, Error::SourceChanged { .. } | Error::Outdated { .. });
-                !is_outdated || self.session.relist(stage).is_ok()
+                is_discarded && (!is_outdated || self.session.relist(stage).is_ok())
             }
-            Class::Transient if *tries < self.session.manifest.stages[stage].retry && self.stop == 0 => {
+            Class::Transient if *tries < retry.times && is_open => {
+                pause = retry.pause(*tries);
                 *tries += 1;
                 true
             }
             _ => false,
         };
-        if again {
-            (self.tell)(&RunEvent::Again { stage: name, message: error.to_string() });
-            self.states.set(stage, State::Waiting { forced });
-        } else {
-            self.failed(stage, &error);
+        if !again {
+            return self.failed(stage, &error);
         }
-        Ok(())
+        let (name, message) = (self.session.name(stage).to_owned(), error.to_string());
+        (self.tell)(&RunEvent::Again { stage: name, message, pause: pause.as_secs_f64() });
+        match Instant::now().checked_add(pause).filter(|_| !pause.is_zero()) {
+            Some(until) => self.states.set(stage, State::Pausing { forced, until }),
+            None => self.states.set(stage, State::Waiting { forced }),
+        }
     }
 
     fn failed(&mut self, stage: usize, error: &Error) {
@@ -505,43 +511,67 @@ impl Scheduler<'_> {
 
     /// Whether no stage starts any more.
     fn is_ending(&self) -> bool {
-        self.stop > 0 || (self.on_failure == OnFailure::Stop && self.states.has_failed())
+        let is_failed = self.on_failure == OnFailure::Stop && self.states.has_failed();
+        self.asks > 0 || self.broken.is_some() || is_failed
     }
 
     /// The first time asks stages to save their work, the second ends them.
     fn interrupt(&mut self) {
-        self.stop += 1;
-        if self.stop == 1 {
+        self.asks += 1;
+        if self.asks == 1 {
             (self.tell)(&RunEvent::Stopping);
-        }
-        for (_, running) in self.states.all_running() {
-            if self.stop == 1 {
-                running.asked = Some(Instant::now());
-                running.process.ask();
-            } else {
-                running.killed = Some(Killed::Interrupt);
-                running.process.kill();
+            self.ask_all(Cause::Interrupt);
+        } else {
+            for (_, running) in self.states.all_running() {
+                let asked_at = Instant::now();
+                let stopping = running.stopping.get_or_insert(Stopping {
+                    cause: Cause::Interrupt,
+                    asked_at,
+                    is_killed: false,
+                });
+                stopping.is_killed = true;
+                self.executor.kill(running.job);
             }
         }
     }
 
+    /// Asks all stages that run to stop, unless they have been asked.
+    fn ask_all(&mut self, cause: Cause) {
+        for (_, running) in self.states.all_running() {
+            ask(&*self.executor, running, cause);
+        }
+    }
+
+    /// Asks stages to stop whose time is over, and ends those whose grace is over too.
     fn watch_clocks(&mut self) {
+        self.states.end_pauses(Instant::now());
         for (stage, running) in self.states.all_running() {
             let stage = &self.session.manifest.stages[stage];
             let grace = stage.grace.map_or(GRACE, Time::duration);
-            let timeout = stage.timeout.filter(|limit| running.process.elapsed() > limit.duration());
-            let killed = if running.lease.is_lost() {
-                Killed::LostLease
-            } else if running.asked.is_some_and(|asked| asked.elapsed() > grace) {
-                Killed::Interrupt
-            } else if let Some(limit) = timeout {
-                Killed::Timeout(limit)
-            } else {
+            if running.lease.is_lost() {
+                // Another run works on it: what this one makes from here on is in its way.
+                let is_new = !matches!(running.stopping, Some(Stopping { cause: Cause::LostLease, .. }));
+                if is_new {
+                    let (cause, asked_at) = (Cause::LostLease, Instant::now());
+                    running.stopping = Some(Stopping { cause, asked_at, is_killed: true });
+                    self.executor.kill(running.job);
+                }
                 continue;
-            };
-            if running.killed.is_none() {
-                running.killed = Some(killed);
-                running.process.kill();
+            }
+            match &mut running.stopping {
+                None => {
+                    if let Some(limit) = stage.timeout
+                        && self.executor.elapsed(running.job) > limit.duration()
+                    {
+                        ask(&*self.executor, running, Cause::Timeout(limit));
+                    }
+                }
+                Some(stopping) => {
+                    if !stopping.is_killed && stopping.asked_at.elapsed() > grace {
+                        stopping.is_killed = true;
+                        self.executor.kill(running.job);
+                    }
+                }
             }
         }
     }
@@ -550,7 +580,8 @@ impl Scheduler<'_> {
         if self.is_ending() { self.states.is_idle() } else { self.states.is_done() }
     }
 
-    fn summary(self, options: &Options) -> Summary {
+    /// Closes the run: its folder says how it ended, and links point to what was made.
+    fn close(mut self, options: &Options) -> Summary {
         let mut rows = Vec::new();
         for &stage in self.stages {
             let name = self.session.name(stage);
@@ -560,6 +591,8 @@ impl Scheduler<'_> {
                 }
                 State::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
                 State::Failed { .. } => row(name, RowOutcome::Failed, None),
+                State::Pausing { .. } if self.asks > 0 => row(name, RowOutcome::Interrupted, None),
+                State::Pausing { .. } => row(name, RowOutcome::Failed, None),
                 _ => row(name, RowOutcome::Skipped, None),
             });
         }
@@ -568,13 +601,15 @@ impl Scheduler<'_> {
             // What killed workers left; the next run would find it too, but the disk may be wanted before.
             let _ = self.session.store.sweep();
         }
+        let broken = self.broken.take();
+        let interrupted = self.asks > 0;
         let done = self.states.into_done();
         if options.is_full {
             for (&stage, (_, record)) in &done {
                 link(self.session, stage, &record.outputs);
             }
         }
-        Summary { rows, done, interrupted: self.stop > 0 }
+        Summary { rows, done, interrupted, broken }
     }
 }
 
@@ -588,7 +623,20 @@ impl Scheduler<'_> {
             };
             (row.stage.clone(), ClosedStage { outcome: row.outcome, made })
         });
-        Closed { version: 1, ended: folder::now(), interrupted: self.stop > 0, stages: stages.collect() }
+        Closed {
+            version: 1,
+            ended: folder::now(),
+            interrupted: self.asks > 0 || self.broken.is_some(),
+            stages: stages.collect(),
+        }
+    }
+}
+
+/// Asks a stage to stop, unless it has been asked.
+fn ask(executor: &dyn Executor, running: &mut Running, cause: Cause) {
+    if running.stopping.is_none() {
+        running.stopping = Some(Stopping { cause, asked_at: Instant::now(), is_killed: false });
+        executor.ask(running.job);
     }
 }
 

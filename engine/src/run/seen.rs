@@ -180,7 +180,7 @@ impl Seen {
                 let stage = self.stage(stage);
                 (stage.state, stage.note) = (SeenState::Waiting, Some(format!("{holder} has it in hand")));
             }
-            RunEvent::Again { stage, message } => {
+            RunEvent::Again { stage, message, .. } => {
                 let stage = self.stage(stage);
                 (stage.state, stage.note) = (SeenState::Waiting, Some(format!("again, because {message}")));
             }

@@ -1,7 +1,7 @@
 //! Owns: where each stage of a run stands, and which of them are worth a look, so that what happens to one costs
 //! nothing for the others: there may be ten thousand. Decides nothing.
 
-use super::local::Process;
+use super::{executor::JobId, grants::Grant};
 use crate::{manifest::Time, plan::Resolved, record::Record};
 use pipe_cache::{Lease, Watch};
 use pipe_stage::{Digest, Event};
@@ -14,6 +14,8 @@ use std::{
 pub(super) enum State {
     /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
     Waiting { forced: bool },
+    /// It failed, and is tried again when it is time.
+    Pausing { forced: bool, until: Instant },
     /// It has to run.
     Ready { resolved: Resolved, forced: bool },
     /// Another run has it in hand.
@@ -30,21 +32,27 @@ pub(super) enum State {
 
 pub(super) struct Running {
     pub(super) resolved: Resolved,
-    pub(super) process: Process,
+    pub(super) job: JobId,
     pub(super) lease: Lease,
-    pub(super) cpus: usize,
-    pub(super) memory: u64,
-    pub(super) gpus: BTreeMap<usize, String>,
+    pub(super) grant: Grant,
     pub(super) forced: bool,
-    /// The last event, which tells how it ended.
-    pub(super) word: Option<Event>,
+    /// The event that says how it ended.
+    pub(super) last_event: Option<Event>,
+    /// Tasks that were to be done, and all.
     pub(super) shares: (u64, u64),
-    pub(super) killed: Option<Killed>,
-    pub(super) asked: Option<Instant>,
+    pub(super) stopping: Option<Stopping>,
 }
 
+/// A stage that was asked to stop.
+pub(super) struct Stopping {
+    pub(super) cause: Cause,
+    pub(super) asked_at: Instant,
+    pub(super) is_killed: bool,
+}
+
+/// Why a stage is stopped.
 #[derive(Clone, Copy)]
-pub(super) enum Killed {
+pub(super) enum Cause {
     Timeout(Time),
     Interrupt,
     LostLease,
@@ -60,6 +68,7 @@ pub(super) struct States {
     /// Ready or blocked.
     startable: BTreeSet<usize>,
     running: BTreeSet<usize>,
+    pausing: BTreeSet<usize>,
     waiting: usize,
     failed: usize,
 }
@@ -74,6 +83,7 @@ impl States {
             unsettled: (0..stages.len()).collect(),
             startable: BTreeSet::new(),
             running: BTreeSet::new(),
+            pausing: BTreeSet::new(),
             waiting: stages.len(),
             failed: 0,
         }
@@ -113,8 +123,16 @@ impl States {
         })
     }
 
-    /// Puts a stage elsewhere; returns where it stood.
-    pub(super) fn set(&mut self, stage: usize, state: State) -> State {
+    /// Puts a stage elsewhere.
+    ///
+    /// # Panics
+    /// If it runs: only [`States::take`] ends that, so that nobody drops a running job by accident.
+    pub(super) fn set(&mut self, stage: usize, state: State) {
+        assert!(!matches!(self.get(stage), State::Running(_)), "invariant: a job that runs is taken first");
+        self.exchange(stage, state);
+    }
+
+    fn exchange(&mut self, stage: usize, state: State) -> State {
         let position = self.positions[&stage];
         match &self.states[position] {
             State::Waiting { .. } => {
@@ -122,6 +140,7 @@ impl States {
                 self.unsettled.remove(&position);
             }
             State::Ready { .. } | State::Blocked { .. } => drop(self.startable.remove(&position)),
+            State::Pausing { .. } => drop(self.pausing.remove(&position)),
             State::Running(_) => drop(self.running.remove(&position)),
             State::Failed { .. } => self.failed -= 1,
             State::Done { .. } | State::Skipped => {}
@@ -132,6 +151,7 @@ impl States {
                 self.unsettled.insert(position);
             }
             State::Ready { .. } | State::Blocked { .. } => drop(self.startable.insert(position)),
+            State::Pausing { .. } => drop(self.pausing.insert(position)),
             State::Running(_) => drop(self.running.insert(position)),
             State::Failed { .. } => self.failed += 1,
             State::Done { .. } | State::Skipped => {}
@@ -140,8 +160,9 @@ impl States {
     }
 
     /// Takes a stage out, to be put elsewhere; till then it waits.
+    #[must_use]
     pub(super) fn take(&mut self, stage: usize) -> State {
-        self.set(stage, State::Waiting { forced: false })
+        self.exchange(stage, State::Waiting { forced: false })
     }
 
     /// Something that a stage needs has changed.
@@ -168,6 +189,18 @@ impl States {
         Some((self.stages[position], position + 1))
     }
 
+    /// Lets stages wait to be looked at whose pause is over.
+    pub(super) fn end_pauses(&mut self, now: Instant) {
+        let due = |position: &usize| match self.states[*position] {
+            State::Pausing { forced, until } if until <= now => Some((self.stages[*position], forced)),
+            _ => None,
+        };
+        let due: Vec<_> = self.pausing.iter().filter_map(due).collect();
+        for (stage, forced) in due {
+            self.set(stage, State::Waiting { forced });
+        }
+    }
+
     /// Keys and records of the stages that are done.
     pub(super) fn into_done(self) -> BTreeMap<usize, (Digest, Record)> {
         let done = self.stages.into_iter().zip(self.states).filter_map(|(stage, state)| match state {
@@ -184,7 +217,7 @@ impl States {
 
     /// Whether nothing runs, and nothing waits to.
     pub(super) fn is_done(&self) -> bool {
-        self.is_idle() && self.startable.is_empty() && self.waiting == 0
+        self.is_idle() && self.startable.is_empty() && self.pausing.is_empty() && self.waiting == 0
     }
 
     /// Whether nothing runs.

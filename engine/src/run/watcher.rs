@@ -4,11 +4,12 @@
 //! behind; the watcher, in a session of its own, reads process groups from stdin (`+ID`, `-ID`, a line
 //! each), and ends those that are left when stdin ends.
 
-use crate::tree;
+use crate::{machine, tree};
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
 use std::{
     collections::BTreeSet,
     io::{self, BufRead, Write},
+    os::unix::process::CommandExt,
     path::Path,
     process::{ChildStdin, Command, Stdio},
 };
@@ -24,6 +25,7 @@ impl Watcher {
     pub(super) fn start(program: &Path) -> io::Result<Self> {
         let mut command = Command::new(program);
         command
+            .arg0(machine::program_name())
             .arg("watcher")
             .env(MARK, tree::mark())
             .stdin(Stdio::piped())

@@ -1,0 +1,107 @@
+//! Owns: what the scheduler knows of a place where stages run. Knows no processes: those of this machine are in
+//! `workers`.
+
+use crate::{machine, record::Machine, usage::Usage};
+use pipe_stage::{Error, Event};
+use rustix::process::Signal;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// A place where stages run. What its jobs report comes through one channel, as [`Report`]s.
+pub(super) trait Executor {
+    /// What it has to hand out.
+    fn room(&self) -> Room;
+
+    /// Starts a job.
+    fn start(&mut self, job: Job) -> Result<JobId, Error>;
+
+    /// Asks a job to stop: to finish running tasks and to save a checkpoint.
+    fn ask(&self, job: JobId);
+
+    /// Ends a job at once.
+    fn kill(&self, job: JobId);
+
+    /// How long a job has been running.
+    fn elapsed(&self, job: JobId) -> Duration;
+}
+
+/// What an executor has to hand out.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) cpus: usize,
+    pub(super) memory: u64,
+    /// By the names that `CUDA_VISIBLE_DEVICES` takes.
+    pub(super) gpus: Vec<String>,
+}
+
+/// One start of a stage.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its spec.
+    pub(super) spec: PathBuf,
+    /// Its log.
+    pub(super) log: PathBuf,
+    /// GPUs that it may use; a job that asked for none sees all, like a program started by hand.
+    pub(super) gpus: BTreeMap<usize, String>,
+    /// Whether it runs commands, whose worker may take another job afterwards.
+    pub(super) runs_commands: bool,
+}
+
+/// Names one start of a stage; never used again, so that a late report concerns nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobId(pub(super) usize);
+
+/// What a job reports. Its end comes last.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// An event of the stage.
+    Event(Event),
+    /// The job ended.
+    Ended(Ended),
+}
+
+/// How a job ended, where it ran and what it took.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Exit code; `None` if a signal ended it.
+    pub(super) code: Option<i32>,
+    /// The signal that ended it.
+    pub(super) signal: Option<i32>,
+    /// Processor time and memory.
+    pub(super) usage: Usage,
+    /// Whether the system killed something for memory meanwhile.
+    pub(super) out_of_memory: bool,
+    /// Time since it started.
+    pub(super) elapsed: Duration,
+    /// The machine that did the work.
+    pub(super) machine: Machine,
+}
+
+impl Ended {
+    /// Explains an end without a result; `tail` is the end of the log.
+    pub(super) fn error(&self, tail: impl FnOnce() -> String) -> Error {
+        let mib = |bytes: u64| bytes >> 20;
+        let (peak_mib, machine_mib) = (mib(self.usage.memory_peak), mib(self.machine.memory));
+        match (self.signal, self.code) {
+            (Some(libc::SIGKILL), _) if self.out_of_memory => Error::OutOfMemory { peak_mib, machine_mib },
+            (Some(libc::SIGABRT), _) if tail().contains("memory allocation of") => {
+                Error::OutOfMemory { peak_mib, machine_mib }
+            }
+            (Some(signal), _) => {
+                let name = Signal::from_named_raw(signal).map(|signal| format!("{signal:?}"));
+                let name = name.unwrap_or_else(|| signal.to_string());
+                let message = format!(
+                    "killed by signal {name}; it had used {peak_mib} MiB of the machine's {machine_mib} MiB"
+                );
+                Error::Died { message }
+            }
+            (None, code) => Error::Died { message: format!("exit code {}", code.unwrap_or_default()) },
+        }
+    }
+}
+
+impl Room {
+    /// What this machine has.
+    pub(super) fn of_this_machine() -> Self {
+        Self { cpus: machine::cpus(), memory: machine::memory(), gpus: machine::gpus() }
+    }
+}

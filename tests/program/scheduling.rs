@@ -1,0 +1,93 @@
+//! What starts when: cores, pools, outputs that were collected, a program that is replaced while it runs.
+
+use crate::project::{Project, below, wait_for};
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
+
+/// A manifest of two stages whose commands each wait until the other has begun, for at most `seconds`.
+fn meeting(outside: &std::path::Path, seconds: u32, resources: &str) -> String {
+    let stage = |name: &str, other: &str| {
+        let (own, theirs) = (outside.join(name), outside.join(other));
+        format!(
+            "  {name}:\n    uses: command\n    resources: {{ {resources} }}\n    with:\n      outputs: {{ o: files }}\n      \
+             run: 'touch {}; for i in $(seq {}); do test -e {} && exit 0; sleep 0.1; done; exit 7'\n",
+            own.display(),
+            seconds * 10,
+            theirs.display()
+        )
+    };
+    format!("pipeline: p\nstages:\n{}{}", stage("a", "b"), stage("b", "a"))
+}
+
+#[test]
+fn commands_run_side_by_side_on_one_core_each() {
+    let outside = tempfile::tempdir().unwrap();
+    let project = Project::new(&meeting(outside.path(), 30, ""));
+    project.run(&["--cpus", "2"]).expect(0);
+    project.assert_clean();
+}
+
+#[test]
+fn stages_share_the_places_of_a_pool() {
+    let outside = tempfile::tempdir().unwrap();
+    let project = Project::new(&meeting(outside.path(), 1, "pools: { licences: 1 }"));
+    project.run(&[]).expect(2).says(&["no pool `licences`", "pools: { licences: 1 }"]);
+    project.edit("pipeline: p\n", "pipeline: p\npools: { licences: 1 }\n");
+    project.run(&["--cpus", "2", "--keep-going"]).expect(1).says(&["exit status: 7"]);
+    project.edit("pools: { licences: 1 }\nstages", "pools: { licences: 2 }\nstages");
+    fs::remove_file(outside.path().join("a")).unwrap();
+    fs::remove_file(outside.path().join("b")).unwrap();
+    project.run(&["--cpus", "2"]).expect(0);
+    project.edit("pools: { licences: 1 } }", "pools: { licences: 3 } }");
+    project.run(&[]).expect(2).says(&["the pool `licences` has 2", "takes 3"]);
+}
+
+#[test]
+fn a_producer_whose_output_was_collected_runs_once_for_all_its_consumers() {
+    let outside = tempfile::tempdir().unwrap();
+    let count = outside.path().join("count");
+    let consumer = |name: &str| {
+        format!(
+            "  {name}:\n    uses: command\n    needs: {{ i: producer }}\n    with: {{ run: 'cat $PIPE_INPUT_i/x > $PIPE_OUTPUT_o/y; : {name} old', \
+             outputs: {{ o: files }} }}\n"
+        )
+    };
+    let consumers: String = ["a", "b", "c"].map(consumer).concat();
+    let project = Project::new(&format!(
+        "pipeline: p\nstages:\n  producer:\n    uses: command\n    resources: {{ cpus: 2 }}\n    with: {{ run: 'echo x >> {}; sleep 0.5; echo text > \
+         $PIPE_OUTPUT_o/x', outputs: {{ o: files }} }}\n{consumers}",
+        count.display()
+    ));
+    project.run(&["--cpus", "3"]).expect(0);
+    for object in below(&project.path(".pipe/objects")).into_iter().filter(|path| path.is_file()) {
+        fs::remove_file(object).unwrap();
+    }
+    project.edit(" old'", " new'");
+    fs::write(&count, "").unwrap();
+    project.run(&["--cpus", "3"]).expect(0);
+    assert_eq!(fs::read_to_string(&count).unwrap(), "x\n");
+    project.assert_clean();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_is_replaced_while_it_runs_goes_on() {
+    let outside = tempfile::tempdir().unwrap();
+    let (program, begun) = (outside.path().join("pipe"), outside.path().join("begun"));
+    fs::copy(env!("CARGO_BIN_EXE_pipe"), &program).unwrap();
+    let project = Project::letters("");
+    project.edit("cp in/first.txt", &format!("touch {}; sleep 1; cp in/first.txt", begun.display()));
+    // Commands that take GPUs of their own, or a second core at the same time, need a new worker.
+    let mut engine = Command::new(&program);
+    engine.args(["run", "pipeline.yaml", "--cpus", "2"]).current_dir(project.root()).env_remove("PIPE_CACHE");
+    engine.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    project.edit("  report:\n", "  other:\n    uses: command\n    needs: { a: first }\n    with: { run: 'sleep 1; cp $PIPE_INPUT_a/a.txt $PIPE_OUTPUT_text/a', outputs: { text: files } }\n  report:\n");
+    let mut engine = engine.spawn().unwrap();
+    wait_for(&begun);
+    fs::remove_file(&program).unwrap();
+    assert!(engine.wait().unwrap().success());
+    assert_eq!(project.ran(&[]), [""; 0]);
+}
