@@ -271,7 +271,8 @@ fn a_terminal_that_goes_away_lets_a_command_save_its_work() {
 fn a_reader_of_events_that_goes_away_does_not_end_the_run() {
     let project = Project::letters("sleep 0.1;");
     let mut engine = project.command(&["run", "pipeline.yaml", "--json"]);
-    let mut engine = engine.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut engine =
+        engine.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
     drop(engine.stdout.take());
     assert!(engine.wait().unwrap().success());
     assert_eq!(project.ran(&[]), [""; 0], "all of it has run");

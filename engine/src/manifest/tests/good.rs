@@ -44,7 +44,7 @@ fn a_manifest_becomes_stages_needs_and_resources() {
     assert_eq!(base.config.json["steps"], 1000);
     assert_eq!(base.resources.memory, Some(Memory(16 << 30)));
     assert_eq!(base.resources.time, Some(Time(5_400_000)));
-    assert_eq!((base.retry, base.executor), (2, Executor::Local));
+    assert_eq!((base.retry.times, base.executor), (2, Executor::Local));
     let needs = |stage: &str, input: &str| {
         let need =
             |need: &Need| (manifest.stages[need.stage].name_place, need.output.clone(), need.label.clone());
@@ -119,7 +119,7 @@ fn a_manifest_lies_over_the_one_that_it_extends() {
         ),
     ];
     let manifest = load_files(files, &[]).unwrap_or_else(|report| panic!("{report}"));
-    assert_eq!((manifest.pipeline.as_str(), manifest.stages["a"].retry), ("p", 2));
+    assert_eq!((manifest.pipeline.as_str(), manifest.stages["a"].retry.times), ("p", 2));
     assert_eq!(manifest.stages["a"].config.essence, json!({ "errors_max": 5 }));
     assert_eq!(manifest.texts().map(|(name, _)| name).collect::<Vec<_>>(), ["main.yaml", "low/base.yaml"]);
 }
