@@ -7,6 +7,7 @@
 use pipe::{
     command::Command,
     graph::Graph,
+    lock::Lock,
     manifest::{World, load},
     plan::{Session, Verdict},
     project::Project,
@@ -42,8 +43,9 @@ fn embed(path: &str) -> Result<bool, Box<dyn Error>> {
     let stages = Graph::new(&manifest).subset(&[]);
     let project = Project::of(Path::new(path), None)?;
     let store = Store::open(&project.cache)?;
+    let lock = Lock::read(&project.lock())?.unwrap_or_default();
     let mut session =
-        Session::new(manifest, &STAGES, project, store, &stages, &|name| std::env::var(name).ok())?;
+        Session::new(manifest, &STAGES, project, store, lock, &stages, &|name| std::env::var(name).ok())?;
 
     for planned in session.plan(&stages, &[])? {
         let told = match &planned.verdict {

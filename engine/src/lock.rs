@@ -1,12 +1,17 @@
 //! Owns: the lock file: what the last full run of a pipeline made, to be committed and read in a diff.
 
-use pipe_stage::{Digest, Metric};
+use pipe_stage::{Digest, Metric, Number};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
+    fs::{self, Permissions},
     io::{self, Write},
-    path::Path,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
 };
+
+/// The version of the format. 1 is the first.
+const VERSION: u32 = 1;
 
 /// What a pipeline led to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -31,6 +36,7 @@ pub struct LockedStage {
     /// Artifacts that were made, by port.
     pub outputs: BTreeMap<String, Digest>,
     /// Figures that no clock made, by name.
+    #[serde(with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
     /// What the kernels ran on: `avx2`.
     pub instruction_sets: Vec<String>,
@@ -39,11 +45,85 @@ pub struct LockedStage {
     pub frozen: bool,
 }
 
+/// Why a lock file cannot be read. It is never taken for none: frozen stages would run, and pins would move.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The file system failed, or the file is no text.
+    #[error("cannot read the lock file `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Git left both sides of a merge in it.
+    #[error("the lock file `{}` has merge conflict markers, the first in line {line}", path.display())]
+    Conflict {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A newer program wrote it.
+    #[error("the lock file `{}` has version {found}, and this program reads version {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// It is no lock file.
+    #[error("`{}` is not a lock file: {message}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        message: String,
+    },
+}
+
+impl LockError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "make it readable, or move it away to start without a lock file",
+            Self::Conflict { .. } => {
+                "keep one side (`git checkout --ours FILE` or `--theirs FILE`), then run the pipeline again"
+            }
+            Self::Newer { .. } => "use a newer pipe, or move the file away to start without a lock file",
+            Self::Malformed { .. } => {
+                "restore it from version control, or move it away to start without a lock file"
+            }
+        }
+    }
+}
+
 impl Lock {
-    /// Reads a lock file; `None` if there is none, or if it is of another version.
-    pub fn read(path: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(path).ok()?;
-        serde_json::from_str::<Self>(&text).ok().filter(|lock| lock.version == 1)
+    /// Reads a lock file; `None` if there is none.
+    ///
+    /// # Errors
+    /// Where there is a file, but not one that this program can read.
+    pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u64,
+        }
+        let path = || path.to_owned();
+        let text = match fs::read_to_string(path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|source| LockError::Unreadable { path: path(), source })?,
+        };
+        let is_marker =
+            |line: &str| ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| line.starts_with(mark));
+        if let Some(line) = text.lines().position(is_marker) {
+            return Err(LockError::Conflict { path: path(), line: line + 1 });
+        }
+        let malformed =
+            |error: serde_json::Error| LockError::Malformed { path: path(), message: error.to_string() };
+        match serde_json::from_str::<Head>(&text).map_err(malformed)?.version {
+            found if found > u64::from(VERSION) => Err(LockError::Newer { path: path(), found }),
+            _ => serde_json::from_str(&text).map(Some).map_err(malformed),
+        }
     }
 
     /// Writes the file if it would change.
@@ -53,12 +133,51 @@ impl Lock {
         if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
             return Ok(());
         }
+        let path = target(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+        // The mode of any new file, from which the system takes the umask; one that is there keeps its own.
+        let mut fresh =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
         fresh.write_all(text.as_bytes())?;
+        if let Ok(before) = fs::metadata(&path) {
+            fresh.as_file().set_permissions(before.permissions())?;
+        }
         fresh.as_file().sync_all()?;
-        fresh.persist(path)?;
+        fresh.persist(&path)?;
         Ok(())
+    }
+}
+
+/// Follows symbolic links to the file that is to be written, which need not be there.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    const LINKS_MAX: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.parent().map_or(to.clone(), |folder| folder.join(&to)),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Figures, some of which may not be finite.
+mod numbers {
+    use super::{BTreeMap, Number};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        numbers: &BTreeMap<String, f64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(numbers.iter().map(|(name, value)| (name, Number(*value))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, f64>, D::Error> {
+        let numbers = BTreeMap::<String, Number>::deserialize(deserializer)?;
+        Ok(numbers.into_iter().map(|(name, Number(value))| (name, value)).collect())
     }
 }
 
@@ -85,5 +204,71 @@ impl LockedStage {
     /// Whether bytes can be expected to be equal: same key, same instruction sets.
     pub fn is_comparable(&self, other: &Self) -> bool {
         self.key == other.key && self.instruction_sets == other.instruction_sets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock() -> Lock {
+        let digest = Digest::of(b"x");
+        let metrics = [Metric::new("loss", f64::NAN, ""), Metric::new("rows", 3.0, "")];
+        let stage = LockedStage::new(digest, digest, &BTreeMap::new(), &metrics, &[]);
+        Lock { version: 1, pins: BTreeMap::new(), stages: [("a".to_owned(), stage)].into() }
+    }
+
+    #[test]
+    fn a_lock_comes_back_with_figures_that_are_no_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.lock");
+        assert_eq!(Lock::read(&path).unwrap(), None);
+        lock().write(&path).unwrap();
+        let back = Lock::read(&path).unwrap().unwrap();
+        assert!(back.stages["a"].metrics["loss"].is_nan());
+        assert_eq!(back.stages["a"].metrics["rows"], 3.0);
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_read_is_never_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.lock");
+        lock().write(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let conflict = text.replacen("\"pins\"", "<<<<<<< ours\n  \"pins\"", 1);
+        let newer = text.replacen("\"version\": 1", "\"version\": 9", 1);
+        let unknown = text.replacen("\"pins\"", "\"pens\"", 1);
+        for (text, told) in [
+            (conflict.as_str(), "merge conflict markers, the first in line 3"),
+            (&newer, "version 9"),
+            (&unknown, "unknown field `pens`"),
+            (&text[..text.len() / 2], "is not a lock file"),
+            ("", "is not a lock file"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = Lock::read(&path).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(Lock::read(&path), Err(LockError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_file_keeps_its_mode_and_a_link_to_it_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real.lock"), folder.path().join("m.lock"));
+        std::os::unix::fs::symlink("real.lock", &link).unwrap();
+        lock().write(&link).unwrap();
+        let umask = {
+            fs::write(folder.path().join("plain"), "").unwrap();
+            fs::metadata(folder.path().join("plain")).unwrap().permissions().mode()
+        };
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode(), umask);
+        fs::set_permissions(&real, Permissions::from_mode(0o664)).unwrap();
+        Lock::default().write(&link).unwrap();
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o664);
+        assert!(link.is_symlink());
     }
 }

@@ -103,12 +103,9 @@ impl Diff {
         let is_file = Path::new(said).extension().is_some_and(|extension| extension == "lock");
         if said == "lock" || is_file {
             let path = if is_file { said.into() } else { self.pipeline.project()?.lock() };
-            let lock = Lock::read(&path).ok_or_else(|| {
+            let lock = Lock::read(&path)?.ok_or_else(|| {
                 Failure::Call(
-                    format!(
-                        "there is no lock file at `{}`, or not of a version that this program reads",
-                        path.display()
-                    ),
+                    format!("there is no lock file at `{}`", path.display()),
                     Some(format!("a full run writes it: pipe run {}", self.pipeline.manifest.display())),
                 )
             })?;

@@ -189,6 +189,12 @@ impl From<pipe_cache::Error> for Failure {
     }
 }
 
+impl From<crate::lock::LockError> for Failure {
+    fn from(error: crate::lock::LockError) -> Self {
+        Self::Call(error.to_string(), Some(error.help().to_owned()))
+    }
+}
+
 impl From<pipe_stage::Error> for Failure {
     fn from(error: pipe_stage::Error) -> Self {
         let help = match &error {
@@ -365,6 +371,15 @@ fn know_kinds(types: &[StageType]) {
     crate::command::know_kinds(kinds);
 }
 
+/// Which revisions of sources hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pins {
+    /// Those of the lock file.
+    Locked,
+    /// Those that are here.
+    Fresh,
+}
+
 impl Pipeline {
     fn style(&self) -> Style {
         Style::new(self.json)
@@ -390,14 +405,27 @@ impl Pipeline {
         types: &'static [StageType],
         targets: &[String],
     ) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
+        self.session_with(types, targets, Pins::Locked)
+    }
+
+    fn session_with(
+        &self,
+        types: &'static [StageType],
+        targets: &[String],
+        pins: Pins,
+    ) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
         let manifest = self.load(types)?;
         let targets = manifest.targets(targets.iter().map(String::as_str))?;
         let project = self.project()?;
         let store = Store::open(&project.cache)?;
-        let keeps = frozen(&manifest, &project, &store);
+        let mut lock = Lock::read(&project.lock())?.unwrap_or_default();
+        if pins == Pins::Fresh {
+            lock.pins.clear();
+        }
+        let keeps = frozen(&manifest, &lock, &store)?;
         let stages = Graph::new(&manifest).subset_up_to(&targets, |stage| keeps.contains(&stage));
         let variable = |name: &str| std::env::var(name).ok();
-        let session = Session::new(manifest, types, project, store, &stages, &variable)?;
+        let session = Session::new(manifest, types, project, store, lock, &stages, &variable)?;
         Ok((session, stages, targets))
     }
 
@@ -441,20 +469,16 @@ fn notes(session: &Session) -> Vec<String> {
 }
 
 /// Frozen stages whose record is there: what only they need is not looked at for a target.
-fn frozen(manifest: &Manifest, project: &Project, store: &Store) -> BTreeSet<usize> {
-    if !manifest.stages.values().any(|stage| stage.freeze) {
-        return BTreeSet::new();
+fn frozen(manifest: &Manifest, lock: &Lock, store: &Store) -> Result<BTreeSet<usize>, Failure> {
+    let mut kept = BTreeSet::new();
+    for (index, (name, stage)) in manifest.stages.iter().enumerate().filter(|(_, (_, stage))| stage.freeze) {
+        if let Some(locked) = lock.stages.get(name.as_str())
+            && Record::read(store, &locked.key)?.is_some()
+        {
+            kept.insert(index);
+        }
     }
-    let lock = Lock::read(&project.lock()).unwrap_or_default();
-    let is_kept = |name: &str| {
-        let key = lock.stages.get(name).map(|locked| locked.key);
-        key.is_some_and(|key| Record::read(store, &key).is_ok_and(|record| record.is_some()))
-    };
-    let stages = manifest.stages.iter().enumerate();
-    stages
-        .filter(|(_, (name, stage))| stage.freeze && is_kept(name.as_str()))
-        .map(|(index, _)| index)
-        .collect()
+    Ok(kept)
 }
 
 fn pretty(value: &impl serde::Serialize) -> String {

@@ -1,6 +1,6 @@
 //! `pipe run`.
 
-use super::{Failure, Outcome, Pipeline};
+use super::{Failure, Outcome, Pins, Pipeline};
 use crate::{
     figures::Figures,
     lock::{Lock, LockedStage},
@@ -99,15 +99,9 @@ impl Run {
     }
 
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
-        if self.update_pins {
-            let path = self.pipeline.project()?.lock();
-            if let Some(mut lock) = Lock::read(&path) {
-                lock.pins.clear();
-                lock.write(&path)
-                    .map_err(|error| Failure::Failed(format!("cannot write the lock: {error}"), None))?;
-            }
-        }
-        self.pipeline.session(types, &self.targets)
+        // On the disk they stay until the run has done what it should.
+        let pins = if self.update_pins { Pins::Fresh } else { Pins::Locked };
+        self.pipeline.session_with(types, &self.targets, pins)
     }
 }
 

@@ -68,12 +68,12 @@ impl Session {
         types: &'static [StageType],
         project: Project,
         store: Store,
+        lock: Lock,
         stages: &[usize],
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Box<Report>> {
         let graph = Graph::new(&manifest);
         let journal = Journal::new(&project.cache, &manifest.pipeline);
-        let lock = Lock::read(&project.lock()).unwrap_or_default();
         let listings = vec![None; manifest.stages.len()];
         let pins = BTreeSet::new();
         let (program, unsettled) = (None, BTreeMap::new());

@@ -40,7 +40,7 @@ pub use device::{Device, Devices, Missing, Probe};
 pub use error::{Class, Error, Halt, Result, guarded};
 pub use event::{Event, Events, Sink};
 pub use machine::{instruction_set, raise_open_files};
-pub use metric::{Better, Merge, Metric, merge};
+pub use metric::{Better, Merge, Metric, Number, merge};
 pub use pipe_cache::{Blob, Digest, Durable, LeaseToken, Scratch, Store};
 pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;

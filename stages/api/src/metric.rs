@@ -91,6 +91,11 @@ impl Metric {
     }
 }
 
+/// A number in JSON, where one that is not finite is `"NaN"`, `"Infinity"` or `"-Infinity"`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Number(#[serde(with = "number")] pub f64);
+
 /// Merges metrics of one name by their rule; in order of first appearance.
 ///
 /// Of several values one that is no number makes the result none. In a mean, what has no weight does not count.
