@@ -4,8 +4,8 @@
 //! package and `pipe-stage` only.
 
 pub use pipe_engine::{
-    command, devices, figures, garbage, graph, lock, machine, manifest, plan, project, record, reference,
-    run, schema, sources, stage_type,
+    command, devices, expiry, figures, garbage, graph, lock, machine, manifest, plan, project, record,
+    reference, roots, run, schema, sources, stage_type,
 };
 
 pub mod ui;

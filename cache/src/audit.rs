@@ -74,8 +74,12 @@ pub struct Usage {
     pub records: Amount,
     /// In `runs/`.
     pub runs: Amount,
-    /// In `work/`: durable folders and what is on its way.
+    /// In `work/durable/`: checkpoints.
+    pub checkpoints: Amount,
+    /// In the rest of `work/`: leases, and what is on its way.
     pub work: Amount,
+    /// All else: what the engine keeps beside.
+    pub other: Amount,
 }
 
 /// Something in the cache that is not what its name says.
@@ -162,8 +166,23 @@ impl Store {
             artifacts: count(Kind::Artifact)?,
             records: count(Kind::Record)?,
             runs: count_tree(&self.root().join("runs"))?,
-            work: count_tree(&self.root().join("work"))?,
+            checkpoints: count_tree(&self.durables_dir())?,
+            work: self.count_but(&self.root().join("work"), &["durable"])?,
+            other: self.count_but(self.root(), &[OBJECTS, ARTIFACTS, RECORDS, "runs", "work"])?,
         })
+    }
+
+    /// Counts what is in a folder, but for these entries of it.
+    fn count_but(&self, folder: &std::path::Path, left_out: &[&str]) -> Result<Amount> {
+        let mut amount = Amount::default();
+        for (name, path) in files::list(folder)? {
+            if !left_out.contains(&name.as_str()) {
+                let more = count_tree(&path)?;
+                amount.files += more.files;
+                amount.bytes += more.bytes;
+            }
+        }
+        Ok(amount)
     }
 
     /// Reads everything with all cores, and names what is damaged, in the order of kinds and digests.
@@ -284,16 +303,10 @@ impl Entry {
 
 fn count_tree(folder: &std::path::Path) -> Result<Amount> {
     let mut amount = Amount::default();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for (_, path) in files::list(&folder)? {
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => folders.push(path),
-                Ok(metadata) => amount.add(metadata.len()),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("examine", &path)(error)),
-            }
+    files::walk(folder, &mut |metadata| {
+        if !metadata.is_dir() {
+            amount.add(metadata.len());
         }
-    }
+    })?;
     Ok(amount)
 }

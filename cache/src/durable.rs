@@ -11,8 +11,9 @@
 //! {"version": 1, "files": {"NAME": {"digest": "ab12…", "size": 42}, …}, "meta": …}
 //! ```
 
+use crate::audit::Amount;
 use crate::files;
-use crate::lease::Purpose;
+use crate::lease::{self, Purpose};
 use crate::owner::{Fate, Owner};
 use crate::{Acquire, Blob, Digest, Error, Holder, Lease, Result, Store, Watch};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 const MANIFEST: &str = "manifest.json";
 const OWNER: &str = "owner";
@@ -72,6 +74,64 @@ impl Store {
             }
         }
         Ok(checkpoints.into_values().collect())
+    }
+}
+
+/// A durable folder, as those see it who look after the cache.
+#[derive(Debug, Clone)]
+pub struct DurableEntry {
+    /// Its key.
+    pub key: Digest,
+    /// Files in it, of all its owners.
+    pub amount: Amount,
+    /// When something in it was written last.
+    pub touched: SystemTime,
+    /// Who works in it.
+    pub holder: Option<Holder>,
+}
+
+impl Store {
+    /// Lists the durable folders, in the order of keys.
+    pub fn durables(&self) -> Result<Vec<DurableEntry>> {
+        let mut entries = Vec::new();
+        for (name, home) in files::list(&self.durables_dir())? {
+            let Ok(key) = name.parse() else { continue };
+            let holder = lease::holder(self, &Purpose::Durable.stem(&key))?;
+            let mut entry =
+                DurableEntry { key, amount: Amount::default(), touched: SystemTime::UNIX_EPOCH, holder };
+            files::walk(&home, &mut |metadata| {
+                if metadata.is_file() {
+                    entry.amount.add(metadata.len());
+                }
+                if let Ok(time) = metadata.modified() {
+                    entry.touched = entry.touched.max(time);
+                }
+            })?;
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Removes the durable folder of a key with all in it; false when somebody works in it, or may.
+    pub fn remove_durable(&self, key: &Digest) -> Result<bool> {
+        match Watch::new(self, key, Purpose::Durable).poll()? {
+            Acquire::Busy(_) => Ok(false),
+            Acquire::Held(lease) => {
+                lease.check()?;
+                remove_home(self, &self.durables_dir().join(key.to_string()))?;
+                Ok(true)
+            }
+        }
+    }
+}
+
+/// Moves all of a key out of sight in one step, then removes it.
+fn remove_home(store: &Store, home: &Path) -> Result<()> {
+    let aside = store.temp_name()?;
+    match fs::rename(home, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("remove", home)(error)),
+        Ok(()) => files::remove_dir(&aside),
     }
 }
 
@@ -234,12 +294,7 @@ impl Durable {
     /// Removes the folder with all checkpoints: the work is done and recorded.
     pub fn remove(self) -> Result<()> {
         self.lease.check()?;
-        let aside = self.store.temp_name()?;
-        match fs::rename(&self.home, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("remove", &self.home)(error)),
-            Ok(()) => files::remove_dir(&aside),
-        }
+        remove_home(&self.store, &self.home)
     }
 }
 

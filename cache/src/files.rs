@@ -147,6 +147,30 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(names)
 }
 
+/// Looks at all that is below a folder, and at itself; what goes meanwhile is passed over.
+pub(crate) fn walk(folder: &Path, see: &mut dyn FnMut(&fs::Metadata)) -> Result<()> {
+    let mut paths = vec![folder.to_owned()];
+    while let Some(path) = paths.pop() {
+        let metadata = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(Error::io("examine", &path))?,
+        };
+        see(&metadata);
+        if !metadata.is_dir() {
+            continue;
+        }
+        match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries.map_err(Error::io("list", &path))? {
+                    paths.push(entry.map_err(Error::io("list", &path))?.path());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Hashes a whole file.
 pub(crate) fn hash(path: &Path) -> Result<Blob> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;

@@ -121,7 +121,7 @@ pub(crate) enum Purpose {
 impl Purpose {
     const DURABLE: &'static str = "-durable";
 
-    fn stem(self, key: &Digest) -> String {
+    pub(crate) fn stem(self, key: &Digest) -> String {
         match self {
             Self::Work => key.to_string(),
             Self::Durable => format!("{key}{}", Self::DURABLE),

@@ -121,7 +121,7 @@ impl FromStr for Owner {
 /// A number that no other process has, and that this one never gives again.
 ///
 /// Process numbers, start times and clocks repeat over containers and hosts; this is random.
-pub(crate) fn unique() -> u64 {
+pub fn unique() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);

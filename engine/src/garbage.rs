@@ -90,14 +90,17 @@ pub enum GarbageError {
     Busy(String),
     /// The roots cannot be found.
     #[error("cannot find out what is needed: {0}")]
-    Roots(std::io::Error),
+    Roots(BoxedError),
 }
+
+/// Why roots cannot be found, as whoever looks for them says it.
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Collects garbage. `roots` is asked again before anything is deleted.
 pub fn collect(
     store: &Store,
     limits: Limits,
-    roots: &dyn Fn() -> std::io::Result<Roots>,
+    roots: &dyn Fn() -> Result<Roots, BoxedError>,
 ) -> Result<Collected, GarbageError> {
     let lease = match store.acquire(&Digest::derive("pipe garbage v1", b""))? {
         Acquire::Held(lease) => lease,
@@ -123,7 +126,7 @@ fn sweep_out(
     survey: &Survey,
     chosen: &[Thing],
     limits: Limits,
-    roots: &dyn Fn() -> std::io::Result<Roots>,
+    roots: &dyn Fn() -> Result<Roots, BoxedError>,
 ) -> Result<(u64, Vec<std::path::PathBuf>), GarbageError> {
     let mut trash = store.trash()?;
     for thing in chosen {

@@ -27,6 +27,13 @@ impl Project {
             Some(cache) => std::path::absolute(cache)?,
             None => root.join(".pipe"),
         };
+        // Run folders, specs and events are JSON, which has no form for such paths.
+        for path in [&root, &cache] {
+            if path.to_str().is_none() {
+                let message = format!("the path `{}` is not UTF-8; rename the folder", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+        }
         Ok(Self { root, cache, manifest: manifest.to_owned() })
     }
 

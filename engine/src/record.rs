@@ -101,9 +101,32 @@ pub struct Granted {
 
 impl Record {
     /// Reads the record of a key; one of another format counts as none.
+    ///
+    /// # Errors
+    /// Where a newer program wrote it: taken for none it would be made again, and retired.
     pub fn read(store: &Store, key: &Digest) -> Result<Option<Self>, pipe_cache::Error> {
         let Some(bytes) = store.record(key)? else { return Ok(None) };
-        Ok(serde_json::from_slice::<Self>(&bytes).ok().filter(|record| record.version == 1))
+        Self::parse(&bytes).map_err(|found| pipe_cache::Error::Newer {
+            path: store.record_path(key),
+            found,
+            known: 1,
+        })
+    }
+
+    /// Reads the body of a stage's record; that of a share or step is none. The error is the version of a newer one.
+    pub(crate) fn parse(body: &[u8]) -> Result<Option<Self>, u32> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+            /// What records of shares and steps lack.
+            #[serde(rename = "uses")]
+            _uses: String,
+        }
+        match serde_json::from_slice::<Head>(body) {
+            Ok(head) if head.version > 1 => Err(head.version),
+            Ok(_) => Ok(serde_json::from_slice(body).ok()),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The bytes that are stored.
@@ -151,6 +174,31 @@ pub struct Visit {
     pub shares: (u64, u64),
 }
 
+/// What is read of the end of a journal.
+const TAIL_BYTES: u64 = 32 << 10;
+
+/// Cuts off the beginning of a stage's journal that nobody reads; returns the bytes that went.
+///
+/// A line that another process adds meanwhile may get lost, which costs estimates only.
+pub(crate) fn shorten(journal: &Path) -> io::Result<u64> {
+    let length = fs::metadata(journal)?.len();
+    if length <= 2 * TAIL_BYTES {
+        return Ok(0);
+    }
+    let mut file = fs::File::open(journal)?;
+    // One byte more, so that a line that begins at the border counts as whole.
+    file.seek(SeekFrom::Start(length - TAIL_BYTES - 1))?;
+    let mut tail = Vec::new();
+    file.take(2 * TAIL_BYTES).read_to_end(&mut tail)?;
+    let begin = tail.iter().position(|byte| *byte == b'\n').map_or(0, |line| line + 1);
+    let folder = journal.parent().unwrap_or(Path::new("."));
+    let mut fresh =
+        tempfile::Builder::new().permissions(fs::metadata(journal)?.permissions()).tempfile_in(folder)?;
+    fresh.write_all(&tail[begin..])?;
+    fresh.persist(journal)?;
+    Ok(length - (tail.len() - begin) as u64)
+}
+
 /// The runs of each stage, oldest first.
 pub struct Journal {
     folder: PathBuf,
@@ -169,7 +217,6 @@ impl Journal {
 
     /// Reads the last visits of a stage. Lines that do not parse, such as one cut by a crash, are passed over.
     pub fn visits(&self, stage: &str) -> Vec<Visit> {
-        const TAIL_BYTES: u64 = 32 << 10;
         let read = || -> io::Result<String> {
             let mut file = fs::File::open(self.path(stage))?;
             let length = file.metadata()?.len();

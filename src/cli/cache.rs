@@ -2,28 +2,23 @@
 
 use super::{Failure, Outcome, runs::pick};
 use crate::{
-    garbage::{self, Collect, Collected, GarbageError, Limits, Roots},
-    lock::Lock,
+    expiry::{self, Ages, ExpiryError},
+    garbage::{self, Collect, Collected, GarbageError, Limits},
     manifest::{Memory, Time},
     project::Project,
-    run::{
-        folder::{Pinned, RunFolder, RunState},
-        seen::Seen,
-        spec::Spec,
-    },
+    roots::{self, RootsError},
+    run::folder::{Pinned, RunFolder},
     ui::{
         self, Cell,
         units::{bytes, seconds},
     },
 };
-use pipe_cache::{Fate, Kind, Repair};
+use pipe_cache::{Kind, Repair};
 use pipe_stage::Store;
 use serde_json::json;
 use std::{
-    collections::BTreeSet,
-    io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// Commands on the cache.
@@ -71,6 +66,12 @@ pub(super) struct Gc {
     /// Leave alone what was written or used so lately that somebody may be about to record it.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
     young: Duration,
+    /// Delete the folders and logs of runs that ended longer ago; pinned ones and the last of each pipeline stay.
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = time)]
+    runs: Duration,
+    /// Delete checkpoints of training that nobody has gone on with for so long.
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time)]
+    checkpoints: Duration,
     /// Tell what would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
@@ -169,7 +170,15 @@ fn list(place: &Place) -> Outcome {
 
 fn usage(place: &Place) -> Outcome {
     let usage = place.open()?.usage()?;
-    let parts = [("objects", usage.objects), ("artifacts", usage.artifacts), ("records", usage.records)];
+    let parts = [
+        ("objects", usage.objects),
+        ("artifacts", usage.artifacts),
+        ("records", usage.records),
+        ("runs", usage.runs),
+        ("checkpoints", usage.checkpoints),
+        ("work", usage.work),
+        ("other", usage.other),
+    ];
     if place.json {
         let part = |(name, amount): &(&str, pipe_cache::Amount)| json!({ "what": name, "files": amount.files, "bytes": amount.bytes });
         let all: Vec<_> = parts.iter().map(part).collect();
@@ -192,16 +201,26 @@ impl Gc {
         let (project, store) = (self.place.project()?, self.place.open()?);
         let mode = if self.dry_run { Collect::Rehearse } else { Collect::Now };
         let limits = Limits { bytes_max: self.max_size, recent: self.recent, young: self.young, mode };
-        let roots = || needed(&store, &project, self.recent);
+        let roots = || roots::find(&store, &project.root, self.recent).map_err(Into::into);
         let collected = garbage::collect(&store, limits, &roots).map_err(|error| match error {
             GarbageError::Cache(error) => error.into(),
+            GarbageError::Roots(error) => match error.downcast::<RootsError>() {
+                Ok(error) => (*error).into(),
+                Err(error) => Failure::Failed(format!("cannot find out what is needed: {error}"), None),
+            },
             error => Failure::Failed(error.to_string(), None),
+        })?;
+        let ages = Ages { runs: self.runs, checkpoints: self.checkpoints };
+        let expired = expiry::expire(&store, ages, mode).map_err(|error| match error {
+            ExpiryError::Run(error) => error.into(),
+            ExpiryError::Cache(error) => Failure::from(error),
         })?;
         let Collected { bytes_before, bytes_after, bytes_needed, gone } = &collected;
         if self.place.json {
             let mut told = json!(collected);
             told["version"] = json!(1);
             told["dry_run"] = json!(self.dry_run);
+            told["expired"] = json!(expired);
             ui::print(&super::pretty(&told));
         } else if !gone.is_empty() {
             let row = |gone: &garbage::Gone| {
@@ -224,77 +243,29 @@ impl Gc {
                 bytes(*bytes_needed)
             );
         }
-        let work = store.usage()?.work.bytes;
-        if work > 0 {
-            eprintln!("besides, there are {} of checkpoints and work that goes on", bytes(work));
+        if expired.bytes > 0 {
+            let (runs, checkpoints) = (expired.runs, expired.checkpoints);
+            let gone = if self.dry_run { "would go" } else { "went" };
+            eprintln!(
+                "old folders of runs ({runs}) and checkpoints ({checkpoints}), and old journals {gone}: {}",
+                bytes(expired.bytes)
+            );
+        }
+        let left = store.usage()?;
+        let beside = left.checkpoints.bytes + left.runs.bytes;
+        if beside > 0 {
+            eprintln!("checkpoints and runs take {} beside; see `pipe cache du`", bytes(beside));
         }
         Ok(())
     }
 }
 
-/// What pinned, live and recent runs, and lock files, lead to.
-fn needed(store: &Store, project: &Project, recent: Duration) -> io::Result<Roots> {
-    let mut roots = Roots::default();
-    let mut locks = BTreeSet::new();
-    locks_below(&project.root, 4, &mut locks);
-    let now = SystemTime::now();
-    for run in RunFolder::all(store.root())? {
-        locks.insert(run.head.lock.clone());
-        let closed = run.closed();
-        let age = |name: &str| {
-            let touched = std::fs::metadata(run.path.join(name)).and_then(|metadata| metadata.modified());
-            touched.ok().map(|touched| now.duration_since(touched).unwrap_or_default())
-        };
-        let is_younger = |name: &str, limit: Duration| age(name).is_some_and(|age| age < limit);
-        // One that cannot be seen from here goes on unless it has long been silent.
-        let is_live = closed.is_none()
-            && (run.state(store) == RunState::Running
-                || (run.fate() == Fate::Unknown && is_younger("events.jsonl", SILENT)));
-        let is_recent = is_younger("run.json", recent) || is_younger("stages.json", recent);
-        if !(is_live || is_recent || run.is_pinned()) {
-            continue;
-        }
-        match closed {
-            Some(closed) => {
-                let made = closed.stages.values().filter_map(|stage| stage.made.as_ref());
-                roots.keys.extend(made.map(|made| made.key));
-            }
-            None => {
-                let seen = Seen::read(&run.events())?;
-                roots.keys.extend(seen.stages.values().filter_map(|stage| stage.key));
-            }
-        }
-        if is_live {
-            let began = now.checked_sub(age("run.json").unwrap_or_default() + Duration::from_secs(60));
-            let began = began.unwrap_or(SystemTime::UNIX_EPOCH);
-            roots.since = Some(roots.since.map_or(began, |since| since.min(began)));
-            for stage in &run.head.stages {
-                if let Ok(spec) = Spec::read(&run.path.join(format!("{}.spec.json", stage.name))) {
-                    roots.artifacts.extend(spec.inputs.values().flatten().map(|input| input.digest));
-                }
-            }
-        }
-    }
-    for lock in locks.iter().filter_map(|path| Lock::read(path)) {
-        roots.keys.extend(lock.stages.values().map(|stage| stage.key));
-    }
-    Ok(roots)
-}
-
-/// A run elsewhere that told nothing for so long is over.
-const SILENT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// Finds lock files, in folders that projects keep them in.
-fn locks_below(folder: &Path, depth: u32, locks: &mut BTreeSet<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let is_plain = !name.to_string_lossy().starts_with('.');
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() && is_plain && depth > 0 => locks_below(&path, depth - 1, locks),
-            Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => {
-                locks.insert(path);
-            }
-            _ => {}
+impl From<RootsError> for Failure {
+    fn from(error: RootsError) -> Self {
+        match error {
+            RootsError::Run(error) => error.into(),
+            RootsError::Lock(error) => error.into(),
+            error @ RootsError::Events(_) => Self::Failed(error.to_string(), None),
         }
     }
 }
@@ -323,8 +294,7 @@ impl Pin {
 }
 
 fn all_runs(store: &Store) -> Result<Vec<RunFolder>, Failure> {
-    RunFolder::all(store.root())
-        .map_err(|error| Failure::Failed(format!("cannot list the runs: {error}"), None))
+    Ok(RunFolder::all(store.root())?)
 }
 
 fn pins(place: &Place) -> Outcome {

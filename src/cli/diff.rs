@@ -125,7 +125,7 @@ impl Diff {
             let outcome = Some(stage.outcome.as_str());
             (name, SideStage { outcome, result: stage.made, figures: BTreeMap::new() })
         };
-        let stages = Past::of(run, &runs.store).stages.into_iter().map(stage).collect();
+        let stages = Past::of(run, &runs.store)?.stages.into_iter().map(stage).collect();
         Ok(Side { label: run.id.clone(), stages })
     }
 }

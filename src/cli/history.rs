@@ -5,7 +5,7 @@ use crate::{
     record::Record,
     run::{
         RowOutcome,
-        folder::{ClosedStage, RunFolder, RunState, StageResult, seconds_between},
+        folder::{ClosedStage, RunFolder, RunFolderError, RunState, StageResult, seconds_between},
         seen::{Seen, SeenState},
     },
     stage_type::StageType,
@@ -32,6 +32,7 @@ impl History {
     pub(super) fn run(self, types: &[StageType]) -> Outcome {
         let Runs { store, all, .. } = self.pipeline.runs(types)?;
         let shown = all.iter().rev().take(self.limit).map(|run| Past::of(run, &store));
+        let shown = shown.collect::<Result<Vec<_>, _>>()?.into_iter();
         if self.pipeline.json {
             let shown: Vec<_> = shown.map(|past| past.json()).collect();
             ui::print(&pretty(&json!({ "version": 1, "runs": shown })));
@@ -57,11 +58,11 @@ pub(super) struct Past<'a> {
 
 impl<'a> Past<'a> {
     /// Looks at a run: as it ended, or as far as its events and the records go.
-    pub(super) fn of(run: &'a RunFolder, store: &Store) -> Self {
-        let state = run.state(store);
-        if let Some(closed) = run.closed() {
+    pub(super) fn of(run: &'a RunFolder, store: &Store) -> Result<Self, RunFolderError> {
+        let state = run.state(store)?;
+        if let Some(closed) = run.closed()? {
             let seconds = seconds_between(&run.head.began, &closed.ended);
-            return Self { run, state, seconds, stages: closed.stages };
+            return Ok(Self { run, state, seconds, stages: closed.stages });
         }
         let seen = Seen::read(&run.events()).unwrap_or_default();
         let stages = seen.stages.iter().filter_map(|(name, stage)| {
@@ -80,7 +81,7 @@ impl<'a> Past<'a> {
         });
         let began = seconds_between("1970-01-01T00:00:00Z", &run.head.began);
         let until = if state == RunState::Running { ui::now() } else { seen.last };
-        Self { run, state, seconds: (until - began).max(0.0), stages: stages.collect() }
+        Ok(Self { run, state, seconds: (until - began).max(0.0), stages: stages.collect() })
     }
 
     /// Names of the stages with this outcome, in running order.

@@ -42,10 +42,14 @@ impl Logs {
             let values = manifest.used.secrets.iter().filter_map(|name| std::env::var(name).ok());
             out.secrets = values.filter(|value| !value.is_empty()).collect();
         }
-        let live = runs.all.iter().rev().find(|run| {
-            run.head.stages.iter().any(|stage| stage.name == self.stage)
-                && run.state(&runs.store) == RunState::Running
-        });
+        let has_stage = |run: &&RunFolder| run.head.stages.iter().any(|stage| stage.name == self.stage);
+        let mut live = None;
+        for run in runs.all.iter().rev().filter(has_stage) {
+            if run.state(&runs.store)? == RunState::Running {
+                live = Some(run);
+                break;
+            }
+        }
         if let Some(run) = live {
             let has_log = run.log(&self.stage).exists();
             if has_log || (self.follow && !is_cached(run, &self.stage)) {
@@ -58,7 +62,7 @@ impl Logs {
         }
         let last = runs.all.iter().rev().find(|run| run.log(&self.stage).exists());
         let last = last.ok_or_else(|| self.no_log(&runs))?;
-        eprintln!("of the run {}, which is {}", last.id, last.state(&runs.store).as_str());
+        eprintln!("of the run {}, which is {}", last.id, last.state(&runs.store)?.as_str());
         out.file(&last.log(&self.stage), 0).map(drop).and_then(|()| out.end()).map_err(failure)
     }
 
@@ -91,7 +95,7 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
     let (mut offset, mut tries) = (0, 0);
     loop {
         // Looked at before the log is read: what was written until then is read once more.
-        let over = run.state(store) != RunState::Running;
+        let over = run.state(store)? != RunState::Running;
         let before = tries;
         events
             .read(|_, told| {

@@ -189,6 +189,12 @@ impl From<pipe_cache::Error> for Failure {
     }
 }
 
+impl From<crate::run::folder::RunFolderError> for Failure {
+    fn from(error: crate::run::folder::RunFolderError) -> Self {
+        Self::Call(error.to_string(), Some(error.help().to_owned()))
+    }
+}
+
 impl From<crate::lock::LockError> for Failure {
     fn from(error: crate::lock::LockError) -> Self {
         Self::Call(error.to_string(), Some(error.help().to_owned()))
@@ -471,7 +477,7 @@ fn notes(session: &Session) -> Vec<String> {
 /// Frozen stages whose record is there: what only they need is not looked at for a target.
 fn frozen(manifest: &Manifest, lock: &Lock, store: &Store) -> Result<BTreeSet<usize>, Failure> {
     let mut kept = BTreeSet::new();
-    for (index, (name, stage)) in manifest.stages.iter().enumerate().filter(|(_, (_, stage))| stage.freeze) {
+    for (index, (name, _)) in manifest.stages.iter().enumerate().filter(|(_, (_, stage))| stage.freeze) {
         if let Some(locked) = lock.stages.get(name.as_str())
             && Record::read(store, &locked.key)?.is_some()
         {

@@ -41,7 +41,8 @@ impl Report {
     pub(super) fn run(self, types: &[StageType]) -> Outcome {
         let runs = self.pipeline.runs(types)?;
         let run = runs.find(&self.run)?;
-        let html = page(run, &runs.all, &runs.store).html();
+        let past = Past::of(run, &runs.store)?;
+        let html = page(&past, run, &runs.all, &runs.store).html();
         let path = self.output.unwrap_or_else(|| format!("{}.html", run.head.pipeline).into());
         if path == Path::new("-") {
             ui::print(&html);
@@ -62,8 +63,7 @@ impl Report {
     }
 }
 
-fn page(run: &RunFolder, all: &[RunFolder], store: &Store) -> Page {
-    let past = Past::of(run, store);
+fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> Page {
     let seen = Seen::read(&run.events()).unwrap_or_default();
     let places: BTreeMap<&str, usize> =
         run.head.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect();

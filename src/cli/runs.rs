@@ -28,9 +28,7 @@ impl Pipeline {
         }
         let path = std::path::absolute(&self.manifest).unwrap_or_default();
         let name = loaded.as_ref().ok().map(|manifest| manifest.pipeline.as_str());
-        let mut all = RunFolder::all(&project.cache).map_err(|error| {
-            Failure::Failed(format!("cannot list the runs in `{}`: {error}", project.cache.display()), None)
-        })?;
+        let mut all = RunFolder::all(&project.cache)?;
         all.retain(|run| Some(run.head.pipeline.as_str()) == name || run.head.manifest == path);
         if all.is_empty() {
             loaded?;

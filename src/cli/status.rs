@@ -24,12 +24,12 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn run(self, types: &[StageType]) -> Outcome {
         let runs = self.pipeline.runs(types)?;
-        let live: Vec<(&RunFolder, Seen)> = runs
-            .all
-            .iter()
-            .filter(|run| run.state(&runs.store) == RunState::Running)
-            .map(|run| (run, Seen::read(&run.events()).unwrap_or_default()))
-            .collect();
+        let mut live: Vec<(&RunFolder, Seen)> = Vec::new();
+        for run in &runs.all {
+            if run.state(&runs.store)? == RunState::Running {
+                live.push((run, Seen::read(&run.events()).unwrap_or_default()));
+            }
+        }
         let now = ui::now();
         if self.pipeline.json {
             let live: Vec<Value> = live.iter().map(|(run, seen)| as_json(run, seen, now)).collect();
@@ -40,7 +40,7 @@ impl Status {
             ui::print(&as_text(run, seen, now));
         }
         if let ([], Some(last)) = (&live[..], runs.all.last()) {
-            let state = last.state(&runs.store).as_str();
+            let state = last.state(&runs.store)?.as_str();
             eprintln!("nothing runs; the last run was {}: {state}", last.id);
         }
         Ok(())

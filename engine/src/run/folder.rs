@@ -2,7 +2,7 @@
 //! of, whether it still goes on, how it ended. Knows not how stages run.
 //!
 //! ```text
-//! runs/ID/                 ID is the time of its beginning and the engine's process id
+//! runs/ID/                 ID is the time of its beginning and a random number
 //!   run.json               what it is a run of, and which process it is    (`Head`, version 1)
 //!   manifest/NAME          the texts as they were run
 //!   STAGE.spec.json        what its worker was told
@@ -12,13 +12,16 @@
 //!   stages.json            how it ended, stage by stage; absent until then (`Closed`, version 1)
 //!   pinned                 the garbage collector keeps what this run made and used
 //! ```
+//!
+//! While a run goes on its engine holds the lease of a key that is made of the run's ID. So whoever looks on, from
+//! wherever, judges by the rule of leases whether the engine is alive.
 
 use super::{
     event::{Row, RowOutcome},
     spec::Spec,
 };
 use crate::{machine, plan::Session};
-use pipe_cache::{Fate, Owner};
+use pipe_cache::{Acquire, Lease, Owner};
 use pipe_stage::{Digest, Error, Metric, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -153,20 +156,49 @@ impl StageResult {
     }
 }
 
-/// The folder of a run.
+/// The folder of a run that goes on.
 pub(super) struct Run {
     /// Where it is.
     pub(super) folder: PathBuf,
+    /// Tells others that the run goes on.
+    _lease: Lease,
+}
+
+/// What the lease of a run is on.
+fn run_key(id: &str) -> Digest {
+    Digest::derive("pipe run v1", id.as_bytes())
+}
+
+/// Makes a folder that nobody else has, on whatever host or in whatever container, in the same second.
+fn create_unique(runs: &Path) -> io::Result<(String, PathBuf)> {
+    const TRIES: u32 = 16;
+    fs::create_dir_all(runs)?;
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+    let mut tries = 0;
+    loop {
+        let id = format!("{now}-{:08x}", pipe_cache::unique() as u32);
+        let folder = runs.join(&id);
+        tries += 1;
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {}
+            made => return made.map(|()| (id, folder)),
+        }
+    }
 }
 
 impl Run {
     /// Makes the folder and puts the manifest there, and what it is a run of.
     pub(super) fn new(session: &Session, stages: &[usize]) -> Result<Self, Error> {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
-        let folder = session.store.root().join("runs").join(format!("{now}-{}", std::process::id()));
+        let runs = session.store.root().join("runs");
+        let (id, folder) =
+            create_unique(&runs).map_err(|error| Error::io("create a folder in", &runs, &error))?;
+        let Acquire::Held(lease) = session.store.acquire(&run_key(&id))? else {
+            let message = "another run has its name".to_owned();
+            return Err(Error::Machine { action: format!("begin the run {id}"), message });
+        };
         let texts = folder.join("manifest");
         let write = || -> io::Result<()> {
-            fs::create_dir_all(&texts)?;
+            fs::create_dir(&texts)?;
             for (position, (name, text)) in session.manifest.texts().enumerate() {
                 let name = Path::new(name).file_name().map_or("text".into(), |name| name.to_string_lossy());
                 fs::write(texts.join(format!("{position}-{name}")), text)?;
@@ -175,7 +207,7 @@ impl Run {
             write_whole(&folder.join("run.json"), &head(session, stages))
         };
         write().map_err(|error| Error::io("write", &folder, &error))?;
-        Ok(Self { folder })
+        Ok(Self { folder, _lease: lease })
     }
 
     /// Writes a stage's spec; returns where it is, and where its log goes.
@@ -283,18 +315,72 @@ pub struct RunFolder {
 /// Texts of a run's folder are small; one that is larger is none.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
+/// Why a run's folder cannot be read. It is never taken for none: the garbage collector would take what it needs.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFolderError {
+    /// The file system failed.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A newer program wrote it.
+    #[error("`{}` has version {found}, and this program reads version 1", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// It is not what its name says.
+    #[error("`{}` is damaged: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        message: String,
+    },
+    /// The leases cannot be read.
+    #[error(transparent)]
+    Cache(#[from] pipe_cache::Error),
+}
+
+impl RunFolderError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Newer { .. } => "use a newer pipe, or another cache",
+            Self::Unreadable { .. } => "make it readable for this user",
+            Self::Damaged { .. } => {
+                "remove the folder that holds it: a run's folder is a log, and no result is lost with it"
+            }
+            Self::Cache(_) => "make the cache readable for this user",
+        }
+    }
+}
+
 impl RunFolder {
-    /// Lists the runs in a cache, oldest first; folders of another format are passed over.
-    pub fn all(cache: &Path) -> io::Result<Vec<Self>> {
-        let entries = match fs::read_dir(cache.join("runs")) {
+    /// Lists the runs in a cache, oldest first.
+    pub fn all(cache: &Path) -> Result<Vec<Self>, RunFolderError> {
+        let runs = cache.join("runs");
+        let unreadable = |source| RunFolderError::Unreadable { path: runs.clone(), source };
+        let entries = match fs::read_dir(&runs) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+            entries => entries.map_err(unreadable)?,
         };
         let mut runs = Vec::new();
         for entry in entries {
-            let path = entry?.path();
-            let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let head = read_json::<Head>(&path.join("run.json")).filter(|head| head.version == 1);
+            let entry = entry.map_err(unreadable)?;
+            // What is no folder (`.DS_Store`) is not ours.
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            if !entry.path().is_dir() {
+                continue;
+            }
+            let path = entry.path();
+            // One that is being made has no head yet.
+            let head = read_json::<Head>(&path.join("run.json"))?;
             runs.extend(head.map(|head| Self { id, path, head }));
         }
         runs.sort_by(|a, b| (&a.head.began, &a.id).cmp(&(&b.head.began, &b.id)));
@@ -302,43 +388,35 @@ impl RunFolder {
     }
 
     /// How it ended, stage by stage; nothing for a run that goes on or was broken off.
-    pub fn closed(&self) -> Option<Closed> {
-        read_json::<Closed>(&self.path.join("stages.json")).filter(|closed| closed.version == 1)
+    pub fn closed(&self) -> Result<Option<Closed>, RunFolderError> {
+        read_json::<Closed>(&self.path.join("stages.json"))
     }
 
-    /// Whether it goes on, or how it ended.
-    ///
-    /// The engine's process is looked for. Of one that cannot be seen from here, on another machine or in a
-    /// container, the leases tell, since a run holds one for each stage that it has at work.
-    pub fn state(&self, store: &Store) -> RunState {
-        if let Some(closed) = self.closed() {
+    /// Whether it goes on, or how it ended. Its engine is at work as long as the run's lease is held.
+    pub fn state(&self, store: &Store) -> Result<RunState, RunFolderError> {
+        let ended = |closed: Closed| {
             let failed = closed.stages.values().any(|stage| stage.outcome == RowOutcome::Failed);
-            return match (failed, closed.interrupted) {
+            match (failed, closed.interrupted) {
                 (true, _) => RunState::Failed,
                 (false, true) => RunState::Interrupted,
                 (false, false) => RunState::Done,
-            };
+            }
+        };
+        if let Some(closed) = self.closed()? {
+            return Ok(ended(closed));
         }
-        let holds = || {
-            let leases = store.leases().unwrap_or_default();
-            leases.iter().any(|(_, holder)| holder.pid == self.head.pid && holder.host == self.head.host)
-        };
-        let alive = match self.fate() {
-            Fate::Alive => true,
-            Fate::Gone => false,
-            Fate::Unknown => holds(),
-        };
+        if store.holder(&run_key(&self.id))?.is_some() {
+            return Ok(RunState::Running);
+        }
         // It may have closed between the two looks.
-        match (alive, alive || self.closed().is_none()) {
-            (true, _) => RunState::Running,
-            (false, true) => RunState::BrokenOff,
-            (false, false) => self.state(store),
-        }
+        Ok(self.closed()?.map_or(RunState::BrokenOff, ended))
     }
 
-    /// Whether its engine's process is there.
-    pub fn fate(&self) -> Fate {
-        self.head.owner.parse::<Owner>().map_or(Fate::Unknown, |owner| owner.fate())
+    /// When it ended or, where it was broken off, began.
+    pub fn touched(&self) -> Option<std::time::SystemTime> {
+        let written =
+            |name: &str| fs::metadata(self.path.join(name)).and_then(|metadata| metadata.modified());
+        written("stages.json").or_else(|_| written("run.json")).ok()
     }
 
     /// Where its events are.
@@ -378,13 +456,30 @@ pub enum Pinned {
     No,
 }
 
-/// Reads a file that is small and plain; anything else counts as absent.
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    let metadata = fs::metadata(path).ok()?;
-    if !metadata.is_file() || metadata.len() > TEXT_BYTES_MAX {
-        return None;
+/// Reads a file of version 1; `None` if there is none.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, RunFolderError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
     }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    let unreadable = |source| RunFolderError::Unreadable { path: path.to_owned(), source };
+    let damaged = |message: String| RunFolderError::Damaged { path: path.to_owned(), message };
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata.map_err(unreadable)?,
+    };
+    if !metadata.is_file() || metadata.len() > TEXT_BYTES_MAX {
+        return Err(damaged("it is no file, or a larger one than is ever written".to_owned()));
+    }
+    let text = match fs::read(path) {
+        // Removed since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(unreadable)?,
+    };
+    match serde_json::from_slice::<Version>(&text).map_err(|error| damaged(error.to_string()))?.version {
+        1 => serde_json::from_slice(&text).map(Some).map_err(|error| damaged(error.to_string())),
+        found => Err(RunFolderError::Newer { path: path.to_owned(), found }),
+    }
 }
 
 /// The time of now as heads and ends have it.
@@ -397,5 +492,71 @@ pub fn seconds_between(from: &str, to: &str) -> f64 {
     match (from.parse::<jiff::Timestamp>(), to.parse::<jiff::Timestamp>()) {
         (Ok(from), Ok(to)) => (to.as_millisecond() - from.as_millisecond()) as f64 / 1e3,
         _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(store: &Store) -> RunFolder {
+        let (id, path) = create_unique(&store.root().join("runs")).unwrap();
+        let head = Head {
+            version: 1,
+            pipeline: "p".into(),
+            manifest: "/p.yaml".into(),
+            lock: "/p.lock".into(),
+            root: "/".into(),
+            owner: String::new(),
+            host: String::new(),
+            pid: 0,
+            code: String::new(),
+            began: now(),
+            stages: Vec::new(),
+        };
+        write_whole(&path.join("run.json"), &head).unwrap();
+        RunFolder { id, path, head }
+    }
+
+    #[test]
+    fn names_of_runs_are_unique_within_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids: std::collections::BTreeSet<_> =
+            (0..1000).map(|_| create_unique(folder.path()).unwrap().0).collect();
+        assert_eq!(ids.len(), 1000);
+    }
+
+    #[test]
+    fn a_run_goes_on_as_long_as_its_lease_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("cache")).unwrap();
+        let run = run(&store);
+        assert_eq!(run.state(&store).unwrap(), RunState::BrokenOff);
+        let Acquire::Held(lease) = store.acquire(&run_key(&run.id)).unwrap() else { panic!("busy") };
+        assert_eq!(run.state(&store).unwrap(), RunState::Running);
+        drop(lease);
+        let closed = Closed { version: 1, ended: now(), interrupted: true, stages: BTreeMap::new() };
+        write_whole(&run.path.join("stages.json"), &closed).unwrap();
+        assert_eq!(run.state(&store).unwrap(), RunState::Interrupted);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("cache")).unwrap();
+        let run = run(&store);
+        let path = run.path.join("run.json");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(store.root().join("runs/.DS_Store"), "").unwrap();
+        fs::create_dir(store.root().join("runs/being-made")).unwrap();
+        assert_eq!(RunFolder::all(store.root()).unwrap().len(), 1);
+        for (text, told) in
+            [(whole.replacen(":1,", ":7,", 1), "version 7"), (whole[..9].to_owned(), "damaged")]
+        {
+            fs::write(&path, text).unwrap();
+            let error = RunFolder::all(store.root()).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+        }
     }
 }

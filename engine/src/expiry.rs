@@ -1,0 +1,201 @@
+//! Owns: what goes with time: folders of runs with their logs, checkpoints, and the beginnings of journals. Nothing
+//! leads to these as records lead to objects, so their age decides, and whether somebody pinned or uses them.
+
+use crate::{
+    garbage::Collect,
+    record,
+    run::folder::{RunFolder, RunFolderError, RunState},
+};
+use pipe_stage::Store;
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+/// How old things may become.
+#[derive(Debug, Clone, Copy)]
+pub struct Ages {
+    /// Runs that ended longer ago go, unless they are pinned or the last of their pipeline.
+    pub runs: Duration,
+    /// Checkpoints in whose folder nothing was written for longer go, unless somebody works there.
+    pub checkpoints: Duration,
+}
+
+/// What went, or would go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Expired {
+    /// Folders of runs.
+    pub runs: u64,
+    /// Folders of checkpoints.
+    pub checkpoints: u64,
+    /// Bytes of all that went.
+    pub bytes: u64,
+}
+
+/// Why nothing, or not all of it, went.
+#[derive(Debug, thiserror::Error)]
+pub enum ExpiryError {
+    /// A run's folder cannot be read.
+    #[error(transparent)]
+    Run(#[from] RunFolderError),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] pipe_cache::Error),
+}
+
+/// Removes what is too old.
+pub fn expire(store: &Store, ages: Ages, mode: Collect) -> Result<Expired, ExpiryError> {
+    let now = SystemTime::now();
+    let is_older = |time: SystemTime, age: Duration| now.duration_since(time).is_ok_and(|old| old > age);
+    let mut expired = Expired::default();
+
+    let runs = RunFolder::all(store.root())?;
+    let last: BTreeMap<&str, &str> =
+        runs.iter().map(|run| (run.head.pipeline.as_str(), run.id.as_str())).collect();
+    for run in &runs {
+        let is_last = last.get(run.head.pipeline.as_str()) == Some(&run.id.as_str());
+        if is_last || run.is_pinned() || run.state(store)? == RunState::Running {
+            continue;
+        }
+        if run.touched().is_some_and(|time| is_older(time, ages.runs)) {
+            expired.runs += 1;
+            expired.bytes += bytes_below(&run.path);
+            if mode == Collect::Now {
+                remove_run(store, run)?;
+            }
+        }
+    }
+
+    for folder in store.durables()? {
+        let is_old = folder.holder.is_none() && is_older(folder.touched, ages.checkpoints);
+        if is_old && (mode == Collect::Rehearse || store.remove_durable(&folder.key)?) {
+            expired.checkpoints += 1;
+            expired.bytes += folder.amount.bytes;
+        }
+    }
+
+    // Plans read the ends of journals only.
+    if mode == Collect::Now {
+        for journal in journals(&store.root().join("journal")) {
+            expired.bytes += record::shorten(&journal).unwrap_or(0);
+        }
+    }
+    Ok(expired)
+}
+
+/// Removes the folder of a run: its manifest, events and logs. What the run made stays in the cache.
+pub fn remove_run(store: &Store, run: &RunFolder) -> Result<(), pipe_cache::Error> {
+    // Out of sight in one step.
+    let aside = store.scratch()?;
+    let place = aside.path().join("run");
+    match fs::rename(&run.path, &place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => {
+            moved.map_err(|source| pipe_cache::Error::Io { action: "remove", path: run.path.clone(), source })
+        }
+    }
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let (mut bytes, mut folders) = (0, vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
+                Ok(metadata) => bytes += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    bytes
+}
+
+fn journals(folder: &Path) -> Vec<std::path::PathBuf> {
+    let pipelines = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = pipelines.flat_map(|pipeline| fs::read_dir(pipeline.path()).into_iter().flatten().flatten());
+    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipe_cache::AcquireDurable;
+    use pipe_stage::Digest;
+
+    fn run(store: &Store, id: &str, age: Duration) {
+        let folder = store.root().join("runs").join(id);
+        fs::create_dir_all(&folder).unwrap();
+        let head = format!(
+            r#"{{"version":1,"pipeline":"p","manifest":"/p.yaml","lock":"/p.lock","root":"/","owner":"","host":"",
+               "pid":0,"code":"","began":"{id}","stages":[]}}"#
+        );
+        fs::write(folder.join("run.json"), head).unwrap();
+        let file = fs::File::options().write(true).open(folder.join("run.json")).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    #[test]
+    fn old_runs_go_but_pinned_ones_and_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("cache")).unwrap();
+        for (id, days) in [("1", 9), ("2", 8), ("3", 1), ("4", 7)] {
+            run(&store, id, DAY * days);
+        }
+        fs::write(store.root().join("runs/1/pinned"), "").unwrap();
+        let ages = Ages { runs: DAY * 5, checkpoints: DAY };
+        let told = expire(&store, ages, Collect::Rehearse).unwrap();
+        assert_eq!(RunFolder::all(store.root()).unwrap().len(), 4);
+        assert_eq!(expire(&store, ages, Collect::Now).unwrap(), told);
+        let left: Vec<_> = RunFolder::all(store.root()).unwrap().into_iter().map(|run| run.id).collect();
+        assert_eq!(left, ["1", "3", "4"]);
+        assert_eq!(told.runs, 1);
+    }
+
+    #[test]
+    fn checkpoints_go_that_nobody_touched_for_long_and_nobody_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("cache")).unwrap();
+        let held = |name: &[u8]| match store.durable(&Digest::of(name)).unwrap() {
+            AcquireDurable::Held(durable) => durable,
+            AcquireDurable::Busy(holder) => panic!("{holder}"),
+        };
+        for name in [b"old", b"new"] {
+            fs::write(held(name).workspace().unwrap().join("state"), "7").unwrap();
+        }
+        let busy = held(b"busy");
+        let ages = Ages { runs: DAY, checkpoints: DAY };
+        assert_eq!(expire(&store, ages, Collect::Now).unwrap().checkpoints, 0);
+        let ages = Ages { runs: DAY, checkpoints: Duration::ZERO };
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(expire(&store, ages, Collect::Now).unwrap().checkpoints, 2);
+        assert_eq!(store.durables().unwrap().len(), 1);
+        drop(busy);
+    }
+
+    #[test]
+    fn journals_keep_what_plans_read_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("cache")).unwrap();
+        let journal = record::Journal::new(store.root(), "p");
+        let visit = |seconds: f64| record::Visit {
+            key: Digest::of(b"key"),
+            seconds,
+            memory_peak: 0,
+            output_bytes: 0,
+            shares: (1, 1),
+        };
+        (0..2_000).for_each(|number| journal.add("a", &visit(f64::from(number))).unwrap());
+        let seconds = || journal.visits("a").iter().map(|visit| visit.seconds).collect::<Vec<_>>();
+        let before = seconds();
+        let ages = Ages { runs: DAY, checkpoints: DAY };
+        assert!(expire(&store, ages, Collect::Now).unwrap().bytes > 0);
+        assert_eq!(seconds(), before);
+        journal.add("a", &visit(9.5)).unwrap();
+        assert_eq!(seconds().last(), Some(&9.5));
+    }
+}
