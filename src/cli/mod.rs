@@ -94,6 +94,9 @@ enum Command {
     /// List the runs of a pipeline, newest first.
     #[command(after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5")]
     History(history::History),
+    /// List runs, or remove their folders and logs.
+    #[command(subcommand, after_help = "Example: pipe runs rm pipelines/gpt-small.yaml last~3")]
+    Runs(runs::RunsCommand),
     /// Compare two runs: settings and figures side by side.
     #[command(after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  \
                             pipe diff pipelines/gpt-small.yaml lock")]
@@ -235,6 +238,7 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
 
 /// The same, with more than stage types.
 pub fn main_with(program: Program<'_>) -> ExitCode {
+    pipe_stage::raise_open_files();
     let Program { types, commands: more, template } = program;
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
     let parsed = complete_usage(program).try_get_matches().and_then(|matches| {
@@ -279,6 +283,7 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
         Command::Status(command) => command.run(types),
         Command::Logs(command) => command.run(types),
         Command::History(command) => command.run(types),
+        Command::Runs(command) => command.run(types),
         Command::Diff(command) => command.run(types),
         Command::Report(command) => command.run(types),
         Command::Verify(command) => command.run(types),
@@ -324,6 +329,8 @@ impl Command {
             | Self::Status(status::Status { pipeline, .. })
             | Self::Logs(logs::Logs { pipeline, .. })
             | Self::History(history::History { pipeline, .. })
+            | Self::Runs(runs::RunsCommand::Ls(runs::List { pipeline }))
+            | Self::Runs(runs::RunsCommand::Rm(runs::Remove { pipeline, .. }))
             | Self::Diff(diff::Diff { pipeline, .. })
             | Self::Report(report::Report { pipeline, .. })
             | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,

@@ -1,8 +1,106 @@
 //! Owns: which runs a command is about: those of a pipeline, and what `last~1`, an id or its beginning mean.
 
-use super::{Failure, Pipeline};
-use crate::{manifest::Manifest, run::folder::RunFolder, stage_type::StageType};
+use super::{Failure, Outcome, Pipeline, pretty};
+use crate::{
+    expiry,
+    manifest::Manifest,
+    run::folder::{RunFolder, RunState},
+    stage_type::StageType,
+    ui::{self, Cell},
+};
 use pipe_stage::Store;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Commands on the runs of a pipeline.
+#[derive(clap::Subcommand)]
+pub(super) enum RunsCommand {
+    /// List the runs of a pipeline, newest first; `pipe history` shows their figures too.
+    Ls(List),
+    /// Remove the folders of runs, with their logs. What the runs made stays in the cache.
+    Rm(Remove),
+}
+
+/// Arguments of `pipe runs ls`.
+#[derive(clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+}
+
+/// Arguments of `pipe runs rm`.
+#[derive(clap::Args)]
+pub(super) struct Remove {
+    #[command(flatten)]
+    pub(super) pipeline: Pipeline,
+    /// The runs: ids or beginnings of them, `last`, `last~1`.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<String>,
+}
+
+impl RunsCommand {
+    pub(super) fn run(self, types: &[StageType]) -> Outcome {
+        match self {
+            Self::Ls(list) => list.run(types),
+            Self::Rm(remove) => remove.run(types),
+        }
+    }
+}
+
+impl List {
+    fn run(self, types: &[StageType]) -> Outcome {
+        let runs = self.pipeline.runs(types)?;
+        let mut rows = Vec::new();
+        for run in runs.all.iter().rev() {
+            rows.push((run, run.state(&runs.store)?));
+        }
+        if self.pipeline.json {
+            let row = |(run, state): &(&RunFolder, RunState)| json!({ "run": run.id, "began": run.head.began, "state": state, "pinned": run.is_pinned() });
+            ui::print(&pretty(&json!({ "version": 1, "runs": rows.iter().map(row).collect::<Vec<_>>() })));
+            return Ok(());
+        }
+        let row = |(run, state): &(&RunFolder, RunState)| {
+            let pinned = if run.is_pinned() { "pinned" } else { "" };
+            [run.id.as_str(), &run.head.began, state.as_str(), pinned]
+                .map(|text| Cell::Text(text.to_owned()))
+                .into()
+        };
+        ui::print(&ui::table(&["run", "began", "state", ""], rows.iter().map(row).collect()));
+        Ok(())
+    }
+}
+
+impl Remove {
+    fn run(self, types: &[StageType]) -> Outcome {
+        let runs = self.pipeline.runs(types)?;
+        // All are found before the first goes: `last~1` means what it meant when it was written.
+        let mut chosen: BTreeMap<&str, &RunFolder> = BTreeMap::new();
+        for said in &self.runs {
+            let run = runs.find(said)?;
+            chosen.insert(&run.id, run);
+        }
+        for run in chosen.values() {
+            if run.state(&runs.store)? == RunState::Running {
+                let help = "stop it first; `pipe status` says where it runs".to_owned();
+                return Err(Failure::Call(format!("the run {} is not over", run.id), Some(help)));
+            }
+            if run.is_pinned() {
+                let help = format!("take the pin away first: pipe cache unpin {}", run.id);
+                return Err(Failure::Call(format!("the run {} is pinned", run.id), Some(help)));
+            }
+        }
+        for run in chosen.values() {
+            expiry::remove_run(&runs.store, run)?;
+        }
+        if self.pipeline.json {
+            let ids: Vec<&&str> = chosen.keys().collect();
+            ui::print(&pretty(&json!({ "version": 1, "removed": ids })));
+        } else {
+            chosen.keys().for_each(|id| ui::print(&format!("removed {id}\n")));
+        }
+        Ok(())
+    }
+}
 
 /// The runs of a pipeline.
 pub(super) struct Runs {
