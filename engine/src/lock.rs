@@ -235,7 +235,7 @@ mod tests {
         let path = folder.path().join("m.lock");
         lock().write(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        let conflict = text.replacen("\"pins\"", "<<<<<<< ours\n  \"pins\"", 1);
+        let conflict = text.replacen("  \"pins\"", "<<<<<<< ours\n  \"pins\"", 1);
         let newer = text.replacen("\"version\": 1", "\"version\": 9", 1);
         let unknown = text.replacen("\"pins\"", "\"pens\"", 1);
         for (text, told) in [

@@ -1,12 +1,15 @@
 //! `pipe history`: the runs of a pipeline, newest first.
 
-use super::{Outcome, Pipeline, pretty, runs::Runs};
+use super::{
+    Failure, Outcome, Pipeline, pretty,
+    runs::{Runs, seen},
+};
 use crate::{
     record::Record,
     run::{
         RowOutcome,
-        folder::{ClosedStage, RunFolder, RunFolderError, RunState, StageResult, seconds_between},
-        seen::{Seen, SeenState},
+        folder::{ClosedStage, RunFolder, RunState, StageResult, seconds_between},
+        seen::SeenState,
     },
     stage_type::StageType,
     ui::{
@@ -58,13 +61,13 @@ pub(super) struct Past<'a> {
 
 impl<'a> Past<'a> {
     /// Looks at a run: as it ended, or as far as its events and the records go.
-    pub(super) fn of(run: &'a RunFolder, store: &Store) -> Result<Self, RunFolderError> {
+    pub(super) fn of(run: &'a RunFolder, store: &Store) -> Result<Self, Failure> {
         let state = run.state(store)?;
         if let Some(closed) = run.closed()? {
             let seconds = seconds_between(&run.head.began, &closed.ended);
             return Ok(Self { run, state, seconds, stages: closed.stages });
         }
-        let seen = Seen::read(&run.events()).unwrap_or_default();
+        let seen = seen(run)?;
         let stages = seen.stages.iter().filter_map(|(name, stage)| {
             let outcome = match stage.state {
                 SeenState::Cached => RowOutcome::Cached,

@@ -4,7 +4,10 @@ use super::{Failure, Outcome, Pipeline, pretty};
 use crate::{
     expiry,
     manifest::Manifest,
-    run::folder::{RunFolder, RunState},
+    run::{
+        folder::{RunFolder, RunState},
+        seen::Seen,
+    },
     stage_type::StageType,
     ui::{self, Cell},
 };
@@ -153,6 +156,14 @@ impl Runs {
             Some(format!("`pipe history {}` lists runs; `last~1` is the one before the last", self.named)),
         )
     }
+}
+
+/// Reads what a run told.
+pub(super) fn seen(run: &RunFolder) -> Result<Seen, Failure> {
+    Seen::read(&run.events()).map_err(|error| {
+        let help = "make it readable for this user".to_owned();
+        Failure::Call(format!("cannot read `{}`: {error}", run.events().display()), Some(help))
+    })
 }
 
 /// Finds a run by its id, the beginning of it, `last` or `last~1`, in a list with the oldest first.

@@ -1,6 +1,6 @@
 //! `pipe status`: what runs now, whoever started it: the engine's own process is not asked, its events are read.
 
-use super::{Outcome, Pipeline, pretty};
+use super::{Outcome, Pipeline, pretty, runs::seen};
 use crate::{
     run::{
         folder::{RunFolder, RunState, seconds_between},
@@ -27,7 +27,7 @@ impl Status {
         let mut live: Vec<(&RunFolder, Seen)> = Vec::new();
         for run in &runs.all {
             if run.state(&runs.store)? == RunState::Running {
-                live.push((run, Seen::read(&run.events()).unwrap_or_default()));
+                live.push((run, seen(run)?));
             }
         }
         let now = ui::now();
