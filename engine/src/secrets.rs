@@ -88,9 +88,13 @@ impl Secrets {
         self.patterns.is_empty()
     }
 
+    fn may_begin(&self, byte: u8) -> bool {
+        self.first.get(usize::from(byte)).is_some_and(|first| *first)
+    }
+
     /// A text without them.
     pub(crate) fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if !text.bytes().any(|byte| self.first.get(usize::from(byte)).is_some_and(|first| *first)) {
+        if !text.bytes().any(|byte| self.may_begin(byte)) {
             return Cow::Borrowed(text);
         }
         let mut masked = Vec::with_capacity(text.len());
@@ -268,19 +272,26 @@ impl Mask {
     fn pass(&mut self, secrets: &Secrets, text: &[u8], end: End, out: &mut Vec<u8>) {
         self.held.extend_from_slice(text);
         let mut at = 0;
-        'bytes: while let Some(byte) = self.held.get(at) {
-            if secrets.first.get(usize::from(*byte)).is_some_and(|first| *first) {
-                for pattern in &secrets.patterns {
-                    match pattern.find(&self.held[at..], end) {
-                        Found::Whole(bytes) => self.covered = self.covered.max(at + bytes),
-                        Found::Beginning => break 'bytes,
-                        Found::Nothing => {}
-                    }
+        'bytes: while at < self.held.len() {
+            let rest = &self.held[at..];
+            // What cannot begin a secret goes on at once.
+            if at >= self.covered && !secrets.may_begin(rest[0]) {
+                let plain = rest.iter().take_while(|byte| !secrets.may_begin(**byte)).count();
+                out.extend_from_slice(&rest[..plain]);
+                self.inside = false;
+                at += plain;
+                continue;
+            }
+            for pattern in secrets.patterns.iter().filter(|_| secrets.may_begin(rest[0])) {
+                match pattern.find(rest, end) {
+                    Found::Whole(bytes) => self.covered = self.covered.max(at + bytes),
+                    Found::Beginning => break 'bytes,
+                    Found::Nothing => {}
                 }
             }
             let covered = at < self.covered;
             match (covered, self.inside) {
-                (false, _) => out.push(*byte),
+                (false, _) => out.push(rest[0]),
                 (true, false) => out.extend_from_slice(MASK),
                 (true, true) => {}
             }

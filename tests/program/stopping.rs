@@ -169,7 +169,7 @@ fn a_stopped_engine_stops_its_commands_and_their_clocks() {
 #[test]
 fn a_long_log_takes_no_memory() {
     let lines = |mib: u32| {
-        format!("head -c {}000000 /dev/zero | tr '\\0' a | fold -w 100; echo x > $PIPE_OUTPUT_text/a", mib)
+        format!("head -c {}000000 /dev/zero | tr '\\0' z | fold -w 100; echo x > $PIPE_OUTPUT_text/a", mib)
     };
     let peak = |mib: u32, secret: &str| {
         let project = Project::one(&format!("{secret}{}", lines(mib)), "");
