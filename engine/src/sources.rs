@@ -441,3 +441,60 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn nanoseconds(time: SystemTime) -> i128 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_folders_that_may_hold_a_match_are_listed() {
+        for (glob, folder, wanted) in [
+            ("data/**", "data", true),
+            ("data/**", "data/deep/er", true),
+            ("data/**", "other", false),
+            ("a/*.txt", "a", true),
+            ("a/*.txt", "a/b", false),
+            ("*/x/*.c", "q/x", true),
+            ("*/x/*.c", "q/y", false),
+            ("**/x", "any/where", true),
+            ("{a/x,b}/*.c", "z", true),
+            ("{a,b}/*.c", "b", true),
+            ("{a,b}/*.c", "c", false),
+            ("a\\[1\\]/*", "a[1]", true),
+            ("*.c", "a", false),
+        ] {
+            assert_eq!(Pattern::new(glob).may_match_below(Path::new(folder)), wanted, "{glob} in {folder}");
+        }
+        assert!(Pattern::everything().may_match_below(Path::new("a")));
+    }
+
+    #[test]
+    fn links_to_folders_are_followed_and_loops_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir_all(folder.path().join("other")).unwrap();
+        fs::write(folder.path().join("other/x.txt"), "").unwrap();
+        fs::write(root.join("a/y.txt"), "").unwrap();
+        symlink("../../other", root.join("a/more")).unwrap();
+        symlink("..", root.join("a/up")).unwrap();
+        symlink("../root", folder.path().join("other/back")).unwrap();
+        symlink("nowhere", root.join("broken")).unwrap();
+        let request = |include: &[&str], exclude: &[&str]| SourceRequest {
+            source: "s".into(),
+            root: root.clone(),
+            include: include.iter().map(|glob| (*glob).to_owned()).collect(),
+            exclude: exclude.iter().map(|glob| (*glob).to_owned()).collect(),
+            field: "f".into(),
+            help: None,
+            pin: None,
+        };
+        let names = |include: &[&str], exclude: &[&str]| walk(&request(include, exclude)).unwrap();
+        assert_eq!(names(&[], &[]), ["a/more/x.txt", "a/y.txt"]);
+        assert_eq!(names(&["a/more/*"], &[]), ["a/more/x.txt"]);
+        assert_eq!(names(&[], &["a/more/**"]), ["a/y.txt"]);
+        assert_eq!(names(&["a/y.txt", "../other/x.txt", "a/none", "a"], &[]), ["../other/x.txt", "a/y.txt"]);
+        assert_eq!(names(&["a/y.txt"], &["a/**"]), Vec::<String>::new());
+    }
+}

@@ -84,6 +84,21 @@ fn lines_of_a_secret_are_hidden_one_by_one() {
 }
 
 #[test]
+fn a_secret_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let project = Project::one("printf '%s' \"${secret.PIPE_TEST_TOKEN}\" | wc -c > $PIPE_OUTPUT_text/a", "");
+    let run = || {
+        let mut command = project.command(&["run", "pipeline.yaml"]);
+        command.env("PIPE_TEST_TOKEN", std::ffi::OsStr::from_bytes(b"\xff\xfehunter2"));
+        Project::ended_of(command.output().unwrap())
+    };
+    run().expect(0);
+    assert_eq!(project.read("out/only/text/a").trim(), "9");
+    project.edit("${secret.", "${env.");
+    run().expect(2).says(&["`PIPE_TEST_TOKEN` is not UTF-8"]);
+}
+
+#[test]
 fn a_variable_whose_name_looks_secret_is_refused_under_env() {
     let project = Project::one("echo x > $PIPE_OUTPUT_text/a", "");
     project.edit("outputs:", "env: [RATE, HF_TOKEN]\n      outputs:");

@@ -269,7 +269,14 @@ impl Interpolation<'_, '_, '_> {
                 "set `{name}` in the environment, or give a default: `${{{section}.{name}:-…}}`"
             ))
         };
-        value.or(default).ok_or_else(undefined)
+        let value = value.or(default).ok_or_else(undefined)?;
+        if code != Code::UndefinedSecret && value.contains(char::REPLACEMENT_CHARACTER) {
+            let message = format!("the value of the environment variable `{name}` is not UTF-8");
+            return Err(
+                Fault::new(code, message, "needed here").help("a manifest is text; set another value")
+            );
+        }
+        Ok(value)
     }
 
     /// Returns the value that this stage has on an axis.

@@ -16,8 +16,14 @@ pub struct World<'a> {
 impl World<'static> {
     /// The machine that this runs on.
     pub fn machine() -> Self {
-        Self { file: &read_file, variable: &|name| std::env::var(name).ok() }
+        Self { file: &read_file, variable: &variable }
     }
+}
+
+/// Reads an environment variable. In a value that is not UTF-8, U+FFFD stands for what is not: enough to know that it is
+/// set, as a secret has to be, and to refuse it where its text is wanted.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Reads a regular file of bounded size: no device, no pipe that never ends.

@@ -210,3 +210,33 @@ impl Item {
         out.derive("pipe item v1")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_shares_read_is_not_copied_for_each() {
+        let entry = Entry { name: "a".into(), content: Blob { digest: Digest::of(b"a"), size: 1 }.into() };
+        let item = Item::new("side", vec![entry.clone(); 1000]);
+        let copy = item.clone();
+        assert!(Arc::ptr_eq(&item.inputs, &copy.inputs));
+        // One that is added to is another.
+        let more = copy.with(Some(entry));
+        assert_eq!((item.inputs.len(), more.inputs.len()), (1000, 1001));
+    }
+
+    #[test]
+    fn files_that_may_be_executed_are_others() {
+        let content: Content = Blob { digest: Digest::of(b"a"), size: 1 }.into();
+        let of = |executable| {
+            let content = Content { executable, ..content.clone() };
+            let entry = Entry { name: "a".into(), content };
+            (
+                Item::new("", [entry.clone()]).digest(),
+                Artifact::new("files", vec![entry]).map(|all| all.digest()),
+            )
+        };
+        assert!(of(true).0 != of(false).0 && of(true).1 != of(false).1);
+    }
+}
