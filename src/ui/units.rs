@@ -32,6 +32,7 @@ pub fn bytes(bytes: u64) -> String {
 pub fn money(amount: f64, currency: &str) -> String {
     let text = match amount {
         0.0 => "0".to_owned(),
+        amount if amount >= 1e15 => format!("{amount:.2e}"),
         amount if amount >= 1000.0 => count(amount.round() as i64),
         amount if amount >= 0.01 => format!("{amount:.2}"),
         amount => {
@@ -48,6 +49,8 @@ pub fn figure(value: f64) -> String {
         return count(value as i64);
     }
     match value.abs() {
+        size if size.is_infinite() => format!("{value}"),
+        size if size >= 1e15 => format!("{value:.4e}"),
         size if size >= 1000.0 => count(value.round() as i64),
         size if size >= 10.0 => format!("{value:.2}"),
         size if size >= 1e-3 => format!("{value:.4}"),
@@ -87,5 +90,10 @@ mod tests {
             [figure(4247.0), figure(-12.345), figure(0.42134), figure(1e-7)],
             ["4,247", "-12.35", "0.4213", "1.000e-7"]
         );
+        assert_eq!(
+            [figure(1e26), figure(-1e26), figure(f64::NAN), figure(f64::INFINITY), figure(f64::NEG_INFINITY)],
+            ["1.0000e26", "-1.0000e26", "NaN", "inf", "-inf"]
+        );
+        assert_eq!(money(1e26), "1.00e26 EUR");
     }
 }
