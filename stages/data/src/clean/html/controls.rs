@@ -90,30 +90,35 @@ pub(super) fn is_control(tag: &Tag, site: Site) -> bool {
 /// Whether a link holds only signs, such as `§`, `¶` or a picture.
 fn holds_no_word(rest: &str) -> bool {
     const REACH: usize = 512;
-    let Some(end) = find(rest, "</a", REACH) else { return false };
-    let mut inner = &rest[..end];
-    let mut out = String::new();
-    while let Some(at) = inner.find(['<', '&']) {
-        out.push_str(&inner[..at]);
-        let sign = if inner.as_bytes()[at] == b'<' { '>' } else { ';' };
-        inner = inner[at..].split_once(sign).map_or("", |(_, behind)| behind);
-    }
-    out.push_str(inner);
-    !out.contains(char::is_alphanumeric)
+    find(rest, "</a", REACH).is_some_and(|end| !has_word(&rest[..end]))
 }
 
-/// Whether nothing follows a button in its list item; `rest` begins within the button.
-pub(super) fn is_alone_in_item(rest: &str) -> bool {
+/// Whether there is a letter or digit outside of tags and references.
+pub(super) fn has_word(markup: &str) -> bool {
+    let mut rest = markup;
+    while let Some(at) = rest.find(['<', '&']) {
+        if rest[..at].contains(char::is_alphanumeric) {
+            return true;
+        }
+        let sign = if rest.as_bytes()[at] == b'<' { '>' } else { ';' };
+        rest = rest[at..].split_once(sign).map_or("", |(_, behind)| behind);
+    }
+    rest.contains(char::is_alphanumeric)
+}
+
+/// Whether no word follows a button in the heading or list item around it; `rest` begins within the button.
+pub(super) fn is_last_in(container: &str, rest: &str) -> bool {
     const REACH: usize = 4096;
-    let behind =
-        find(rest, "</button", REACH).and_then(|at| rest[at..].split_once('>')).map(|(_, behind)| behind);
-    behind.is_some_and(|behind| {
-        let bytes = behind.trim_ascii_start().as_bytes();
-        bytes.is_empty()
-            || ["</li", "<li", "</ul", "</ol"].iter().any(|tag| {
-                bytes.get(..tag.len()).is_some_and(|found| found.eq_ignore_ascii_case(tag.as_bytes()))
-            })
-    })
+    let button = find(rest, "</button", REACH).and_then(|at| rest[at..].split_once('>'));
+    let Some((_, behind)) = button else { return false };
+    let own_end = format!("</{}", container.to_ascii_lowercase());
+    // The end tag of an item may be left out.
+    let ends: &[&str] = if own_end == "</li" { &["</li", "<li", "</ul", "</ol"] } else { &[&own_end] };
+    let end = ends.iter().filter_map(|end| find(behind, end, REACH)).min();
+    match end {
+        Some(end) => !has_word(&behind[..end]),
+        None => behind.len() <= REACH && !has_word(behind),
+    }
 }
 
 /// Finds an end tag within a number of bytes.

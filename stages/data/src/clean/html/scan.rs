@@ -9,7 +9,7 @@
 //! Tags, comments, scripts and foreign content (SVG, MathML) begin and end where the HTML standard says, so that
 //! nothing is taken for text, or for markup, that browsers take otherwise.
 
-use super::controls::{Site, is_alone_in_item, is_control, is_hidden, is_sign};
+use super::controls::{Site, has_word, is_control, is_hidden, is_last_in, is_sign};
 use super::math::{self, Formula};
 use super::tag::{Tag, VALUE_BYTES_MAX, after_comment, cdata, end_of_raw};
 
@@ -44,7 +44,7 @@ const NOTED: &[&str] = &["link", "meta", "base"];
 /// Elements that an equal one beside them ends.
 const SELF_ENDING: &[&str] =
     &["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "rt", "rp"];
-/// Elements in which a button is a heading's or a question's text.
+/// Elements whose text may be a button, as headings of an accordion are.
 const TITLES: &[&str] = &["h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt", "legend", "caption"];
 /// Elements whose content is HTML again, within SVG and MathML.
 const INTEGRATION_POINTS: &[&str] =
@@ -413,21 +413,17 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// Whether a button is the text of what it stands in: a heading, or an item that holds nothing else.
+    /// Whether a button is all the text of the heading or list item that it stands in.
     fn is_content(&self, tag: &Tag) -> bool {
         const NEAR: usize = 8;
-        const SPACE_BYTES_MAX: usize = 256;
-        let near = self.open.iter().rev().take(NEAR);
-        let is = |open: &Open, names: &[&str]| names.iter().any(|name| open.name.eq_ignore_ascii_case(name));
-        let in_title = near.clone().any(|open| is(open, TITLES));
-        in_title
-            || self.open.last().is_some_and(|item| {
-                is(item, &["li"])
-                    && item.written
-                    && self.out.html.len() - item.at <= SPACE_BYTES_MAX
-                    && self.out.html[item.at..].trim_ascii().is_empty()
-                    && is_alone_in_item(tag.rest)
-            })
+        const BEFORE_BYTES_MAX: usize = 1024;
+        let titles = |open: &&Open| TITLES.iter().any(|name| open.name.eq_ignore_ascii_case(name));
+        let item = self.open.last().filter(|open| open.name.eq_ignore_ascii_case("li"));
+        self.open.iter().rev().take(NEAR).find(titles).or(item).is_some_and(|container| {
+            self.out.html.len().saturating_sub(container.at) <= BEFORE_BYTES_MAX
+                && !has_word(&self.out.html[container.at..])
+                && is_last_in(container.name, tag.rest)
+        })
     }
 
     fn is_dropped(&mut self, tag: &Tag) -> bool {
@@ -710,6 +706,10 @@ mod tests {
         assert_eq!(html("<li>One <button>Copy</button></li>"), "<li>One  </li>");
         assert_eq!(html("<li><button>Copy</button> one</li>"), "<li>  one</li>");
         assert_eq!(html("<p><button>Copy</button></p>"), "<p> </p>");
+        assert_eq!(html("<h1>Struct Vec<button>Copy path</button></h1>"), "<h1>Struct Vec </h1>");
+        assert_eq!(html("<h3><button>Copy</button> Usage</h3>"), "<h3>  Usage</h3>");
+        let accordion = html("<h3 class=x><span></span><button>Who?<svg/></button><i></i></h3>");
+        assert!(accordion.contains("Who?"), "{accordion}");
     }
 
     #[test]
