@@ -119,7 +119,9 @@ fn of_page(html: Vec<u8>) -> Document {
 
 fn of_text(text: String, format: Format) -> Document {
     if format != Format::Markdown {
-        return Document { text, ..Document::default() };
+        // `clean` keeps source code as it is.
+        let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
+        return Document { text, metadata: code.into_iter().collect(), ..Document::default() };
     }
     let body = without_front_matter(&text);
     let title = body.lines().find_map(|line| line.strip_prefix("# "));

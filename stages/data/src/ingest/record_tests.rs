@@ -394,6 +394,7 @@ fn source_code_is_verbatim() {
         .stage(|stage| stage.sources[0].format = Some(Format::Code))
         .run();
     assert_eq!((made.documents[0].text.as_str(), &made.documents[0].html), (code, &None));
+    assert_eq!(made.documents[0].metadata["format"], "code");
 }
 
 #[test]
