@@ -43,7 +43,7 @@ pub(super) enum Cache {
     #[command(after_help = "Example: pipe cache gc --max-size 10GiB --dry-run")]
     Gc(Gc),
     /// Keep what a run made and used, whatever the size of the cache.
-    #[command(after_help = "Example: pipe cache pin 2026-11-24T19-24-44Z-20292")]
+    #[command(after_help = "Example: pipe cache pin 2026-11-24T19-24-44Z-5f0c92ab")]
     Pin(Pin),
     /// Take the pin of a run away.
     #[command(after_help = "Example: pipe cache unpin last~1")]
