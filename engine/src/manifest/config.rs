@@ -3,7 +3,7 @@
 use crate::manifest::{
     fault::{Code, Fault, Faults},
     node::{Found, Node},
-    read::read,
+    read::read_with,
     source::Span,
 };
 use pipe_stage::{Misfit, Stage};
@@ -13,7 +13,8 @@ use pipe_stage::{Misfit, Stage};
 /// Where parts could not be read, the others are checked all the same: only fields that are written down
 /// and right in themselves are blamed.
 pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults) -> Option<S> {
-    let reading = read::<S>(with, key, faults);
+    let known = || serde_json::to_value(S::default()).map(|config| paths(&config)).unwrap_or_default();
+    let reading = read_with::<S>(with, key, faults, &|fault| fault.look_elsewhere(known));
     let stage = reading.value?;
     let misfits = stage.check();
     for misfit in &misfits {
@@ -23,6 +24,16 @@ pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults)
         }
     }
     (reading.whole && misfits.is_empty()).then_some(stage)
+}
+
+/// Lists the fields of a config, those of sections as `optimizer.lr`.
+fn paths(config: &serde_json::Value) -> Vec<String> {
+    let fields = config.as_object().into_iter().flatten();
+    let below = |(name, value): (&String, &serde_json::Value)| {
+        let below = paths(value).into_iter().map(|path| format!("{name}.{path}"));
+        std::iter::once(name.clone()).chain(below).collect::<Vec<_>>()
+    };
+    fields.flat_map(below).collect()
 }
 
 /// Tells a misfit at its field's place.

@@ -47,8 +47,8 @@ fn cycle(edges: &[&[(usize, Span)]], name: &impl Fn(usize) -> String, path: &[(u
     }
     way.extend(path.first().map(|(stage, _)| name(*stage)));
     let message = match path.len() {
-        1 => format!("a stage needs itself: {}", way.join(" -> ")),
-        _ => format!("stages need each other in a circle: {}", way.join(" -> ")),
+        1 => format!("a stage depends on itself: {}", way.join(" -> ")),
+        _ => format!("circular dependency: {}", way.join(" -> ")),
     };
     let steps = path.iter().take(DRAWN_MAX).map(|(stage, walked)| {
         let (needed, place) = edges[*stage][walked - 1];

@@ -163,7 +163,8 @@ impl<'de> Deserializer<'de> for &'de Node {
                     visitor.visit_enum(Choice { name, key: *key, data: Some(value) })
                 }
                 _ => {
-                    let fault = Fault::new(Code::WrongType, "one choice is expected", "expected one field");
+                    let fault =
+                        Fault::new(Code::WrongType, "expected exactly one of the choices", "one too many");
                     let second = mapping.values().nth(1).map_or(self.span, |entry| entry.key);
                     Err(Misread::new(fault.at(second)))
                 }
@@ -177,9 +178,22 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_unit()
     }
 
+    /// Reads a struct from a mapping only: serde would also take a list, field by field.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misread> {
+        match &self.kind {
+            Kind::Sequence(_) => Err(Misread::invalid_type(Unexpected::Seq, &visitor).at(self.span)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         bool i128 u128 f64 char bytes byte_buf unit unit_struct
-        seq tuple tuple_struct map struct identifier
+        seq tuple tuple_struct map identifier
     }
 }
 
@@ -295,7 +309,7 @@ impl<'de> Choice<'de> {
                 None => Misread::new(
                     Fault::new(
                         Code::WrongType,
-                        format!("`{}` has a value", self.name),
+                        format!("`{}` needs a value", self.name),
                         "its value is missing",
                     )
                     .help(format!("write `{}: …`", self.name)),
@@ -313,8 +327,8 @@ impl<'de> VariantAccess<'de> for Choice<'de> {
         match self.data {
             None => Ok(()),
             Some(node) => {
-                let message = format!("`{}` stands alone", self.name);
-                Err(Misread::new(Fault::new(Code::WrongType, message, "takes no value").at(node.span)))
+                let message = format!("`{}` takes no value", self.name);
+                Err(Misread::new(Fault::new(Code::WrongType, message, "remove this").at(node.span)))
             }
         }
     }
@@ -352,7 +366,7 @@ impl Error for Misread {
             Unexpected::Str("yes" | "no" | "on" | "off" | "Yes" | "No" | "On" | "Off")
                 if expected.contains("`true`") =>
             {
-                fault.help("YAML 1.2 writes `true` and `false`")
+                fault.help("in YAML 1.2, booleans are `true` and `false`")
             }
             _ => fault,
         })
@@ -376,8 +390,7 @@ impl Error for Misread {
     }
 
     fn unknown_field(found: &str, known: &'static [&'static str]) -> Self {
-        let fault = Fault::new(Code::UnknownField, format!("unknown field `{found}`"), "no such field");
-        Self::new(fault.nearest(found, known.iter().copied()))
+        Self::new(Fault::unknown_field(found, known))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -390,15 +403,15 @@ impl Error for Misread {
 fn found_words(found: &Unexpected<'_>) -> String {
     match found {
         Unexpected::Str(text) => match text.char_indices().nth(60) {
-            Some((cut, _)) => format!("the text `{}…`", &text[..cut]),
-            None => format!("the text `{text}`"),
+            Some((cut, _)) => format!("the string `{}…`", &text[..cut]),
+            None => format!("the string `{text}`"),
         },
         Unexpected::Bool(value) => format!("`{value}`"),
         Unexpected::Unsigned(value) => format!("the number `{value}`"),
         Unexpected::Signed(value) => format!("the number `{value}`"),
         Unexpected::Float(value) if value.abs() < 1e15 => format!("the number `{value}`"),
         Unexpected::Float(value) => format!("the number `{value:e}`"),
-        Unexpected::Unit | Unexpected::Option => "nothing".into(),
+        Unexpected::Unit | Unexpected::Option => "an empty value".into(),
         Unexpected::Seq => "a list".into(),
         Unexpected::Map => "a mapping".into(),
         other => other.to_string(),
@@ -422,7 +435,7 @@ fn expected_words(expected: &dyn Expected) -> String {
         "a nonzero u64" | "a nonzero usize" => "a whole number from 1".into(),
         "f32" | "f64" => "a number".into(),
         "a boolean" => "`true` or `false`".into(),
-        "a string" | "string" => "a text".into(),
+        "a string" | "string" => "a string".into(),
         "a sequence" | "sequence" => "a list".into(),
         "a map" => "a mapping".into(),
         words if words.starts_with("struct ") => "a mapping".into(),

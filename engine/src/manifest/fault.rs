@@ -1,6 +1,9 @@
 //! Owns: what is wrong with a manifest, told so that it can be mended. Knows not how it was found.
 
-use crate::manifest::source::{Position, Sources, Span};
+use crate::manifest::{
+    source::{Position, Sources, Span},
+    synonyms,
+};
 use miette::{Diagnostic, LabeledSpan};
 use serde_json::json;
 use std::fmt::{self, Display};
@@ -102,13 +105,15 @@ pub struct Fault {
     place: Option<Span>,
     also: Vec<(Span, String)>,
     help: Option<String>,
+    /// The field that nobody knows, unless the help names the one that is meant.
+    unknown: Option<String>,
 }
 
 impl Fault {
     /// Makes a fault from its message and the label at its place.
     pub fn new(code: Code, message: impl AsRef<str>, label: impl AsRef<str>) -> Self {
         let (message, label) = (printable(message.as_ref()), printable(label.as_ref()));
-        Self { code, message, label, place: None, also: vec![], help: None }
+        Self { code, message, label, place: None, also: vec![], help: None, unknown: None }
     }
 
     /// Gives it another code, where the finder knows more than the maker.
@@ -144,14 +149,41 @@ impl Fault {
         self
     }
 
-    /// Suggests the known word nearest to the one written, or lists them all when they are few.
+    /// Suggests the known word nearest to the one written, or lists what is known.
     pub fn nearest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        const LISTED_MAX: usize = 24;
         let known: Vec<&str> = known.into_iter().filter(|known| known.len() <= 64).take(1000).collect();
+        let listed = known[..known.len().min(LISTED_MAX)].join(", ");
         match nearest(word, &known) {
             Some(near) => self.help(format!("did you mean `{near}`?")),
-            None if known.is_empty() || known.len() > 12 => self,
-            None => self.help(format!("known here: {}", known.join(", "))),
+            None if known.is_empty() => self,
+            None if known.len() > LISTED_MAX => {
+                self.help(format!("known here: {listed} and {} more", known.len() - LISTED_MAX))
+            }
+            None => self.help(format!("known here: {listed}")),
         }
+    }
+
+    /// Makes the fault of an unknown field; suggests the one that a name from other tools stands for, else the
+    /// nearest of those that are known.
+    pub(crate) fn unknown_field(word: &str, known: &[&str]) -> Self {
+        let fault = Self::new(Code::UnknownField, format!("unknown field `{word}`"), "no such field");
+        match synonyms::field(word, known) {
+            Some(field) => fault.help(format!("did you mean `{field}`?")),
+            None if word.starts_with("x-") => {
+                fault.help("anchors that several stages share can be defined under `vars`")
+            }
+            None => Self { unknown: Some(word.to_owned()), ..fault.nearest(word, known.iter().copied()) },
+        }
+    }
+
+    /// Suggests a field of another section for an unknown one; `known` are paths such as `optimizer.lr`.
+    pub(crate) fn look_elsewhere(mut self, known: impl FnOnce() -> Vec<String>) -> Self {
+        let Some(word) = self.unknown.take() else { return self };
+        if let Some(path) = synonyms::elsewhere(&word, &known()) {
+            self.help = Some(format!("did you mean `{path}`?"));
+        }
+        self
     }
 }
 
@@ -311,15 +343,15 @@ impl Report {
             })
         };
         let faults: Vec<_> = self.faults.shown.iter().map(fault).collect();
-        json!({ "version": 1, "faults": faults, "more": self.faults.more })
+        json!({ "version": 1, "errors": faults, "more": self.faults.more })
     }
 
     /// Says how many faults there are.
     pub fn summary(&self) -> String {
         match (self.faults.shown.len() + self.faults.more, self.faults.more) {
-            (1, _) => "1 fault".into(),
-            (all, 0) => format!("{all} faults"),
-            (all, more) => format!("{all} faults, {more} of them not shown"),
+            (1, _) => "1 error".into(),
+            (all, 0) => format!("{all} errors"),
+            (all, more) => format!("{all} errors, {more} of them not shown"),
         }
     }
 }

@@ -226,9 +226,9 @@ impl Interpolation<'_, '_, '_> {
 
     /// Returns what a `${…}` stands for.
     fn value(&mut self, expression: &str, place: Span) -> Result<Node, Fault> {
-        let inner = expression[2..].strip_suffix('}').ok_or_else(|| bad("`${` without `}`"))?;
+        let inner = expression[2..].strip_suffix('}').ok_or_else(|| bad("`${` without a closing `}`"))?;
         if inner.contains("${") {
-            return Err(bad("a `${…}` within another").help("give the inner one a name under `vars`"));
+            return Err(bad("`${…}` cannot be nested").help("define the inner value under `vars`"));
         }
         let scalar = |text: &str, style| Node {
             span: place,
@@ -249,7 +249,7 @@ impl Interpolation<'_, '_, '_> {
             }
             ("matrix", name) => self.axis(name),
             (other, _) => {
-                Err(bad("unknown kind of `${…}`").nearest(other, ["vars", "env", "secret", "matrix"]))
+                Err(bad("unknown reference in `${…}`").nearest(other, ["vars", "env", "secret", "matrix"]))
             }
         }
     }
@@ -259,7 +259,7 @@ impl Interpolation<'_, '_, '_> {
         let name = name_of(inner);
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(word) {
-            return Err(bad("not a name of the environment").help("names are letters, digits and `_`"));
+            return Err(bad("not a valid variable name").help("names consist of letters, digits and `_`"));
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
         let value = (self.own.world.variable)(name).filter(|value| !value.is_empty() || default.is_none());
@@ -282,9 +282,8 @@ impl Interpolation<'_, '_, '_> {
     /// Returns the value that this stage has on an axis.
     fn axis(&mut self, name: &str) -> Result<Node, Fault> {
         let Scope::Bound(binding) = &mut self.scope else {
-            let help =
-                "it stands in `with` and other settings of a stage, but not in `uses`, `needs` and `matrix`";
-            return Err(bad("`${matrix.…}` has no value here").help(help));
+            let help = "use it in `with` and other settings of a stage, not in `uses`, `needs` or `matrix`";
+            return Err(bad("`${matrix.…}` is not available here").help(help));
         };
         binding.named.insert(name.to_owned());
         match binding.values.iter().find(|(axis, _)| &**axis == name) {
@@ -298,7 +297,7 @@ impl Interpolation<'_, '_, '_> {
             None if !binding.is_whole => Err(Fault::consequence()),
             None if binding.values.is_empty() => {
                 let fault = Fault::new(Code::UnknownAxis, format!("no axis `{name}`"), "no matrix here");
-                Err(fault.help("give the stage a `matrix`, or let it need a stage that has one"))
+                Err(fault.help("give the stage a `matrix`, or a dependency that has one"))
             }
             None => {
                 let fault = Fault::new(Code::UnknownAxis, format!("no axis `{name}`"), "not in the matrix");

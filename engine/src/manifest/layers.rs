@@ -56,7 +56,7 @@ impl Layers<'_> {
         let below = self.file(&beside.to_string_lossy(), Some(base.1), open);
         open.pop();
         let mut below = below?;
-        merge(&mut below, root);
+        merge_manifest(&mut below, root, &base.0, self.faults);
         Some(below)
     }
 
@@ -67,28 +67,38 @@ impl Layers<'_> {
         open: &[String],
     ) -> Result<(Node, Option<Base>), Fault> {
         let place = |fault: Fault| if let Some(span) = from { fault.at(span) } else { fault };
-        if open.len() >= DEPTH_MAX || open.iter().any(|before| before == path) {
+        if open.iter().any(|before| before == path) {
             let way = format!("{} -> {path}", open.join(" -> "));
             return Err(place(Fault::new(Code::ExtendsLoop, "manifests extend each other in a loop", way)));
+        }
+        if open.len() >= DEPTH_MAX {
+            let message = format!("more than {DEPTH_MAX} manifests extend one another");
+            let fault = Fault::new(Code::TooLarge, message, "one too many");
+            return Err(place(fault.help("merge some of them into one file")));
         }
         let bytes = (self.world.file)(Path::new(path)).map_err(|error| place(unreadable(path, &error)))?;
         let (text, span) = self.decode(path, bytes)?;
         let root = parse(&text, span, &mut self.budget, self.faults)?;
         let mut root = root.unwrap_or(Node::empty(span));
         let Kind::Mapping(mapping) = &mut root.kind else {
-            return Err(Fault::new(Code::WrongType, "a manifest is a mapping", "this is not").at(root.span));
+            let found = if matches!(root.kind, Kind::Sequence(_)) { "a list" } else { "a single value" };
+            let fault =
+                Fault::new(Code::WrongType, "the manifest must be a mapping", format!("found {found}"));
+            let help = "a manifest has the sections `pipeline: NAME` and `stages:`";
+            return Err(fault.help(help).at(root.span));
         };
         let base = match mapping.shift_remove("extends").map(|entry| entry.value) {
             None => None,
             Some(Node { span, kind: Kind::Scalar(scalar) }) if !scalar.is_null() => {
                 if scalar.text.contains("${") {
-                    let fault = Fault::new(Code::BadInterpolation, "`extends` is read before variables", "");
+                    let fault = Fault::new(Code::BadInterpolation, "`extends` cannot contain variables", "");
                     return Err(fault.help("write the file name itself").at(span));
                 }
                 Some((scalar.text, span))
             }
             Some(other) => {
-                return Err(Fault::new(Code::WrongType, "`extends` names one file", "not one").at(other.span));
+                return Err(Fault::new(Code::WrongType, "`extends` takes one file name", "not a file name")
+                    .at(other.span));
             }
         };
         Ok((root, base))
@@ -115,7 +125,7 @@ impl Layers<'_> {
         if let Some((offset, letter)) = control(text) {
             let fault = Fault::new(
                 Code::Syntax,
-                format!("the control character U+{:04X} has no place in YAML", u32::from(letter)),
+                format!("the control character U+{:04X} is not allowed in YAML", u32::from(letter)),
                 "here",
             );
             return Err(fault.at(span.part(offset..offset + letter.len_utf8())));
@@ -127,8 +137,8 @@ impl Layers<'_> {
     fn set(&mut self, root: &mut Node, argument: &str) -> Result<(), Fault> {
         let (text, whole) = self.decode("--set", argument.as_bytes().to_vec())?;
         let form = || {
-            Fault::new(Code::BadSet, "`--set` takes `path.to.field=value`", "not of this form")
-                .help("lists take positions: `stages.base.with.languages[0]=de`")
+            Fault::new(Code::BadSet, "`--set` takes `path.to.field=value`", "not in this form")
+                .help("for an item of a list, give its position: `stages.base.with.languages[0]=de`")
                 .at(whole)
         };
         let (path, value) = text.split_once('=').ok_or_else(form)?;
@@ -209,6 +219,13 @@ fn steps(path: &str, whole: Span) -> Option<Vec<Step<'_>>> {
 /// Walks to the end of a path, making what is not there, and lays a value over what is.
 fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
     check_names(root, steps)?;
+    if let ([section, stage], Kind::Scalar(scalar)) = (steps, &value.kind)
+        && (section.name, scalar.is_null()) == ("stages", true)
+        && let Some(Entry { value: Node { kind: Kind::Mapping(stages), .. }, .. }) = root.get_mut("stages")
+    {
+        stages.shift_remove(stage.name);
+        return Ok(());
+    }
     let mut node = root;
     for (index, step) in steps.iter().enumerate() {
         if let Kind::Scalar(scalar) = &node.kind
@@ -234,13 +251,13 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
                 node = item.ok_or_else(|| no_item(step, count))?;
             }
             Kind::Scalar(scalar) if scalar.text.contains("${") => {
-                let message = format!("`{}` lies within the value of `{}`", step.name, scalar.text);
+                let message = format!("`{}` is part of the value of `{}`", step.name, scalar.text);
                 let fault = Fault::new(Code::BadSet, message, "not a field of its own");
                 return Err(fault.help("set the variable itself: `--set vars.name=…`").at(step.place));
             }
             _ => {
-                let message = format!("there is no list that `[{}]` could be a position in", step.name);
-                return Err(Fault::new(Code::BadSet, message, "not in a list").at(step.place));
+                let message = format!("`[{}]` is a position in a list, and there is no list here", step.name);
+                return Err(Fault::new(Code::BadSet, message, "not a list").at(step.place));
             }
         }
     }
@@ -252,7 +269,7 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
 fn check_names(root: &Node, steps: &[Step<'_>]) -> Result<(), Fault> {
     let [section, rest @ ..] = steps else { return Ok(()) };
     if section.name == "extends" {
-        let fault = Fault::new(Code::BadSet, "`extends` is read before `--set`", "cannot be set");
+        let fault = Fault::new(Code::BadSet, "`--set` cannot change `extends`", "read before `--set`");
         return Err(fault.at(section.place));
     }
     let kind = match section.name {
@@ -265,7 +282,8 @@ fn check_names(root: &Node, steps: &[Step<'_>]) -> Result<(), Fault> {
     if known.contains_key(step.name) {
         return Ok(());
     }
-    let fault = Fault::new(kind.0, format!("no {} `{}`", kind.1, step.name), "`--set` changes what is there");
+    let fault =
+        Fault::new(kind.0, format!("no {} `{}`", kind.1, step.name), "`--set` only changes what exists");
     Err(fault.nearest(step.name, known.keys().map(|name| &**name)).at(step.place))
 }
 
@@ -276,6 +294,34 @@ fn no_item(step: &Step<'_>, count: usize) -> Fault {
         _ => format!("the list has the items `[0]` to `[{}]`", count - 1),
     };
     Fault::new(Code::BadSet, format!("no item `{}`", step.name), items).at(step.place)
+}
+
+/// Lays a manifest on the one that it extends: as [`merge`] does, but an empty stage removes the one below, and a
+/// stage without a type has to be there already.
+fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faults) {
+    if let (Some(below), Some(above)) = (base.get_mut("stages"), over.get_mut("stages"))
+        && let (Kind::Mapping(below), Kind::Mapping(above)) = (&mut below.value.kind, &mut above.value.kind)
+    {
+        above.retain(|stage, Entry { key, value }| {
+            let is_empty = matches!(&value.kind, Kind::Scalar(scalar) if scalar.is_null());
+            if below.contains_key(stage) {
+                if is_empty {
+                    below.shift_remove(stage);
+                }
+                return !is_empty;
+            }
+            if is_empty || (value.mapping().is_some() && value.get("uses").is_none()) {
+                let fault =
+                    Fault::new(Code::UnknownStage, format!("`{name}` has no stage `{stage}`"), "not there");
+                let known = below.keys().map(|stage| &**stage);
+                let fault = fault.nearest(stage, known).help("a new stage needs `uses`");
+                faults.push(fault.at(*key));
+                value.kind = Kind::Broken;
+            }
+            true
+        });
+    }
+    merge(base, over);
 }
 
 /// Lays `over` on `base`: mappings merge key by key, anything else is replaced.

@@ -54,10 +54,10 @@ impl Own {
                 Self::Along(names.iter().filter_map(|name| along(name, faults)).collect())
             }
             _ => {
-                let message = "a `matrix` maps axes to lists of values";
-                let fault = Fault::new(Code::WrongType, message, "no such mapping");
+                let message = "`matrix` must be a mapping of axes to lists of values";
+                let fault = Fault::new(Code::WrongType, message, "not such a mapping");
                 let help =
-                    "as in `matrix: { seed: [1, 2, 3] }`, or `matrix: [seed]` for an axis of what it needs";
+                    "write `matrix: { seed: [1, 2, 3] }`, or `matrix: [seed]` for an axis of a dependency";
                 faults.push(fault.help(help).at(entry.value.span));
                 Self::Broken
             }
@@ -69,8 +69,12 @@ impl Own {
 fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
     if !is_axis(name) {
         let fault =
-            Fault::new(Code::InvalidValue, format!("`{name}` cannot be the name of an axis"), "not a name");
-        faults.push(fault.help("names are letters, digits and `_`, and begin with no digit").at(entry.key));
+            Fault::new(Code::InvalidValue, format!("`{name}` is not a valid axis name"), "not a valid name");
+        faults.push(
+            fault
+                .help("names consist of letters, digits and `_`, and do not begin with a digit")
+                .at(entry.key),
+        );
     }
     let span = entry.value.span;
     let wrong = |code, message: String, label: &str| Fault::new(code, message, label).at(span);
@@ -87,14 +91,15 @@ fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
         }
         Kind::Sequence(items) => items,
         Kind::Scalar(scalar) if !scalar.is_null() => {
-            let fault = wrong(Code::WrongType, format!("the axis `{name}` is a list of values"), "one value");
+            let fault =
+                wrong(Code::WrongType, format!("the axis `{name}` must be a list of values"), "one value");
             faults.push(fault.help(format!("write `{name}: [{}]`", scalar.text)));
             return None;
         }
         _ => {
             faults.push(wrong(
                 Code::WrongType,
-                format!("the axis `{name}` is a list of values"),
+                format!("the axis `{name}` must be a list of values"),
                 "not a list",
             ));
             return None;
@@ -105,15 +110,15 @@ fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
     for node in items {
         let Kind::Scalar(scalar) = &node.kind else {
             if !node.is_broken() {
-                let message = format!("a value of the axis `{name}` is one text, number or truth value");
-                faults.push(Fault::new(Code::WrongType, message, "more than one value").at(node.span));
+                let message = format!("values of the axis `{name}` must be strings, numbers or booleans");
+                faults.push(Fault::new(Code::WrongType, message, "not a single value").at(node.span));
             }
             continue;
         };
         if let Some(first) = seen.insert(identity(scalar), node.span) {
             let fault = Fault::new(
                 Code::InvalidValue,
-                format!("`{}` stands twice on the axis `{name}`", scalar.text),
+                format!("duplicate value `{}` on the axis `{name}`", scalar.text),
                 "again",
             );
             faults.push(fault.at(node.span).also(first, "the first one"));
@@ -131,7 +136,7 @@ fn along(node: &Node, faults: &mut Faults) -> Option<(Arc<str>, Span)> {
         Kind::Broken => None,
         _ => {
             faults.push(
-                Fault::new(Code::WrongType, "the name of an axis is one word", "not a name").at(node.span),
+                Fault::new(Code::WrongType, "an axis name must be a string", "not a name").at(node.span),
             );
             None
         }
@@ -227,7 +232,7 @@ impl Families<'_> {
                     match wanted.iter().flat_map(|wanted| self.free(wanted)).find(|axis| axis.name == name) {
                         Some(axis) => drop(axes.insert(name, axis.clone())),
                         None => {
-                            let message = format!("no stage that is needed here has an axis `{name}`");
+                            let message = format!("no dependency of this stage has an axis `{name}`");
                             let fault = Fault::new(Code::UnknownAxis, message, "no such axis");
                             let known =
                                 wanted.iter().flat_map(|wanted| self.free(wanted)).map(|axis| &*axis.name);
@@ -254,14 +259,14 @@ impl Families<'_> {
         let family = Family { axes, is_broken: false };
         *made = made.saturating_add(count.filter(|_| !family.axes.is_empty()).unwrap_or(0));
         if count.is_none_or(|count| count > STAGES_MAX) || *made > STAGES_MAX {
-            let message = format!("the matrices stand for more than {STAGES_MAX} stages");
+            let message = format!("the matrices expand to more than {STAGES_MAX} stages");
             faults.push(Fault::new(Code::TooLarge, message, "the limit is reached here").at(place));
         } else if let Some(longest) = family.longest_suffix().filter(|length| *length > SUFFIX_BYTES_MAX) {
             let message = format!(
-                "a name would end with {longest} bytes of values, and {SUFFIX_BYTES_MAX} is the most that it may"
+                "a stage name would contain {longest} bytes of axis values; the limit is {SUFFIX_BYTES_MAX}"
             );
-            let fault = Fault::new(Code::InvalidValue, message, "values become part of the names of stages");
-            faults.push(fault.help("take shorter values").at(place));
+            let fault = Fault::new(Code::InvalidValue, message, "axis values become part of stage names");
+            faults.push(fault.help("use shorter values").at(place));
         }
         if faults.count() > before { broken } else { family }
     }
@@ -272,13 +277,13 @@ impl Families<'_> {
         let message = match missing {
             Some(value) => format!("`{name}` has no stage with `{axis}={value}`"),
             None => {
-                format!("`{name}` has more values on the axis `{axis}` than other stages that meet it here")
+                format!("`{name}` has more values on the axis `{axis}` than the other dependencies")
             }
         };
         let fault = Fault::new(Code::AxisMismatch, message, "needed here");
         let help = match is_own {
             true => format!("it has: {}", theirs.values.join(", ")),
-            false => format!("give the values that are meant: `matrix: {{ {axis}: […] }}`"),
+            false => format!("list the values to use: `matrix: {{ {axis}: […] }}`"),
         };
         let fault = fault.help(help).at(wanted.need.place);
         fault.also(ours.place, format!("`{axis}` here")).also(theirs.place, format!("`{axis}` of `{name}`"))
@@ -308,16 +313,13 @@ impl Families<'_> {
 /// settings and is no axis.
 pub(crate) fn unused(axis: &Axis, field: Option<&str>, named: &[&str]) -> Fault {
     let name = &axis.name;
-    let fault =
-        Fault::new(Code::UnusedAxis, format!("no setting has the values of the axis `{name}`"), "not used");
+    let fault = Fault::new(Code::UnusedAxis, format!("no setting uses the axis `{name}`"), "not used");
     match (nearest(name, named), field) {
         (Some(near), _) => {
-            fault.help(format!("did you mean `${{matrix.{name}}}` where it says `${{matrix.{near}}}`?"))
+            fault.help(format!("did you mean `${{matrix.{name}}}` instead of `${{matrix.{near}}}`?"))
         }
         (None, Some(field)) => fault.help(format!("set `{field}` under `with` to `${{matrix.{name}}}`")),
-        (None, None) => {
-            fault.help(format!("write `${{matrix.{name}}}` where its values belong, such as in `with`"))
-        }
+        (None, None) => fault.help(format!("write `${{matrix.{name}}}` in a setting under `with`")),
     }
     .at(axis.place)
 }

@@ -7,6 +7,8 @@ mod source;
 
 mod fault;
 
+mod synonyms;
+
 mod node;
 
 mod mask;
@@ -65,7 +67,7 @@ pub use world::{FILE_BYTES_MAX, World};
 use indexmap::IndexMap;
 use interpolate::Interpolator;
 use layers::layers;
-use name::is_name;
+use name::{is_name, name_help};
 use node::Node;
 use read::read;
 use stage_type::StageType;
@@ -116,11 +118,19 @@ fn typed(
     let entry = root.get("stages")?;
     let Some(names) = entry.value.mapping() else {
         if !entry.value.is_broken() {
-            let fault = Fault::new(Code::WrongType, "`stages` maps names to stages", "not a mapping");
+            let fault =
+                Fault::new(Code::WrongType, "`stages` must be a mapping of names to stages", "not a mapping");
             faults.push(fault.at(entry.value.span));
         }
         return None;
     };
+    if names.is_empty() {
+        if faults.is_empty() {
+            let fault = Fault::new(Code::MissingField, "the pipeline has no stages", "empty");
+            faults.push(fault.help("add one: `stages: { pages: { uses: ingest } }`").at(entry.key));
+        }
+        return None;
+    }
     let (stages, families) = stages::stages(names, types, interpolator, sources, faults);
     let Envelope { pipeline, observers, prices, pools, .. } = envelope?;
     if let Some(stages) = &stages {
@@ -160,22 +170,22 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
     if let Some(vars) = root.get("vars")
         && !matches!(&vars.value.kind, node::Kind::Mapping(_) | node::Kind::Broken)
     {
-        let fault = Fault::new(Code::WrongType, "`vars` maps names to values", "not a mapping");
+        let fault =
+            Fault::new(Code::WrongType, "`vars` must be a mapping of names to values", "not a mapping");
         faults.push(fault.at(vars.value.span));
     }
     let Some(envelope) = envelope else { return };
     report_missing(root, faults);
     let place = |field: &str| root.find(field).span().unwrap_or(root.span);
     if let Some(version) = envelope.version.as_ref().filter(|version| *version != "1") {
-        let message = format!("this program does not read manifests of version `{version}`");
-        let fault = Fault::new(Code::UnsupportedVersion, message, "only `1` is read");
-        faults.push(fault.help("leave `version` out, or upgrade `pipe`").at(place("version")));
+        let message = format!("manifest version `{version}` is not supported");
+        let fault = Fault::new(Code::UnsupportedVersion, message, "only version 1 is supported");
+        faults.push(fault.help("remove `version`, or upgrade `pipe`").at(place("version")));
     }
     for (position, observer) in envelope.observers.iter().enumerate() {
         if observer.trim().is_empty() || observer.contains("${secret.") {
-            let fault =
-                Fault::new(Code::InvalidValue, "this cannot be the command of an observer", "not a command");
-            let help = "write a shell line; the environment, and so every secret in it, is there as `$NAME`";
+            let fault = Fault::new(Code::InvalidValue, "not a valid observer command", "not a command");
+            let help = "write a shell command; it inherits the environment, so use `$NAME` for a secret";
             faults.push(fault.help(help).at(place(&format!("observers.{position}"))));
         }
     }
@@ -183,14 +193,17 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
         [("prices.cpu", prices.cpu), ("prices.gpu", prices.gpu), ("prices.memory_gib", prices.memory_gib)]
     }) {
         if price < 0.0 {
-            let fault =
-                Fault::new(Code::InvalidValue, format!("`{field}`: a price is 0 or more"), "less than 0");
+            let fault = Fault::new(
+                Code::InvalidValue,
+                format!("`{field}`: a price must not be negative"),
+                "negative",
+            );
             faults.push(fault.at(place(field)));
         }
     }
-    if envelope.pipeline.as_ref().is_some_and(|name| !is_name(name, "_-.")) {
-        let fault = Fault::new(Code::InvalidValue, "this cannot be the name of a pipeline", "not a name");
-        faults.push(fault.help("names are letters, digits, `_`, `-` and `.`").at(place("pipeline")));
+    if let Some(name) = envelope.pipeline.as_ref().filter(|name| !is_name(name, "_-.")) {
+        let fault = Fault::new(Code::InvalidValue, "not a valid pipeline name", "not a valid name");
+        faults.push(fault.help(name_help(name, "`_`, `-` and `.`")).at(place("pipeline")));
     }
 }
 
@@ -201,7 +214,13 @@ fn report_missing(root: &Node, faults: &mut Faults) {
         let names: Vec<&str> = sections.keys().map(|name| &**name).collect();
         let misspelt =
             || fault::nearest(name, &names).is_some_and(|near| !["vars", "version"].contains(&near));
-        if !sections.contains_key(name) && !misspelt() {
+        let is_empty =
+            |entry: &node::Entry| matches!(&entry.value.kind, node::Kind::Scalar(scalar) if scalar.is_null());
+        let found = sections.get(name);
+        if let Some(entry) = found.filter(|entry| name == "pipeline" && is_empty(entry)) {
+            let fault = Fault::new(Code::MissingField, "the pipeline has no name", "empty");
+            faults.push(fault.help("write `pipeline: NAME`").at(entry.key));
+        } else if found.is_none() && !misspelt() {
             let label = format!("`{name}` is missing here");
             let fault = Fault::new(Code::MissingField, format!("missing field `{name}`"), label);
             faults.push(fault.at(root.span.part(0..0)));

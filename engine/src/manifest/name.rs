@@ -75,5 +75,23 @@ pub fn split_output(text: &str) -> (&str, Option<&str>) {
 /// Whether a text is a name: letters, digits and these marks.
 pub(super) fn is_name(name: &str, marks: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
-    !name.is_empty() && name.len() <= 128 && name.chars().all(fits)
+    // A name that begins with `.` or `-` would be a hidden or foreign folder, or an option.
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.starts_with(['.', '-'])
+        && name.chars().all(fits)
+}
+
+/// Names become parts of file names, together with the values of a matrix.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Says what is wrong with a name.
+pub(super) fn name_help(name: &str, marks: &str) -> String {
+    match name {
+        name if name.len() > NAME_BYTES_MAX => {
+            format!("names have at most {NAME_BYTES_MAX} characters; this one has {}", name.len())
+        }
+        name if name.starts_with(['.', '-']) => "names begin with a letter, a digit or `_`".to_owned(),
+        _ => format!("names consist of letters, digits, {marks}"),
+    }
 }

@@ -118,7 +118,7 @@ impl<'a> Resolver<'a> {
             Inputs::Listed(inputs) => inputs,
             Inputs::Any => {
                 let fault =
-                    Fault::new(Code::AmbiguousNeed, "this stage's inputs have names of your own", "name it");
+                    Fault::new(Code::AmbiguousNeed, "inputs of this stage need names", "give it a name");
                 return Err(fault.help(format!("write `needs: {{ NAME: {name} }}`")));
             }
         };
@@ -126,15 +126,15 @@ impl<'a> Resolver<'a> {
         match fits[..] {
             [input] => Ok(Some(input)),
             [] => {
-                let message = format!("`{name}` is of kind `{kind}`, which no input here takes");
+                let message = format!("no input of this stage accepts `{name}`, which is of kind `{kind}`");
                 Err(self
                     .wrong_kind(message, reference, |wanted| inputs.iter().any(|input| input.kind == wanted)))
             }
             [first, ..] => {
                 let names: Vec<_> = fits.iter().map(|input| format!("`{}`", input.name)).collect();
-                let message = format!("`{name}` is of kind `{kind}`, which {} inputs take", fits.len());
+                let message = format!("`{name}` is of kind `{kind}`, which {} inputs accept", fits.len());
                 let fault =
-                    Fault::new(Code::AmbiguousNeed, message, format!("{} would do", names.join(", ")));
+                    Fault::new(Code::AmbiguousNeed, message, format!("{} accept it", names.join(", ")));
                 Err(fault.help(format!("name the input: `needs: {{ {}: {name} }}`", first.name)))
             }
         }
@@ -146,9 +146,9 @@ impl<'a> Resolver<'a> {
             None => None,
             Some(Inputs::Any) => {
                 if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
-                    let message = format!("`{name}` cannot be the name of an input");
-                    let fault = Fault::new(Code::InvalidValue, message, "becomes part of a variable's name");
-                    self.faults.push(fault.help("names are letters, digits and `_`").at(entry.key));
+                    let message = format!("`{name}` is not a valid input name");
+                    let fault = Fault::new(Code::InvalidValue, message, "it becomes part of a variable name");
+                    self.faults.push(fault.help("names consist of letters, digits and `_`").at(entry.key));
                 }
                 None
             }
@@ -178,7 +178,7 @@ impl<'a> Resolver<'a> {
             }
             Kind::Mapping(labels) => {
                 if let Some(input) = input.filter(|input| !input.many) {
-                    let message = format!("the input `{}` takes one stage", input.name);
+                    let message = format!("the input `{}` accepts a single stage", input.name);
                     let fault = Fault::new(Code::TooManyInputs, message, "several are given");
                     self.faults.push(fault.at(entry.value.span));
                     return self.references_only(&entry.value);
@@ -205,7 +205,7 @@ impl<'a> Resolver<'a> {
             let (kind, from) = (&reference.output.kind, self.name(reference.stage));
             let output = &reference.output.name;
             let message = format!(
-                "the input `{name}` takes `{}`, and `{from}.{output}` is of kind `{kind}`",
+                "the input `{name}` accepts `{}`, but `{from}.{output}` is of kind `{kind}`",
                 input.kind
             );
             let fault = self.wrong_kind(message, &reference, |wanted| input.kind == wanted);
@@ -229,8 +229,8 @@ impl<'a> Resolver<'a> {
         {
             let fault = Fault::new(
                 Code::TooManyInputs,
-                format!("the input `{name}` takes one stage"),
-                "a second one for it",
+                format!("the input `{name}` accepts a single stage"),
+                "a second one",
             );
             return self.faults.push(fault.at(place).also(first.need.place, "the first one"));
         }
@@ -262,17 +262,20 @@ impl<'a> Resolver<'a> {
             Kind::Scalar(scalar) if !scalar.is_null() => scalar,
             Kind::Broken => return None,
             _ => {
-                let fault =
-                    Fault::new(Code::WrongType, "a need is `stage` or `stage.output`", "not one of these");
+                let fault = Fault::new(
+                    Code::WrongType,
+                    "a dependency is written `stage` or `stage.output`",
+                    "neither",
+                );
                 self.faults.push(fault.at(node.span));
                 return None;
             }
         };
         let Some(Name { base: name, picks, output }) = Name::parse(&scalar.text) else {
-            let message = format!("`{}` names no stage", scalar.text);
-            let fault = Fault::new(Code::UnknownStage, message, "not one of a matrix");
+            let message = format!("`{}` is not a stage name", scalar.text);
+            let fault = Fault::new(Code::UnknownStage, message, "not a valid name");
             self.faults
-                .push(fault.help("a stage of a matrix is `base[lr=1e-3,seed=1]`, in quotes").at(node.span));
+                .push(fault.help("write a stage of a matrix as `\"base[lr=1e-3,seed=1]\"`").at(node.span));
             return None;
         };
         let Some(stage) = self.stages.names.get_index_of(name) else {
@@ -335,7 +338,7 @@ impl<'a> Resolver<'a> {
             ([], Some(Inputs::Listed(inputs))) if !inputs.is_empty() => {
                 let inputs: Vec<_> =
                     inputs.iter().map(|input| format!("{} ({})", input.name, input.kind)).collect();
-                fault.help(format!("this stage's inputs: {}", inputs.join(", ")))
+                fault.help(format!("inputs of this stage: {}", inputs.join(", ")))
             }
             ([], _) => fault.help("this stage has no inputs"),
             (would_do, _) => fault.help(format!("did you mean {}?", would_do.join(" or "))),
@@ -360,13 +363,13 @@ impl<'a> Resolver<'a> {
             let fault = Fault::new(
                 Code::MissingInput,
                 message,
-                format!("`{}` takes the kind `{}`", input.name, input.kind),
+                format!("`{}` accepts the kind `{}`", input.name, input.kind),
             );
             let givers = self.givers(&input.kind);
             let help = match givers.first() {
-                None => format!("no stage of this manifest gives the kind `{}`", input.kind),
+                None => format!("no stage in this manifest produces the kind `{}`", input.kind),
                 Some(_) => format!(
-                    "add `{}: …` to `needs`; the kind `{}` is given by {}",
+                    "add `{}: …` to `needs`; the kind `{}` is produced by {}",
                     input.name,
                     input.kind,
                     givers.join(", ")

@@ -110,6 +110,13 @@ impl Node {
         self.mapping()?.get(key)
     }
 
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        match &mut self.kind {
+            Kind::Mapping(mapping) => mapping.get_mut(key),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.kind, Kind::Broken)
     }

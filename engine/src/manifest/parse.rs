@@ -35,7 +35,7 @@ impl Budget {
         let Some(left) = left.filter(|_| !self.spent) else {
             let code =
                 if std::mem::replace(&mut self.spent, true) { Code::Consequence } else { Code::TooLarge };
-            let message = "the manifest is too large, with all that its aliases and variables stand for";
+            let message = "the manifest is too large with its aliases and variables expanded";
             return Err(Fault::new(code, message, "the limit is reached here"));
         };
         (self.nodes, self.bytes) = left;
@@ -62,7 +62,12 @@ pub(crate) fn parse(
             (Event::StreamEnd, _) => break,
             (Event::StreamStart | Event::DocumentEnd, _) => {}
             (Event::DocumentStart(..), span) if root.is_some() => {
-                return Err(Fault::new(Code::Syntax, "a manifest is one document", "a second one").at(span));
+                return Err(Fault::new(
+                    Code::Syntax,
+                    "a manifest must be a single YAML document",
+                    "a second one begins here",
+                )
+                .at(span));
             }
             (Event::DocumentStart(..), _) => {
                 let first = reader.next()?;
@@ -96,7 +101,8 @@ impl<'a> Reader<'a> {
             Some(Err(error)) => {
                 let offset = error.marker().byte_offset().unwrap_or(end).min(end);
                 let message = self.mask.unmask(Cow::Owned(error.info()));
-                Err(Fault::new(Code::Syntax, message, "here").at(place(offset, offset)))
+                let (fault, offset) = explained(&self.mask.text, message.into_owned(), offset);
+                Err(fault.at(place(offset, offset)))
             }
         }
     }
@@ -107,8 +113,9 @@ impl<'a> Reader<'a> {
             return Err(too_deep().at(span));
         }
         if let Some(tag) = event.tag().filter(|tag| !tag.is_yaml_core_schema_tag("str")) {
-            let message = format!("the tag `{}` is not read", tag.original());
-            return Err(Fault::new(Code::Syntax, message, "on this value").at(span));
+            let message = format!("YAML tags are not supported: `{}`", tag.original());
+            let fault = Fault::new(Code::Syntax, message, "a tag on this value");
+            return Err(fault.help("quote text that begins with `!`").at(span));
         }
         let anchor = event.anchor_id();
         let node = match event {
@@ -133,7 +140,7 @@ impl<'a> Reader<'a> {
 
     /// Copies what the anchor holds, at the price of a tree written out: bombs run out of budget.
     fn alias(&mut self, id: usize, span: Span, depth: usize) -> Result<Node, Fault> {
-        let within = || Fault::new(Code::Syntax, "an alias within its own anchor", "it never ends");
+        let within = || Fault::new(Code::Syntax, "an alias refers to the value that contains it", "endless");
         let target = self.anchors.get(&id).ok_or_else(|| within().at(span))?;
         let (nodes, levels) = target.size();
         self.budget.take(nodes, 0).map_err(|fault| fault.at(span))?;
@@ -163,7 +170,11 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 (Event::Scalar(name, style, ..), key) => (self.mask.unmask(name), style, key),
-                (_, key) => return Err(Fault::new(Code::Syntax, "a key is plain text", "not this").at(key)),
+                (_, key) => {
+                    return Err(Fault::new(Code::Syntax, "a key must be a string", "not a string")
+                        .help("quote text that begins with `{` or `[`")
+                        .at(key));
+                }
             };
             let value = self.next()?;
             let value = self.node(value, depth + 1)?;
@@ -205,14 +216,48 @@ fn merge_key(mapping: &mut Mapping, key: Span, value: Node) -> Result<(), Fault>
     }
 }
 
+/// Says what to do about an error of the YAML parser, and finds the place of a tab that it stumbled over.
+fn explained(text: &str, message: String, offset: usize) -> (Fault, usize) {
+    let line = text[..offset].rfind('\n').map_or(0, |end| end + 1);
+    // The parser blames the value before the line that begins with a tab.
+    let lines = text[line..].split_inclusive('\n').scan(line, |at, line| {
+        *at += line.len();
+        Some((*at - line.len(), line))
+    });
+    let tab = |(at, line): (usize, &str)| {
+        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+        line[..indent].find('\t').map(|tab| at + tab)
+    };
+    if message.contains("tab")
+        && let Some(tab) = lines.take(8).find_map(tab)
+    {
+        let fault = Fault::new(Code::Syntax, "a tab cannot be used for indentation", "a tab");
+        return (fault.help("indent with spaces"), tab);
+    }
+    let fault = Fault::new(Code::Syntax, &message, "here");
+    let fault = match &message {
+        text if text.contains("anchor") => {
+            fault.help("quote text that begins with `*` or `&`: \"**/*.html\"; an alias `*NAME` needs an anchor `&NAME` before it")
+        }
+        text if text.contains("mapping values") || text.contains("':'") => {
+            fault.help("quote text that contains `: `, and check the indentation")
+        }
+        text if text.contains("character that cannot start") || text.contains("cannot start any token") => {
+            fault.help("quote text that begins with one of @ ` % ! & * | > { [")
+        }
+        _ => fault,
+    };
+    (fault, offset)
+}
+
 fn not_a_mapping(span: Span) -> Fault {
-    Fault::new(Code::WrongType, "`<<` takes a mapping, or a list of them", "not one").at(span)
+    Fault::new(Code::WrongType, "`<<` takes a mapping or a list of mappings", "not a mapping").at(span)
 }
 
 fn unexpected(span: Span) -> Fault {
-    Fault::new(Code::Syntax, "no value can stand here", "here").at(span)
+    Fault::new(Code::Syntax, "a value is not allowed here", "here").at(span)
 }
 
 pub(crate) fn too_deep() -> Fault {
-    Fault::new(Code::TooLarge, format!("nested deeper than {DEPTH_MAX} levels"), "too deep here")
+    Fault::new(Code::TooLarge, format!("nested more than {DEPTH_MAX} levels deep"), "too deep")
 }

@@ -2,7 +2,7 @@
 //! over, and the rest is read again, until it reads: each round tells one fault and mends one place.
 
 use crate::manifest::{
-    fault::{Code, Faults},
+    fault::{Code, Fault, Faults},
     node::{Kind, Node},
     source::Span,
 };
@@ -28,6 +28,16 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
     key: Span,
     faults: &mut Faults,
 ) -> Reading<'a, T> {
+    read_with(node, key, faults, &|fault| fault)
+}
+
+/// The same; `improve` may say more about each fault.
+pub(crate) fn read_with<'a, T: DeserializeOwned>(
+    node: &'a Node,
+    key: Span,
+    faults: &mut Faults,
+    improve: &dyn Fn(Fault) -> Fault,
+) -> Reading<'a, T> {
     let mut reading = Reading { value: None, tree: Cow::Borrowed(node), whole: !node.holds_broken() };
     for round in 1.. {
         let misread = match T::deserialize(&*reading.tree) {
@@ -42,7 +52,7 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
         let follows =
             matches!(fault.code, Code::MissingField | Code::InvalidValue) && has_broken_child(broken);
         if !follows {
-            faults.push(fault.at(key));
+            faults.push(improve(fault.at(key)));
         }
         broken.kind = Kind::Broken;
         if is_done {

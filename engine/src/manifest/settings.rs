@@ -393,7 +393,7 @@ impl<T> Visitor<'_> for WithUnit<T> {
 
 impl<'de> Deserialize<'de> for Memory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "an amount of memory such as `16GiB`, or a number of bytes";
+        let expected = "an amount of memory such as `16GiB` (B, kB, MB, GB, TB, KiB, MiB, GiB or TiB), or a number of bytes";
         let number = |bytes| Some(Self(bytes));
         deserializer.deserialize_any(WithUnit { expected, parse: Self::parse, number })
     }
@@ -401,7 +401,7 @@ impl<'de> Deserialize<'de> for Memory {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "a time with its unit, such as `90s`, `2h` or `1h30m`";
+        let expected = "a time with its unit, such as `90s`, `2h` or `1h30m` (ms, s, m, h or d)";
         deserializer.deserialize_any(WithUnit { expected, parse: Self::parse, number: |_| None })
     }
 }

@@ -8,7 +8,7 @@ use crate::manifest::{
     interpolate::{Binding, Interpolator},
     matrix::{self, Families, Own},
     model::{Executor, Expectation, ManifestStage, StageFamily},
-    name::{Name, StageName, is_name, split_output},
+    name::{Name, StageName, is_name, name_help, split_output},
     need::{Form, Need, Wanted},
     needs::{self, Stages},
     node::{self, Entry, Mapping, Node},
@@ -126,9 +126,9 @@ impl Reader<'_, '_> {
     fn entry(&mut self, base: usize, has_matrix: bool, faults: &mut Faults) {
         let (name, entry) = self.names.get_index(base).expect("invariant: a position among the entries");
         if !is_name(name, "_-") {
-            let message = format!("`{name}` cannot be the name of a stage");
-            let fault = Fault::new(Code::InvalidValue, message, "not a name");
-            faults.push(fault.help("names are letters, digits, `_` and `-`").at(entry.key));
+            let message = format!("`{name}` is not a valid stage name");
+            let fault = Fault::new(Code::InvalidValue, message, "not a valid name");
+            faults.push(fault.help(name_help(name, "`_` and `-`")).at(entry.key));
         }
         let needs = match has_matrix {
             true => {
@@ -172,10 +172,10 @@ impl Reader<'_, '_> {
         if let Some(first) = drafts.first().and_then(outputs)
             && drafts.iter().filter_map(outputs).any(|other| other != first)
         {
-            let message = format!("the stages of the matrix of `{name}` have different outputs");
+            let message = format!("the stages of the matrix `{name}` have different outputs");
             let fault = Fault::new(Code::InvalidValue, message, "not the same for all");
             let place = entry.value.get("with").map_or(entry.key, |with| with.key);
-            faults.push(fault.help("give them the same outputs, of the same kinds").at(place));
+            faults.push(fault.help("give all of them the same outputs, with the same kinds").at(place));
         }
         if let Some(ports) = drafts.first().and_then(|draft| draft.ports.clone()) {
             self.ports[base] = Some(ports);
@@ -281,9 +281,9 @@ impl Reader<'_, '_> {
         let mut labels = HashSet::new();
         if spreads && let Some(twice) = needs.iter().find(|need| !labels.insert(need.label.as_deref())) {
             let label = twice.label.as_deref().unwrap_or_default();
-            let message = format!("two stages would have the label `{label}` here");
+            let message = format!("two stages have the label `{label}`");
             let fault = Fault::new(Code::TooManyInputs, message, "the second one");
-            faults.push(fault.help("give a map with labels of your own").at(twice.place));
+            faults.push(fault.help("write a mapping with labels of your own").at(twice.place));
         }
         needs
     }
@@ -327,6 +327,13 @@ struct Draft {
 
 /// Reads all of a stage but its needs.
 fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
+    if matches!(&entry.value.kind, node::Kind::Scalar(scalar) if scalar.is_null()) {
+        let fault = Fault::new(Code::MissingField, "the stage is empty", "nothing is written below");
+        let known: Vec<&str> = types.iter().map(|kind| kind.name).collect();
+        let help = format!("give it a type: `uses: …`, one of {}", known.join(", "));
+        faults.push(fault.help(help).at(entry.key));
+        return Draft::default();
+    }
     let reading = read::<StageEntry>(&entry.value, entry.key, faults);
     let written = entry.value.get("uses").and_then(|uses| match &uses.value.kind {
         node::Kind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
@@ -409,14 +416,14 @@ fn expectations(settings: &StageEntry, stage: &Node, key: Span, faults: &mut Fau
         let found = written.and_then(|written| written.get(metric));
         let place = found.map_or(key, |entry| entry.key);
         let wrong = match (bounds.min, bounds.max) {
-            (None, None) => Some("no bound is given"),
-            (Some(min), Some(max)) if min > max => Some("nothing lies between these bounds"),
+            (None, None) => Some("neither `min` nor `max` is given"),
+            (Some(min), Some(max)) if min > max => Some("`min` is greater than `max`"),
             _ => None,
         };
         // A bound that could not be read has been told.
         if let Some(message) = wrong.filter(|_| !found.is_some_and(|entry| entry.value.holds_broken())) {
             let fault = Fault::new(Code::InvalidValue, format!("`expect.{metric}`: {message}"), message);
-            faults.push(fault.help("as in `{ min: 0.8 }`, `{ max: 30 }` or both").at(place));
+            faults.push(fault.help("write `{ min: 0.8 }`, `{ max: 30 }` or both").at(place));
         }
         all.push(Expectation { metric: metric.clone(), bounds: *bounds, place });
     }

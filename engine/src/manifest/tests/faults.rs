@@ -15,6 +15,20 @@ macro_rules! told {
 }
 
 told! {
+    a_tab_for_indentation: "pipeline: p\nstages:\n  a:\n    uses: dedup\n\tneeds: b\n";
+    a_glob_without_quotes: "pipeline: p\nstages:\n  a: { uses: ingest, with: { sources: [{ glob: **/*.html }] } }\n";
+    a_pipeline_without_a_name: "pipeline: null\nstages:\n  a: { uses: ingest }\n";
+    no_stages: "pipeline: p\nstages: {}\n";
+    names_that_leave_their_folder: "pipeline: ..\nstages:\n  -a: { uses: ingest }\n";
+    names_that_are_too_long: "pipeline: a123456789a123456789a123456789a123456789a123456789a123456789a123456789\nstages:\n  a: { uses: ingest }\n";
+    anchors_beside_the_sections: "pipeline: p\nx-defaults: &d { threshold: 0.5 }\nstages:\n  a: { uses: ingest }\n";
+    fields_as_other_tools_call_them: "\
+pipeline: p
+stages:
+  docs: { uses: ingest }
+  words: { uses: tokenizer, inputs: docs, resources: { cpu: 2, mem: 2G } }
+  base: { uses: pretrain, params: {}, with: { learning_rate: 1, max_steps: 3, warmup: 2, block_size: 7 } }
+";
     text_that_is_not_yaml: "pipeline: p\nstages:\n  a: { uses: dedup\n  b: 3\n";
     a_tag: "pipeline: !!int 3\nstages: {}\n";
     two_documents: "pipeline: p\nstages: {}\n---\npipeline: q\n";
@@ -269,4 +283,30 @@ fn faults_of_targets() {
     assert_eq!(manifest.targets(["base", "pages"]).expect("both are there"), [7, 0]);
     let report = manifest.targets(["base", "vocabluary"]).expect_err("one is not there");
     insta::assert_snapshot!(report.drawn(100));
+}
+
+#[test]
+fn a_manifest_removes_and_changes_stages_that_it_extends_and_no_others() {
+    let base = (
+        "base.yaml",
+        "pipeline: p\nstages:\n  docs: { uses: ingest }\n  unique: { uses: dedup, needs: docs }\n",
+    );
+    let removed = load_files(&[("main.yaml", "extends: base.yaml\nstages:\n  unique:\n"), base], &[]);
+    assert_eq!(removed.expect("it is right").stages.len(), 1);
+    let by_set = load_files(&[("main.yaml", base.1)], &["stages.unique=null"]);
+    assert_eq!(by_set.expect("it is right").stages.len(), 1);
+    let misspelt = "extends: base.yaml\nstages:\n  uniqe: { with: { threshold: 0.5 } }\n  gone: null\n";
+    let told = load_files(&[("main.yaml", misspelt), base], &[]).expect_err("two stages are not there");
+    insta::assert_snapshot!(told.render(Colour::Plain, 100));
+}
+
+#[test]
+fn manifests_that_extend_one_another_too_often_are_no_loop() {
+    let names: Vec<String> = (0..70).map(|number| format!("{number}.yaml")).collect();
+    let texts: Vec<String> = (1..71).map(|number| format!("extends: {number}.yaml\n")).collect();
+    let files: Vec<(&str, &str)> =
+        names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    let files = [&[("main.yaml", "extends: 0.yaml\n")], &files[..]].concat();
+    let told = load_files(&files, &[]).expect_err("they are too many").render(Colour::Plain, 100);
+    assert!(told.contains("more than 64 manifests extend one another"), "{told}");
 }
