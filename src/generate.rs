@@ -17,7 +17,7 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
         Generate::augment_args(command)
             .after_help("Example: pipe generate pipelines/gpt-small.yaml export --text 'A trait is'")
     },
-    run: |folder, matches| arguments::<Generate>(matches).run(folder),
+    run: |folder, matches| arguments::<Generate>(matches).run(folder, matches.get_flag("json")),
 };
 
 #[derive(Args)]
@@ -25,25 +25,25 @@ struct Generate {
     /// The text to continue [default: stdin].
     #[arg(long)]
     text: Option<String>,
-    /// Tokens to write, at most.
+    /// Maximum number of new tokens.
     #[arg(long, default_value_t = 50, value_name = "TOKENS")]
     max_tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token always.
+    /// Sampling temperature; 0 means greedy decoding.
     #[arg(long, default_value_t = Options::default().temperature)]
     temperature: f64,
-    /// Draw from this many likeliest tokens; 0 for all.
+    /// Sample from this many of the most likely tokens; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "TOKENS")]
     top_k: usize,
-    /// Draw from the likeliest tokens that together reach this probability.
+    /// Sample from the most likely tokens whose probabilities add up to this.
     #[arg(long, default_value_t = Options::default().top_p)]
     top_p: f64,
-    /// The same seed writes the same text.
+    /// Random seed; the same seed gives the same text.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
 impl Generate {
-    fn run(self, folder: &Path) -> Result<()> {
+    fn run(self, folder: &Path, json: bool) -> Result<()> {
         let text = self.text.map_or_else(stdin, Ok)?;
         let options = Options {
             tokens_max: self.max_tokens,
@@ -55,7 +55,12 @@ impl Generate {
         let new = Generator::load(folder)?.generate(&text, &options, || true)?;
         let mut out = io::stdout().lock();
         // A reader that has gone has had enough.
-        let _ = writeln!(out, "{text}{new}").and_then(|()| out.flush());
+        let told = if json {
+            serde_json::json!({ "version": 1, "prompt": text, "text": new }).to_string()
+        } else {
+            pipe::cli::plain(&format!("{text}{new}")).into_owned()
+        };
+        let _ = writeln!(out, "{told}").and_then(|()| out.flush());
         Ok(())
     }
 }

@@ -20,39 +20,43 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
              curl localhost:8000/generate --json '{\"text\": \"A trait is\"}'",
         )
     },
-    run: |folder, matches| arguments::<Serve>(matches).run(folder),
+    run: |folder, matches| arguments::<Serve>(matches).run(folder, matches.get_flag("json")),
 };
 
 #[derive(Args)]
 struct Serve {
-    /// Address to listen on; nobody is asked who they are, so think before you open it to a network.
+    /// Address to listen on. There is no authentication: do not expose it to an untrusted network.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
     host: IpAddr,
-    /// Port to listen on; 0 takes a free one.
+    /// Port to listen on; 0 means any free port.
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// Requests at work at once [default: one for each core].
+    /// Concurrent requests [default: one per core].
     #[arg(long, value_name = "REQUESTS")]
     workers: Option<usize>,
-    /// Requests that wait for their turn; more get 503.
+    /// Requests that may wait in the queue; further ones get status 503.
     #[arg(long, default_value_t = Limits::default().waiting, value_name = "REQUESTS")]
-    waiting: usize,
-    /// Seconds that a request may take.
+    queue: usize,
+    /// Seconds after which a request is ended.
     #[arg(long, default_value_t = Limits::default().request.as_secs(), value_name = "SECONDS")]
     timeout: u64,
 }
 
 impl Serve {
-    fn run(self, folder: &Path) -> Result<()> {
+    fn run(self, folder: &Path, json: bool) -> Result<()> {
         let limits = Limits::default();
         let limits = Limits {
             workers: self.workers.unwrap_or(limits.workers),
-            waiting: self.waiting,
+            waiting: self.queue,
             request: Duration::from_secs(self.timeout),
             ..limits
         };
         let server = Server::bind(folder, SocketAddr::new(self.host, self.port), limits)?;
-        eprintln!("listening on http://{}; Ctrl-C ends it", server.address());
+        let address = format!("http://{}", server.address());
+        if json {
+            pipe::cli::print(&serde_json::json!({ "version": 1, "listening": address }).to_string());
+        }
+        pipe::cli::say(&format!("listening on {address}; press Ctrl-C to stop"));
         server.run();
         Ok(())
     }

@@ -81,23 +81,32 @@ impl Store {
         Self::open_with(root, Options::default())
     }
 
+    /// Opens the cache in `root` to look at it: one that is not there is empty, and is not created.
+    pub fn peek(root: impl AsRef<Path>) -> Result<Self> {
+        if root.as_ref().exists() { Self::open(root) } else { Self::at(root.as_ref(), Options::default()) }
+    }
+
     /// Opens the cache in `root` with other options.
     pub fn open_with(root: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let root = std::path::absolute(root.as_ref()).map_err(Error::io("find", root.as_ref()))?;
-        let store = Self(Arc::new(Inner {
-            temp: root.join("work/tmp").join(Owner::current().to_string()),
-            root,
-            options,
-            queue: commit::Queue::default(),
-            verified: Mutex::default(),
-            anchored: Mutex::default(),
-        }));
+        let store = Self::at(root.as_ref(), options)?;
         match fs::read_to_string(store.version_path()) {
             Ok(version) => store.check(&version)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => store.create()?,
             Err(error) => return Err(Error::io("read", store.version_path())(error)),
         }
         Ok(store)
+    }
+
+    fn at(root: &Path, options: Options) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        Ok(Self(Arc::new(Inner {
+            temp: root.join("work/tmp").join(Owner::current().to_string()),
+            root,
+            options,
+            queue: commit::Queue::default(),
+            verified: Mutex::default(),
+            anchored: Mutex::default(),
+        })))
     }
 
     /// Returns the folder.

@@ -172,6 +172,9 @@ pub struct Visit {
     pub output_bytes: u64,
     /// Shares that were done, of those that there were.
     pub shares: (u64, u64),
+    /// Amount of work in the stage's own measure; see `Stage::work`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<f64>,
 }
 
 /// What is read of the end of a journal.

@@ -25,13 +25,13 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Nothing there.
-    #[error("{}", nothing_found(request))]
+    #[error("{}", request.nothing())]
     NothingFound {
         /// What was asked for.
         request: Box<SourceRequest>,
     },
     /// A pattern is not one.
-    #[error("`{glob}` is not a glob: {message}")]
+    #[error("`{glob}` is not a valid glob pattern: {message}")]
     BadGlob {
         /// Which.
         glob: String,
@@ -40,19 +40,19 @@ pub enum SourceError {
         /// Where in the config.
         field: String,
     },
-    /// More than can be meant.
+    /// More than a source may have.
     #[error("more than {FILES_MAX} files below `{}`", root.display())]
     TooMany {
         /// Where.
         root: PathBuf,
     },
     /// A name that cannot be written down.
-    #[error("the name of `{}` is not UTF-8, or holds a line break", path.display())]
+    #[error("the name of `{}` is not UTF-8, or contains a line break", path.display())]
     BadName {
         /// Which file.
         path: PathBuf,
     },
-    /// The system said no.
+    /// It cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
         /// What.
@@ -60,13 +60,6 @@ pub enum SourceError {
         /// Why.
         source: io::Error,
     },
-}
-
-fn nothing_found(request: &SourceRequest) -> String {
-    match &request.include[..] {
-        [glob] => format!("no file matches `{glob}` in `{}`", request.root.display()),
-        _ => format!("nothing found for `{}` in `{}`", request.source, request.root.display()),
-    }
 }
 
 const FILES_MAX: usize = 10_000_000;
@@ -431,7 +424,11 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
 /// Puts a file in place of another in one step, without syncing it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    // The folder of stamps at most: commands that only look make no cache.
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let fresh = tempfile::NamedTempFile::new_in(folder)?;
     fs::write(fresh.path(), bytes)?;
     fresh.persist(path)?;

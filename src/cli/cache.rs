@@ -24,28 +24,28 @@ use std::{
 /// Commands on the cache.
 #[derive(clap::Subcommand)]
 pub(super) enum Cache {
-    /// List records: what each key led to.
+    /// List cached results.
     Ls(Place),
-    /// Tell how much there is of what.
+    /// Show disk usage by kind.
     Du(Place),
-    /// Read everything and compare it with its digests; exits with 1 when something is damaged.
+    /// Check all contents against their digests; the exit code is 1 if something is damaged.
     Verify {
         #[command(flatten)]
         place: Place,
-        /// Take what is damaged out of the way, so that the next run makes it again.
+        /// Quarantine damaged entries, so that the next run recomputes them.
         #[arg(long)]
         repair: bool,
     },
-    /// Delete what is not needed, cheapest to make again first, until the cache is small enough.
+    /// Delete unneeded results, cheapest to recompute first, until the cache is small enough.
     ///
-    /// Kept whatever the size: what pinned runs, lock files, runs that go on, and recent runs and records lead
-    /// to. Nothing that is deleted is lost: a run that needs it makes it again.
+    /// Results of pinned runs, lock files, running and recent runs, and recent records are kept whatever the size. A
+    /// run that needs a deleted result recomputes it.
     #[command(after_help = "Example: pipe cache gc --max-size 10GiB --dry-run")]
     Gc(Gc),
-    /// Keep what a run made and used, whatever the size of the cache.
+    /// Keep the results and inputs of a run, whatever the size of the cache.
     #[command(after_help = "Example: pipe cache pin 2026-11-24T19-24-44Z-5f0c92ab")]
     Pin(Pin),
-    /// Take the pin of a run away.
+    /// Unpin a run.
     #[command(after_help = "Example: pipe cache unpin last~1")]
     Unpin(Pin),
     /// List pinned runs.
@@ -60,10 +60,10 @@ pub(super) struct Gc {
     /// Bytes of objects, artifacts and records that may stay: `10GiB`.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: u64,
-    /// Keep what runs and records lead to that are not older than this.
+    /// Keep runs and records that are not older than this.
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = time)]
     recent: Duration,
-    /// Leave alone what was written or used so lately that somebody may be about to record it.
+    /// Grace period: never delete anything written or used more recently than this.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
     young: Duration,
     /// Delete the folders and logs of runs that ended longer ago; pinned ones and the last of each pipeline stay.
@@ -72,7 +72,7 @@ pub(super) struct Gc {
     /// Delete checkpoints of training that nobody has gone on with for so long.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time)]
     checkpoints: Duration,
-    /// Tell what would be deleted, and delete nothing.
+    /// Show what would be deleted without deleting it.
     #[arg(long)]
     dry_run: bool,
 }
@@ -80,7 +80,7 @@ pub(super) struct Gc {
 /// Arguments of `pipe cache pin` and `unpin`.
 #[derive(clap::Args)]
 pub(super) struct Pin {
-    /// The run: its id or the beginning of it, `last`, `last~1`.
+    /// Run: its id or a prefix of it, `last`, `last~1`.
     run: String,
     #[command(flatten)]
     place: Place,
@@ -99,7 +99,7 @@ fn time(text: &str) -> Result<Duration, String> {
 /// Which cache.
 #[derive(clap::Args)]
 pub(super) struct Place {
-    /// The cache's folder [default: .pipe in the project's root].
+    /// Cache folder [default: .pipe in the project root].
     #[arg(long, env = "PIPE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Print JSON.
@@ -118,7 +118,7 @@ impl Place {
         if !project.cache.is_dir() {
             return Err(Failure::Call(
                 format!("there is no cache at `{}`", project.cache.display()),
-                Some("call it from within a project, or name the cache with `--cache`".to_owned()),
+                Some("call it from within a project, or give the cache with `--cache`".to_owned()),
             ));
         }
         Ok(Store::open(&project.cache)?)
@@ -164,7 +164,7 @@ fn list(place: &Place) -> Outcome {
             Cell::Text(record.config.to_string().chars().take(60).collect()),
         ]
     };
-    ui::print(&ui::table(&["made", "type", "key", "output", "config"], rows.iter().map(row).collect()));
+    ui::print(&ui::table(&["computed", "type", "key", "output", "config"], rows.iter().map(row).collect()));
     Ok(())
 }
 
@@ -232,29 +232,29 @@ impl Gc {
                 ]
             };
             let rows = gone.iter().map(row).collect();
-            ui::print(&ui::table(&["made by", "files", "size", "time to make again"], rows));
+            ui::print(&ui::table(&["produced by", "files", "size", "time to recompute"], rows));
         }
         let would = if self.dry_run { "would be" } else { "is" };
-        eprintln!("the cache had {}, and {would} {} now", bytes(*bytes_before), bytes(*bytes_after));
+        ui::say(&format!("the cache had {}, and {would} {} now", bytes(*bytes_before), bytes(*bytes_after)));
         if *bytes_after > self.max_size {
-            eprintln!(
+            ui::say(&format!(
                 "more than {}: {} of it are pinned, locked, in use or recent; see `--recent` and `pipe cache pins`",
                 bytes(self.max_size),
                 bytes(*bytes_needed)
-            );
+            ));
         }
         if expired.bytes > 0 {
             let (runs, checkpoints) = (expired.runs, expired.checkpoints);
             let gone = if self.dry_run { "would go" } else { "went" };
-            eprintln!(
+            ui::say(&format!(
                 "old folders of runs ({runs}) and checkpoints ({checkpoints}), and old journals {gone}: {}",
                 bytes(expired.bytes)
-            );
+            ));
         }
         let left = store.usage()?;
         let beside = left.checkpoints.bytes + left.runs.bytes;
         if beside > 0 {
-            eprintln!("checkpoints and runs take {} beside; see `pipe cache du`", bytes(beside));
+            ui::say(&format!("checkpoints and runs use another {}; see `pipe cache du`", bytes(beside)));
         }
         Ok(())
     }
@@ -283,12 +283,12 @@ impl Pin {
         })?;
         let state = match pinned {
             Pinned::Yes => "pinned",
-            Pinned::No => "not pinned",
+            Pinned::No => "unpinned",
         };
         if self.place.json {
             ui::print(&super::pretty(&json!({ "version": 1, "run": run.id, "pinned": run.is_pinned() })));
         }
-        eprintln!("{} is {state}{}", run.id, if changed { "" } else { ", as it was" });
+        ui::say(&format!("{state} {}{}", run.id, if changed { "" } else { " (already done)" }));
         Ok(())
     }
 }
@@ -307,7 +307,7 @@ fn pins(place: &Place) -> Outcome {
         return Ok(());
     }
     if runs.is_empty() {
-        eprintln!("no run is pinned");
+        ui::say("no run is pinned");
         return Ok(());
     }
     let row = |run: &RunFolder| {
@@ -338,7 +338,7 @@ fn verify(place: &Place, repair: bool) -> Outcome {
     }
     match (damages.len(), repair) {
         (0, _) => {
-            eprintln!("all is as it was stored");
+            ui::say("no damage found");
             Ok(())
         }
         (count, true) => Err(Failure::Failed(

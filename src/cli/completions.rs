@@ -1,8 +1,9 @@
-//! `pipe completions`: scripts for shells.
+//! `pipe completions`: scripts for shells, and the values that only the program knows: stages, types and runs.
 
-use super::Outcome;
-use crate::ui;
+use super::{Outcome, Pipeline};
+use crate::{run::folder::RunFolder, stage_type::StageType, ui};
 use clap_complete::Shell;
+use std::path::PathBuf;
 
 /// Arguments of `pipe completions`.
 #[derive(clap::Args)]
@@ -11,11 +12,149 @@ pub(super) struct Completions {
     shell: Shell,
 }
 
+/// Arguments of `pipe __complete`.
+#[derive(clap::Args)]
+pub(super) struct Complete {
+    /// The words of the command line after `pipe`, the last of them the one to complete.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+/// Asks the program first, and else completes subcommands, options and files.
+const BASH: &str = r#"
+_pipe_values() {
+    local current="${COMP_WORDS[COMP_CWORD]}" values=""
+    if [[ "$current" != -* ]]; then
+        values=$(pipe __complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    fi
+    if [[ -n "$values" ]]; then
+        COMPREPLY=($(compgen -W "$values" -- "$current"))
+    else
+        _pipe "$@"
+    fi
+}
+complete -F _pipe_values -o nosort -o bashdefault -o default pipe 2>/dev/null ||
+    complete -F _pipe_values -o bashdefault -o default pipe
+"#;
+
+const ZSH: &str = r#"
+_pipe_values() {
+    local -a values
+    values=(${(f)"$(pipe __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#values )); then compadd -a values; else _pipe "$@"; fi
+}
+compdef _pipe_values pipe
+"#;
+
+const FISH: &str = r#"
+complete -c pipe -a '(pipe __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+"#;
+
 impl Completions {
     pub(super) fn run(self, mut usage: clap::Command) -> Outcome {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut usage, "pipe", &mut script);
-        ui::print(&String::from_utf8_lossy(&script));
+        let values = match self.shell {
+            Shell::Bash => BASH,
+            Shell::Zsh => ZSH,
+            Shell::Fish => FISH,
+            _ => "",
+        };
+        ui::print_exactly(&(String::from_utf8_lossy(&script).into_owned() + values));
         Ok(())
     }
+}
+
+impl Complete {
+    pub(super) fn run(self, usage: &clap::Command, types: &'static [StageType]) -> Outcome {
+        let current = self.words.last().map_or("", String::as_str);
+        let mut values = values(usage, &self.words, types);
+        values.retain(|value| value.starts_with(current));
+        if !values.is_empty() {
+            ui::print(&values.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+/// What may stand in the place of the last word; nothing where the shell knows better.
+fn values(usage: &clap::Command, words: &[String], types: &'static [StageType]) -> Vec<String> {
+    let Some(Asked { argument, manifest, cache }) = asked(usage, words) else { return Vec::new() };
+    let pipeline = || {
+        let manifest = PathBuf::from(manifest.as_deref()?);
+        Some(Pipeline { manifest, sets: Vec::new(), cache: cache.map(PathBuf::from), json: false })
+    };
+    match &*argument {
+        "name" => types.iter().map(|kind| kind.name.to_owned()).collect(),
+        "targets" | "stages" | "stage" | "what" | "force" | "downstream" | "metrics_of" => {
+            pipeline().map(|pipeline| stages(&pipeline, types)).unwrap_or_default()
+        }
+        "run" | "before" | "after" => pipeline().map_or_else(Vec::new, |pipeline| runs(&pipeline, types)),
+        _ => Vec::new(),
+    }
+}
+
+/// The argument that the last word is of, and what was said before.
+struct Asked {
+    argument: String,
+    manifest: Option<String>,
+    cache: Option<String>,
+}
+
+fn asked(usage: &clap::Command, words: &[String]) -> Option<Asked> {
+    let (mut command, mut place, mut pending) = (usage, 0, None);
+    let (mut manifest, mut cache) = (None, None);
+    let (_, before) = words.split_last()?;
+    for word in before {
+        if let Some(option) = pending.take() {
+            if option == "cache" {
+                cache = Some(word.clone());
+            }
+        } else if let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) {
+            let is_named = |argument: &&clap::Arg| match flag.strip_prefix('-') {
+                Some(long) => argument.get_long() == Some(long),
+                None => argument.get_short().is_some_and(|short| flag == short.to_string()),
+            };
+            let argument = command.get_arguments().find(is_named);
+            pending = argument.filter(|argument| argument.get_action().takes_values()).map(id);
+        } else if let Some(below) = command.find_subcommand(word).filter(|_| place == 0 && manifest.is_none())
+        {
+            command = below;
+        } else {
+            if positional(command, place).as_deref() == Some("manifest") || place == 0 {
+                manifest = manifest.or_else(|| Some(word.clone()));
+            }
+            place += 1;
+        }
+    }
+    let argument = pending.or_else(|| positional(command, place))?;
+    Some(Asked { argument, manifest, cache })
+}
+
+/// The name of an argument by its place; the last one may take many words.
+fn positional(command: &clap::Command, place: usize) -> Option<String> {
+    let all: Vec<&clap::Arg> = command.get_positionals().collect();
+    let last = all.last().filter(|last| matches!(last.get_action(), clap::ArgAction::Append));
+    all.get(place).or(last).map(|argument| id(argument))
+}
+
+fn id(argument: &clap::Arg) -> String {
+    argument.get_id().to_string()
+}
+
+/// Names of stages; a matrix by its own, since brackets need quotes.
+fn stages(pipeline: &Pipeline, types: &'static [StageType]) -> Vec<String> {
+    let Ok(manifest) = pipeline.load(types) else { return Vec::new() };
+    let families = manifest.families.iter().map(|family| family.name.clone());
+    let single =
+        manifest.stages.keys().map(|name| name.as_str().to_owned()).filter(|name| !name.contains('['));
+    single.chain(families).collect()
+}
+
+/// Ids of runs, the newest first, after the words for the last ones.
+fn runs(pipeline: &Pipeline, types: &'static [StageType]) -> Vec<String> {
+    const RUNS_MAX: usize = 50;
+    let Ok(runs) = pipeline.runs(types) else { return Vec::new() };
+    let ids = runs.all.iter().rev().take(RUNS_MAX).map(|run: &RunFolder| run.id.clone());
+    ["last".to_owned(), "last~1".to_owned()].into_iter().chain(ids).collect()
 }

@@ -24,13 +24,13 @@ use std::{
 pub(super) struct Diff {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// One run: its id or the beginning of it, `last`, `last~1`, or `lock`, or the path of a lock file.
+    /// First run: its id or a prefix of it, `last`, `last~1`, `lock`, or the path of a lock file.
     #[arg(value_name = "RUN")]
     before: String,
-    /// The other run [default: the last].
+    /// Second run [default: the last].
     #[arg(value_name = "RUN", default_value = "last", hide_default_value = true)]
     after: String,
-    /// Show what is equal too, and times, memory and sizes.
+    /// Also show what is equal, and times, memory and sizes.
     #[arg(long)]
     all: bool,
 }
@@ -78,7 +78,7 @@ impl Diff {
             return Ok(());
         }
         if lines.is_empty() {
-            eprintln!("no setting and no figure differs; `--all` shows them");
+            ui::say("no differences in settings or metrics; `--all` shows everything");
             return Ok(());
         }
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
@@ -105,8 +105,8 @@ impl Diff {
             let path = if is_file { said.into() } else { self.pipeline.project()?.lock() };
             let lock = Lock::read(&path)?.ok_or_else(|| {
                 Failure::Call(
-                    format!("there is no lock file at `{}`", path.display()),
-                    Some(format!("a full run writes it: pipe run {}", self.pipeline.manifest.display())),
+                    format!("no lock file at `{}`", path.display()),
+                    Some(format!("a complete run writes it: pipe run {}", self.pipeline.manifest.display())),
                 )
             })?;
             let stage = |(name, locked): (String, crate::lock::LockedStage)| {
@@ -143,7 +143,7 @@ fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<Line> {
             lines.push(Line { stage, what, before: a, after: b, change: String::new(), differs });
         };
         if of(before) != of(after) {
-            let there = |is: bool| Some(if is { "there" } else { "absent" }.to_owned());
+            let there = |is: bool| Some(if is { "present" } else { "absent" }.to_owned());
             add("stage", there(of(before)), there(of(after)), Matters::Yes);
             continue;
         }
@@ -168,7 +168,7 @@ fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<Line> {
         }
         let sets =
             |made: &StageResult| Some(made.instruction_sets.join(", ")).filter(|sets| !sets.is_empty());
-        add("kernels", sets(made_a), sets(made_b), Matters::Yes);
+        add("instruction set", sets(made_a), sets(made_b), Matters::Yes);
         for (what, of) in [
             ("time", (|made| seconds(made.seconds)) as fn(&StageResult) -> String),
             ("peak memory", |made| bytes(made.memory_peak)),

@@ -8,7 +8,7 @@ use crate::{
     record::read_artifact,
     stage_type::StageType,
 };
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use pipe_stage::{Digest, Error, LocalEntry};
 use std::path::{Path, PathBuf};
 
@@ -31,13 +31,28 @@ impl FolderCommand {
             .required(true)
             .value_parser(value_parser!(PathBuf))
             .help(format!(
-                "A manifest, whose stage STAGE made the {0}; or a folder that holds a {0}",
+                "A manifest whose stage STAGE made the {0}, or a folder that contains a {0}",
                 self.kind
             ));
         let stage = Arg::new("stage")
             .value_name("STAGE[.PORT]")
             .help(format!("The stage that made the {}", self.kind));
-        (self.arguments)(Command::new(self.name)).arg(from.index(1)).arg(stage.index(2))
+        let sets = Arg::new("set")
+            .long("set")
+            .value_name("PATH=VALUE")
+            .action(ArgAction::Append)
+            .help("Override a value of the manifest: `stages.base.with.seed=2`; repeatable");
+        let cache = Arg::new("cache")
+            .long("cache")
+            .env("PIPE_CACHE")
+            .value_name("DIR")
+            .value_parser(value_parser!(PathBuf))
+            .help("Cache folder [default: .pipe in the project root]");
+        let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
+        (self.arguments)(Command::new(self.name))
+            .arg(from.index(1))
+            .arg(stage.index(2))
+            .args([sets, cache, json])
     }
 
     pub(super) fn run(&self, matches: &ArgMatches, types: &'static [StageType]) -> Outcome {
@@ -46,13 +61,18 @@ impl FolderCommand {
         if from.is_dir() {
             if let Some(stage) = stage {
                 let help =
-                    format!("name a manifest before it: pipe {} pipelines/NAME.yaml {stage}", self.name);
-                let message = format!("`{}` is a folder, which has no stage `{stage}`", from.display());
+                    format!("give the manifest instead: pipe {} pipelines/NAME.yaml {stage}", self.name);
+                let message = format!("`{}` is a folder, so it has no stage `{stage}`", from.display());
                 return Err(Failure::Call(message, Some(help)));
             }
             return Ok((self.run)(from, matches)?);
         }
-        let pipeline = Pipeline { manifest: from.clone(), sets: Vec::new(), cache: cache(), json: false };
+        let pipeline = Pipeline {
+            manifest: from.clone(),
+            sets: matches.get_many("set").into_iter().flatten().cloned().collect(),
+            cache: matches.get_one("cache").cloned(),
+            json: matches.get_flag("json"),
+        };
         let Some(stage) = stage else { return Err(self.no_stage(&pipeline, types)) };
         let (name, port) = get::split(stage);
         let (session, target, _, record) = pipeline.recorded(types, name)?;
@@ -81,11 +101,11 @@ impl FolderCommand {
         };
         let fitting = manifest.stages.iter().filter(|(_, stage)| makes(stage));
         let names: Vec<&str> = fitting.map(|(name, _)| name.as_str()).collect();
-        let message = format!("no stage is named, and it takes the {} of one", self.kind);
+        let message = format!("name the stage whose {} to use", self.kind);
         let help = match &names[..] {
-            [] => format!("no stage of `{}` makes one", pipeline.manifest.display()),
+            [] => format!("no stage of `{}` produces a {}", pipeline.manifest.display(), self.kind),
             [.., last] => format!(
-                "these make one: {}; as in: pipe {} {} {last}",
+                "stages that produce one: {}; for example: pipe {} {} {last}",
                 names.join(", "),
                 self.name,
                 pipeline.manifest.display()
@@ -100,8 +120,4 @@ impl FolderCommand {
 /// The match is one of these arguments, so this cannot fail but by a bug.
 pub fn arguments<A: Args + FromArgMatches>(matches: &ArgMatches) -> A {
     A::from_arg_matches(matches).expect("invariant: these arguments were declared")
-}
-
-fn cache() -> Option<PathBuf> {
-    std::env::var_os("PIPE_CACHE").map(PathBuf::from)
 }

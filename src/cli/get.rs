@@ -22,9 +22,9 @@ use std::{
 pub(super) struct Get {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// `STAGE`, which means its main output, or `STAGE.PORT`.
+    /// `STAGE` for its main output, or `STAGE.PORT`.
     what: String,
-    /// The folder to write; it must be new or empty.
+    /// Folder to write to; it must be new or empty.
     folder: PathBuf,
 }
 
@@ -46,7 +46,11 @@ impl Get {
         if self.pipeline.json {
             ui::print(&ui::json(&json!({ "version": 1, "files": count, "folder": self.folder })));
         } else {
-            eprintln!("{count} files of `{stage}.{port}` in {}", self.folder.display());
+            ui::say(&format!(
+                "wrote {} of `{stage}.{port}` to {}",
+                ui::counted(count, "file"),
+                self.folder.display()
+            ));
         }
         Ok(())
     }
@@ -62,7 +66,7 @@ pub(super) fn output(record: &Record, stage: &str, port: &str) -> Result<Digest,
         let known: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
         Failure::Call(
             format!("stage `{stage}` has no output `{port}`"),
-            Some(format!("it has: {}", known.join(", "))),
+            Some(format!("outputs: {}", known.join(", "))),
         )
     })
 }
@@ -74,7 +78,7 @@ pub(super) fn main_port(session: &Session, stage: usize) -> Result<String, Failu
         let known: Vec<&str> = ports.outputs.iter().map(|output| &*output.name).collect();
         Failure::Call(
             format!("stage `{}` has no main output", session.name(stage)),
-            Some(format!("name one: {}", known.join(", "))),
+            Some(format!("choose one of: {}", known.join(", "))),
         )
     })
 }
@@ -85,7 +89,7 @@ fn write(session: &Session, artifact: &Artifact, folder: &Path) -> Result<(), Fa
     if there.next().is_some() {
         return Err(Failure::Call(
             format!("`{}` is not empty", folder.display()),
-            Some("name a new folder; nothing is ever overwritten".to_owned()),
+            Some("choose a new folder; existing files are never overwritten".to_owned()),
         ));
     }
     let entries: Vec<LocalEntry> =

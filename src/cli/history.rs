@@ -44,7 +44,7 @@ impl History {
         let rows = shown.map(|past| past.row()).collect();
         ui::print(&ui::table(&["run", "outcome", "time", "ran", "main metrics"], rows));
         if all.len() > self.limit {
-            eprintln!("and {} older ones; `--limit` shows more", all.len() - self.limit);
+            ui::say(&format!("and {} older ones; `--limit` shows more", all.len() - self.limit));
         }
         Ok(())
     }

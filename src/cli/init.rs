@@ -34,7 +34,7 @@ pub struct Ci {
 /// Arguments of `pipe init`.
 #[derive(clap::Args)]
 pub(super) struct Init {
-    /// The project's folder, made if need be.
+    /// Project folder, created if missing.
     #[arg(default_value = ".", value_name = "DIR")]
     folder: PathBuf,
     /// Add a workflow that runs the pipeline on each push: `github`.
@@ -48,8 +48,8 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self, template: Option<&Template>) -> Outcome {
         let template = template.ok_or_else(|| {
-            let help = "write a manifest by hand; `pipe stages` lists what it may use".to_owned();
-            Failure::Call("this program has no project to start from".to_owned(), Some(help))
+            let help = "write a manifest by hand; `pipe stages` lists the stage types".to_owned();
+            Failure::Call("this program has no example project".to_owned(), Some(help))
         })?;
         let mut files = (template.files)(&self.name());
         files.extend(self.workflow(template)?);
@@ -60,8 +60,8 @@ impl Init {
             .collect();
         if let [first, ..] = taken[..] {
             return Err(Failure::Call(
-                format!("`{}` is there already; nothing was written", self.folder.join(first).display()),
-                Some("name a new folder: pipe init DIR".to_owned()),
+                format!("`{}` already exists; nothing was written", self.folder.join(first).display()),
+                Some("choose a new folder: pipe init DIR".to_owned()),
             ));
         }
         for (path, text) in &files {
@@ -79,15 +79,17 @@ impl Init {
             files.iter().for_each(|(path, _)| ui::print(&self.folder.join(path).display().to_string()));
         }
         let manifest = self.folder.join(template.manifest);
-        let manifest = manifest.strip_prefix(".").unwrap_or(&manifest).display();
-        eprintln!("now run it: pipe run {manifest}");
+        let manifest = quoted(manifest.strip_prefix(".").unwrap_or(&manifest));
+        ui::say(&format!("now run it: pipe run {manifest}"));
         if self.ci.is_some() {
-            eprintln!("then commit the lock file that it writes; the workflow compares with it");
+            ui::say(
+                "then commit the lock file that the run writes: the workflow compares its results with it",
+            );
             if !self.folder.join(".git").exists() {
-                eprintln!(
-                    "the workflow counts in the root of a repository: git init {}",
-                    self.folder.display()
-                );
+                ui::say(&format!(
+                    "the workflow only runs from the root of a repository: git init {}",
+                    quoted(&self.folder)
+                ));
             }
         }
         Ok(())
@@ -97,7 +99,7 @@ impl Init {
         let Some(wanted) = &self.ci else { return Ok(None) };
         let known = || template.ci.iter().map(|ci| ci.name).collect::<Vec<_>>().join(", ");
         let ci = template.ci.iter().find(|ci| ci.name == wanted).ok_or_else(|| {
-            Failure::Call(format!("no workflow for `{wanted}`"), Some(format!("there are: {}", known())))
+            Failure::Call(format!("no workflow for `{wanted}`"), Some(format!("known services: {}", known())))
         })?;
         Ok(Some((ci.path.to_owned(), ci.text.to_owned())))
     }
@@ -110,6 +112,16 @@ impl Init {
         let name: String = name.chars().filter(fits).take(64).collect();
         let name = name.trim_matches('.').to_owned();
         if name.is_empty() { "first".to_owned() } else { name }
+    }
+}
+
+/// A path as a shell takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%,".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 

@@ -8,11 +8,13 @@ use crate::{
         seen::Tail,
     },
     stage_type::StageType,
+    ui,
 };
 use pipe_stage::Store;
 use std::{
+    borrow::Cow,
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, IsTerminal, Read, Seek, SeekFrom, Write},
     path::Path,
     thread,
     time::Duration,
@@ -28,7 +30,7 @@ pub(super) struct Logs {
     pub(super) pipeline: Pipeline,
     /// The stage.
     stage: String,
-    /// Go on while the run does.
+    /// Follow the log until the run ends.
     #[arg(short, long)]
     follow: bool,
 }
@@ -62,15 +64,15 @@ impl Logs {
         }
         let last = runs.all.iter().rev().find(|run| run.log(&self.stage).exists());
         let last = last.ok_or_else(|| self.no_log(&runs))?;
-        eprintln!("of the run {}, which is {}", last.id, last.state(&runs.store)?.as_str());
+        ui::say(&format!("log of run {} ({})", last.id, last.state(&runs.store)?.as_str()));
         out.file(&last.log(&self.stage), 0).map(drop).and_then(|()| out.end()).map_err(failure)
     }
 
     fn no_log(&self, runs: &Runs) -> Failure {
         let (manifest, stage) = (self.pipeline.manifest.display(), &self.stage);
         Failure::Failed(
-            format!("`{stage}` has run in none of the {} runs here, so there is no log", runs.all.len()),
-            Some(format!("of a cached stage, the record has it: pipe show {manifest} {stage} --log")),
+            format!("no log: `{stage}` did not run in any of the {} recorded runs", runs.all.len()),
+            Some(format!("the log of a cached stage is in its record: pipe show {manifest} {stage} --log")),
         )
     }
 }
@@ -169,7 +171,13 @@ impl Out {
 /// Writes to stdout; a reader that went away ends the program quietly.
 fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+    // A file gets the log as it was written; a terminal no control characters but carriage returns.
+    let shown = |text: &str| text.split('\r').map(ui::plain).collect::<Vec<_>>().join("\r");
+    let bytes = match out.is_terminal() {
+        true => Cow::Owned(shown(&String::from_utf8_lossy(bytes)).into_bytes()),
+        false => Cow::Borrowed(bytes),
+    };
+    if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
         std::process::exit(141);
     }
     Ok(())

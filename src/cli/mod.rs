@@ -1,7 +1,7 @@
-//! Owns: the command line: what can be said, and which exit code says what. A file a command.
+//! Owns: the command line: its commands, their arguments, and the exit code of each outcome. One file per command.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 a stage failed or something is damaged, 2 the
-//! manifest or the call is wrong, 3 something would run (`plan --detailed-exitcode`), 130 interrupted.
+//! Data goes to stdout, diagnostics to stderr. Exit codes: 0 success, 1 a stage failed or something is damaged,
+//! 2 the manifest or the command line is wrong, 3 something would run (`plan --detailed-exitcode`), 130 interrupted.
 
 mod cache;
 
@@ -35,6 +35,7 @@ mod status;
 
 mod verify;
 
+pub use crate::ui::{plain, print, say};
 use crate::{
     graph::{self, Drawing, Graph},
     lock::Lock,
@@ -49,7 +50,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 pub use folder::{FolderCommand, arguments};
 pub use init::{Ci, Template};
 use pipe_stage::{Digest, Store};
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, io::Write, path::PathBuf, process::ExitCode};
 
 /// A declarative pipeline engine: from raw pages to a trained, evaluated, exported language model.
 #[derive(Parser)]
@@ -61,34 +62,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a new project that runs.
+    /// Create a new project with a working example pipeline.
     #[command(after_help = "Example: pipe init fables --ci github && cd fables && pipe run pipeline.yaml")]
     Init(init::Init),
-    /// Run what is not up to date.
+    /// Run the stages that are out of date.
     #[command(after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2")]
     Run(run::Run),
-    /// Show what would run, why, and at what cost.
+    /// Show which stages would run, why, and at what cost.
     #[command(after_help = "Example: pipe plan pipelines/gpt-small.yaml")]
     Plan(plan::Plan),
-    /// Explain one stage: why it would run, or what made its result.
+    /// Explain why a stage would run, or where its result comes from.
     #[command(after_help = "Example: pipe why pipelines/gpt-small.yaml base")]
     Why(plan::Why),
     /// Check a manifest and its sources.
     #[command(after_help = "Example: pipe check pipelines/gpt-small.yaml")]
     Check(look::Check),
-    /// Draw the stages and what flows between them.
+    /// Draw the stages and the artifacts that flow between them.
     #[command(after_help = "Example: pipe graph pipelines/gpt-small.yaml --as mermaid")]
     Graph(look::Draw),
-    /// Write what a stage made into a folder of ordinary files.
+    /// Copy an output of a stage into a folder of ordinary files.
     #[command(after_help = "Example: pipe get pipelines/gpt-small.yaml export model/")]
     Get(get::Get),
-    /// Show a stage's record, its figures, and a look into what it made.
+    /// Show a stage's record, its metrics, and a preview of its outputs.
     #[command(after_help = "Example: pipe show pipelines/gpt-small.yaml text")]
     Show(show::Show),
-    /// Tell what runs now, whoever started it.
+    /// Show what is running, whichever terminal started it.
     #[command(after_help = "Example: pipe status pipelines/gpt-small.yaml")]
     Status(status::Status),
-    /// Print what a stage wrote: in the run that goes on now, else in the last one.
+    /// Print a stage's log, from the current run or the last one.
     #[command(after_help = "Example: pipe logs -f pipelines/gpt-small.yaml base")]
     Logs(logs::Logs),
     /// List the runs of a pipeline, newest first.
@@ -97,30 +98,33 @@ enum Command {
     /// List runs, or remove their folders and logs.
     #[command(subcommand, after_help = "Example: pipe runs rm pipelines/gpt-small.yaml last~3")]
     Runs(runs::RunsCommand),
-    /// Compare two runs: settings and figures side by side.
+    /// Compare the settings and metrics of two runs.
     #[command(after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  \
                             pipe diff pipelines/gpt-small.yaml lock")]
     Diff(diff::Diff),
-    /// Write a run as one HTML page: stages, times, curves, what was dropped, samples.
+    /// Write an HTML report of a run: stages, times, curves, dropped documents, samples.
     #[command(after_help = "Example: pipe report pipelines/gpt-small.yaml -o report.html")]
     Report(report::Report),
-    /// Run stages again on their recorded inputs and compare.
+    /// Run stages again on their recorded inputs and compare the results.
     #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
     Verify(verify::Verify),
-    /// Look after the cache.
+    /// Inspect and clean up the cache.
     #[command(subcommand, after_help = "Example: pipe cache verify")]
     Cache(cache::Cache),
-    /// List stage types, or explain one.
+    /// List the stage types, or describe one.
     #[command(after_help = "Example: pipe stages pretrain")]
     Stages(look::Stages),
-    /// Print a script that completes commands and options in a shell.
+    /// Print a shell completion script.
     #[command(
         after_help = "Example: pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
     )]
     Completions(completions::Completions),
-    /// Print the JSON Schema of manifests.
+    /// Print the JSON Schema of manifests, for editors.
     #[command(after_help = "Example: pipe schema > pipe.schema.json")]
     Schema,
+    /// List what may follow on the command line; completion scripts call this.
+    #[command(hide = true, name = "__complete")]
+    Complete(completions::Complete),
     /// End commands whose engine was killed; the engine starts this.
     #[command(hide = true)]
     Watcher,
@@ -136,15 +140,15 @@ enum Command {
     },
 }
 
-/// What every command on a pipeline takes.
+/// Arguments of every command on a pipeline.
 #[derive(Args)]
 struct Pipeline {
     /// The manifest.
     manifest: PathBuf,
-    /// Change a value of the manifest: `stages.base.with.optimizer.lr=1e-3`.
+    /// Override a value of the manifest: `stages.base.with.optimizer.lr=1e-3`; repeatable.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
-    /// The cache's folder [default: .pipe in the project's root].
+    /// Cache folder [default: .pipe in the project root].
     #[arg(long, env = "PIPE_CACHE", value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Print JSON.
@@ -152,19 +156,19 @@ struct Pipeline {
     json: bool,
 }
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 enum Failure {
     /// The manifest is wrong.
     Manifest(Box<Report>),
-    /// The call is wrong, with help.
+    /// The command line is wrong, with help.
     Call(String, Option<String>),
-    /// A stage failed; it has been told.
+    /// A stage failed, which has been reported.
     Told,
     /// Something failed.
     Failed(String, Option<String>),
     /// Something would run.
     WouldRun,
-    /// Somebody stopped it.
+    /// It was interrupted.
     Interrupted,
 }
 
@@ -209,10 +213,10 @@ impl From<pipe_stage::Error> for Failure {
         let help = match &error {
             pipe_stage::Error::Input { help, .. } => help.clone(),
             pipe_stage::Error::DiskFull { .. } => {
-                Some("make space and run again; what is finished is kept".to_owned())
+                Some("free some disk space and run again; finished work is kept".to_owned())
             }
             pipe_stage::Error::Damaged { .. } | pipe_stage::Error::Missing { .. } => Some(
-                "`pipe cache verify --repair` takes it out of the way; `pipe run` makes it again".to_owned(),
+                "`pipe cache verify --repair` removes damaged entries; `pipe run` recomputes them".to_owned(),
             ),
             _ => None,
         };
@@ -227,7 +231,7 @@ pub struct Program<'a> {
     pub types: &'static [StageType],
     /// More commands than the engine's own.
     pub commands: &'a [FolderCommand],
-    /// What `pipe init` writes.
+    /// The project that `pipe init` creates.
     pub template: Option<&'a Template>,
 }
 
@@ -245,22 +249,19 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
         let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
         match more.iter().find(|command| command.name == name) {
             Some(command) => Ok(Said::More(command, own.clone())),
-            None => Cli::from_arg_matches(&matches).map(Said::Own),
+            None => Cli::from_arg_matches(&matches).map(|cli| Said::Own(cli, wants_json(&matches))),
         }
     });
-    let cli = match parsed {
-        Ok(Said::Own(cli)) => cli,
+    let (cli, json) = match parsed {
+        Ok(Said::Own(cli, json)) => (cli, json),
         Ok(Said::More(command, arguments)) => {
             know_kinds(types);
-            return exit(command.run(&arguments, types), Style::new(false));
+            let style = Style::new(wants_json(&arguments));
+            return exit(command.run(&arguments, types), style);
         }
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(error) => return refused(&error),
     };
     know_kinds(types);
-    let json = cli.command.wants_json();
     let outcome = match cli.command {
         Command::Worker { probe: Some(name), .. } => {
             return ExitCode::from(crate::run::worker::probe(&name, types));
@@ -289,6 +290,7 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
         Command::Verify(command) => command.run(types),
         Command::Cache(command) => command.run(),
         Command::Completions(command) => command.run(complete_usage(program)),
+        Command::Complete(command) => command.run(&complete_usage(program), types),
         Command::Stages(command) => command.run(types),
         Command::Schema => {
             ui::print(&pretty(&crate::schema::manifest(types)));
@@ -301,12 +303,14 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
 /// All that can be said on the command line.
 fn complete_usage(program: Program<'_>) -> clap::Command {
     let usage = Cli::command().mut_subcommand("init", |init| init.hide(program.template.is_none()));
-    program.commands.iter().fold(usage, |usage, command| usage.subcommand(command.command()))
+    let usage = program.commands.iter().fold(usage, |usage, command| usage.subcommand(command.command()));
+    // `--temperature -1` is a value that is out of range, not an option.
+    usage.mut_subcommands(|command| command.allow_negative_numbers(true))
 }
 
 /// What was said on the command line.
 enum Said<'a> {
-    Own(Cli),
+    Own(Cli, bool),
     More(&'a FolderCommand, clap::ArgMatches),
 }
 
@@ -317,38 +321,15 @@ fn exit(outcome: Outcome, style: Style) -> ExitCode {
     })
 }
 
-impl Command {
-    fn wants_json(&self) -> bool {
-        match self {
-            Self::Run(run::Run { pipeline, .. })
-            | Self::Plan(plan::Plan { pipeline, .. })
-            | Self::Why(plan::Why { pipeline, .. })
-            | Self::Check(look::Check { pipeline, .. })
-            | Self::Get(get::Get { pipeline, .. })
-            | Self::Show(show::Show { pipeline, .. })
-            | Self::Status(status::Status { pipeline, .. })
-            | Self::Logs(logs::Logs { pipeline, .. })
-            | Self::History(history::History { pipeline, .. })
-            | Self::Runs(runs::RunsCommand::Ls(runs::List { pipeline }))
-            | Self::Runs(runs::RunsCommand::Rm(runs::Remove { pipeline, .. }))
-            | Self::Diff(diff::Diff { pipeline, .. })
-            | Self::Report(report::Report { pipeline, .. })
-            | Self::Verify(verify::Verify { pipeline, .. }) => pipeline.json,
-            Self::Init(init) => init.json,
-            _ => false,
-        }
-    }
-}
-
 /// Tells a failure on stderr, and says which exit code it has: the one place that decides.
 fn tell(failure: Failure, style: Style) -> u8 {
     let say = |message: &str, help: Option<&str>| {
         if style.json {
             ui::print(&ui::json(&serde_json::json!({ "version": 1, "error": message, "help": help })));
         }
-        eprintln!("error: {message}");
+        ui::say(&format!("error: {message}"));
         if let Some(help) = help {
-            eprintln!("help: {help}");
+            ui::say(&format!("help: {help}"));
         }
     };
     match failure {
@@ -357,7 +338,9 @@ fn tell(failure: Failure, style: Style) -> u8 {
                 ui::print(&ui::json(&report.to_json()));
             }
             let colour = if style.terminal { ui::Colour::Ansi } else { ui::Colour::Plain };
-            eprint!("{}", ui::faults(&report, colour, 100));
+            // Texts of the manifest are escaped where errors are made; the colours are ours.
+            let text = ui::faults(&report, colour, ui::columns().min(100));
+            let _ = std::io::stderr().write_all(text.as_bytes());
             2
         }
         Failure::Call(message, help) => {
@@ -372,6 +355,24 @@ fn tell(failure: Failure, style: Style) -> u8 {
         Failure::WouldRun => 3,
         Failure::Interrupted => 130,
     }
+}
+
+/// Whether JSON is asked for, by the command or one below it.
+fn wants_json(matches: &clap::ArgMatches) -> bool {
+    let own = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false);
+    own || matches.subcommand().is_some_and(|(_, below)| wants_json(below))
+}
+
+/// Reports a command line that cannot be read, or the help that was asked for.
+fn refused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let told = serde_json::json!({ "version": 1, "error": message, "help": "see `pipe --help`" });
+        ui::print(&ui::json(&told));
+    }
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 
 fn know_kinds(types: &[StageType]) {
@@ -412,7 +413,7 @@ impl Pipeline {
             .map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
     }
 
-    /// Loads the manifest and lists the sources of the targets and all that they need.
+    /// Loads the manifest and lists the sources of the targets and everything they depend on.
     fn session(
         &self,
         types: &'static [StageType],
@@ -430,7 +431,8 @@ impl Pipeline {
         let manifest = self.load(types)?;
         let targets = manifest.targets(targets.iter().map(String::as_str))?;
         let project = self.project()?;
-        let store = Store::open(&project.cache)?;
+        // A cache is made by the first run, and by nothing that only looks.
+        let store = Store::peek(&project.cache)?;
         let mut lock = Lock::read(&project.lock())?.unwrap_or_default();
         if pins == Pins::Fresh {
             lock.pins.clear();
@@ -452,8 +454,8 @@ impl Pipeline {
         let &[target] = &targets[..] else {
             let last = targets.last().map_or("", |target| session.name(*target));
             return Err(Failure::Call(
-                format!("`{stage}` stands for {} stages", targets.len()),
-                Some(format!("name one of them, such as '{last}'")),
+                format!("`{stage}` matches {} stages", targets.len()),
+                Some(format!("choose one of them, such as '{last}'")),
             ));
         };
         let planned = session.plan(&stages, &[])?.into_iter().find(|planned| planned.stage == target);
@@ -463,14 +465,14 @@ impl Pipeline {
                 Ok((session, target, resolved.key, *record))
             }
             _ => Err(Failure::Failed(
-                format!("stage `{stage}` is not up to date, so there is nothing to show"),
+                format!("stage `{stage}` is out of date, so it has no current result"),
                 Some(format!("run it: pipe run {} {stage}", self.manifest.display())),
             )),
         }
     }
 }
 
-/// What stages ask for that this machine does not have; no fault until they run here.
+/// What stages ask for that this machine lacks; no error until they run here.
 fn notes(session: &Session) -> Vec<String> {
     let note = |(stage, misfit): (usize, &pipe_stage::Misfit)| {
         let help = misfit.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();

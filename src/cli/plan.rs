@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 pub(super) struct Plan {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Stages to plan, with all that they need [default: all].
+    /// Stages to plan, with everything they depend on [default: all].
     targets: Vec<String>,
-    /// Exit with 3 if something would run.
+    /// Exit with code 3 if something would run.
     #[arg(long)]
     detailed_exitcode: bool,
 }
@@ -49,7 +49,7 @@ impl Plan {
             ui::print(&super::pretty(&told));
         } else {
             ui::print(&as_text(&session, &planned));
-            super::notes(&session).iter().for_each(|note| eprintln!("note: {note}"));
+            super::notes(&session).iter().for_each(|note| ui::say(&format!("note: {note}")));
         }
         if runs && self.detailed_exitcode { Err(Failure::WouldRun) } else { Ok(()) }
     }
@@ -62,7 +62,7 @@ impl Why {
         let own: Vec<&Planned> = planned.iter().filter(|planned| targets.contains(&planned.stage)).collect();
         if self.pipeline.json {
             let all: Vec<Value> = own.iter().map(|planned| as_json(&session, planned)).collect();
-            // One stage is told alone, several of a matrix as a list.
+            // One stage is printed alone, several of a matrix as a list.
             ui::print(&super::pretty(&if let [one] = &all[..] { one.clone() } else { Value::Array(all) }));
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl Why {
     }
 }
 
-/// All that is known of a stage's plan.
+/// Everything that is known of a stage's plan.
 fn explained(session: &Session, own: &Planned) -> String {
     let name = session.name(own.stage);
     let mut text = match &own.verdict {
@@ -80,7 +80,7 @@ fn explained(session: &Session, own: &Planned) -> String {
             let metric =
                 record.main_metric().map(|metric| format!(", {} {}", metric.name, figure(metric.value)));
             format!(
-                "`{name}` is up to date: made {} on {} in {}{}\n",
+                "`{name}` is up to date: computed {} on {} in {}{}\n",
                 record.finished,
                 record.machine.host,
                 seconds(record.seconds),
@@ -88,7 +88,7 @@ fn explained(session: &Session, own: &Planned) -> String {
             )
         }
         Verdict::Run(_) => format!("`{name}` would run:\n"),
-        Verdict::DependsOn(_) => format!("`{name}` may run: stages that it needs do\n"),
+        Verdict::DependsOn(_) => format!("`{name}` may run: it depends on stages that would run\n"),
     };
     for reason in reasons(session, own) {
         text += &format!("  {reason}\n");
@@ -143,13 +143,17 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
         planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_))).collect();
     let cached = planned.len() - open.len();
     if open.is_empty() {
-        return text + &format!("\nnothing to do: all {cached} stages are up to date\n");
+        let all = match cached {
+            1 => "the stage is".to_owned(),
+            _ => format!("all {cached} stages are"),
+        };
+        return text + &format!("\nnothing to do: {all} up to date\n");
     }
     let known: Vec<_> = open.iter().filter_map(|planned| planned.estimate.as_ref()).collect();
     let disk = Disk::of(session, planned);
     text += &format!("\n{} to run, {cached} cached; ", open.len());
     text += &match known.len() {
-        0 => "cost unknown: none of them has run here".to_owned(),
+        0 => "time and size unknown: no earlier run to estimate from".to_owned(),
         count => {
             let time: f64 = known.iter().map(|estimate| estimate.seconds).sum();
             let unknown = open.len() - count;
@@ -163,10 +167,45 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
         let more = if unknown > 0 { format!(" and {unknown} unknown") } else { String::new() };
         text += &format!("; about {}{more}", money(total, &prices.currency));
     }
+    if let Some(basis) = basis(session, &open) {
+        text += &format!("\n{basis}");
+    }
     if disk.is_too_small() {
-        text += "\nnote: the disk is too small for what the stages wrote before; `pipe run` would not start";
+        text +=
+            "\nnote: free disk space is below what these stages wrote last time; `pipe run` would not start";
     }
     text + "\n"
+}
+
+/// Says where the estimates come from, and how far they were scaled.
+fn basis(session: &Session, open: &[&Planned]) -> Option<String> {
+    let known: Vec<_> =
+        open.iter().filter_map(|planned| Some((planned.stage, planned.estimate.as_ref()?))).collect();
+    if known.is_empty() {
+        return None;
+    }
+    let scaled: Vec<String> = known
+        .iter()
+        .filter_map(|(stage, estimate)| Some((*stage, estimate.scale?)))
+        .filter(|(_, scale)| !(0.99..=1.01).contains(scale))
+        .map(|(stage, scale)| format!("{} {}x", session.name(stage), figure(scale)))
+        .collect();
+    let unmeasured: Vec<&str> = known
+        .iter()
+        .filter(|(_, estimate)| estimate.scale.is_none())
+        .map(|(stage, _)| session.name(*stage))
+        .collect();
+    let mut text = "estimates come from earlier runs in this cache".to_owned();
+    if !scaled.is_empty() {
+        text += &format!(
+            "; times are scaled by the amount of work ({}), memory and disk are not",
+            scaled.join(", ")
+        );
+    }
+    if !unmeasured.is_empty() {
+        text += &format!("; not scaled, since the amount of work is unknown: {}", unmeasured.join(", "));
+    }
+    Some(text)
 }
 
 /// Money for all that runs, as far as it is known, and the stages of which it is not.
@@ -187,8 +226,8 @@ fn needs(session: &Session, upstream: &[usize]) -> String {
     const NAMED_MAX: usize = 6;
     let names: Vec<&str> = upstream.iter().take(NAMED_MAX).map(|stage| session.name(*stage)).collect();
     match upstream.len() - names.len() {
-        0 => format!("needs {}", names.join(", ")),
-        more => format!("needs {} and {more} more", names.join(", ")),
+        0 => format!("depends on {}", names.join(", ")),
+        more => format!("depends on {} and {more} more", names.join(", ")),
     }
 }
 
@@ -208,7 +247,7 @@ fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
         Verdict::Run(work) => {
             let mut reasons: Vec<String> = work.reasons.iter().map(ToString::to_string).collect();
             if let Some((step, shares, of)) = &work.missing {
-                reasons.push(format!("{step}: {shares} of {of} shares to do"));
+                reasons.push(format!("{step}: {shares} of {of} tasks to do"));
             }
             reasons
         }
@@ -242,7 +281,7 @@ fn as_json(session: &Session, planned: &Planned) -> Value {
             value["missing"] = json!(
                 work.missing
                     .as_ref()
-                    .map(|(step, shares, of)| { json!({ "step": step, "shares": shares, "of": of }) })
+                    .map(|(step, shares, of)| { json!({ "step": step, "tasks": shares, "of": of }) })
             );
         }
         Verdict::DependsOn(upstream) => {

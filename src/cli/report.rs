@@ -29,10 +29,10 @@ const LETTERS_MAX: usize = 20_000;
 pub(super) struct Report {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// The run: its id or the beginning of it, `last`, `last~1`.
+    /// Run: its id or a prefix of it, `last`, `last~1`.
     #[arg(long, value_name = "RUN", default_value = "last")]
     run: String,
-    /// The file to write; `-` for stdout [default: NAME.html, where NAME is the pipeline's].
+    /// File to write; `-` for stdout [default: NAME.html, after the name of the pipeline].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -45,19 +45,19 @@ impl Report {
         let html = page(&past, run, &runs.all, &runs.store).html();
         let path = self.output.unwrap_or_else(|| format!("{}.html", run.head.pipeline).into());
         if path == Path::new("-") {
-            ui::print(&html);
+            ui::print_exactly(&html);
             return Ok(());
         }
         fs::write(&path, &html).map_err(|error| {
             Failure::Failed(
                 format!("cannot write `{}`: {error}", path.display()),
-                Some("name another file with `-o`".to_owned()),
+                Some("choose another file with `-o`".to_owned()),
             )
         })?;
         if self.pipeline.json {
             ui::print(&pretty(&json!({ "version": 1, "run": run.id, "file": path, "bytes": html.len() })));
         } else {
-            eprintln!("the report of {} is in {}", run.id, path.display());
+            ui::say(&format!("wrote the report of {} to {}", run.id, path.display()));
         }
         Ok(())
     }

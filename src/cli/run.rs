@@ -7,37 +7,37 @@ use crate::{
     plan::Session,
     run::{self, OnFailure, Options, RunError, RunEvent, Summary},
     stage_type::StageType,
-    ui::{Progress, Stream},
+    ui::{self, Progress, Stream},
 };
 use crossbeam_channel::{Receiver, unbounded};
-use pipe_stage::Error;
+use pipe_stage::{Error, Store};
 
 /// Arguments of `pipe run`.
 #[derive(clap::Args)]
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Stages to bring up to date, with all that they need [default: all].
+    /// Stages to bring up to date, with everything they depend on [default: all].
     targets: Vec<String>,
-    /// Stages that may run at once [default: as many as fit].
+    /// Maximum number of stages that run at once [default: as many as fit].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
-    /// Cores to hand out [default: all].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// CPU cores to use [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cpus: Option<u32>,
-    /// Fail where the lock file says otherwise: another recipe, or other bytes under equal keys.
+    /// Fail if the manifest or a result differs from the lock file.
     #[arg(long)]
     locked: bool,
-    /// Accept the revisions of sources that are here, and write them into the lock file.
+    /// Accept the installed source revisions, and write them to the lock file.
     #[arg(long, conflicts_with = "locked")]
     update_pins: bool,
-    /// When a stage fails, go on with those that do not need it.
+    /// When a stage fails, continue with stages that do not depend on it.
     #[arg(long)]
     keep_going: bool,
-    /// A shell line that gets the run's events on stdin, a JSON object a line; may be given again.
+    /// Shell command that receives the events of the run on stdin, one JSON object per line; repeatable.
     #[arg(long, value_name = "CMD")]
     observe: Vec<String>,
-    /// Start though the disk is too small for what the stages wrote before.
+    /// Start even if free disk space is below what these stages used last time.
     #[arg(long)]
     ignore_disk: bool,
 }
@@ -45,6 +45,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         let (mut session, stages, targets) = self.session(types)?;
+        // Now that the manifest and its sources are known to be right, this is the project's cache.
+        Store::open(&session.project.cache)?;
         let locked = session.lock.clone();
         let recipes = session.recipes(&stages);
         if self.locked {
@@ -79,7 +81,7 @@ impl Run {
         let unmet = figures.unmet().count();
         progress.end(&summary, &figures);
         // Last, since observers may take their time.
-        stream.end(&summary, &figures).iter().for_each(|message| eprintln!("{message}"));
+        stream.end(&summary, &figures).iter().for_each(|message| ui::say(message));
         if let Some(error) = summary.broken {
             return Err(failure(error));
         }
@@ -91,8 +93,11 @@ impl Run {
                 Err(Failure::Manifest(session.manifest.report(figures.faults)))
             }
             (false, false) if unmet > 0 => {
-                let help = "all has run and is kept; mend the stages, or the bounds under `expect`";
-                Err(Failure::Failed(format!("{unmet} figures are not as expected"), Some(help.to_owned())))
+                let help = "all stages have run and their results are kept; change the stages, or the bounds under `expect`";
+                Err(Failure::Failed(
+                    format!("{} out of bounds", ui::counted(unmet, "metric")),
+                    Some(help.to_owned()),
+                ))
             }
             (false, false) => Ok(()),
         }
@@ -125,7 +130,7 @@ pub(super) fn failure(error: RunError) -> Failure {
         RunError::Machine(error) => error.into(),
         RunError::NoSpace { .. } => Failure::Failed(
             error.to_string(),
-            Some("make space, or start all the same with `--ignore-disk`".to_owned()),
+            Some("free some disk space, or start anyway with `--ignore-disk`".to_owned()),
         ),
         RunError::TooSmall { .. } => Failure::Call(
             error.to_string(),
@@ -151,8 +156,8 @@ fn check_recipes(
         return Ok(());
     }
     Err(Failure::Failed(
-        format!("the lock file asks for something else than the manifest, for: {}", changed.join(", ")),
-        Some("`pipe why` tells what changed; a run without `--locked` writes the lock file anew".to_owned()),
+        format!("the manifest differs from the lock file in: {}", changed.join(", ")),
+        Some("`pipe why` shows what changed; a run without `--locked` updates the lock file".to_owned()),
     ))
 }
 
@@ -171,10 +176,13 @@ fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
     }
     Err(Failure::Failed(
         format!(
-            "other bytes than the lock file has, under equal keys and instruction sets: {}",
+            "results differ from the lock file, with equal keys and instruction sets: {}",
             differing.join(", ")
         ),
-        Some("a stage's results changed without a new revision, or the machine is at fault".to_owned()),
+        Some(
+            "a stage type changed its results without a new revision, or the machine made an error"
+                .to_owned(),
+        ),
     ))
 }
 

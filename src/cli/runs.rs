@@ -140,8 +140,8 @@ impl Pipeline {
 }
 
 fn no_runs(named: &str) -> Failure {
-    let help = format!("run it: pipe run {named}; a run in which nothing had to be done leaves none");
-    Failure::Failed(format!("there is no run of `{named}` in the cache"), Some(help))
+    let help = format!("run it: pipe run {named}; runs in which every stage is cached are not recorded");
+    Failure::Failed(format!("no recorded run of `{named}` in the cache"), Some(help))
 }
 
 impl Runs {
@@ -153,7 +153,10 @@ impl Runs {
     fn unknown(&self, said: &str, message: String) -> Failure {
         Failure::Call(
             format!("no run `{said}`: {message}"),
-            Some(format!("`pipe history {}` lists runs; `last~1` is the one before the last", self.named)),
+            Some(format!(
+                "`pipe history {}` lists the runs; `last~1` is the one before the last",
+                self.named
+            )),
         )
     }
 }
@@ -173,7 +176,7 @@ pub(super) fn pick<'a>(runs: &'a [RunFolder], said: &str) -> Result<&'a RunFolde
             if back.is_empty() { Some(0) } else { back.strip_prefix('~').and_then(|n| n.parse().ok()) };
         if let Some(back) = back {
             let run = runs.iter().rev().nth(back);
-            return run.ok_or_else(|| format!("there are {} runs", runs.len()));
+            return run.ok_or_else(|| format!("only {} runs are recorded", runs.len()));
         }
     }
     if let Some(run) = runs.iter().find(|run| run.id == said) {
@@ -182,8 +185,10 @@ pub(super) fn pick<'a>(runs: &'a [RunFolder], said: &str) -> Result<&'a RunFolde
     let fits = |run: &&RunFolder| !said.is_empty() && run.id.starts_with(said);
     let fitting: Vec<&RunFolder> = runs.iter().filter(fits).collect();
     match fitting[..] {
-        [] => Err("no id begins so".to_owned()),
+        [] => Err("no run id begins with it".to_owned()),
         [run] => Ok(run),
-        [first, .., last] => Err(format!("{} ids begin so, from {} to {}", fitting.len(), first.id, last.id)),
+        [first, .., last] => {
+            Err(format!("{} run ids begin with it, from {} to {}", fitting.len(), first.id, last.id))
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Show {
     pub(super) pipeline: Pipeline,
     /// The stage; of a matrix, all of its stages side by side.
     stage: String,
-    /// Lines to look into each output.
+    /// Lines to preview of each output.
     #[arg(long, default_value_t = 12, value_name = "LINES")]
     lines: usize,
     /// Print the stage's log instead.
@@ -46,8 +46,8 @@ impl Show {
             return Ok(());
         }
         let mut text = format!(
-            "{} ({} revision {})\n  key       {key}\n  made      {} on {} ({}, {} cpus) by pipe {}\n  \
-             took      {}, {} of processor time, {} at the peak\n  kernels   {}\n",
+            "{} ({} revision {})\n  key       {key}\n  computed  {} on {} ({}, {} cpus) by pipe {}\n  \
+             took      {}, {} of CPU time, {} peak memory\n  instruction set  {}\n",
             self.stage,
             record.uses,
             record.revision,
@@ -79,7 +79,8 @@ impl Show {
         for (port, digest) in &record.outputs {
             let Some(artifact) = read_artifact(&session.store, digest) else { continue };
             let (count, size) = (artifact.entries.len(), bytes(artifact.size()));
-            text += &format!("\n{port}: {} in {count} entries, {size}, {}\n", artifact.kind, digest.short());
+            let entries = ui::counted(count, "entry");
+            text += &format!("\n{port}: {} in {entries}, {size}, {}\n", artifact.kind, digest.short());
             let entries: Vec<LocalEntry> =
                 artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
             if let Some(kind) = kind(&artifact.kind) {
@@ -125,14 +126,14 @@ impl Show {
             Some(compared) => ui::print(&ui::comparison(&compared, None)),
             None if missing == targets.len() => {
                 return Err(Failure::Failed(
-                    format!("no stage of `{}` is up to date, so there is nothing to show", self.stage),
+                    format!("no stage of `{}` is up to date, so there is no result to show", self.stage),
                     Some(format!("run them: pipe run {} {}", self.pipeline.manifest.display(), self.stage)),
                 ));
             }
-            None => eprintln!("the stages of `{}` report no figures", self.stage),
+            None => ui::say(&format!("the stages of `{}` report no metrics", self.stage)),
         }
         if missing > 0 {
-            eprintln!("{missing} of {} stages are not up to date, and left out", targets.len());
+            ui::say(&format!("{missing} of {} stages are out of date and not shown", targets.len()));
         }
         Ok(())
     }

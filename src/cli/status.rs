@@ -41,7 +41,7 @@ impl Status {
         }
         if let ([], Some(last)) = (&live[..], runs.all.last()) {
             let state = last.state(&runs.store)?.as_str();
-            eprintln!("nothing runs; the last run was {}: {state}", last.id);
+            ui::say(&format!("nothing is running; the last run was {} ({state})", last.id));
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ fn as_text(run: &RunFolder, seen: &Seen, now: f64) -> String {
     let to_come = count(|state| state.is_none());
     let stopping = if seen.stopping { ", stopping" } else { "" };
     let mut text = format!(
-        "run {} for {}, process {} on {}{stopping}: {cached} cached, {to_come} to come\n",
+        "run {} for {}, process {} on {}{stopping}: {cached} cached, {to_come} waiting to start\n",
         run.id,
         seconds(age(run, now)),
         run.head.pid,
@@ -76,7 +76,7 @@ fn as_text(run: &RunFolder, seen: &Seen, now: f64) -> String {
         .map(|(name, stage)| row(name, stage, now))
         .collect();
     if !rows.is_empty() {
-        text += &ui::table(&["stage", "state", "time", "step", "progress", "figure"], rows);
+        text += &ui::table(&["stage", "state", "time", "step", "progress", "metric"], rows);
     }
     text
 }
@@ -87,7 +87,7 @@ fn row(name: &str, stage: &SeenStage, now: f64) -> Vec<Cell> {
         vec![Cell::Text(name.to_owned()), Cell::Text(stage.state.as_str().to_owned()), Cell::Figure(time)];
     let (step, progress, told) = match stage.state {
         SeenState::Running => (
-            stage.step.as_ref().map(|(step, done, of)| format!("{step}, {done} of {of} shares")),
+            stage.step.as_ref().map(|(step, done, of)| format!("{step}, {done} of {of} tasks")),
             stage.progress.as_ref().map(|(unit, done, total)| match total {
                 Some(total) if *total > 0 => {
                     format!("{done} of {total} {unit} ({:.0} %)", 100.0 * *done as f64 / *total as f64)
@@ -128,7 +128,7 @@ fn as_json(run: &RunFolder, seen: &Seen, now: f64) -> Value {
             "progress": stage.progress.as_ref().map(|(unit, done, total)| {
                 json!({ "unit": unit, "done": done, "total": total })
             }),
-            "figures": stage.figures.iter().map(|(name, (step, value))| {
+            "metrics": stage.figures.iter().map(|(name, (step, value))| {
                 json!({ "name": name, "step": step, "value": value })
             }).collect::<Vec<_>>(),
             "note": stage.note,

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(super) struct Verify {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Stages to run again, and no others [default: all].
+    /// Stages to run again [default: all]; their dependencies are not run.
     stages: Vec<String>,
 }
 
@@ -34,12 +34,12 @@ impl Verify {
             }
             let name = session.name(planned.stage).to_owned();
             if session.frozen_at(planned.stage).is_some() {
-                self.tell(&name, "frozen, so not run again");
+                self.tell(&name, "frozen, not run again");
                 continue;
             }
             let (Some(resolved), Verdict::Cached(record)) = (&planned.resolved, &planned.verdict) else {
                 return Err(Failure::Failed(
-                    format!("stage `{name}` is not up to date, so there is nothing to compare with"),
+                    format!("stage `{name}` is out of date, so there is no result to compare with"),
                     Some(format!("run it: pipe run {}", self.pipeline.manifest.display())),
                 ));
             };
@@ -51,7 +51,10 @@ impl Verify {
         }
         match differing {
             0 => Ok(()),
-            count => Err(Failure::Failed(format!("{count} stages came out otherwise"), None)),
+            count => Err(Failure::Failed(
+                format!("{} produced different output", ui::counted(count, "stage")),
+                None,
+            )),
         }
     }
 }
@@ -133,7 +136,7 @@ fn compare(session: &Session, record: &Record, again: &Again) -> Result<String, 
     let mut different = Vec::new();
     for (port, digest) in &record.outputs {
         let Some(now) = again.outputs.get(port) else {
-            different.push(format!("output `{port}` was not made"));
+            different.push(format!("output `{port}` is missing"));
             continue;
         };
         if now.digest() == *digest {
@@ -148,19 +151,21 @@ fn compare(session: &Session, record: &Record, again: &Again) -> Result<String, 
             .map(|entry| entry.name.as_str())
             .take(3)
             .collect();
-        different.push(format!("output `{port}` has other bytes: {}", names.join(", ")));
+        different.push(format!("output `{port}` differs: {}", names.join(", ")));
     }
     let like = record.instruction_sets.iter().all(|set| set == instruction_set());
     match (different.is_empty(), like) {
-        (true, _) => Ok("the same bytes".to_owned()),
+        (true, _) => Ok("identical".to_owned()),
         (false, true) => Err(different.join("; ")),
         // Sums in another order are other bytes; nothing is wrong with that as long as the figures agree.
         (false, false) => {
             let (made, here) = (record.instruction_sets.join(", "), instruction_set());
             let different = different.join("; ");
             match far_off(&record.metrics, &again.metrics) {
-                None => Ok(format!("made on {made}, this is {here}: {different}; all figures within 5 %")),
-                Some(figure) => Err(format!("made on {made}, this is {here}: {different}; {figure}")),
+                None => {
+                    Ok(format!("computed on {made}, verified on {here}: {different}; all metrics within 5 %"))
+                }
+                Some(figure) => Err(format!("computed on {made}, verified on {here}: {different}; {figure}")),
             }
         }
     }

@@ -1,16 +1,24 @@
-//! Owns: a run as moving bars on a terminal.
+//! Owns: a run as moving lines on a terminal, one for each stage that runs.
 
-use super::{lines, units::figure};
+use super::{gauge::Gauge, lines, text::cut};
 use crate::run::RunEvent;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipe_stage::Event;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-/// One bar for each stage that runs.
+/// One line for each stage that runs.
 #[derive(Default)]
 pub struct Bars {
     all: MultiProgress,
-    bars: BTreeMap<String, ProgressBar>,
+    bars: BTreeMap<String, Bar>,
+}
+
+struct Bar {
+    line: ProgressBar,
+    gauge: Gauge,
 }
 
 impl Bars {
@@ -18,16 +26,18 @@ impl Bars {
         match event {
             RunEvent::Told { stage, told } => self.told(stage, told),
             RunEvent::Started { stage, .. } => {
-                let bar = self.all.add(ProgressBar::new_spinner());
-                bar.set_style(style("{prefix:16} {spinner} {elapsed} {msg}"));
-                bar.set_prefix(stage.clone());
-                bar.enable_steady_tick(Duration::from_millis(120));
-                self.bars.insert(stage.clone(), bar);
+                let line = self.all.add(ProgressBar::new_spinner());
+                // The message is cut to what is left of the line.
+                let style = ProgressStyle::with_template("{prefix} {spinner} {elapsed} {wide_msg}");
+                line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+                line.set_prefix(name(stage, super::columns()));
+                line.enable_steady_tick(Duration::from_millis(120));
+                self.bars.insert(stage.clone(), Bar { line, gauge: Gauge::default() });
                 self.say(event);
             }
             RunEvent::Finished { stage, .. } | RunEvent::Failed { stage, .. } => {
                 if let Some(bar) = self.bars.remove(stage) {
-                    bar.finish_and_clear();
+                    bar.line.finish_and_clear();
                 }
                 self.say(event);
             }
@@ -36,30 +46,17 @@ impl Bars {
     }
 
     fn told(&mut self, stage: &str, event: &Event) {
-        let Some(bar) = self.bars.get(stage) else { return };
-        match event {
-            Event::Step { step, shares, missing } => {
-                bar.set_message(format!("{step}: {missing} of {shares} shares"))
-            }
-            Event::Share { step, done, of } => bar.set_message(format!("{step}: {done} of {of} shares")),
-            Event::Progress { unit, done, total: Some(total) } => {
-                bar.set_style(style(&format!(
-                    "{{prefix:16}} {{bar:24}} {{human_pos}}/{{human_len}} {unit}, {{per_sec}}, {{eta}} left {{msg}}"
-                )));
-                bar.set_length(*total);
-                bar.set_position(*done);
-            }
-            Event::Progress { unit, done, total: None } => {
-                bar.set_style(style(&format!(
-                    "{{prefix:16}} {{spinner}} {{human_pos}} {unit}, {{per_sec}} {{msg}}"
-                )));
-                bar.set_position(*done);
-            }
-            Event::Metric { name, value, .. } if name == "loss" => {
-                bar.set_message(format!("{name} {}", figure(*value)))
-            }
-            Event::Note { message } => self.line(&format!("{stage}: {message}")),
-            Event::Metric { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {}
+        if let Event::Note { message } = event {
+            return self.line(&lines::note(stage, message));
+        }
+        let Some(bar) = self.bars.get_mut(stage) else { return };
+        if bar.gauge.see(event, Instant::now()) {
+            // Beside the name: a spinner, the time (`3s`, `12m`, `3h`) and spaces.
+            const BESIDE: usize = 8;
+            let columns = super::columns();
+            let prefix = name(stage, columns);
+            bar.line.set_message(bar.gauge.line(columns.saturating_sub(prefix.chars().count() + BESIDE)));
+            bar.line.set_prefix(prefix);
         }
     }
 
@@ -79,6 +76,8 @@ impl Bars {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+/// A stage's name, as much of it as a narrow terminal has room for.
+fn name(stage: &str, columns: usize) -> String {
+    let name = cut(stage, (columns / 3).max(6));
+    if columns < 80 { name } else { format!("{name:16}") }
 }

@@ -1,6 +1,10 @@
 //! Owns: a run in plain lines, for logs and pipes.
 
-use super::units::{figure, seconds};
+use super::{
+    say,
+    text::plain,
+    units::{figure, seconds},
+};
 use crate::run::RunEvent;
 use pipe_stage::Event;
 use std::{
@@ -24,7 +28,7 @@ impl Lines {
             RunEvent::Told { stage, told } => self.told(stage, told),
             other => {
                 if let Some(line) = line(other) {
-                    eprintln!("{line}");
+                    say(&line);
                 }
             }
         }
@@ -33,9 +37,10 @@ impl Lines {
     fn told(&mut self, stage: &str, event: &Event) {
         match event {
             Event::Step { step, shares, missing } => {
-                eprintln!("{stage}: {step}, {missing} of {shares} shares")
+                let (missing, of) = (figure(*missing as f64), figure(*shares as f64));
+                say(&format!("{stage}: {step}, {missing} of {of} tasks to do"));
             }
-            Event::Note { message } => eprintln!("{stage}: {message}"),
+            Event::Note { message } => say(&note(stage, message)),
             Event::Metric { name, step, value } if name == "loss" => {
                 self.loss.insert(stage.to_owned(), format!("; {name} {} at {step}", figure(*value)));
             }
@@ -45,7 +50,7 @@ impl Lines {
                     *said = Instant::now();
                     let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
                     let loss = self.loss.get(stage).map_or("", String::as_str);
-                    eprintln!("{stage}: {done}{total} {unit}{loss}");
+                    say(&format!("{stage}: {done}{total} {unit}{loss}"));
                 }
             }
             Event::Metric { .. }
@@ -57,21 +62,30 @@ impl Lines {
     }
 }
 
-/// The line for an event that is not a stage's own.
+/// The line for what a stage has to say.
+pub(super) fn note(stage: &str, message: &str) -> String {
+    format!("{stage}: {}", plain(message))
+}
+
+/// The line for an event that is not a stage's own; without control characters.
 pub(super) fn line(event: &RunEvent) -> Option<String> {
+    Some(plain(&text(event)?).into_owned())
+}
+
+fn text(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::Began { folder } => format!("logs in {}", folder.display()),
         RunEvent::Cached { waited: false, .. } | RunEvent::Told { .. } => return None,
-        RunEvent::Cached { stage, .. } => format!("{stage}: made by another run"),
+        RunEvent::Cached { stage, .. } => format!("{stage}: cached, made by another run"),
         RunEvent::Started { stage, reasons, .. } => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            format!("{stage}: runs, because {}", reasons.join("; "))
+            format!("{stage}: running: {}", reasons.join("; "))
         }
-        RunEvent::Waiting { stage, holder } => format!("{stage}: waits for {holder}, which has it in hand"),
+        RunEvent::Waiting { stage, holder } => format!("{stage}: waiting: {holder} is already running this stage"),
         RunEvent::Again { stage, message, pause } if *pause > 0.0 => {
-            format!("{stage}: trying again in {}, because {message}", seconds(*pause))
+            format!("{stage}: retrying in {}: {message}", seconds(*pause))
         }
-        RunEvent::Again { stage, message, .. } => format!("{stage}: trying again, because {message}"),
+        RunEvent::Again { stage, message, .. } => format!("{stage}: retrying: {message}"),
         RunEvent::Finished { stage, row } => format!("{stage}: done in {}", seconds(row.seconds)),
         RunEvent::Failed { stage, error, log, tail } => {
             let mut text = format!("error: stage `{stage}` failed: {error}");
@@ -79,7 +93,7 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
                 text += &format!("\n  help: {help}");
             }
             if let pipe_stage::Error::DiskFull { .. } = error {
-                text += "\n  help: make space and run again; what is finished is kept";
+                text += "\n  help: free some disk space and run again; finished work is kept";
             }
             let last: Vec<&str> = tail.lines().rev().take(12).collect();
             last.iter().rev().for_each(|line| text += &format!("\n  | {line}"));
@@ -89,7 +103,8 @@ pub(super) fn line(event: &RunEvent) -> Option<String> {
             text
         }
         RunEvent::Stopping => {
-            "stopping: running shares are finished and saved; once more stops now".to_owned()
+            "stopping: waiting for running tasks to finish or save a checkpoint; press Ctrl-C again to stop now"
+                .to_owned()
         }
     })
 }

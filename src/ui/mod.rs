@@ -1,5 +1,9 @@
 //! Owns: what people see. Events in; a terminal, plain lines or JSON lines out. Decides nothing.
 
+mod text;
+
+mod gauge;
+
 mod faults;
 
 mod bars;
@@ -31,6 +35,7 @@ use std::{
 };
 pub use stream::{Stream, now};
 pub use table::{Cell, comparison, table};
+pub use text::{counted, plain};
 
 /// How a command talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +93,9 @@ impl Progress {
             Self::Json => emit(&json(&closing(summary, figures))),
             Self::Bars(bars) => {
                 bars.clear();
-                eprint!("{}{}", table::summary(summary), table::figures(figures));
+                say(&format!("{}{}", table::summary(summary), table::figures(figures)));
             }
-            Self::Lines(_) => eprint!("{}{}", table::summary(summary), table::figures(figures)),
+            Self::Lines(_) => say(&format!("{}{}", table::summary(summary), table::figures(figures))),
         }
     }
 }
@@ -105,8 +110,25 @@ fn closing(summary: &Summary, figures: &Figures) -> serde_json::Value {
     })
 }
 
-/// Writes data to stdout; a reader that went away ends the program quietly.
+/// Columns of the terminal that stderr is; 80 where it does not tell.
+pub fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
+/// Writes a message to stderr. One that cannot be written is lost: nobody is there to read it.
+pub fn say(text: &str) {
+    let ended = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let _ = std::io::stderr().lock().write_all(format!("{}{ended}", plain(text)).as_bytes());
+}
+
+/// Writes text to stdout, without the control characters in it; a reader that went away ends the program quietly.
 pub fn print(text: &str) {
+    print_exactly(&plain(text));
+}
+
+/// Writes to stdout what is for another program, as it is.
+pub fn print_exactly(text: &str) {
     let mut out = std::io::stdout().lock();
     let ended = if text.ends_with('\n') { "" } else { "\n" };
     if out.write_all(text.as_bytes()).and_then(|()| out.write_all(ended.as_bytes())).is_err() {

@@ -15,6 +15,8 @@ mod frozen;
 
 mod planning;
 
+mod preview;
+
 pub mod cost;
 
 pub use estimate::Estimate;

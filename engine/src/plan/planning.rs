@@ -62,7 +62,9 @@ impl Session {
         for planned in planned.values_mut() {
             if !matches!(planned.verdict, Verdict::Cached(_)) {
                 let visits = self.visits(planned.stage, &mut of_family);
-                planned.estimate = Estimate::of(&visits, part(&planned.verdict), |visit| self.written(visit));
+                let amount = self.amount(planned.stage, planned.resolved.as_ref());
+                let part = part(&planned.verdict);
+                planned.estimate = Estimate::of(&visits, part, amount, |visit| self.written(visit));
             }
         }
         Ok(stages.iter().filter_map(|stage| planned.remove(stage)).collect())

@@ -11,7 +11,9 @@ use crate::{
     record::{Journal, read_artifact},
     sources::{self, SourceError},
 };
-use pipe_stage::{Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, Store};
+use pipe_stage::{
+    Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, SourceRequest, Store, WorkInputs,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -101,6 +103,7 @@ impl Session {
             }
         }
         for &stage in stages {
+            session.check_expectations(stage, &mut faults);
             session.relist_with(stage, variable, Trust::Stamps, &mut faults);
         }
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
@@ -164,9 +167,14 @@ impl Session {
             match sources::list(&request, Some(&stamps)) {
                 Ok(listed) => files.extend(listed),
                 Err(error) => {
-                    let mut misfit = Misfit::new(request.field.clone(), told(&error));
+                    let root = self.project.root.display();
+                    let message = format!("{} (project root: {root})", told(&error));
+                    let mut misfit = Misfit::new(request.field.clone(), message);
                     let mut code = Code::MissingSource;
                     misfit.help = request.help.clone();
+                    if matches!(error, SourceError::NothingFound { .. }) && is_from_home(&request) {
+                        misfit.help = Some("`~` is not expanded; write the whole path".to_owned());
+                    }
                     if let SourceError::BadGlob { field, .. } = &error {
                         misfit.path.clone_from(field);
                         code = Code::InvalidValue;
@@ -186,8 +194,8 @@ impl Session {
         let Some(locked) = self.lock.pins.get(&pin.name).filter(|locked| **locked != pin.revision) else {
             return;
         };
-        let message = format!("`{}` is {} here, and {locked} in the lock file", pin.name, pin.revision);
-        let help = "have that revision here, or accept this one with `--update-pins`";
+        let message = format!("`{}` is {} here, but {locked} in the lock file", pin.name, pin.revision);
+        let help = "install that revision, or accept this one with `pipe run --update-pins`";
         let fault = Fault::new(Code::MissingSource, message, "pinned to another revision").help(help);
         faults.push(fault.at(self.manifest.place(stage, field)));
     }
@@ -216,7 +224,7 @@ impl Session {
         &self.manifest.stages[stage].config.essence
     }
 
-    fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
+    pub(super) fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
         self.listings[stage].clone().unwrap_or_default()
     }
 
@@ -282,6 +290,12 @@ impl Session {
         }
         gone
     }
+}
+
+/// Whether a request names a home folder as a shell does.
+fn is_from_home(request: &SourceRequest) -> bool {
+    let begins = |text: &str| text == "~" || text.starts_with("~/");
+    request.include.iter().any(|glob| begins(glob)) || request.root.iter().any(|part| part == "~")
 }
 
 fn told(error: &SourceError) -> String {

@@ -78,11 +78,11 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::First => f.write_str("it has not run before"),
+            Self::First => f.write_str("it has not run yet"),
             Self::Config { field, before, after } => write!(f, "with.{field} {before} -> {after}"),
             Self::Type { before, after } => write!(f, "uses {before} -> {after}"),
-            Self::Revision { before, after } => write!(f, "revision of the stage type {before} -> {after}"),
-            Self::Program => f.write_str("the program with this stage type is another build"),
+            Self::Revision { before, after } => write!(f, "stage type revision {before} -> {after}"),
+            Self::Program => f.write_str("the program that contains this stage type was rebuilt"),
             Self::Input { port, from, changed, of } => {
                 write!(f, "input `{port}` ({}) changed", from.join(", "))?;
                 match changed {
@@ -99,9 +99,9 @@ impl fmt::Display for Reason {
                     .collect();
                 write!(f, "sources: {} of {of} files ({})", parts.join(", "), examples.join(", "))
             }
-            Self::ObjectsGone => f.write_str("what it made is gone from the cache, or damaged"),
-            Self::RecordGone => f.write_str("its record is gone from the cache"),
-            Self::FrozenGone => f.write_str("it is frozen, and what it is to keep is not in the cache"),
+            Self::ObjectsGone => f.write_str("its outputs are missing from the cache or damaged"),
+            Self::RecordGone => f.write_str("its record is missing from the cache"),
+            Self::FrozenGone => f.write_str("it is frozen, but its outputs are missing from the cache"),
         }
     }
 }

@@ -31,6 +31,21 @@ pub struct SourceRequest {
     pub pin: Option<Pin>,
 }
 
+impl SourceRequest {
+    /// Says that nothing matches.
+    pub fn nothing(&self) -> String {
+        let folder = self.root.display();
+        match &self.include[..] {
+            [] => format!("no such file or folder: `{folder}`"),
+            [glob] if self.root.is_dir() => format!("no file in `{folder}` matches `{glob}`"),
+            globs if self.root.is_dir() => {
+                format!("no file in `{folder}` matches any of `{}`", globs.join("`, `"))
+            }
+            _ => format!("no such folder: `{folder}`"),
+        }
+    }
+}
+
 /// The revision of a source that can change under the same name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pin {

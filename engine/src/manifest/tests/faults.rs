@@ -287,26 +287,23 @@ fn faults_of_targets() {
 
 #[test]
 fn a_manifest_removes_and_changes_stages_that_it_extends_and_no_others() {
-    let base = (
-        "base.yaml",
-        "pipeline: p\nstages:\n  docs: { uses: ingest }\n  unique: { uses: dedup, needs: docs }\n",
-    );
-    let removed = load_files(&[("main.yaml", "extends: base.yaml\nstages:\n  unique:\n"), base], &[]);
+    let base = "pipeline: p\nstages:\n  docs: { uses: ingest }\n  unique: { uses: dedup, needs: docs }\n";
+    let over =
+        |text: &str| load_files(&[("main.yaml", text.as_bytes()), ("base.yaml", base.as_bytes())], &[]);
+    let removed = over("extends: base.yaml\nstages:\n  unique:\n");
     assert_eq!(removed.expect("it is right").stages.len(), 1);
-    let by_set = load_files(&[("main.yaml", base.1)], &["stages.unique=null"]);
+    let by_set = load_files(&[("main.yaml", base.as_bytes())], &["stages.unique=null"]);
     assert_eq!(by_set.expect("it is right").stages.len(), 1);
-    let misspelt = "extends: base.yaml\nstages:\n  uniqe: { with: { threshold: 0.5 } }\n  gone: null\n";
-    let told = load_files(&[("main.yaml", misspelt), base], &[]).expect_err("two stages are not there");
-    insta::assert_snapshot!(told.render(Colour::Plain, 100));
+    let told = over("extends: base.yaml\nstages:\n  uniqe: { with: { threshold: 0.5 } }\n  gone: null\n");
+    insta::assert_snapshot!(told.expect_err("two stages are not there").render(Colour::Plain, 100));
 }
 
 #[test]
 fn manifests_that_extend_one_another_too_often_are_no_loop() {
     let names: Vec<String> = (0..70).map(|number| format!("{number}.yaml")).collect();
     let texts: Vec<String> = (1..71).map(|number| format!("extends: {number}.yaml\n")).collect();
-    let files: Vec<(&str, &str)> =
-        names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
-    let files = [&[("main.yaml", "extends: 0.yaml\n")], &files[..]].concat();
+    let mut files: Vec<(&str, &[u8])> = vec![("main.yaml", b"extends: 0.yaml\n")];
+    files.extend(names.iter().map(String::as_str).zip(texts.iter().map(|text| text.as_bytes())));
     let told = load_files(&files, &[]).expect_err("they are too many").render(Colour::Plain, 100);
     assert!(told.contains("more than 64 manifests extend one another"), "{told}");
 }
