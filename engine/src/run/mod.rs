@@ -25,6 +25,8 @@ mod workers;
 
 pub mod signals;
 
+mod narrate;
+
 pub mod worker;
 
 mod record;

@@ -4,7 +4,10 @@
 //!
 //! Secrets are taken out of its log and its events here, before they reach a file or another process.
 
-use super::spec::{Leash, Spec};
+use super::{
+    narrate,
+    spec::{Leash, Spec},
+};
 use crate::{
     command::{self, written},
     manifest::stage_type::StageType,
@@ -78,10 +81,16 @@ fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Resu
     let secrets = Arc::new(Secrets::named_in(&spec.config));
     let events = masked(events.clone(), secrets.clone());
     let log = Log::open(&spec.log, secrets).map_err(|error| Error::io("write to", &spec.log, &error));
+    // A command's log is what it writes itself.
+    let is_command = types.iter().any(|kind| kind.name == spec.uses && kind.has_own_ports);
+    let told = if is_command { events.clone() } else { narrate::narrated(events.clone()) };
     let (result, log) = match log {
-        Ok(log) => (run(spec, types, events.clone(), stop.clone()), Some(log)),
+        Ok(log) => (run(spec, types, told, stop.clone()), Some(log)),
         Err(error) => (Err(error), None),
     };
+    if let (Ok(outcome), false) = (&result, is_command) {
+        narrate::close(&outcome.metrics);
+    }
     if let Err(error) = &result {
         let mut text = format!("error: {error}\n");
         if let Error::Input { help: Some(help), .. } = &error {

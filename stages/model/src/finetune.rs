@@ -14,7 +14,7 @@ use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result, Share,
-    Stage,
+    Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,11 @@ impl Stage for Finetune {
             ),
         ];
         own.into_iter().flatten().chain(self.training().check()).collect()
+    }
+
+    /// Tokens at most; the model's size is not known before it is trained.
+    fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
+        Some(self.steps as f64 * self.batch_rows as f64 * self.tokens_max as f64)
     }
 
     fn asks_for_device(&self) -> bool {

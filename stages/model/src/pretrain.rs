@@ -15,7 +15,7 @@ use pipe_cache::Durable;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
-    Share, Stage,
+    Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,15 @@ impl Stage for Pretrain {
             Misfit::unless(self.samples.temperature >= 0.0, "samples.temperature", "must be 0 or above"),
         ];
         own.into_iter().flatten().chain(self.training().check()).collect()
+    }
+
+    /// Floating-point operations. Those of the head count for a vocabulary of common size: the tokenizer's is not
+    /// known before it is trained.
+    fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
+        const VOCABULARY: usize = 16_384;
+        let architecture = self.architecture(VOCABULARY);
+        let rows = self.steps as f64 * self.batch_rows as f64 * self.accumulation as f64;
+        Some(rows * architecture.context as f64 * architecture.flops_per_token())
     }
 
     fn asks_for_device(&self) -> bool {

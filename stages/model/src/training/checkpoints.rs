@@ -117,6 +117,9 @@ impl Folder<'_, '_> {
         rates: &mut Rates,
     ) -> Result<State<T::Model>> {
         let began = state.progress.step;
+        if began > 0 && began < until {
+            self.share.note(format!("resuming from step {began} of {until}"));
+        }
         let mut following = Following { folder: self, until, rates, stored: began, last: Instant::now() };
         let state = train(task, recipe, state, until, &mut following)?;
         if state.progress.step > began || ending == Ending::Pinned {
