@@ -70,7 +70,7 @@ fn as_json(manifest: &Manifest, types: &[StageType], stages: &[usize]) -> serde_
     let name = |stage: usize| manifest.stages.get_index(stage).map_or("", |(name, _)| name.as_str());
     let node = |stage: &usize| {
         let own = &manifest.stages[*stage];
-        let output = |output: &crate::stage_type::Output| json!({ "name": output.name, "kind": output.kind });
+        let output = |output: &crate::manifest::Output| json!({ "name": output.name, "kind": output.kind });
         let outputs: Vec<_> = own.config.ports.outputs.iter().map(output).collect();
         json!({ "stage": name(*stage), "uses": types[own.uses].name, "outputs": outputs })
     };

@@ -11,9 +11,7 @@ use crate::{
     record::{Journal, read_artifact},
     sources::{self, SourceError},
 };
-use pipe_stage::{
-    Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, SourceRequest, Store, WorkInputs,
-};
+use pipe_stage::{Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, SourceRequest, Store};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -1,7 +1,7 @@
 //! Owns: a stage's events as lines of its log, so that the log of every built-in stage can be followed. One place
 //! for all stage types; commands write their logs themselves.
 
-use pipe_stage::{Event, Events, Metric, Sink};
+use pipe_stage::{Event, Events, Metric};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,

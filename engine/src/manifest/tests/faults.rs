@@ -295,7 +295,7 @@ fn a_manifest_removes_and_changes_stages_that_it_extends_and_no_others() {
     let by_set = load_files(&[("main.yaml", base.as_bytes())], &["stages.unique=null"]);
     assert_eq!(by_set.expect("it is right").stages.len(), 1);
     let told = over("extends: base.yaml\nstages:\n  uniqe: { with: { threshold: 0.5 } }\n  gone: null\n");
-    insta::assert_snapshot!(told.expect_err("two stages are not there").render(Colour::Plain, 100));
+    insta::assert_snapshot!(told.expect_err("two stages are not there").drawn(100));
 }
 
 #[test]
@@ -304,6 +304,6 @@ fn manifests_that_extend_one_another_too_often_are_no_loop() {
     let texts: Vec<String> = (1..71).map(|number| format!("extends: {number}.yaml\n")).collect();
     let mut files: Vec<(&str, &[u8])> = vec![("main.yaml", b"extends: 0.yaml\n")];
     files.extend(names.iter().map(String::as_str).zip(texts.iter().map(|text| text.as_bytes())));
-    let told = load_files(&files, &[]).expect_err("they are too many").render(Colour::Plain, 100);
+    let told = load_files(&files, &[]).expect_err("they are too many").drawn(100);
     assert!(told.contains("more than 64 manifests extend one another"), "{told}");
 }
