@@ -1,10 +1,11 @@
-//! `pipe history`: the runs of a pipeline, newest first.
+//! `pipe history`: the runs of a pipeline, newest first; with chosen metrics side by side, or those that used a source.
 
 use super::{
     Failure, Outcome, Pipeline, pretty,
     runs::{Runs, seen},
 };
 use crate::{
+    manifest::nearest,
     record::Record,
     run::{
         RowOutcome,
@@ -17,36 +18,158 @@ use crate::{
         units::{figure, seconds},
     },
 };
-use pipe_stage::{Better, Metric, Store};
+use indexmap::IndexSet;
+use pipe_stage::{Better, Digest, Metric, Store};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Arguments of `pipe history`.
 #[derive(clap::Args)]
 pub(super) struct History {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Runs to list, the newest ones.
+    /// Number of runs to list, newest first.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "RUNS")]
     limit: usize,
+    /// Metrics to compare, separated by commas: `val_loss` or `base.val_loss`.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    metrics: Vec<String>,
+    /// Only list runs that used this source: a name under `sources`, or the path of a file.
+    #[arg(long, value_name = "NAME|PATH")]
+    source: Option<String>,
 }
 
 impl History {
     pub(super) fn run(self, types: &[StageType]) -> Outcome {
         let Runs { store, all, .. } = self.pipeline.runs(types)?;
-        let shown = all.iter().rev().take(self.limit).map(|run| Past::of(run, &store));
-        let shown = shown.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut fitting = Vec::new();
+        for run in all.iter().rev() {
+            let past = Past::of(run, &store)?;
+            let used = match &self.source {
+                Some(source) => match past.used(&store, source) {
+                    None => continue,
+                    used => used,
+                },
+                None => None,
+            };
+            fitting.push((past, used));
+            // One more, to know whether there are older ones.
+            if fitting.len() > self.limit {
+                break;
+            }
+        }
+        let has_more = fitting.len() > self.limit;
+        fitting.truncate(self.limit);
+        if let (Some(source), true) = (&self.source, fitting.is_empty()) {
+            ui::say(&format!("no recorded run used `{source}`"));
+        }
+        let columns = columns(&fitting, &self.metrics)?;
         if self.pipeline.json {
-            let shown: Vec<_> = shown.map(|past| past.json()).collect();
-            ui::print(&pretty(&json!({ "version": 1, "runs": shown })));
+            let run = |(past, used): &(Past<'_>, Option<Used>)| {
+                let mut told = past.json();
+                if !columns.is_empty() {
+                    let value =
+                        |(stage, name): &(String, String)| past.metric(stage, name).map(|found| found.value);
+                    let values = columns
+                        .iter()
+                        .map(|column| (format!("{}.{}", column.0, column.1), json!(value(column))));
+                    told["values"] = values.collect::<serde_json::Map<_, _>>().into();
+                }
+                if let Some(Used { files, is_changed }) = used {
+                    told["source"] = json!({ "files": files, "changed": is_changed });
+                }
+                told
+            };
+            let shown: Vec<_> = fitting.iter().map(run).collect();
+            ui::print(&pretty(&json!({ "version": 1, "runs": shown, "more": has_more })));
             return Ok(());
         }
-        let rows = shown.map(|past| past.row()).collect();
-        ui::print(&ui::table(&["run", "outcome", "time", "ran", "main metrics"], rows));
-        if all.len() > self.limit {
-            ui::say(&format!("and {} older ones; `--limit` shows more", all.len() - self.limit));
+        ui::print(&if columns.is_empty() { overview(&fitting) } else { side_by_side(&fitting, &columns) });
+        if has_more {
+            ui::say("there are older runs; `--limit` shows more");
         }
         Ok(())
+    }
+}
+
+/// The runs, each with what ran and its main metrics.
+fn overview(runs: &[(Past<'_>, Option<Used>)]) -> String {
+    let mut heading = vec!["run", "outcome", "time", "ran", "main metrics"];
+    let has_source = runs.iter().any(|(_, used)| used.is_some());
+    if has_source {
+        heading.push("source");
+    }
+    let row = |(past, used): &(Past<'_>, Option<Used>)| {
+        let mut row = past.row();
+        row.extend(used.as_ref().map(|used| Cell::Text(used.to_string())));
+        row
+    };
+    ui::table(&heading, runs.iter().map(row).collect())
+}
+
+/// The runs with chosen metrics, one column each.
+fn side_by_side(runs: &[(Past<'_>, Option<Used>)], columns: &[(String, String)]) -> String {
+    let names: Vec<String> = columns.iter().map(|(stage, name)| format!("{stage}.{name}")).collect();
+    let heading: Vec<&str> = ["run", "outcome"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let row = |(past, _): &(Past<'_>, Option<Used>)| {
+        let value = |(stage, name): &(String, String)| {
+            Cell::Figure(past.metric(stage, name).map_or("-".to_owned(), |metric| figure(metric.value)))
+        };
+        let begin = [past.run.id.clone(), past.state.as_str().to_owned()].map(Cell::Text);
+        begin.into_iter().chain(columns.iter().map(value)).collect()
+    };
+    ui::table(&heading, runs.iter().map(row).collect())
+}
+
+/// Finds the metrics that are meant, as stage and name: `val_loss` is that of every stage that has one.
+fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut known: IndexSet<(String, String)> = IndexSet::new();
+    for (past, _) in runs {
+        for head in &past.run.head.stages {
+            let made = past.stages.get(&head.name).and_then(|stage| stage.made.as_ref());
+            let metrics = made.map_or(&[][..], |made| &made.metrics[..]);
+            known.extend(metrics.iter().map(|metric| (head.name.clone(), metric.name.clone())));
+        }
+    }
+    let mut columns = Vec::new();
+    for wanted in wanted.iter().filter(|wanted| !wanted.is_empty()) {
+        let before = columns.len();
+        let fits = |(stage, name): &&(String, String)| {
+            name == wanted
+                || wanted.strip_prefix(stage.as_str()).and_then(|rest| rest.strip_prefix('.')) == Some(name)
+        };
+        columns.extend(known.iter().filter(fits).cloned());
+        if columns.len() == before && !runs.is_empty() {
+            let names: BTreeSet<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            let help = match nearest(wanted.rsplit('.').next().unwrap_or(wanted), &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known metrics: {}", names.join(", ")),
+            };
+            return Err(Failure::Call(format!("none of these runs has a metric `{wanted}`"), Some(help)));
+        }
+    }
+    Ok(columns)
+}
+
+/// What a run used of a source.
+pub(super) struct Used {
+    /// Files that fit.
+    files: usize,
+    /// Of one file that is still there: whether it has other bytes by now.
+    is_changed: Option<bool>,
+}
+
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.is_changed {
+            Some(true) => f.write_str("changed since"),
+            Some(false) => f.write_str("unchanged"),
+            None => f.write_str(&ui::counted(self.files, "file")),
+        }
     }
 }
 
@@ -87,6 +210,46 @@ impl<'a> Past<'a> {
         Ok(Self { run, state, seconds: (until - began).max(0.0), stages: stages.collect() })
     }
 
+    /// A metric of a stage.
+    fn metric(&self, stage: &str, name: &str) -> Option<&Metric> {
+        let made = self.stages.get(stage)?.made.as_ref()?;
+        made.metrics.iter().find(|metric| metric.name == name)
+    }
+
+    /// What this run used of a source, by its name or by the path of a file; nothing if it did not.
+    fn used(&self, store: &Store, wanted: &str) -> Option<Used> {
+        let path = Path::new(wanted);
+        let plain = path.strip_prefix("./").unwrap_or(path);
+        let mut digests = BTreeSet::new();
+        let mut files = 0;
+        for made in self.stages.values().filter_map(|stage| stage.made.as_ref()) {
+            let sources = || {
+                let record = Record::read(store, &made.key).ok()??;
+                store.read(record.sources.as_ref()?).ok()
+            };
+            let Some(bytes) = sources() else { continue };
+            for line in String::from_utf8_lossy(&bytes).lines() {
+                let mut fields = line.splitn(3, '\t');
+                let (Some(digest), Some(source), Some(name)) = (fields.next(), fields.next(), fields.next())
+                else {
+                    continue;
+                };
+                // A format follows the name of a source after a colon.
+                let is_named = source.split(':').next() == Some(wanted);
+                let is_file = !name.is_empty() && (plain.ends_with(name) || Path::new(name).ends_with(plain));
+                if is_named || is_file {
+                    files += 1;
+                }
+                if is_file && !is_named {
+                    digests.insert(digest.to_owned());
+                }
+            }
+        }
+        let now = || std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string());
+        let is_changed = (digests.len() == 1).then(now).flatten().map(|now| !digests.contains(&now));
+        (files > 0).then_some(Used { files, is_changed })
+    }
+
     /// Names of the stages with this outcome, in running order.
     fn with(&self, outcome: RowOutcome) -> Vec<&str> {
         let names = self.run.head.stages.iter().map(|stage| stage.name.as_str());
@@ -112,7 +275,7 @@ impl<'a> Past<'a> {
             if more > 0 { format!("{shown} and {more} more") } else { shown }
         };
         let mut ran = list(self.with(RowOutcome::Ran));
-        for (outcome, word) in [(RowOutcome::Failed, "failed"), (RowOutcome::Interrupted, "at work")] {
+        for (outcome, word) in [(RowOutcome::Failed, "failed"), (RowOutcome::Interrupted, "was running")] {
             let names = self.with(outcome);
             if !names.is_empty() {
                 let apart = if ran.is_empty() { "" } else { "; " };

@@ -8,6 +8,12 @@ mod again;
 
 mod looking;
 
+mod outputs;
+
+mod terminal;
+
+mod telling;
+
 mod watching;
 
 mod garbage;

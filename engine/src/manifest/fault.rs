@@ -188,7 +188,7 @@ impl Fault {
 }
 
 /// Finds the word that was probably meant: within a third of its length in typing errors.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: String = word.chars().take(64).collect();
     let far_max = match word.chars().count() {
         1 => 0, // one letter is as near to any other

@@ -53,7 +53,7 @@ mod stages;
 mod tests;
 
 pub use family::Axis;
-pub use fault::{Code, Fault, Faults, Report};
+pub use fault::{Code, Fault, Faults, Report, nearest};
 pub use interpolate::Used;
 pub use model::{Executor, Expectation, Manifest, ManifestStage, StageFamily};
 pub use name::{StageName, picked_by, split_output};

@@ -296,7 +296,7 @@ impl RunState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
-            Self::BrokenOff => "broken off",
+            Self::BrokenOff => "killed",
         }
     }
 }

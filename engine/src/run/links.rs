@@ -1,7 +1,10 @@
-//! Owns: `out/STAGE/PORT`: links to what stages made. They are a convenience: one that cannot be made is no failure.
+//! Owns: `out/`: links to what stages made. They are a convenience: one that cannot be made is no failure.
 //!
 //! ```text
-//! trees/DIGEST/            links into objects/, one folder per artifact; out/STAGE/PORT links here
+//! out/PIPELINE/STAGE/PORT  links to trees/DIGEST
+//! out/STAGE                links to PIPELINE/STAGE of the first pipeline with a stage of this name
+//! out/.gitignore           keeps all of it out of repositories
+//! trees/DIGEST/            links into objects/, one folder per artifact
 //! ```
 
 use crate::{plan::Session, record::read_artifact};
@@ -13,11 +16,10 @@ use std::{
     path::Path,
 };
 
-/// Points `out/STAGE/PORT` to a folder of links into the cache, unless it points there already.
-///
-/// Links are a convenience: one that cannot be made is no failure of the run.
+/// Points `out/PIPELINE/STAGE/PORT` to a folder of links into the cache, unless it points there already.
 pub(super) fn link(session: &Session, stage: usize, outputs: &BTreeMap<String, Digest>) {
-    let folder = session.project.out().join(session.name(stage));
+    let (out, pipeline, name) = (session.project.out(), &session.manifest.pipeline, session.name(stage));
+    let folder = out.join(pipeline).join(name);
     for (port, digest) in outputs {
         let tree = session.store.root().join("trees").join(digest.to_string());
         let place = folder.join(port);
@@ -33,6 +35,33 @@ pub(super) fn link(session: &Session, stage: usize, outputs: &BTreeMap<String, D
             symlink(&tree, &place)
         });
     }
+    if folder.is_dir() {
+        let _ = ignore(&out).and_then(|()| short(&out, Path::new(pipeline), name));
+    }
+}
+
+/// Keeps `out/` out of repositories.
+fn ignore(out: &Path) -> io::Result<()> {
+    let path = out.join(".gitignore");
+    if path.exists() { Ok(()) } else { fs::write(path, "*\n") }
+}
+
+/// Makes `out/STAGE` a link to `PIPELINE/STAGE`, unless another pipeline has it.
+fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
+    let place = out.join(name);
+    // Earlier versions had folders of links here, which nothing would bring up to date.
+    if place.is_dir() && !place.is_symlink() {
+        let links: Vec<_> = fs::read_dir(&place)?.collect::<io::Result<_>>()?;
+        if links.is_empty() || !links.iter().all(|link| link.path().is_symlink()) {
+            return Ok(());
+        }
+        links.iter().try_for_each(|link| fs::remove_file(link.path()))?;
+        fs::remove_dir(&place)?;
+    }
+    if place.is_symlink() && !place.exists() {
+        fs::remove_file(&place)?;
+    }
+    if place.is_symlink() { Ok(()) } else { symlink(pipeline.join(name), &place) }
 }
 
 fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {

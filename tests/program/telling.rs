@@ -1,0 +1,97 @@
+//! What commands print: errors as JSON, estimates, and that looking leaves no trace.
+
+use crate::project::Project;
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn check_and_plan_write_nothing() {
+    let project = Project::new("");
+    let text = project.read("pipeline.yaml");
+    assert!(text.is_empty());
+    project.write(
+        "pipelines/m.yaml",
+        "pipeline: t\nstages:\n  a: { uses: command, with: { run: 'echo x > $PIPE_OUTPUT_o/x', outputs: { o: files } } }\n",
+    );
+    let names = || -> Vec<_> {
+        let below = fs::read_dir(project.path("pipelines")).unwrap();
+        below.chain(fs::read_dir(project.root()).unwrap()).map(|entry| entry.unwrap().file_name()).collect()
+    };
+    let before = names();
+    for command in ["check", "plan", "graph"] {
+        project.pipe(&[command, "pipelines/m.yaml"]).expect(0);
+    }
+    project.pipe(&["why", "pipelines/m.yaml", "a"]).expect(0);
+    assert_eq!(names(), before);
+    project.pipe(&["run", "pipelines/m.yaml"]).expect(0);
+    assert!(project.path("pipelines/.pipe").is_dir());
+}
+
+#[test]
+fn every_command_reports_errors_as_json() {
+    let project = Project::letters("");
+    let calls: [&[&str]; 9] = [
+        &["run", "pipeline.yaml", "nobody", "--json"],
+        &["plan", "pipeline.yaml", "nobody", "--json"],
+        &["check", "missing.yaml", "--json"],
+        &["graph", "pipeline.yaml", "nobody", "--json"],
+        &["show", "pipeline.yaml", "first", "--json"],
+        &["stages", "nothing", "--json"],
+        &["cache", "du", "--json"],
+        &["history", "pipeline.yaml", "--json"],
+        &["run", "pipeline.yaml", "--cpus", "-1", "--json"],
+    ];
+    for call in calls {
+        let ended = project.pipe(call);
+        assert_ne!(ended.code, Some(0), "{call:?}");
+        let told: Value = serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{call:?}: {error}: {}", ended.stdout));
+        assert!(told["error"].is_string() || told["errors"].is_array(), "{call:?}: {told}");
+    }
+}
+
+#[test]
+fn a_graph_is_told_as_json() {
+    let project = Project::letters("");
+    let ended = project.pipe(&["graph", "pipeline.yaml", "upper", "--json"]);
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(told["pipeline"], "letters");
+    assert_eq!(told["stages"].as_array().unwrap().len(), 5);
+    let edge = &told["edges"].as_array().unwrap()[0];
+    assert_eq!(
+        (&edge["from"], &edge["to"], &edge["input"]),
+        (&"second".into(), &"shorter".into(), &"text".into())
+    );
+}
+
+#[test]
+fn completions_offer_stages_types_and_runs() {
+    let project = Project::letters("");
+    project.pipe(&["run", "pipeline.yaml"]).expect(0);
+    let offered = |words: &[&str]| {
+        let call = [&["__complete", "--"], words].concat();
+        project.pipe(&call).expect(0).stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["run", "pipeline.yaml", "s"]), ["second", "shorter"]);
+    assert_eq!(offered(&["show", "--lines", "3", "pipeline.yaml", "up"]), ["upper"]);
+    assert_eq!(offered(&["stages", "com"]), ["command"]);
+    let runs = offered(&["report", "pipeline.yaml", "--run", ""]);
+    assert_eq!((&runs[..2], runs.len()), (&["last".to_owned(), "last~1".to_owned()][..], 3));
+    assert!(offered(&["run", ""]).is_empty(), "files are the shell's");
+    assert!(offered(&["run", "missing.yaml", ""]).is_empty());
+    let script = project.pipe(&["completions", "bash"]).expect(0).stdout.clone();
+    assert!(script.contains("__complete"));
+}
+
+#[test]
+fn a_missing_source_names_the_root_and_a_negative_value_is_a_value() {
+    let project = Project::one("cat nothing.txt", "");
+    project.edit("outputs:", "files: ['src/*.txt']\n      outputs:");
+    let root = project.root().display().to_string();
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "src/*.txt",
+        "project root",
+        root.rsplit('/').next().unwrap(),
+    ]);
+    project.pipe(&["history", "pipeline.yaml", "--limit", "-1"]).expect(2).says(&["invalid value '-1'"]);
+}
