@@ -133,7 +133,7 @@ fn a_stage_is_tried_again_as_often_as_it_may_be() {
         count.display()
     );
     let project = Project::one(&run, "retry: 1");
-    project.run(&[]).expect(1).says(&["again, because", "exit status: 5"]);
+    project.run(&[]).expect(1).says(&["retrying:", "exit status: 5"]);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\n");
     project.run(&[]).expect(0);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\nx\n");
@@ -214,7 +214,7 @@ fn stages_that_need_not_wait_run_at_once_and_within_the_cores() {
         )
     };
     let project =
-        Project::new(&format!("pipeline: two\nstages:\n{}{}", stage("one", "two"), stage("two", "one")));
+        Project::new(&format!("pipeline: both\nstages:\n{}{}", stage("one", "two"), stage("two", "one")));
     project.run(&["--cpus", "2"]).expect(0);
     assert_eq!(project.read("out/one/text/a"), "met\n");
     assert_eq!(project.read("out/two/text/a"), "met\n");

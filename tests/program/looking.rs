@@ -8,7 +8,7 @@ use std::fs;
 fn a_plan_tells_fields_with_both_values() {
     let project = Project::letters("");
     let first = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
-    first.prints(&["it has not run before", "needs first, shorter", "cost unknown"]);
+    first.prints(&["it has not run yet", "depends on first, shorter", "unknown: no earlier run"]);
     assert!(!project.path("out").exists() && !project.path("pipeline.lock").exists());
     project.run(&[]).expect(0);
     project
@@ -67,7 +67,7 @@ fn exit_code_3_says_that_something_would_run() {
 fn why_explains_one_stage() {
     let project = Project::letters("");
     let why = |stage: &str| project.pipe(&["why", "pipeline.yaml", stage]).expect(0);
-    why("joined").prints(&["`joined` may run", "needs first, shorter", "recipe "]);
+    why("joined").prints(&["`joined` may run", "depends on first, shorter", "recipe "]);
     project.run(&[]).expect(0);
     why("joined").prints(&["`joined` is up to date", "key "]);
     project.edit("head -c 4", "head -c 3");
@@ -80,9 +80,9 @@ fn why_explains_one_stage() {
 #[test]
 fn check_finds_faults_and_missing_sources() {
     let project = Project::letters("");
-    project.pipe(&["check", "pipeline.yaml"]).expect(0).prints(&["`letters` is right: 6 stages"]);
+    project.pipe(&["check", "pipeline.yaml"]).expect(0).prints(&["`letters` is valid: 6 stages"]);
     let told = project.pipe(&["check", "pipeline.yaml", "--json"]).expect(0).json();
-    assert_eq!((&told["faults"], &told["stages"]), (&json!([]), &json!(6)));
+    assert_eq!((&told["errors"], &told["stages"]), (&json!([]), &json!(6)));
     project.edit("outputs: { text: files }", "files: ['no/such/*.txt'], outputs: { text: files }");
     project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["no/such/*.txt", "pipeline.yaml:5"]);
 }
@@ -105,7 +105,7 @@ fn a_graph_is_drawn_in_three_forms() {
 fn get_writes_a_folder_and_where_it_comes_from() {
     let project = Project::letters("");
     let get = |what: &str, folder: &str| project.pipe(&["get", "pipeline.yaml", what, folder]);
-    get("report", "made").expect(1).says(&["`report` is not up to date", "pipe run pipeline.yaml report"]);
+    get("report", "made").expect(1).says(&["`report` is out of date", "pipe run pipeline.yaml report"]);
     project.run(&[]).expect(0);
     get("report", "made").expect(0).says(&["1 files of `report.report` in made"]);
     assert_eq!(project.read("made/all.txt"), "abc\nwxyzABC\nWXYZ");
@@ -133,7 +133,7 @@ fn get_writes_a_folder_and_where_it_comes_from() {
 #[test]
 fn show_tells_the_record_the_log_and_the_outputs() {
     let project = Project::letters("echo some words; echo and more >&2;");
-    project.pipe(&["show", "pipeline.yaml", "joined"]).expect(1).says(&["not up to date"]);
+    project.pipe(&["show", "pipeline.yaml", "joined"]).expect(1).says(&["out of date"]);
     project.run(&[]).expect(0);
     let shown = project.pipe(&["show", "pipeline.yaml", "joined"]).expect(0);
     shown.prints(&["joined (command revision", "key ", "took ", "text: files in 1 entries, 8 B"]);
@@ -161,15 +161,15 @@ fn stages_and_schema_explain_what_may_be_written() {
 #[test]
 fn verify_runs_again_and_compares() {
     let project = Project::letters("");
-    project.pipe(&["verify", "pipeline.yaml"]).expect(1).says(&["not up to date"]);
+    project.pipe(&["verify", "pipeline.yaml"]).expect(1).says(&["out of date"]);
     project.run(&[]).expect(0);
     let before = project.listing(".pipe/objects");
     let told = project.pipe(&["verify", "pipeline.yaml"]).expect(0);
     assert_eq!(told.stdout.lines().count(), 6, "{}", told.stdout);
-    assert!(told.stdout.lines().all(|line| line.ends_with(": the same bytes")), "{}", told.stdout);
+    assert!(told.stdout.lines().all(|line| line.ends_with(": identical")), "{}", told.stdout);
     assert_eq!(project.listing(".pipe/objects"), before);
     let told = project.pipe(&["verify", "pipeline.yaml", "upper"]).expect(0);
-    assert_eq!(told.stdout, "upper: the same bytes\n");
+    assert_eq!(told.stdout, "upper: identical\n");
     project.assert_clean();
 
     let outside = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ fn verify_runs_again_and_compares() {
     let project = Project::one(&format!("echo x >> {0}; cp {0} $PIPE_OUTPUT_text/a", count.display()), "");
     project.run(&[]).expect(0);
     let told = project.pipe(&["verify", "pipeline.yaml"]).expect(1);
-    told.prints(&["only: output `text` has other bytes: a"]).says(&["1 stages came out otherwise"]);
+    told.prints(&["only: output `text` differs: a"]).says(&["1 stage produced different output"]);
     project.assert_clean();
 }
 
@@ -194,7 +194,7 @@ fn the_cache_is_listed_measured_and_verified() {
     let objects = &told["usage"][0];
     assert_eq!((&objects["what"], &objects["files"]), (&json!("objects"), &json!(project.objects().len())));
     project.pipe(&["cache", "du"]).expect(0).prints(&["objects", "artifacts", "records"]);
-    project.pipe(&["cache", "verify"]).expect(0).says(&["all is as it was stored"]);
+    project.pipe(&["cache", "verify"]).expect(0).says(&["no damage found"]);
     let elsewhere = project.path("elsewhere");
     let more = ["--cache", elsewhere.to_str().unwrap()];
     assert_eq!(project.ran(&more), STAGES);

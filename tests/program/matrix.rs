@@ -158,7 +158,7 @@ fn a_frozen_stage_keeps_its_output_and_the_plan_says_how_stale_it_is() {
     project.write("in/corpus.txt", "some other words\n");
     let plan = project.plan(&[]);
     assert_eq!(plan["vocabulary"]["plan"], "frozen");
-    project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["frozen", "may be stale: needs corpus"]);
+    project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["frozen", "may be stale: depends on corpus"]);
     let outcomes = project.outcomes(&[]);
     assert_eq!(
         outcomes.values().map(String::as_str).collect::<Vec<_>>(),
@@ -206,7 +206,7 @@ fn a_figure_outside_its_bounds_fails_the_run_and_keeps_all_that_was_made() {
         "scores[lr=1e-3,seed=1]",
         "3.100",
         "at most 3",
-        "2 figures are not as expected",
+        "2 metrics out of bounds",
     ]);
     let all = project.outcomes_of(1, &[]);
     assert!(all.values().all(|outcome| outcome == "cached"), "{all:?}");

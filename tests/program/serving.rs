@@ -133,7 +133,7 @@ fn what_is_no_model_is_refused() {
     let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
     call(&["serve", "pipeline.yaml"]).expect(2).says(&["no stage is named", "base, classifier, export"]);
     call(&["serve", "pipeline.yaml", "text"]).expect(2).says(&["`text.documents` is of kind documents"]);
-    call(&["serve", "pipeline.yaml", "export"]).expect(1).says(&["not up to date", "pipe run"]);
+    call(&["serve", "pipeline.yaml", "export"]).expect(1).says(&["out of date", "pipe run"]);
     fs::create_dir(tiny.project.path("empty")).unwrap();
     call(&["generate", "empty", "--text", "x"]).expect(1).says(&["config.json"]);
     call(&["generate", "empty", "export", "--text", "x"]).expect(2).says(&["is a folder"]);

@@ -71,8 +71,8 @@ fn a_run_is_watched_and_its_log_followed_from_other_processes() {
     let stage = status(&project);
     assert_eq!(stage["state"], "running");
     assert_eq!(stage["progress"]["total"], 12);
-    assert_eq!(stage["figures"][0]["name"], "loss");
-    assert_eq!(stage["figures"][0]["step"], 3);
+    assert_eq!(stage["metrics"][0]["name"], "loss");
+    assert_eq!(stage["metrics"][0]["step"], 3);
     project.pipe(&["status", "pipeline.yaml"]).expect(0).prints(&[
         "only",
         "running",
@@ -86,7 +86,7 @@ fn a_run_is_watched_and_its_log_followed_from_other_processes() {
     engine.end();
     let followed = end(follower).expect(0);
     assert_eq!(followed.stdout, "one line\nanother line\n");
-    project.pipe(&["status", "pipeline.yaml"]).expect(0).says(&["nothing runs", "done"]);
+    project.pipe(&["status", "pipeline.yaml"]).expect(0).says(&["nothing is running", "done"]);
     let past = history(&project);
     assert_eq!((past.len(), &past[0]["state"]), (1, &Value::from("done")));
     assert_eq!(past[0]["stages"]["only"], "ran");
@@ -103,7 +103,7 @@ fn a_run_is_killed_and_resumed_under_those_who_watch() {
     engine.signal_group(Signal::KILL);
     engine.end();
     end(follower).expect(0).prints(&["one line"]);
-    project.pipe(&["status", "pipeline.yaml"]).expect(0).says(&["nothing runs", "broken off"]);
+    project.pipe(&["status", "pipeline.yaml"]).expect(0).says(&["nothing is running", "killed"]);
     assert_eq!(history(&project)[0]["state"], "broken_off");
 
     fs::remove_file(project.path("there")).unwrap();
