@@ -1,7 +1,7 @@
 //! `pipe generate`: text from a model, on the command line.
 
 use clap::Args;
-use pipe::cli::{FolderCommand, arguments};
+use pipe::cli::{FolderCommand, Work, arguments};
 use pipe_model::{Generator, Options};
 use pipe_stage::{Error, Result};
 use std::{
@@ -17,7 +17,8 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
         Generate::augment_args(command)
             .after_help("Example: pipe generate pipelines/gpt-small.yaml export --text 'A trait is'")
     },
-    run: |folder, matches| arguments::<Generate>(matches).run(folder, matches.get_flag("json")),
+    port: |_| None,
+    run: Work::Folder(|folder, matches| arguments::<Generate>(matches).run(folder, matches.get_flag("json"))),
 };
 
 #[derive(Args)]

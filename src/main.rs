@@ -11,6 +11,9 @@ use std::{process::ExitCode, sync::LazyLock};
 #[cfg(feature = "model")]
 mod init;
 
+#[cfg(feature = "data")]
+mod sample;
+
 #[cfg(feature = "model")]
 mod generate;
 
@@ -48,6 +51,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
 });
 
 const COMMANDS: &[FolderCommand] = &[
+    #[cfg(feature = "data")]
+    sample::COMMAND,
     #[cfg(feature = "model")]
     generate::COMMAND,
     #[cfg(feature = "serve")]

@@ -1,7 +1,7 @@
 //! `pipe serve`: a model over HTTP.
 
 use clap::Args;
-use pipe::cli::{FolderCommand, arguments};
+use pipe::cli::{FolderCommand, Work, arguments};
 use pipe_serve::{Limits, Server};
 use pipe_stage::Result;
 use std::{
@@ -20,7 +20,8 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
              curl localhost:8000/generate --json '{\"text\": \"A trait is\"}'",
         )
     },
-    run: |folder, matches| arguments::<Serve>(matches).run(folder, matches.get_flag("json")),
+    port: |_| None,
+    run: Work::Folder(|folder, matches| arguments::<Serve>(matches).run(folder, matches.get_flag("json"))),
 };
 
 #[derive(Args)]

@@ -14,26 +14,44 @@ use std::path::{Path, PathBuf};
 
 /// A row of the table of commands on artifacts. `main.rs` makes the table.
 pub struct FolderCommand {
-    /// What is typed.
+    /// What is typed; of a command in a group, `GROUP NAME`.
     pub name: &'static str,
     /// The kind of artifact it takes.
     pub kind: &'static str,
     /// Adds help and arguments of its own.
     pub arguments: fn(Command) -> Command,
-    /// Does it, on a folder of ordinary files.
-    pub run: fn(&Path, &ArgMatches) -> pipe_stage::Result<()>,
+    /// The output to use where the command line names only a stage; `None` means its main output.
+    pub port: fn(&ArgMatches) -> Option<&'static str>,
+    /// Does it.
+    pub run: Work,
+}
+
+/// What a command works on.
+pub enum Work {
+    /// A folder of ordinary files: that of a user, or one that is filled from the cache.
+    Folder(fn(&Path, &ArgMatches) -> pipe_stage::Result<()>),
+    /// Entries of an artifact in the cache.
+    Entries(fn(&[LocalEntry], &ArgMatches) -> pipe_stage::Result<()>),
 }
 
 impl FolderCommand {
     pub(super) fn command(&self) -> Command {
         let from = Arg::new("from")
-            .value_name("MANIFEST|FOLDER")
+            .value_name(match &self.run {
+                Work::Folder(_) => "MANIFEST|FOLDER",
+                Work::Entries(_) => "MANIFEST",
+            })
             .required(true)
             .value_parser(value_parser!(PathBuf))
-            .help(format!(
-                "A manifest whose stage STAGE made the {0}, or a folder that contains a {0}",
-                self.kind
-            ));
+            .help(match &self.run {
+                Work::Folder(_) => {
+                    format!(
+                        "A manifest whose stage STAGE made the {0}, or a folder that contains a {0}",
+                        self.kind
+                    )
+                }
+                Work::Entries(_) => "The manifest".to_owned(),
+            });
         let stage = Arg::new("stage")
             .value_name("STAGE[.PORT]")
             .help(format!("The stage that made the {}", self.kind));
@@ -49,23 +67,21 @@ impl FolderCommand {
             .value_parser(value_parser!(PathBuf))
             .help("Cache folder [default: .pipe in the project root]");
         let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
-        (self.arguments)(Command::new(self.name))
-            .arg(from.index(1))
-            .arg(stage.index(2))
-            .args([sets, cache, json])
+        let name = self.name.rsplit(' ').next().unwrap_or(self.name);
+        (self.arguments)(Command::new(name)).arg(from.index(1)).arg(stage.index(2)).args([sets, cache, json])
     }
 
     pub(super) fn run(&self, matches: &ArgMatches, types: &'static [StageType]) -> Outcome {
         let from: &PathBuf = matches.get_one("from").expect("invariant: a required argument");
         let stage: Option<&String> = matches.get_one("stage");
-        if from.is_dir() {
+        if let (true, Work::Folder(run)) = (from.is_dir(), &self.run) {
             if let Some(stage) = stage {
                 let help =
                     format!("give the manifest instead: pipe {} pipelines/NAME.yaml {stage}", self.name);
                 let message = format!("`{}` is a folder, so it has no stage `{stage}`", from.display());
                 return Err(Failure::Call(message, Some(help)));
             }
-            return Ok((self.run)(from, matches)?);
+            return Ok(run(from, matches)?);
         }
         let pipeline = Pipeline {
             manifest: from.clone(),
@@ -76,6 +92,7 @@ impl FolderCommand {
         let Some(stage) = stage else { return Err(self.no_stage(&pipeline, types)) };
         let (name, port) = get::split(stage);
         let (session, target, _, record) = pipeline.recorded(types, name)?;
+        let port = port.or_else(|| (self.port)(matches));
         let port = port.map_or_else(|| get::main_port(&session, target), |port| Ok(port.to_owned()))?;
         let digest: Digest = get::output(&record, name, &port)?;
         let artifact = read_artifact(&session.store, &digest).ok_or(Error::Missing { digest })?;
@@ -83,11 +100,16 @@ impl FolderCommand {
             let message = format!("`{name}.{port}` is of kind {}, not {}", artifact.kind, self.kind);
             return Err(Failure::Call(message, None));
         }
-        let scratch = session.store.scratch()?;
         let entries: Vec<LocalEntry> =
             artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
-        lay_out(&entries, kind(&artifact.kind), scratch.path())?;
-        Ok((self.run)(scratch.path(), matches)?)
+        match &self.run {
+            Work::Entries(run) => Ok(run(&entries, matches)?),
+            Work::Folder(run) => {
+                let scratch = session.store.scratch()?;
+                lay_out(&entries, kind(&artifact.kind), scratch.path())?;
+                Ok(run(scratch.path(), matches)?)
+            }
+        }
     }
 
     /// Says which stages could be meant.

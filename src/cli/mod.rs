@@ -47,7 +47,7 @@ use crate::{
     ui::{self, Style},
 };
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-pub use folder::{FolderCommand, arguments};
+pub use folder::{FolderCommand, Work, arguments};
 pub use init::{Ci, Template};
 use pipe_stage::{Digest, Store};
 use std::{collections::BTreeSet, io::Write, path::PathBuf, process::ExitCode};
@@ -247,6 +247,11 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
     // Rust ignores SIGPIPE; a closed stdout is met where we print.
     let parsed = complete_usage(program).try_get_matches().and_then(|matches| {
         let (name, own) = matches.subcommand().expect("invariant: clap asks for a command");
+        // Of a group, what stands below it.
+        let (name, own) = match own.subcommand() {
+            Some((below, own)) => (format!("{name} {below}"), own),
+            None => (name.to_owned(), own),
+        };
         match more.iter().find(|command| command.name == name) {
             Some(command) => Ok(Said::More(command, own.clone())),
             None => Cli::from_arg_matches(&matches).map(|cli| Said::Own(cli, wants_json(&matches))),
@@ -303,7 +308,17 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
 /// All that can be said on the command line.
 fn complete_usage(program: Program<'_>) -> clap::Command {
     let usage = Cli::command().mut_subcommand("init", |init| init.hide(program.template.is_none()));
-    let usage = program.commands.iter().fold(usage, |usage, command| usage.subcommand(command.command()));
+    let usage = program.commands.iter().fold(usage, |usage, command| match command.name.split_once(' ') {
+        None => usage.subcommand(command.command()),
+        Some((group, _)) if usage.find_subcommand(group).is_some() => {
+            usage.mut_subcommand(group, |group| group.subcommand(command.command()))
+        }
+        Some((group, _)) => {
+            let about = format!("Commands on {}", group);
+            let group = clap::Command::new(group).about(about).subcommand_required(true);
+            usage.subcommand(group.arg_required_else_help(true).subcommand(command.command()))
+        }
+    });
     // `--temperature -1` is a value that is out of range, not an option.
     usage.mut_subcommands(|command| command.allow_negative_numbers(true))
 }

@@ -1,10 +1,10 @@
 //! `pipe show`.
 
-use super::{Failure, Outcome, Pipeline, pretty};
+use super::{Failure, Outcome, Pipeline, get, pretty};
 use crate::{
     command::kind,
     figures::{Member, compare},
-    plan::Verdict,
+    plan::{Session, Verdict},
     record::read_artifact,
     stage_type::StageType,
     ui::{
@@ -12,7 +12,7 @@ use crate::{
         units::{bytes, figure, seconds},
     },
 };
-use pipe_stage::{Better, LocalEntry};
+use pipe_stage::{Better, Digest, LocalEntry};
 use serde_json::json;
 
 /// Arguments of `pipe show`.
@@ -20,7 +20,7 @@ use serde_json::json;
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// The stage; of a matrix, all of its stages side by side.
+    /// `STAGE`, `STAGE.PORT` for one of its outputs, or a matrix to compare its stages.
     stage: String,
     /// Lines to preview of each output.
     #[arg(long, default_value_t = 12, value_name = "LINES")]
@@ -30,12 +30,32 @@ pub(super) struct Show {
     log: bool,
 }
 
+/// What an output is and how it begins; nothing if it is gone from the cache.
+fn preview(session: &Session, port: &str, digest: &Digest, lines: usize) -> Result<Option<String>, Failure> {
+    let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(None) };
+    let (count, size) = (ui::counted(artifact.entries.len(), "entry"), bytes(artifact.size()));
+    let mut text = format!("{port}: {} in {count}, {size}, {}\n", artifact.kind, digest.short());
+    let entries: Vec<LocalEntry> =
+        artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
+    if let Some(kind) = kind(&artifact.kind) {
+        for line in (kind.look)(&entries, lines)?.lines() {
+            text += &format!("  {line}\n");
+        }
+    }
+    Ok(Some(text))
+}
+
 impl Show {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         if self.is_family(types)? {
             return self.show_family(types);
         }
-        let (session, _, key, record) = self.pipeline.recorded(types, &self.stage)?;
+        let (stage, port) = get::split(&self.stage);
+        let (session, _, key, record) = self.pipeline.recorded(types, stage)?;
+        if let Some(port) = port {
+            let digest = get::output(&record, stage, port)?;
+            return self.show_output(&session, port, &digest);
+        }
         if self.log {
             let log = record.log.as_ref().map(|log| session.store.read(log)).transpose()?;
             ui::print(&String::from_utf8_lossy(&log.unwrap_or_default()));
@@ -77,19 +97,23 @@ impl Show {
         });
         text += &ui::table(&["metric", "value", "unit", ""], rows.collect());
         for (port, digest) in &record.outputs {
-            let Some(artifact) = read_artifact(&session.store, digest) else { continue };
-            let (count, size) = (artifact.entries.len(), bytes(artifact.size()));
-            let entries = ui::counted(count, "entry");
-            text += &format!("\n{port}: {} in {entries}, {size}, {}\n", artifact.kind, digest.short());
-            let entries: Vec<LocalEntry> =
-                artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
-            if let Some(kind) = kind(&artifact.kind) {
-                for line in (kind.look)(&entries, self.lines)?.lines() {
-                    text += &format!("  {line}\n");
-                }
+            if let Some(output) = preview(&session, port, digest, self.lines)? {
+                text += &format!("\n{output}");
             }
         }
         ui::print(&text);
+        Ok(())
+    }
+
+    fn show_output(&self, session: &Session, port: &str, digest: &Digest) -> Outcome {
+        let Some(text) = preview(session, port, digest, self.lines)? else {
+            return Err(pipe_stage::Error::Missing { digest: *digest }.into());
+        };
+        if self.pipeline.json {
+            ui::print(&pretty(&json!({ "version": 1, "output": port, "digest": digest, "preview": text })));
+        } else {
+            ui::print(&text);
+        }
         Ok(())
     }
 

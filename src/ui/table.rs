@@ -62,7 +62,7 @@ pub(super) fn figures(figures: &Figures) -> String {
     }
     let unmet: Vec<_> = figures.unmet().map(finding).collect();
     if !unmet.is_empty() {
-        text += &format!("\nnot as expected\n{}", table(&["stage", "metric", "value", "expected"], unmet));
+        text += &format!("\nout of bounds\n{}", table(&["stage", "metric", "value", "expected"], unmet));
     }
     text
 }
@@ -86,7 +86,7 @@ pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     let mut title = title(compared);
     let left_out = compared.columns.len() - columns.len();
     if left_out > 0 {
-        title += &format!("; {left_out} more figures by `pipe show`");
+        title += &format!("; `pipe show` lists {left_out} more metrics");
     }
     let headings: Vec<String> = compared.axes.iter().cloned().chain(columns.iter().map(heading)).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();

@@ -44,7 +44,7 @@ fn a_device_that_is_not_there_is_a_note_in_plans_and_an_error_in_runs() {
     let refused = call("run", &[]).expect(2);
     let refused =
         refused.says(&["pipe::manifest::missing_device", "is not in this build", "--features cuda"]);
-    assert!(!refused.stderr.contains("pages: runs"), "nothing has started");
+    assert!(!refused.stderr.contains("pages: running"), "nothing has started");
     call("run", &["tokens"]).expect(0);
 }
 

@@ -117,7 +117,7 @@ fn a_model_is_served_over_http() {
 fn more_requests_than_may_wait_are_refused() {
     let tiny = Tiny::new();
     tiny.run(&[]);
-    let server = Server::start(&tiny, &["--workers", "1", "--waiting", "0"]);
+    let server = Server::start(&tiny, &["--workers", "1", "--queue", "0"]);
     let prompt = json!({ "text": "A trait", "max_tokens": 100_000, "temperature": 0 }).to_string();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let all: Vec<_> = (0..16).map(|_| scope.spawn(|| server.post(&prompt).0)).collect();
@@ -131,7 +131,9 @@ fn what_is_no_model_is_refused() {
     let tiny = Tiny::new();
     tiny.run(&["text"]);
     let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
-    call(&["serve", "pipeline.yaml"]).expect(2).says(&["no stage is named", "base, classifier, export"]);
+    call(&["serve", "pipeline.yaml"])
+        .expect(2)
+        .says(&["name the stage whose model", "base, classifier, export"]);
     call(&["serve", "pipeline.yaml", "text"]).expect(2).says(&["`text.documents` is of kind documents"]);
     call(&["serve", "pipeline.yaml", "export"]).expect(1).says(&["out of date", "pipe run"]);
     fs::create_dir(tiny.project.path("empty")).unwrap();

@@ -47,14 +47,14 @@ fn a_new_project_runs_and_so_does_its_workflow() {
     project.write("fables/pipeline.yaml", &text.replace("seed: 1\n", "seed: 2\n"));
     pipe("run pipeline.yaml --locked").expect(1).says(&["base, scores, export"]);
     project.write("fables/pipeline.yaml", &text.replace("max: 4", "max: 0.5"));
-    pipe("run pipeline.yaml --locked").expect(1).says(&["not as expected", "at most 0.5"]);
+    pipe("run pipeline.yaml --locked").expect(1).says(&["out of bounds", "at most 0.5"]);
 }
 
 #[test]
 fn what_is_there_is_not_written_over() {
     let project = started();
     project.write("fables/pipeline.yaml", "mine");
-    project.pipe(&["init", "fables"]).expect(2).says(&["is there already", "nothing was written"]);
+    project.pipe(&["init", "fables"]).expect(2).says(&["already exists", "nothing was written"]);
     assert_eq!(project.read("fables/pipeline.yaml"), "mine");
     project.pipe(&["init", "more", "--ci", "gitlab"]).expect(2).says(&["no workflow for `gitlab`", "github"]);
     assert!(!project.path("more").exists());

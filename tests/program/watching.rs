@@ -327,7 +327,7 @@ fn a_report_has_stages_curves_and_failures_and_escapes_them() {
     project.run(&[]).expect(0);
     project.pipe(&["report", "pipeline.yaml"]).expect(0).says(&["one.html"]);
     let html = project.read("one.html");
-    for text in ["<h1>one", "class=\"dag\"", "class=\"plot\"", "<polyline", "only", "main figures"] {
+    for text in ["<h1>one", "class=\"dag\"", "class=\"plot\"", "<polyline", "only", "main metrics"] {
         assert!(html.contains(text), "no `{text}`");
     }
     // A stage that is cached in this run has the curves of the run that made it. Files that a command names are

@@ -1,0 +1,137 @@
+//! `pipe data sample`: some documents of a stage, such as those that a rule dropped.
+
+use clap::Args;
+use pipe::cli::{FolderCommand, Work, arguments};
+use pipe_data::documents::{Document, DocumentReader};
+use pipe_stage::{LocalEntry, Result};
+
+pub(crate) const COMMAND: FolderCommand = FolderCommand {
+    name: "data sample",
+    kind: "documents",
+    arguments: |command| {
+        let command =
+            command.about("Print a random sample of documents, with the rule that dropped them if any");
+        Sample::augment_args(command).after_help(
+            "Example: pipe data sample pipelines/gpt-small.yaml text --dropped-by repeated_lines -n 20",
+        )
+    },
+    port: |matches| arguments::<Sample>(matches).dropped_by.map(|_| "dropped"),
+    run: Work::Entries(|entries, matches| {
+        arguments::<Sample>(matches).run(entries, matches.get_flag("json"))
+    }),
+};
+
+#[derive(Args)]
+struct Sample {
+    /// Only documents that this rule dropped, from the output `dropped`; `any` means every rule.
+    #[arg(long, value_name = "RULE")]
+    dropped_by: Option<String>,
+    /// Number of documents.
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "DOCUMENTS")]
+    limit: usize,
+    /// Characters to print of each text.
+    #[arg(long, default_value_t = 400)]
+    characters: usize,
+    /// Random seed; the same seed picks the same documents.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Sample {
+    fn run(self, entries: &[LocalEntry], json: bool) -> Result<()> {
+        const DOCUMENTS_MAX: usize = 10_000;
+        let limit = self.limit.min(DOCUMENTS_MAX);
+        let (mut picked, mut seen) = (Vec::new(), 0u64);
+        let (mut rules, mut state) = (std::collections::BTreeMap::<String, u64>::new(), self.seed);
+        for entry in entries {
+            for row in DocumentReader::of_entry(entry)?.rows()? {
+                let document = row?.document;
+                if let Some(wanted) = self.dropped_by.as_deref().filter(|wanted| *wanted != "any") {
+                    let rule = document.metadata.get("rule").map_or("", String::as_str);
+                    if rule != wanted {
+                        *rules.entry(rule.to_owned()).or_default() += 1;
+                        continue;
+                    }
+                }
+                seen += 1;
+                reservoir(&mut picked, limit, seen, &mut state, document);
+            }
+        }
+        picked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (_, document) in &picked {
+            let text = if json { as_json(document) } else { self.as_text(document) };
+            pipe::cli::print(&text);
+        }
+        let of = self.dropped_by.as_ref().map(|rule| format!(" dropped by `{rule}`")).unwrap_or_default();
+        pipe::cli::say(&format!("{} of {seen} documents{of}", picked.len()));
+        if let (0, Some(_), false) = (seen, &self.dropped_by, rules.is_empty()) {
+            let rules: Vec<String> = rules.iter().map(|(rule, count)| format!("{rule} ({count})")).collect();
+            pipe::cli::say(&format!("help: rules that dropped documents: {}", rules.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn as_text(&self, document: &Document) -> String {
+        let fact =
+            |name: &str| document.metadata.get(name).map(String::as_str).filter(|fact| !fact.is_empty());
+        let mut heading = document.id.clone();
+        for known in [&document.language, &document.url] {
+            if !known.is_empty() && !heading.ends_with(known.as_str()) {
+                heading += &format!("  {known}");
+            }
+        }
+        if let Some(rule) = fact("rule").or_else(|| fact("reason")) {
+            heading += &format!("\n  dropped by {rule}");
+            heading += &fact("value").map(|value| format!(": {value}")).unwrap_or_default();
+            heading += &fact("threshold").map(|limit| format!(" (threshold {limit})")).unwrap_or_default();
+        }
+        let mut text: String = document.text.chars().take(self.characters).collect();
+        if text.len() < document.text.len() {
+            text.push('…');
+        }
+        let lines: String = text.lines().map(|line| format!("  | {line}\n")).collect();
+        format!("{heading}\n{lines}")
+    }
+}
+
+/// Keeps each of the documents seen so far with the same probability (Vitter 1985, algorithm R).
+fn reservoir(
+    picked: &mut Vec<(u64, Document)>,
+    limit: usize,
+    seen: u64,
+    state: &mut u64,
+    document: Document,
+) {
+    if picked.len() < limit {
+        picked.push((seen, document));
+        return;
+    }
+    let place = random(state) % seen;
+    if let Some(old) = usize::try_from(place).ok().and_then(|place| picked.get_mut(place)) {
+        *old = (seen, document);
+    }
+}
+
+/// SplitMix64 (Steele et al. 2014).
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut value = *state;
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+fn as_json(document: &Document) -> String {
+    serde_json::json!({
+        "version": 1,
+        "id": document.id,
+        "text": document.text,
+        "url": document.url,
+        "source": document.source,
+        "language": document.language,
+        "license": document.license,
+        "date": document.date,
+        "metadata": document.metadata,
+    })
+    .to_string()
+}
