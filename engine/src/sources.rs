@@ -424,11 +424,12 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
 /// Puts a file in place of another in one step, without syncing it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // The folder of stamps at most: commands that only look make no cache.
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+    // Commands that only look make no cache.
+    let stamps = folder.ancestors().find(|above| above.ends_with("stamps"));
+    if stamps.and_then(Path::parent).is_some_and(|cache| !cache.is_dir()) {
+        return Err(io::ErrorKind::NotFound.into());
     }
+    fs::create_dir_all(folder)?;
     let fresh = tempfile::NamedTempFile::new_in(folder)?;
     fs::write(fresh.path(), bytes)?;
     fresh.persist(path)?;

@@ -170,7 +170,7 @@ fn a_frozen_stage_keeps_its_output_and_the_plan_says_how_stale_it_is() {
     assert_eq!(project.read("out-tokens/t.txt"), "some other words\nsome\nwords\n");
     project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["would run: input `text` (corpus) changed"]);
     project.run(&["--locked"]).expect(0);
-    project.pipe(&["verify", "pipeline.yaml"]).expect(0).prints(&["vocabulary: frozen, so not run again"]);
+    project.pipe(&["verify", "pipeline.yaml"]).expect(0).prints(&["vocabulary: frozen, not run again"]);
 
     project.edit("freeze: true", "");
     let outcomes = project.outcomes(&[]);
@@ -202,7 +202,7 @@ fn a_figure_outside_its_bounds_fails_the_run_and_keeps_all_that_was_made() {
         "  scores:\n    uses: command\n    expect: { loss: { max: 3.0 } }\n",
     );
     project.run(&[]).expect(1).says(&[
-        "not as expected",
+        "out of bounds",
         "scores[lr=1e-3,seed=1]",
         "3.100",
         "at most 3",

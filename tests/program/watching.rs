@@ -123,7 +123,7 @@ fn a_run_is_killed_and_resumed_under_those_who_watch() {
 fn the_log_of_the_last_run_is_shown_when_nothing_runs() {
     let project = Project::letters("echo from a command;");
     let nothing = project.pipe(&["logs", "pipeline.yaml", "first"]).expect(1);
-    nothing.says(&["no run", "pipe run pipeline.yaml"]);
+    nothing.says(&["no recorded run", "pipe run pipeline.yaml"]);
     project.run(&[]).expect(0);
     project.pipe(&["logs", "-f", "pipeline.yaml", "first"]).expect(0).prints(&["from a command"]);
     project.pipe(&["logs", "pipeline.yaml", "frist"]).expect(2).says(&["did you mean", "first"]);
@@ -194,7 +194,7 @@ fn a_diff_shows_settings_and_figures_that_differ() {
     project
         .pipe(&["diff", "pipeline.yaml", "last", "last"])
         .expect(0)
-        .says(&["no setting and no figure differs"]);
+        .says(&["no differences in settings or metrics"]);
     project
         .pipe(&["diff", "pipeline.yaml", "1999"])
         .expect(2)
@@ -300,7 +300,7 @@ fn an_observer_without_a_command_is_a_fault_at_its_place() {
     let project = Project::letters("");
     let text = project.read("pipeline.yaml");
     project.write("pipeline.yaml", &format!("observers: ['cat', '  ']\n{text}"));
-    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["cannot be the command of an observer"]);
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["not a valid observer command"]);
 }
 
 #[test]

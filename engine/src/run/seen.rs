@@ -178,11 +178,12 @@ impl Seen {
             RunEvent::Told { stage, told } => self.stage(stage).hear(told),
             RunEvent::Waiting { stage, holder } => {
                 let stage = self.stage(stage);
-                (stage.state, stage.note) = (SeenState::Waiting, Some(format!("{holder} has it in hand")));
+                (stage.state, stage.note) =
+                    (SeenState::Waiting, Some(format!("{holder} is already running it")));
             }
             RunEvent::Again { stage, message, .. } => {
                 let stage = self.stage(stage);
-                (stage.state, stage.note) = (SeenState::Waiting, Some(format!("again, because {message}")));
+                (stage.state, stage.note) = (SeenState::Waiting, Some(format!("retrying: {message}")));
             }
             RunEvent::Finished { stage, row } => {
                 let stage = self.stage(stage);

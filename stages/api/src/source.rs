@@ -37,9 +37,9 @@ impl SourceRequest {
         let folder = self.root.display();
         match &self.include[..] {
             [] => format!("no such file or folder: `{folder}`"),
-            [glob] if self.root.is_dir() => format!("no file in `{folder}` matches `{glob}`"),
+            [glob] if self.root.is_dir() => format!("no file matches `{glob}` in `{folder}`"),
             globs if self.root.is_dir() => {
-                format!("no file in `{folder}` matches any of `{}`", globs.join("`, `"))
+                format!("no file matches any of `{}` in `{folder}`", globs.join("`, `"))
             }
             _ => format!("no such folder: `{folder}`"),
         }
