@@ -20,7 +20,11 @@ fn a_plan_tells_fields_with_both_values() {
     let told = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
     let told = told.prints(&["with.run head -c 4", "-> head -c 3", "4 to run, 2 cached", "of work"]);
     let line = |stage: &str| told.stdout.lines().find(|line| line.starts_with(stage)).unwrap().to_owned();
-    assert!(line("joined").contains("depends on shorter") && line("first").contains("cached"), "{}", told.stdout);
+    assert!(
+        line("joined").contains("depends on shorter") && line("first").contains("cached"),
+        "{}",
+        told.stdout
+    );
     let plan = project.plan(&[]);
     let verdicts: Vec<&str> = STAGES.iter().map(|stage| plan[*stage]["plan"].as_str().unwrap()).collect();
     assert_eq!(verdicts, ["cached", "cached", "run", "depends", "depends", "depends"]);
