@@ -37,7 +37,8 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     for file in share.track("pages", item.entries()) {
         let file = file?;
         rejections.tally.files += 1;
-        let read = match format_of(file.source().unwrap_or_default()) {
+        let format = format_of(file.source().unwrap_or_default());
+        let read = match format {
             Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html))),
             format => text(file, encoding, limits)?.map(|text| (text.len(), of_text(text, format))),
         };
@@ -47,7 +48,10 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
                 writer.push(&document(reading, file, content))?;
             }
             Err(refusal) => {
-                let (id, explanation) = (id(file), refusal.to_string());
+                let (id, mut explanation) = (id(file), refusal.to_string());
+                if refusal == Refusal::Undecodable && format.is_text() {
+                    explanation += "; if the file has another encoding than UTF-8, set `encoding`";
+                }
                 rejections.document(&id, refusal.code(), &explanation, file.size());
                 match refusal {
                     Refusal::Redirect(_) => rejections.tally.redirect(id, explanation),

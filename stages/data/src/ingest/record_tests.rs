@@ -377,6 +377,8 @@ fn text_in_other_encodings_is_read_as_it_is_meant() {
     let text = encoded("中文\n", encoding_rs::GB18030);
     let made = Case::new("*.txt", Columns::default()).file("a.txt", text).stage(with("gb18030")).run();
     assert_eq!(made.documents[0].text, "中文\n");
+    let undeclared = Case::new("*.txt", Columns::default()).file("a.txt", b"Gr\xFC\xDFe\n").run_with(1);
+    assert!(undeclared.map(drop).unwrap_err().to_string().contains("set `encoding`"));
     let mut marked = vec![0xFF, 0xFE];
     marked.extend("text\nÄ\n".encode_utf16().flat_map(u16::to_le_bytes));
     assert_eq!(Case::new("*.csv", Columns::default()).file("a.csv", &marked).run().documents[0].text, "Ä");
