@@ -60,6 +60,18 @@ impl Graph {
         self.subset_up_to(targets, |_| false)
     }
 
+    /// Lists these stages and all that depend on them, in running order.
+    pub fn all_downstream(&self, stages: &[usize]) -> Vec<usize> {
+        let mut found = vec![false; self.edges.node_count()];
+        let mut open = stages.to_vec();
+        while let Some(stage) = open.pop() {
+            if !std::mem::replace(&mut found[stage], true) {
+                open.extend(self.downstream(stage));
+            }
+        }
+        self.order.iter().copied().filter(|stage| found[*stage]).collect()
+    }
+
     /// The same, without what only stages need that keep what they have.
     pub fn subset_up_to(&self, targets: &[usize], keeps: impl Fn(usize) -> bool) -> Vec<usize> {
         if targets.is_empty() {

@@ -25,6 +25,8 @@ mod plan;
 
 mod report;
 
+mod selection;
+
 mod run;
 
 mod runs;

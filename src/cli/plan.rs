@@ -1,6 +1,6 @@
 //! `pipe plan` and `pipe why`.
 
-use super::{Failure, Outcome, Pipeline};
+use super::{Failure, Outcome, Pins, Pipeline, selection::Selection};
 use crate::{
     plan::{Planned, Session, Stale, Verdict, cost::Disk},
     stage_type::StageType,
@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 pub(super) struct Plan {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Stages to plan, with everything they depend on [default: all].
-    targets: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Exit with code 3 if something would run.
     #[arg(long)]
     detailed_exitcode: bool,
@@ -34,7 +34,7 @@ pub(super) struct Why {
 
 impl Plan {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (session, stages, targets) = self.pipeline.session(types, &self.targets)?;
+        let (session, stages, targets) = self.selection.session(&self.pipeline, types, Pins::Locked)?;
         let planned = session.plan(&stages, &targets)?;
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {

@@ -1,6 +1,6 @@
 //! `pipe run`.
 
-use super::{Failure, Outcome, Pins, Pipeline};
+use super::{Failure, Outcome, Pins, Pipeline, selection::Selection};
 use crate::{
     figures::Figures,
     lock::{Lock, LockedStage},
@@ -17,8 +17,8 @@ use pipe_stage::{Error, Store};
 pub(super) struct Run {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// Stages to bring up to date, with everything they depend on [default: all].
-    targets: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// Maximum number of stages that run at once [default: as many as fit].
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
@@ -53,7 +53,7 @@ impl Run {
             check_recipes(&session, &locked, &stages, &recipes)?;
         }
         session.refuse_unsettled(&stages)?;
-        let is_full = targets.is_empty() && self.pipeline.sets.is_empty();
+        let is_full = self.selection.is_full() && self.pipeline.sets.is_empty();
         let options = Options {
             jobs: self.jobs.map(|jobs| jobs as usize),
             cpus: self.cpus.map(|cpus| cpus as usize),
@@ -106,7 +106,7 @@ impl Run {
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
         // On the disk they stay until the run has done what it should.
         let pins = if self.update_pins { Pins::Fresh } else { Pins::Locked };
-        self.pipeline.session_with(types, &self.targets, pins)
+        self.selection.session(&self.pipeline, types, pins)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What starts when: cores, pools, outputs that were collected, a program that is replaced while it runs.
 
-use crate::project::{Project, below, wait_for};
+use crate::project::{Project, STAGES, below, wait_for};
 use std::{
     fs,
     os::unix::process::CommandExt,
@@ -90,4 +90,38 @@ fn a_program_that_is_replaced_while_it_runs_goes_on() {
     fs::remove_file(&program).unwrap();
     assert!(engine.wait().unwrap().success());
     assert_eq!(project.ran(&[]), [""; 0]);
+}
+
+#[test]
+fn a_forced_stage_runs_whatever_is_recorded() {
+    let outside = tempfile::tempdir().unwrap();
+    let count = outside.path().join("count");
+    let project = Project::letters("");
+    project.edit("cp in/second.txt", &format!("echo x >> {}; cp in/second.txt", count.display()));
+    project.run(&[]).expect(0);
+    let plan = project.plan(&["--force", "second"]);
+    assert_eq!((&plan["second"]["plan"], &plan["first"]["plan"]), (&"run".into(), &"cached".into()));
+    // It makes the same bytes, so nothing else runs.
+    assert_eq!(project.ran(&["--force", "second"]), ["second"]);
+    assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\n");
+    assert_eq!(project.ran(&[]), [""; 0]);
+    assert_eq!(project.ran(&["--force-all"]), STAGES);
+    assert_eq!(project.ran(&["shorter", "--force-all"]), ["second", "shorter"]);
+    project.run(&["first", "--force", "second"]).expect(2).says(&["not among the selected stages"]);
+    project.edit("  second:\n    uses: command\n", "  second:\n    uses: command\n    freeze: true\n");
+    project.run(&["--force", "second"]).expect(2).says(&["is frozen"]);
+    project.assert_clean();
+}
+
+#[test]
+fn all_that_depends_on_a_stage_is_selected() {
+    let project = Project::letters("");
+    let planned: Vec<String> = project.plan(&["--downstream", "joined"]).into_keys().collect();
+    assert_eq!(planned.len(), STAGES.len(), "{planned:?}");
+    let planned: Vec<String> =
+        project.plan(&["--downstream", "second", "--force", "shorter"]).into_keys().collect();
+    assert!(planned.contains(&"report".to_owned()));
+    project.write("more.yaml", &project.read("pipeline.yaml").replace("pipeline: letters", "pipeline: more"));
+    project.pipe(&["run", "more.yaml", "--downstream", "upper"]).expect(0).says(&["report   ran"]);
+    assert!(!project.path("more.lock").exists(), "only a full run writes the lock file");
 }

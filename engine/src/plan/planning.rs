@@ -50,8 +50,8 @@ impl Session {
                     Verdict::DependsOn(self.graph.upstream(stage).into_iter().filter(runs).collect())
                 }
                 Some(resolved) => match Record::read(&self.store, &resolved.key)? {
-                    Some(record) => Verdict::Cached(Box::new(record)),
-                    None => Verdict::Run(self.work(stage, resolved)?),
+                    Some(record) if !self.forced.contains(&stage) => Verdict::Cached(Box::new(record)),
+                    _ => Verdict::Run(self.work(stage, resolved)?),
                 },
             };
             let (recipe, stale, estimate) = (recipes[&stage], None, None);
@@ -93,6 +93,9 @@ impl Session {
 
     /// Finds out why a stage with this key runs, and how much of it there is to do.
     pub fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, pipe_cache::Error> {
+        if self.forced.contains(&stage) {
+            return Ok(Work { reasons: vec![Reason::Forced], missing: None });
+        }
         let reasons = match self.before(stage)? {
             Some(record) => why::reasons(self, stage, resolved, &record),
             None => vec![Reason::First],

@@ -38,6 +38,8 @@ pub struct Session {
     /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
     program: Option<Digest>,
     /// What stages ask for that this machine does not have.
+    /// Stages that run whatever is recorded.
+    pub forced: BTreeSet<usize>,
     pub(super) unsettled: BTreeMap<usize, Misfit>,
 }
 
@@ -88,6 +90,7 @@ impl Session {
             listings,
             pins,
             program,
+            forced: BTreeSet::new(),
             unsettled,
         };
         session.settle(stages);

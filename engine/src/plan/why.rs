@@ -67,6 +67,8 @@ pub enum Reason {
         /// Names of a few of them.
         examples: Vec<String>,
     },
+    /// Somebody asked for it, whatever is recorded.
+    Forced,
     /// All is as it was, but what was made is gone or damaged.
     ObjectsGone,
     /// All is as it was, but the record is gone.
@@ -99,6 +101,7 @@ impl fmt::Display for Reason {
                     .collect();
                 write!(f, "sources: {} of {of} files ({})", parts.join(", "), examples.join(", "))
             }
+            Self::Forced => f.write_str("it is forced to run again"),
             Self::ObjectsGone => f.write_str("its outputs are missing from the cache or damaged"),
             Self::RecordGone => f.write_str("its record is missing from the cache"),
             Self::FrozenGone => f.write_str("it is frozen, but its outputs are missing from the cache"),

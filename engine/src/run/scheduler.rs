@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use pipe_cache::{Acquire, Lease};
 use pipe_stage::{Class, Digest, Error, Event, Mode};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -66,6 +66,7 @@ pub fn run(
         pools: session.manifest.pools.iter().map(|(name, places)| (name.clone(), places.get())).collect(),
     };
     check_sizes(session, stages, &free)?;
+    let afresh = session.forced.clone();
     let mut scheduler = Scheduler {
         session,
         stages,
@@ -76,6 +77,7 @@ pub fn run(
         jobs: BTreeMap::new(),
         tries: BTreeMap::new(),
         replans: BTreeMap::new(),
+        afresh,
         executor: Box::new(executor),
         run: None,
         on_failure: options.on_failure,
@@ -143,6 +145,8 @@ struct Scheduler<'a> {
     jobs: BTreeMap<JobId, usize>,
     tries: BTreeMap<usize, u32>,
     replans: BTreeMap<usize, u32>,
+    /// Stages that are to be done afresh, and are not yet.
+    afresh: BTreeSet<usize>,
     executor: Box<dyn Executor>,
     run: Option<Run>,
     on_failure: OnFailure,
@@ -209,7 +213,8 @@ impl Scheduler<'_> {
                 _ => None,
             };
             let resolved = self.session.resolve(stage, made).expect("invariant: all that it needs is done");
-            let record = Record::read(&self.session.store, &resolved.key)?.filter(|_| !forced);
+            let is_forced = forced || self.afresh.contains(&stage);
+            let record = Record::read(&self.session.store, &resolved.key)?.filter(|_| !is_forced);
             let record =
                 record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
             match record {
@@ -317,7 +322,9 @@ impl Scheduler<'_> {
                 Acquire::Held(lease) => {
                     // Somebody may have finished it between our look and our lease.
                     let record = Record::read(&self.session.store, &resolved.key)?;
-                    let record = record.filter(|record| record.is_held(&self.session.store));
+                    let record = record.filter(|record| {
+                        !self.afresh.contains(&stage) && record.is_held(&self.session.store)
+                    });
                     match record {
                         Some(record) => {
                             drop(lease);
@@ -359,6 +366,14 @@ impl Scheduler<'_> {
             (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
             self.run = Some(run);
         }
+        let mut mode = Mode::Here;
+        if self.afresh.contains(&stage) {
+            mode = Mode::Afresh;
+            // A run that goes on from here after an interruption must not take the old result for the new one.
+            if let Some(body) = self.session.store.record(&resolved.key)? {
+                self.session.store.retire(&resolved.key, &body, &lease.token())?;
+            }
+        }
         let run = self.run.as_ref().expect("invariant: made above");
         let name = self.session.name(stage).to_owned();
         let cpus = grant.cpus;
@@ -371,7 +386,7 @@ impl Scheduler<'_> {
             uses: self.session.kind(stage).name.to_owned(),
             program: self.session.identity(stage).program,
             config: self.session.manifest.stages[stage].config.json.clone(),
-            mode: Mode::Here,
+            mode,
             inputs: inputs.map(|(port, all)| (port.clone(), all.iter().map(input).collect())).collect(),
             sources: resolved.sources.to_vec(),
             cache: self.session.store.root().to_owned(),
@@ -457,6 +472,7 @@ impl Scheduler<'_> {
                 let row = row(self.session.name(stage), RowOutcome::Ran, Some(&record));
                 (self.tell)(&RunEvent::Finished { stage: self.session.name(stage).to_owned(), row });
                 let key = resolved.key;
+                self.afresh.remove(&stage);
                 self.settle(stage, State::Done { key, record: Box::new(record), ran: true });
             }
             Err(error) => self.mend(stage, error, forced),

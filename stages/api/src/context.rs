@@ -34,6 +34,9 @@ pub type Work<P> = fn(&P, &Inputs, &mut Share) -> Result<()>;
 pub enum Mode {
     /// Do what is missing, on this process's threads.
     Here,
+    /// Do everything again, on this process's threads: records of shares are retired first, which takes the stage's
+    /// lease, and checkpoints are removed.
+    Afresh,
     /// Do the shares with these keys, all of one step, on this process's threads, and leave.
     ///
     /// The keys are those of [`Halt::Missing`]; shares that are recorded meanwhile are passed over.
@@ -149,6 +152,8 @@ pub(crate) struct Running {
     pub(crate) threads: usize,
     identity: Identity,
     lease: Option<LeaseToken>,
+    /// Durable folders that were emptied; `None` unless everything is done afresh.
+    emptied: Option<Mutex<BTreeSet<Digest>>>,
     done: AtomicU64,
     said: Mutex<Option<Instant>>,
 }
@@ -175,6 +180,12 @@ impl Running {
         }
     }
 
+    /// Whether a folder is to be emptied before it is used: once, in a stage that is done afresh.
+    fn is_first_use(&self, key: &Digest) -> bool {
+        let emptied = self.emptied.as_ref();
+        emptied.is_some_and(|emptied| emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(*key))
+    }
+
     pub(crate) fn durable(&self, key: &Digest) -> Result<Durable> {
         const LOOKED_EVERY: Duration = Duration::from_millis(250);
         let mut waiting = false;
@@ -182,6 +193,12 @@ impl Running {
         let mut watch = self.store.watch_durable(key);
         loop {
             match watch.poll()? {
+                // What an earlier run left there is not gone on with.
+                AcquireDurable::Held(durable) if self.is_first_use(key) => {
+                    durable.remove()?;
+                    watch = self.store.watch_durable(key);
+                    continue;
+                }
                 AcquireDurable::Held(durable) => return Ok(durable),
                 AcquireDurable::Busy(holder) => {
                     if !std::mem::replace(&mut waiting, true) {
@@ -236,7 +253,9 @@ impl Context {
     pub fn new(setup: Setup) -> Self {
         let Setup { store, identity, mode, inputs, sources, threads, events, stop, lease } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
-        let running = Running { store, events, stop, threads: threads.max(1), identity, lease, done, said };
+        let emptied = (mode == Mode::Afresh).then(Mutex::default);
+        let running =
+            Running { store, events, stop, threads: threads.max(1), identity, lease, emptied, done, said };
         let outcome = Mutex::new(Gathered::default());
         Self { running, mode, inputs, sources, pool: None, outcome }
     }
@@ -325,6 +344,9 @@ impl Context {
     {
         self.gathered().last_step = step;
         let keys = Keys::of(&self.running, step, params, &shares);
+        if self.mode == Mode::Afresh {
+            self.forget(&keys)?;
+        }
         let records = match self.whole(&keys)? {
             Some(records) => records,
             None => self.shares(step, params, &shares, &keys, work)?,
@@ -410,7 +432,7 @@ impl Context {
                 return Err(Error::Outdated { step: step.to_owned() });
             }
             Mode::Shares(_) => {}
-            Mode::Here => {
+            Mode::Here | Mode::Afresh => {
                 let made = self.all(step, params, shares, keys, &missing, work)?;
                 known.extend(missing.iter().map(|&position| keys.shares[position]).zip(made));
                 self.record_whole(keys, &known)?;
@@ -515,6 +537,16 @@ impl Context {
             self.retire(key, &bytes)?;
         }
         Ok(record)
+    }
+
+    /// Retires the records of a step, so that all of it is done again.
+    fn forget(&self, keys: &Keys) -> Result<()> {
+        for key in keys.shares.iter().chain([&keys.step]) {
+            if let Some(bytes) = self.running.store.record(key)? {
+                self.retire(key, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     fn retire(&self, key: &Digest, body: &[u8]) -> Result<()> {
