@@ -288,6 +288,10 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
     let (run, secrets) = without_secrets(params.line.run);
+    if let Some(folder) = share.adopted() {
+        let secrets = Secrets::of_variables(secrets.iter().map(String::as_str));
+        return adopt(params, folder, &secrets, share);
+    }
     let mut process = process::shell(&run);
     process.stdin(Stdio::null()).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
     process.env("HOME", folder(&scratch.path().join("home"))?);
@@ -333,6 +337,26 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     for (name, kind) in params.line.outputs {
         take(name, kind, &output(name), each, &secrets, share)?;
     }
+    Ok(())
+}
+
+/// Takes what lies in a folder for what the command would have made: all of it where there is one output, else the
+/// folder below it that has the output's name.
+fn adopt(params: &Call<'_>, folder: &Path, secrets: &Secrets, share: &mut Share) -> Result<()> {
+    if params.ports.iter().any(|place| place.shard.is_some()) {
+        let message = "a result of a command with `each` cannot be adopted: which file belongs to which shard is unknown";
+        return Err(Error::input(message).help("run the stage"));
+    }
+    let is_only = params.line.outputs.len() == 1;
+    for (name, kind) in params.line.outputs {
+        let own = if is_only { folder.to_owned() } else { folder.join(name) };
+        if !own.is_dir() {
+            let message = format!("there is no folder `{}` for the output `{name}`", own.display());
+            return Err(Error::input(message).help("a stage with several outputs needs a folder for each"));
+        }
+        take(name, kind, &own, None, secrets, share)?;
+    }
+    share.note(&format!("adopted from {}", folder.display()));
     Ok(())
 }
 

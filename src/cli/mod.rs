@@ -3,6 +3,8 @@
 //! Data goes to stdout, diagnostics to stderr. Exit codes: 0 success, 1 a stage failed or something is damaged,
 //! 2 the manifest or the command line is wrong, 3 something would run (`plan --detailed-exitcode`), 130 interrupted.
 
+mod adopt;
+
 mod cache;
 
 mod completions;
@@ -110,6 +112,9 @@ enum Command {
     /// Run stages again on their recorded inputs and compare the results.
     #[command(after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
     Verify(verify::Verify),
+    /// Record an existing folder as the result of a command.
+    #[command(after_help = "Example: pipe adopt pipeline.yaml train runs/2026-11-24")]
+    Adopt(adopt::Adopt),
     /// Inspect and clean up the cache.
     #[command(subcommand, after_help = "Example: pipe cache verify")]
     Cache(cache::Cache),
@@ -295,6 +300,7 @@ pub fn main_with(program: Program<'_>) -> ExitCode {
         Command::Diff(command) => command.run(types),
         Command::Report(command) => command.run(types),
         Command::Verify(command) => command.run(types),
+        Command::Adopt(command) => command.run(types),
         Command::Cache(command) => command.run(),
         Command::Completions(command) => command.run(complete_usage(program)),
         Command::Complete(command) => command.run(&complete_usage(program), types),

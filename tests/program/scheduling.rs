@@ -125,3 +125,16 @@ fn all_that_depends_on_a_stage_is_selected() {
     project.pipe(&["run", "more.yaml", "--downstream", "upper"]).expect(0).says(&["report   ran"]);
     assert!(!project.path("more.lock").exists(), "only a full run writes the lock file");
 }
+
+#[test]
+fn a_folder_is_adopted_as_the_result_of_a_command() {
+    let project = Project::letters("");
+    project.edit("cp in/second.txt", "exit 7; cp in/second.txt");
+    project.write("made/b.txt", "wxyz and less\n");
+    project.pipe(&["adopt", "pipeline.yaml", "shorter", "made"]).expect(1).says(&["depends on `second`"]);
+    project.pipe(&["adopt", "pipeline.yaml", "second", "nowhere"]).expect(2).says(&["no folder `nowhere`"]);
+    project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0).says(&["second   ran"]);
+    assert_eq!(project.ran(&[]), ["first", "shorter", "joined", "upper", "report"]);
+    assert_eq!(project.read("out/report/report/all.txt"), "abc\nwxyzABC\nWXYZ");
+    project.assert_clean();
+}

@@ -14,6 +14,7 @@ use crate::{
 use pipe_stage::{Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, SourceRequest, Store};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -38,6 +39,8 @@ pub struct Session {
     /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
     program: Option<Digest>,
     /// What stages ask for that this machine does not have.
+    /// A stage whose result is taken from a folder, in place of a run.
+    pub adopted: Option<(usize, PathBuf)>,
     /// Stages that run whatever is recorded.
     pub forced: BTreeSet<usize>,
     pub(super) unsettled: BTreeMap<usize, Misfit>,
@@ -90,6 +93,7 @@ impl Session {
             listings,
             pins,
             program,
+            adopted: None,
             forced: BTreeSet::new(),
             unsettled,
         };

@@ -368,7 +368,10 @@ impl Scheduler<'_> {
         }
         let mut mode = Mode::Here;
         if self.afresh.contains(&stage) {
-            mode = Mode::Afresh;
+            mode = match &self.session.adopted {
+                Some((adopted, folder)) if *adopted == stage => Mode::Adopt(folder.clone()),
+                _ => Mode::Afresh,
+            };
             // A run that goes on from here after an interruption must not take the old result for the new one.
             if let Some(body) = self.session.store.record(&resolved.key)? {
                 self.session.store.retire(&resolved.key, &body, &lease.token())?;

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -37,6 +38,8 @@ pub enum Mode {
     /// Do everything again, on this process's threads: records of shares are retired first, which takes the stage's
     /// lease, and checkpoints are removed.
     Afresh,
+    /// Run nothing and take what lies in this folder for the result; only stages that can do so know [`Share::adopted`].
+    Adopt(PathBuf),
     /// Do the shares with these keys, all of one step, on this process's threads, and leave.
     ///
     /// The keys are those of [`Halt::Missing`]; shares that are recorded meanwhile are passed over.
@@ -49,6 +52,11 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// Whether what is recorded counts for nothing.
+    fn is_afresh(&self) -> bool {
+        matches!(self, Self::Afresh | Self::Adopt(_))
+    }
+
     /// Whether it runs no share.
     fn is_counting(&self) -> bool {
         matches!(self, Self::Count | Self::Gather)
@@ -154,6 +162,8 @@ pub(crate) struct Running {
     lease: Option<LeaseToken>,
     /// Durable folders that were emptied; `None` unless everything is done afresh.
     emptied: Option<Mutex<BTreeSet<Digest>>>,
+    /// The folder whose files are to be the result.
+    pub(crate) adopted: Option<PathBuf>,
     done: AtomicU64,
     said: Mutex<Option<Instant>>,
 }
@@ -253,9 +263,20 @@ impl Context {
     pub fn new(setup: Setup) -> Self {
         let Setup { store, identity, mode, inputs, sources, threads, events, stop, lease } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
-        let emptied = (mode == Mode::Afresh).then(Mutex::default);
-        let running =
-            Running { store, events, stop, threads: threads.max(1), identity, lease, emptied, done, said };
+        let emptied = mode.is_afresh().then(Mutex::default);
+        let adopted = if let Mode::Adopt(folder) = &mode { Some(folder.clone()) } else { None };
+        let running = Running {
+            store,
+            events,
+            stop,
+            threads: threads.max(1),
+            identity,
+            lease,
+            emptied,
+            adopted,
+            done,
+            said,
+        };
         let outcome = Mutex::new(Gathered::default());
         Self { running, mode, inputs, sources, pool: None, outcome }
     }
@@ -344,7 +365,7 @@ impl Context {
     {
         self.gathered().last_step = step;
         let keys = Keys::of(&self.running, step, params, &shares);
-        if self.mode == Mode::Afresh {
+        if self.mode.is_afresh() {
             self.forget(&keys)?;
         }
         let records = match self.whole(&keys)? {
@@ -432,7 +453,7 @@ impl Context {
                 return Err(Error::Outdated { step: step.to_owned() });
             }
             Mode::Shares(_) => {}
-            Mode::Here | Mode::Afresh => {
+            Mode::Here | Mode::Afresh | Mode::Adopt(_) => {
                 let made = self.all(step, params, shares, keys, &missing, work)?;
                 known.extend(missing.iter().map(|&position| keys.shares[position]).zip(made));
                 self.record_whole(keys, &known)?;

@@ -334,6 +334,11 @@ impl<'a> Share<'a> {
         (record, self.staged, self.outlived)
     }
 
+    /// The folder whose files are to be the result, in place of the share's work.
+    pub fn adopted(&self) -> Option<&'a Path> {
+        self.running.adopted.as_deref()
+    }
+
     /// Opens a file called like the share's (first) item.
     pub fn file(&mut self, slot: &str) -> Result<ShareFile> {
         self.file_for(0, slot)

@@ -1,0 +1,84 @@
+//! `pipe adopt`: records an existing folder as the result of a command.
+
+use super::{
+    Failure, Outcome, Pipeline,
+    run::{failure, interrupts},
+};
+use crate::{
+    figures::Figures,
+    plan::Verdict,
+    run::{self, Options, RunEvent},
+    stage_type::StageType,
+    ui::{Progress, Stream},
+};
+use std::path::PathBuf;
+
+/// Arguments of `pipe adopt`.
+#[derive(clap::Args)]
+pub(super) struct Adopt {
+    #[command(flatten)]
+    pipeline: Pipeline,
+    /// The stage, of type `command`.
+    stage: String,
+    /// The folder with its output; with several outputs, a folder below it for each.
+    folder: PathBuf,
+}
+
+impl Adopt {
+    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+        let name = &self.stage;
+        let (mut session, stages, targets) = self.pipeline.session(types, &[name.clone()])?;
+        let &[stage] = &targets[..] else {
+            let help = "name one stage of the matrix";
+            return Err(Failure::Call(
+                format!("`{name}` stands for {} stages", targets.len()),
+                Some(help.to_owned()),
+            ));
+        };
+        if !session.kind(stage).has_own_ports {
+            let help = "only results of commands can be adopted; other stages have to run";
+            return Err(Failure::Call(
+                format!("stage `{name}` is of type `{}`", session.kind(stage).name),
+                Some(help.to_owned()),
+            ));
+        }
+        if session.frozen_at(stage).is_some() {
+            let help = "remove `freeze` from it first";
+            return Err(Failure::Call(format!("stage `{name}` is frozen"), Some(help.to_owned())));
+        }
+        if !self.folder.is_dir() {
+            return Err(Failure::Call(format!("there is no folder `{}`", self.folder.display()), None));
+        }
+        let planned = session.plan(&stages, &[])?;
+        let open = planned
+            .iter()
+            .find(|planned| planned.stage != stage && !matches!(planned.verdict, Verdict::Cached(_)));
+        if let Some(open) = open {
+            let open = session.name(open.stage);
+            return Err(Failure::Failed(
+                format!("stage `{name}` depends on `{open}`, which is not up to date"),
+                Some(format!("run it first: pipe run {} {open}", self.pipeline.manifest.display())),
+            ));
+        }
+        let folder = std::path::absolute(&self.folder).unwrap_or(self.folder);
+        session.forced.insert(stage);
+        session.adopted = Some((stage, folder));
+        let mut progress = Progress::new(self.pipeline.style());
+        let mut stream = Stream::new(Vec::new(), &session.project.root);
+        let mut tell = |event: &RunEvent| {
+            stream.tell(event);
+            progress.tell(event);
+        };
+        let ended = run::run(&mut session, &stages, &targets, &Options::default(), &interrupts(), &mut tell);
+        let summary = ended.map_err(failure)?;
+        let figures = Figures::of(&session.manifest, &summary.done);
+        progress.end(&summary, &figures);
+        let (failed, interrupted) = (summary.has_failed(), summary.interrupted);
+        match summary.broken {
+            Some(error) => Err(failure(error)),
+            None if failed => Err(Failure::Told),
+            None if interrupted => Err(Failure::Interrupted),
+            None => Ok(()),
+        }
+    }
+}
