@@ -73,9 +73,9 @@ fn read(file: &Path, path: Vec<String>, folder: &Path, all: &mut Vec<Module>) {
         let below = [&path[..], std::slice::from_ref(child)].concat();
         read(if plain.exists() { &plain } else { &nested }, below, &folder.join(child), all);
     }
-    // `super::*` within a module that stands in braces is the file's own.
+    // What a module in braces takes from `super` is the file's own.
     let has_inner = tokens.windows(3).any(|window| window[0] == "mod" && window[2] == "{");
-    let is_own = |used: &Vec<String>| has_inner && *used == ["super", "*"];
+    let is_own = |used: &Vec<String>| has_inner && used.len() == 2 && used[0] == "super";
     let uses = paths(&tokens).into_iter().filter(|used| !is_own(used));
     let uses = uses.filter_map(|used| absolute(&path, &used)).collect();
     all.push(Module { path, children, uses });

@@ -38,10 +38,10 @@ pub mod figures;
 
 pub mod garbage;
 
-pub mod expiry;
-
-pub mod roots;
-
 pub mod plan;
 
 pub mod run;
+
+pub mod expiry;
+
+pub mod roots;
