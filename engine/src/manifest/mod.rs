@@ -5,9 +5,9 @@
 
 mod source;
 
-mod fault;
-
 mod synonyms;
+
+mod fault;
 
 mod node;
 
