@@ -44,7 +44,7 @@ fn every_page_with_commands_is_run() {
     let docs = fs::read_dir(root().join("docs")).expect("there are docs");
     let names = docs.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().display()));
     for page in names.filter(|name| name.ends_with(".md")) {
-        let has_commands = !commands(&read(&page)).is_empty();
+        let has_commands = !shown_commands(&read(&page)).is_empty();
         assert!(!has_commands || PAGES.contains(&page.as_str()), "{page} is not in the list of pages");
     }
 }
@@ -105,7 +105,7 @@ fn run(page: &str) {
             fs::write(path, &block.text).expect("it can be written");
         }
     }
-    let shown = commands(&text);
+    let shown = shown_commands(&text);
     let script: String = shown
         .iter()
         .map(|shown| format!("{{ {}\n}} 2>&1; printf '{MARK}%s{MARK}' $?\n", shown.command))
@@ -115,10 +115,15 @@ fn run(page: &str) {
     for Shown { line, command, output, code } in &shown {
         let printed = parts.next().unwrap_or_default();
         let ended = parts.next().unwrap_or("never");
-        assert_eq!(ended, code.to_string(), "{page}:{line}: `{command}` ended otherwise and printed\n{printed}");
+        assert_eq!(
+            ended,
+            code.to_string(),
+            "{page}:{line}: `{command}` ended otherwise and printed\n{printed}"
+        );
         let printed: Vec<&str> = printed.lines().map(str::trim_end).collect();
         let printed: Vec<&str> = printed.into_iter().filter(|line| !line.is_empty()).collect();
-        let output: Vec<&str> = output.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect();
+        let output: Vec<&str> =
+            output.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect();
         let is_as_shown = output.is_empty() || matches(&output, &printed);
         assert!(is_as_shown, "{page}:{line}: `{command}` printed\n{}", printed.join("\n"));
     }
@@ -145,7 +150,7 @@ fn shell(folder: &Path, script: &str) -> String {
 }
 
 /// The commands of a page's blocks that are marked to be run.
-fn commands(text: &str) -> Vec<Shown> {
+fn shown_commands(text: &str) -> Vec<Shown> {
     let mut all: Vec<Shown> = Vec::new();
     for block in blocks(text) {
         let mut words = block.info.split_whitespace();
@@ -161,7 +166,9 @@ fn commands(text: &str) -> Vec<Shown> {
             let shown = all.last_mut().expect("a block begins with a command");
             if let Some(more) = line.strip_prefix("> ") {
                 shown.command = format!("{}\n{more}", shown.command);
-            } else if let Some(code) = line.strip_prefix("[exit code: ").and_then(|rest| rest.strip_suffix(']')) {
+            } else if let Some(code) =
+                line.strip_prefix("[exit code: ").and_then(|rest| rest.strip_suffix(']'))
+            {
                 shown.code = code.parse().expect("an exit code is a number");
             } else {
                 shown.output.push(line.to_owned());

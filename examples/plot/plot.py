@@ -21,8 +21,8 @@ def series(history):
         point = json.loads(line)
         if point.get("loss") is not None:
             curves["training"].append((point["step"], point["loss"]))
-        if "loss_validation" in point.get("validation", {}):
-            curves["validation"].append((point["step"], point["validation"]["loss_validation"]))
+        if "val_loss" in point.get("validation", {}):
+            curves["validation"].append((point["step"], point["validation"]["val_loss"]))
     return {name: points for name, points in curves.items() if points}
 
 

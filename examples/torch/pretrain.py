@@ -99,8 +99,8 @@ def main():
         windows = validation[: len(validation) // (CONTEXT + 1) * (CONTEXT + 1)].view(-1, CONTEXT + 1)
         losses = [loss_of(model, part.to(device)) * len(part) for part in windows.split(64)]
         mean = sum(losses).item() / len(windows)
-    tell(event="metric", name="loss_validation", value=mean, unit="nat/token", better="lower")
-    tell(event="metric", name="perplexity_validation", value=math.exp(mean), better="lower")
+    tell(event="metric", name="val_loss", value=mean, unit="nat/token", better="lower")
+    tell(event="metric", name="val_perplexity", value=math.exp(mean), better="lower")
 
     model.save_pretrained(folder("PIPE_OUTPUT_model"))
     for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -56,7 +56,7 @@ fn wgpu_follows_the_losses_of_the_cpu() {
     tiny.run(&["tokens"]);
     let losses = |backend: &str| -> Vec<f64> {
         let mut sets = on(backend);
-        let fields = ["steps=20", "warmup_steps=5", "validation.every_steps=0", "samples.prompts=[]"];
+        let fields = ["steps=20", "warmup_steps=5", "validation.eval_interval=0", "samples.prompts=[]"];
         sets.extend(
             fields.iter().flat_map(|field| ["--set".to_owned(), format!("stages.base.with.{field}")]),
         );

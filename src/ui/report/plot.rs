@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn series_of_one_word_share_a_picture_and_the_loss_comes_first() {
         let points = BTreeMap::from([(0, 1.0), (1, 2.0)]);
-        let names = ["gradient_norm", "loss", "loss_validation", "lr"];
+        let names = ["gradient_norm", "loss", "val_loss", "lr"];
         let series = names.map(|name| (name.to_owned(), points.clone())).into();
-        let plots = plots(&series, &[Metric::new("loss_validation", 1.0, "nat/token")]);
+        let plots = plots(&series, &[Metric::new("val_loss", 1.0, "nat/token")]);
         assert_eq!(plots.len(), 3);
-        assert!(plots[0].contains("loss (nat/token)") && plots[0].contains(">loss_validation</span>"));
+        assert!(plots[0].contains("loss (nat/token)") && plots[0].contains(">val_loss</span>"));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
-    /// `documents`, `loss_validation`, `dropped.gopher.words`.
+    /// `documents`, `val_loss`, `dropped.gopher.words`.
     pub name: String,
     /// Its value; in JSON a number, or `"NaN"`, `"Infinity"` or `"-Infinity"`.
     #[serde(with = "number")]

@@ -261,7 +261,7 @@ impl Ingest {
         let sample = |file: &SourceFile| Place::of(&file.name).sample;
         let mut files: Vec<SourceFile> =
             files.into_iter().filter(|file| max.is_none_or(|max| sample(file) <= max)).collect();
-        if let Some(take) = source.and_then(|source| source.take) {
+        if let Some(take) = source.and_then(|source| source.limit) {
             files.sort_by_cached_key(|file| (sample(file), file.name.clone()));
             files.truncate(usize::try_from(take).unwrap_or(usize::MAX));
         }
@@ -311,7 +311,7 @@ impl Ingest {
             depth: records::depth_for(files, format_of(label)),
             ..self.record_reading(label)
         };
-        if let Some(take) = source.and_then(|source| source.take) {
+        if let Some(take) = source.and_then(|source| source.limit) {
             // The slices play no part in which documents are taken.
             let sampling = Sampling { take, reading: RecordReading { depth: 0, ..reading.clone() } };
             let hashes = ctx.each("ids", &sampling, items.clone(), hash_ids)?;

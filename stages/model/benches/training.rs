@@ -50,7 +50,7 @@ fn main() {
         tokens,
         steps: number("--steps", 15.0) as u64,
         rows: number("--batch", 8.0) as usize,
-        accumulation: number("--accum", 1.0) as u64,
+        gradient_accumulation_steps: number("--accum", 1.0) as u64,
         lr: number("--lr", 1e-3),
         warmup_steps: number("--warmup", 10.0) as u64,
         initial: value("--init").map(|path| std::fs::read(path).expect("the initial weights")),

@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Trains a classifier of documents, starting from a language model.
 ///
 /// A label is what `examples` gave a document, or, where `label` is set, what its first group captures in the path
-/// of the document's URL. Documents without one, and those of labels with fewer than `documents_min` documents, are
+/// of the document's URL. Documents without one, and those of labels with fewer than `min_documents_per_label` documents, are
 /// left out and counted. The head reads the hidden state at a text's last token, as transformers' classes for
 /// sequence classification do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,14 +35,14 @@ pub struct Finetune {
     /// labelled documents out of `examples`.
     pub label: String,
     /// Documents that a label must have in the training set.
-    pub documents_min: u64,
+    pub min_documents_per_label: u64,
     /// Tokens read from the head of each document; no more than the model's context. It becomes the
     /// classifier's context, so that nobody gives it longer texts than it has learned from.
-    pub tokens_max: usize,
-    /// Optimizer steps. Texts seen are `steps * batch_rows`.
+    pub max_length: usize,
+    /// Optimizer steps. Texts seen are `steps * batch_size`.
     pub steps: u64,
     /// Texts of a batch.
-    pub batch_rows: usize,
+    pub batch_size: usize,
     /// AdamW, its rate and clipping.
     pub optimizer: AdamW,
     /// How the learning rate falls after warmup.
@@ -50,12 +50,12 @@ pub struct Finetune {
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
     /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
-    pub decay: f64,
+    pub decay_fraction: f64,
     /// Probability of dropping an activation, from 0 to below 1.
     pub dropout: f64,
     /// Share of the near-duplicate clusters held out, where no `validation` input is given.
     pub validation_share: f64,
-    /// Figures on the held-out set during training, and early stopping; `batches` plays no part.
+    /// Figures on the held-out set during training, and early stopping; `eval_batches` plays no part.
     pub validation: Validation,
     /// Decides the head's initial weights, order and dropout.
     pub seed: u64,
@@ -73,17 +73,17 @@ impl Default for Finetune {
     fn default() -> Self {
         Self {
             label: String::new(),
-            documents_min: 8,
-            tokens_max: 128,
+            min_documents_per_label: 8,
+            max_length: 128,
             steps: 200,
-            batch_rows: 16,
+            batch_size: 16,
             optimizer: AdamW { lr: 5e-4, weight_decay: 0.01, ..AdamW::default() },
             schedule: LrSchedule::Cosine,
             warmup_steps: 20,
-            decay: 0.2,
+            decay_fraction: 0.2,
             dropout: 0.0,
             validation_share: 0.1,
-            validation: Validation { every_steps: 50, ..Validation::default() },
+            validation: Validation { eval_interval: 50, ..Validation::default() },
             seed: 0,
             backend: Backend::Cpu,
             checkpoint_steps: 100,
@@ -123,8 +123,8 @@ impl Stage for Finetune {
     fn check(&self) -> Vec<Misfit> {
         let own = [
             LabelRule::misfit(&self.label),
-            Misfit::unless(self.documents_min > 0, "documents_min", "must be above 0"),
-            Misfit::unless(self.tokens_max > 0, "tokens_max", "must be above 0"),
+            Misfit::unless(self.min_documents_per_label > 0, "min_documents_per_label", "must be above 0"),
+            Misfit::unless(self.max_length > 0, "max_length", "must be above 0"),
             Misfit::unless(
                 self.validation_share > 0.0 && self.validation_share <= 0.5,
                 "validation_share",
@@ -136,7 +136,7 @@ impl Stage for Finetune {
 
     /// Tokens at most; the model's size is not known before it is trained.
     fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
-        Some(self.steps as f64 * self.batch_rows as f64 * self.tokens_max as f64)
+        Some(self.steps as f64 * self.batch_size as f64 * self.max_length as f64)
     }
 
     fn asks_for_device(&self) -> bool {
@@ -180,21 +180,21 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let (labels, without) = config.labels(&rule, item("train"))?;
     let scratch = share.scratch()?;
     let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder: scratch.path() };
-    let tokens_max = config.tokens_max.min(base.config.architecture.context);
-    let architecture = Architecture { context: tokens_max, ..base.config.architecture };
+    let max_length = config.max_length.min(base.config.architecture.context);
+    let architecture = Architecture { context: max_length, ..base.config.architecture };
     let (train, validation) = match inputs.named("validation") {
         Some(held_out) => {
             let keep_all = |_: u64| true;
             (
-                sets.examples(share, item("train"), "train", tokens_max, keep_all)?,
-                sets.examples(share, held_out, "validation", tokens_max, keep_all)?,
+                sets.examples(share, item("train"), "train", max_length, keep_all)?,
+                sets.examples(share, held_out, "validation", max_length, keep_all)?,
             )
         }
         None => {
             let is_held_out = |cluster| config.is_held_out(cluster);
             (
-                sets.examples(share, item("train"), "train", tokens_max, |cluster| !is_held_out(cluster))?,
-                sets.examples(share, item("train"), "validation", tokens_max, is_held_out)?,
+                sets.examples(share, item("train"), "train", max_length, |cluster| !is_held_out(cluster))?,
+                sets.examples(share, item("train"), "validation", max_length, is_held_out)?,
             )
         }
     };
@@ -213,7 +213,7 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         classes: labels.len(),
         train,
         validation,
-        rows: config.batch_rows,
+        rows: config.batch_size,
         is_on_cpu: config.backend == Backend::Cpu,
         pad,
         seed: config.seed,
@@ -284,13 +284,13 @@ struct Sets<'a> {
 }
 
 impl Sets<'_> {
-    /// The labelled documents of `item` whose cluster is wanted, cut to `tokens_max` tokens.
+    /// The labelled documents of `item` whose cluster is wanted, cut to `max_length` tokens.
     fn examples(
         &self,
         share: &Share,
         item: &InputItem,
         set: &str,
-        tokens_max: usize,
+        max_length: usize,
         is_wanted: impl Fn(u64) -> bool,
     ) -> Result<Examples> {
         let path = self.folder.join(set);
@@ -308,7 +308,7 @@ impl Sets<'_> {
                 let label =
                     label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
                 let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
-                writer.push_text(self.tokenizer, &row.document.text, tokens_max, label).map_err(written)?;
+                writer.push_text(self.tokenizer, &row.document.text, max_length, label).map_err(written)?;
             }
         }
         let examples = writer.finish().map_err(written)?;
@@ -354,8 +354,8 @@ impl Finetune {
                 }
             }
         }
-        let rare: u64 = counts.values().filter(|&&n| n < self.documents_min).sum();
-        counts.retain(|_, n| *n >= self.documents_min);
+        let rare: u64 = counts.values().filter(|&&n| n < self.min_documents_per_label).sum();
+        counts.retain(|_, n| *n >= self.min_documents_per_label);
         if counts.len() < 2 {
             let found = counts.len();
             let seen = example.map(|document| match rule {
@@ -363,12 +363,15 @@ impl Finetune {
                 LabelRule::Address(_) => format!("; a URL without label is `{}`", document.url),
             });
             let seen = seen.unwrap_or_default();
-            let message = format!("{found} labels have {} documents or more{seen}", self.documents_min);
+            let message =
+                format!("{found} labels have {} documents or more{seen}", self.min_documents_per_label);
             return Err(Error::input(message).help(match rule {
                 LabelRule::Given => {
-                    "give documents out of `examples`, or set `label`; see `documents_min` too"
+                    "give documents out of `examples`, or set `label`; see `min_documents_per_label` too"
                 }
-                LabelRule::Address(_) => "see `label` and `documents_min`; two labels are the least",
+                LabelRule::Address(_) => {
+                    "see `label` and `min_documents_per_label`; two labels are the least"
+                }
             }));
         }
         Ok((counts.into_keys().collect(), Without { label: unlabelled, common_label: rare }))
@@ -383,12 +386,12 @@ impl Finetune {
     fn training(&self) -> Loop<'_> {
         Loop {
             steps: self.steps,
-            batch_rows: self.batch_rows,
-            accumulation: 1,
+            batch_size: self.batch_size,
+            gradient_accumulation_steps: 1,
             optimizer: &self.optimizer,
             schedule: self.schedule,
             warmup_steps: self.warmup_steps,
-            decay_fraction: self.decay,
+            decay_fraction: self.decay_fraction,
             dropout: self.dropout,
             validation: &self.validation,
             seed: self.seed,

@@ -31,12 +31,12 @@ pub struct Pretrain {
     pub preset: Preset,
     /// Parts of the shape that differ from the preset's.
     pub model: ArchitectureOverrides,
-    /// Optimizer steps. Tokens seen are `steps * batch_rows * accumulation * context`.
+    /// Optimizer steps. Tokens seen are `steps * batch_size * gradient_accumulation_steps * context`.
     pub steps: u64,
     /// Sequences of a batch.
-    pub batch_rows: usize,
+    pub batch_size: usize,
     /// Batches of a step; their gradients are averaged.
-    pub accumulation: u64,
+    pub gradient_accumulation_steps: u64,
     /// AdamW, its rate and clipping.
     pub optimizer: AdamW,
     /// How the learning rate falls after warmup.
@@ -44,7 +44,7 @@ pub struct Pretrain {
     /// Steps over which the learning rate rises to `optimizer.lr`.
     pub warmup_steps: u64,
     /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
-    pub decay: f64,
+    pub decay_fraction: f64,
     /// Probability of dropping an activation, from 0 to below 1.
     pub dropout: f64,
     /// Which windows of the stream a step sees.
@@ -72,14 +72,14 @@ pub struct Samples {
     /// Each is continued at every validation; none means no samples.
     pub prompts: Vec<String>,
     /// Tokens written after each prompt.
-    pub tokens: usize,
+    pub max_new_tokens: usize,
     /// Divides the logits; 0 takes the likeliest token always.
     pub temperature: f64,
 }
 
 impl Default for Samples {
     fn default() -> Self {
-        Self { prompts: Vec::new(), tokens: 48, temperature: 0.8 }
+        Self { prompts: Vec::new(), max_new_tokens: 48, temperature: 0.8 }
     }
 }
 
@@ -89,12 +89,12 @@ impl Default for Pretrain {
             preset: Preset::GptSmall,
             model: ArchitectureOverrides::default(),
             steps: 1000,
-            batch_rows: 8,
-            accumulation: 1,
+            batch_size: 8,
+            gradient_accumulation_steps: 1,
             optimizer: AdamW::default(),
             schedule: LrSchedule::Cosine,
             warmup_steps: 50,
-            decay: 0.2,
+            decay_fraction: 0.2,
             dropout: 0.0,
             order: Order::Shuffled,
             seed: 0,
@@ -146,7 +146,7 @@ impl Stage for Pretrain {
     fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
         const VOCABULARY: usize = 16_384;
         let architecture = self.architecture(VOCABULARY);
-        let rows = self.steps as f64 * self.batch_rows as f64 * self.accumulation as f64;
+        let rows = self.steps as f64 * self.batch_size as f64 * self.gradient_accumulation_steps as f64;
         Some(rows * architecture.context as f64 * architecture.flops_per_token())
     }
 
@@ -190,12 +190,12 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
             order: config.order,
             seed: config.seed,
             tokens,
-            rows: config.batch_rows,
+            rows: config.batch_size,
             context: architecture.context,
         },
         train,
         validation,
-        validation_batches: config.validation.batches,
+        validation_batches: config.validation.eval_batches,
         is_on_cpu: config.backend == Backend::Cpu,
         sampler: config.sampler(&tokenizer, architecture.context),
     };
@@ -232,13 +232,14 @@ fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: 
     let validation = progress.final_validation(config.validation.patience > 0);
     if let Some(&loss) = validation.and_then(|validation| validation.get(LOSS)) {
         let loss = f64::from(loss);
-        share.metric(Metric::new("loss_validation", loss, "nat/token").lower_is_better());
-        share.metric(Metric::new("perplexity_validation", loss.exp(), "").lower_is_better());
+        share.metric(Metric::new("val_loss", loss, "nat/token").lower_is_better());
+        share.metric(Metric::new("val_perplexity", loss.exp(), "").lower_is_better());
     }
     if let Some(loss) = progress.mean_loss(100) {
-        share.metric(Metric::new("loss_train", loss, "nat/token").lower_is_better());
+        share.metric(Metric::new("train_loss", loss, "nat/token").lower_is_better());
     }
-    let seen = progress.step * config.accumulation * (config.batch_rows * shape.context) as u64;
+    let seen =
+        progress.step * config.gradient_accumulation_steps * (config.batch_size * shape.context) as u64;
     share.count("parameters", shape.parameters() as u64);
     share.count("steps", progress.step);
     share.count("tokens_seen", seen);
@@ -253,12 +254,12 @@ impl Pretrain {
     fn training(&self) -> Loop<'_> {
         Loop {
             steps: self.steps,
-            batch_rows: self.batch_rows,
-            accumulation: self.accumulation,
+            batch_size: self.batch_size,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
             optimizer: &self.optimizer,
             schedule: self.schedule,
             warmup_steps: self.warmup_steps,
-            decay_fraction: self.decay,
+            decay_fraction: self.decay_fraction,
             dropout: self.dropout,
             validation: &self.validation,
             seed: self.seed,
@@ -268,7 +269,7 @@ impl Pretrain {
 
     /// The part of the config that decides the stable part of the schedule: all but its end.
     fn trunk(&self) -> Self {
-        Self { steps: 0, decay: 0.0, ..self.clone() }
+        Self { steps: 0, decay_fraction: 0.0, ..self.clone() }
     }
 
     /// Trains the stable part in one durable folder and the decay in another, so that a run with more steps
@@ -316,7 +317,7 @@ impl Pretrain {
         Some(Box::new(move |model, step| {
             let sample = |prompt: &String| {
                 let options = generate::Options {
-                    tokens_max: self.samples.tokens,
+                    tokens_max: self.samples.max_new_tokens,
                     temperature: self.samples.temperature,
                     seed: random::seed(self.seed, random::Purpose::Sampling, step),
                     ..generate::Options::default()

@@ -23,7 +23,7 @@ pub struct Trial {
     /// Rows of a batch.
     pub rows: usize,
     /// Batches of a step.
-    pub accumulation: u64,
+    pub gradient_accumulation_steps: u64,
     /// Peak learning rate; the least is a tenth of it.
     pub lr: f64,
     /// Steps of warmup.
@@ -99,8 +99,8 @@ pub fn run(trial: &Trial, folder: &Path, each: impl FnMut(u64, StepFigures)) -> 
         beta2: 0.95,
         epsilon: 1e-8,
         weight_decay: 0.1,
-        clip: 1.0,
-        accumulation: trial.accumulation,
+        max_grad_norm: 1.0,
+        gradient_accumulation_steps: trial.gradient_accumulation_steps,
         dropout: 0.0,
         seed: 0,
         validate_steps: 0,
@@ -186,7 +186,7 @@ mod tests {
             tokens: (0..4000_u64).map(|i| ((i * i * 7 % 4093 + i % 3) % 61) as u32).collect(),
             steps: 10,
             rows: 4,
-            accumulation: 1,
+            gradient_accumulation_steps: 1,
             lr: 1e-2,
             warmup_steps: 2,
             initial: Some(by_formula(&architecture)),

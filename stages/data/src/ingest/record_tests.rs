@@ -437,11 +437,11 @@ fn samples_are_nested_and_as_large_as_asked() {
     let (tenth, fifth) = (run(|s| s.fraction = Some(0.1)).ids(), run(|s| s.fraction = Some(0.2)).ids());
     assert!(tenth.is_subset(&fifth) && tenth.len() < fifth.len(), "{} {}", tenth.len(), fifth.len());
     assert!((20..=60).contains(&tenth.len()), "{}", tenth.len());
-    let (few, more) = (run(|s| s.take = Some(7)), run(|s| s.take = Some(60)));
+    let (few, more) = (run(|s| s.limit = Some(7)), run(|s| s.limit = Some(60)));
     assert_eq!((few.ids().len(), more.ids().len()), (7, 60));
     assert!(few.ids().is_subset(&more.ids()));
     assert!(few.ids().is_subset(&tenth), "both go by one hash");
-    assert_eq!(run(|s| s.take = Some(1000)).ids().len(), 400);
+    assert_eq!(run(|s| s.limit = Some(1000)).ids().len(), 400);
     assert_eq!((more.metric("rows"), more.metric("rows_sampled")), (400.0, 60.0));
 }
 
@@ -451,7 +451,7 @@ fn samples_of_files_are_nested_too() {
         let files = (0..30).fold(Case::new("*.txt", Columns::default()), |case, n| {
             case.file(&format!("{n}.txt"), format!("Text {n}"))
         });
-        files.stage(|stage| stage.sources[0].take = Some(take)).run().ids()
+        files.stage(|stage| stage.sources[0].limit = Some(take)).run().ids()
     };
     assert_eq!((run(5).len(), run(30).len()), (5, 30));
     assert!(run(5).is_subset(&run(12)));
@@ -550,7 +550,7 @@ fn settings_that_do_not_fit_the_format_are_named() {
     assert_eq!(path(Source { delimiter: ";;".into(), ..glob("a/*.csv") }), ["sources[0].delimiter"]);
     assert_eq!(path(Source { delimiter: ";".into(), ..glob("a/*.jsonl") }), ["sources[0].delimiter"]);
     assert_eq!(path(Source { fraction: Some(1.5), ..glob("a/*.csv") }), ["sources[0].fraction"]);
-    assert_eq!(path(Source { take: Some(0), ..glob("a/*.csv") }), ["sources[0].take"]);
+    assert_eq!(path(Source { limit: Some(0), ..glob("a/*.csv") }), ["sources[0].limit"]);
     let twice = vec![glob("data/x.csv"), glob("other/x.jsonl")];
     let stage = Ingest { sources: twice, ..Ingest::default() };
     assert_eq!(stage.check()[0].message, "is a second source by the name `x`");

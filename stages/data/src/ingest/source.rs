@@ -45,7 +45,7 @@ pub struct Source {
     pub fraction: Option<f64>,
     /// Documents that are taken, by the same hash; from files of records, which are then read twice, just so
     /// many, or all if there are fewer.
-    pub take: Option<u64>,
+    pub limit: Option<u64>,
     /// Name of the source, the first part of its documents' ids; that of the glob's folder if left out. Give one
     /// to keep ids when files move.
     pub name: String,
@@ -80,8 +80,8 @@ impl Source {
         if !(fraction > 0.0 && fraction <= 1.0) {
             misfits.push(Misfit::new(format!("{path}.fraction"), "must lie above 0 and up to 1"));
         }
-        if self.take.is_some_and(|take| !(1..=TAKE_MAX).contains(&take)) {
-            misfits.push(Misfit::new(format!("{path}.take"), format!("must lie from 1 to {TAKE_MAX}")));
+        if self.limit.is_some_and(|take| !(1..=TAKE_MAX).contains(&take)) {
+            misfits.push(Misfit::new(format!("{path}.limit"), format!("must lie from 1 to {TAKE_MAX}")));
         }
         misfits
     }
@@ -259,7 +259,7 @@ fn is_empty_or_character(text: &str) -> bool {
     }
 }
 
-/// Documents that `take` may ask for: their hashes are held in memory.
+/// Documents that `limit` may ask for: their hashes are held in memory.
 const TAKE_MAX: u64 = 100_000_000;
 
 /// What the files of a source are listed under. It stands in keys, so the format that the glob tells does too;

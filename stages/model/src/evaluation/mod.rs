@@ -50,13 +50,13 @@ pub struct Eval {
     /// Each is continued by every language model.
     pub prompts: Vec<String>,
     /// Tokens written after each prompt.
-    pub sample_tokens: usize,
+    pub max_new_tokens: usize,
     /// Divides the logits of samples; 0 takes the likeliest token always.
     pub temperature: f64,
     /// Seed for sampling.
     pub seed: u64,
     /// Sequences that go through a model at once; changes no figure beyond rounding.
-    pub batch_rows: usize,
+    pub batch_size: usize,
     /// Device to evaluate on.
     pub backend: Backend,
 }
@@ -69,10 +69,10 @@ impl Default for Eval {
             stride: None,
             label: String::new(),
             prompts: Vec::new(),
-            sample_tokens: 64,
+            max_new_tokens: 64,
             temperature: 0.8,
             seed: 0,
-            batch_rows: 8,
+            batch_size: 8,
             backend: Backend::Cpu,
         }
     }
@@ -123,7 +123,7 @@ impl Stage for Eval {
             Misfit::unless(self.stride != Some(0), "stride", "must be above 0"),
             LabelRule::misfit(&self.label),
             Misfit::unless(self.temperature >= 0.0, "temperature", "must be 0 or above"),
-            Misfit::unless((1..=65_536).contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
+            Misfit::unless((1..=65_536).contains(&self.batch_size), "batch_size", "must be from 1 to 65536"),
         ];
         own.into_iter().flatten().collect()
     }
@@ -384,7 +384,7 @@ impl Eval {
             );
         }
         let stride = self.stride.unwrap_or(context / 2).clamp(1, context);
-        let scorer = Scorer { model: &lm, ids: &ids, rows: self.batch_rows, share };
+        let scorer = Scorer { model: &lm, ids: &ids, rows: self.batch_size, share };
         let surprise = |nats| surprise(nats, &ids, &tokenizer, text);
         let sliding = surprise(scorer.nats(&sliding_windows(ids.len(), context, stride))?);
         let disjoint = surprise(scorer.nats(&disjoint_windows(ids.len(), context))?);
@@ -411,7 +411,7 @@ impl Eval {
         let (context, eos) = (model.config.architecture.context, model.ends(tokenizer));
         let write = |(number, prompt): (usize, &String)| {
             let options = generate::Options {
-                tokens_max: self.sample_tokens,
+                tokens_max: self.max_new_tokens,
                 temperature: self.temperature,
                 seed: random::seed(self.seed, random::Purpose::Sampling, number as u64),
                 ..generate::Options::default()
@@ -468,7 +468,7 @@ impl Eval {
             None => majority(&held_out.counts(labels.len())),
         };
         let pad = model.config.pad.unwrap_or(0);
-        let (loss, confusion) = held_out.score(&classifier, labels.len(), self.batch_rows, pad)?;
+        let (loss, confusion) = held_out.score(&classifier, labels.len(), self.batch_size, pad)?;
         Ok(classifier_table(loss, &confusion, commonest))
     }
 }

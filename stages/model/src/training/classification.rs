@@ -46,16 +46,16 @@ impl ExamplesWriter {
         self.tokens.push(ids)
     }
 
-    /// Adds the first `tokens_max` tokens of a text; a text without tokens is left out.
+    /// Adds the first `max_length` tokens of a text; a text without tokens is left out.
     pub(crate) fn push_text(
         &mut self,
         tokenizer: &Tokenizer,
         text: &str,
-        tokens_max: usize,
+        max_length: usize,
         label: usize,
     ) -> io::Result<()> {
         let mut ids = tokenizer.encode_ordinary(text);
-        ids.truncate(tokens_max);
+        ids.truncate(max_length);
         if ids.is_empty() { Ok(()) } else { self.push(&ids, label) }
     }
 

@@ -24,7 +24,7 @@ pub(crate) trait Objective {
     /// Loss of micro-batch number `batch`.
     fn loss(&self, model: &Self::Model, batch: u64, noise: Noise) -> Result<Loss>;
 
-    /// Figures on the held-out set, `loss_validation` among them; `model` is without autodiff.
+    /// Figures on the held-out set, `val_loss` among them; `model` is without autodiff.
     fn validate(&self, model: &Self::Model) -> Result<BTreeMap<String, f32>>;
 
     /// Texts that show what the model can do at `step`; `model` is without autodiff.
@@ -55,9 +55,9 @@ pub(crate) struct Recipe {
     pub(crate) epsilon: f64,
     pub(crate) weight_decay: f64,
     /// Largest global gradient norm; 0 for no clipping.
-    pub(crate) clip: f64,
+    pub(crate) max_grad_norm: f64,
     /// Micro-batches of a step.
-    pub(crate) accumulation: u64,
+    pub(crate) gradient_accumulation_steps: u64,
     pub(crate) dropout: f64,
     pub(crate) seed: u64,
     /// Steps from one validation to the next; 0 for never.
@@ -154,7 +154,7 @@ fn step<T: Objective>(
     is_stopping: &dyn Fn() -> bool,
 ) -> Result<Taken<T::Model>> {
     let taken = state.progress.step;
-    let first = taken * recipe.accumulation;
+    let first = taken * recipe.gradient_accumulation_steps;
     let micro_batch = |batch: u64| {
         if batch > first && is_stopping() {
             return Err(Stopped::Asked);
@@ -166,15 +166,16 @@ fn step<T: Objective>(
         Ok((value, loss.tokens, take_gradients(&state.model, loss.value.backward())))
     };
     let join = |a: (f64, u64, Named), b: (f64, u64, Named)| (a.0 + b.0, a.1 + b.1, sum(a.2, b.2));
-    let (loss, tokens, gradients) = match reduce(first..first + recipe.accumulation, micro_batch, join) {
-        Ok(sums) => sums,
-        Err(Stopped::Asked) => return Ok(Taken::Dropped { before: state }),
-        Err(Stopped::Failed(error)) => return Err(error),
-    };
+    let (loss, tokens, gradients) =
+        match reduce(first..first + recipe.gradient_accumulation_steps, micro_batch, join) {
+            Ok(sums) => sums,
+            Err(Stopped::Asked) => return Ok(Taken::Dropped { before: state }),
+            Err(Stopped::Failed(error)) => return Err(error),
+        };
     let State { model, mut moments, mut progress, best } = state;
-    let mean = 1.0 / recipe.accumulation as f64;
+    let mean = 1.0 / recipe.gradient_accumulation_steps as f64;
     let norm = finite(global_norm(&gradients) * mean, "gradient norm", taken)?;
-    let clip = if recipe.clip > 0.0 { (recipe.clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+    let clip = if recipe.max_grad_norm > 0.0 { (recipe.max_grad_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
     let lr = recipe.learning_rate.lr(taken);
     let adamw = AdamWStep {
         lr: lr as f32,
@@ -223,7 +224,7 @@ fn validate<T: Objective>(task: &T, recipe: &Recipe, state: &mut State<T::Model>
     let model = state.model.valid();
     let progress = &mut state.progress;
     let validation = task.validate(&model)?;
-    let loss = validation.get("loss_validation").copied().unwrap_or(f32::NAN);
+    let loss = validation.get("val_loss").copied().unwrap_or(f32::NAN);
     finite(f64::from(loss), "validation loss", progress.step)?;
     progress.samples.extend(task.samples(&model, progress.step)?);
     if let Some(point) = progress.history.last_mut() {
@@ -261,7 +262,7 @@ mod tests {
         }
 
         fn validate(&self, _: &CausalLm) -> Result<BTreeMap<String, f32>> {
-            Ok([("loss_validation".to_owned(), 1.0)].into())
+            Ok([("val_loss".to_owned(), 1.0)].into())
         }
 
         fn flops_per_token(&self) -> f64 {
@@ -297,7 +298,7 @@ mod tests {
         }
     }
 
-    fn recipe(accumulation: u64) -> Recipe {
+    fn recipe(gradient_accumulation_steps: u64) -> Recipe {
         let learning_rate = LearningRate {
             schedule: LrSchedule::Constant,
             lr: 1e-2,
@@ -312,7 +313,7 @@ mod tests {
             beta2: 0.95,
             epsilon: 1e-8,
             weight_decay: 0.1,
-            clip: 1.0,
+            max_grad_norm: 1.0,
             accumulation,
             dropout: 0.1,
             seed: 3,
@@ -321,7 +322,7 @@ mod tests {
         }
     }
 
-    fn run(accumulation: u64, stops_at: u64) -> (Result<State<CausalLm>>, Impatient) {
+    fn run(gradient_accumulation_steps: u64, stops_at: u64) -> (Result<State<CausalLm>>, Impatient) {
         let model = tiny(Form::Llama, true).init(1, &Device::flex().autodiff());
         let mut watcher = Impatient { asked: Cell::new(0), stops_at, steps: 0, utilisation: None };
         let state = train(&Toy, &recipe(accumulation), State::new(model), 3, &mut watcher);

@@ -10,7 +10,7 @@ pub enum LrSchedule {
     /// Half a cosine from `lr` to `lr_min` (Loshchilov and Hutter, 2017).
     #[default]
     Cosine,
-    /// Constant, then a line to `lr_min` over the last `decay` of the steps (Hu et al., 2024). More steps
+    /// Constant, then a line to `lr_min` over the last `decay_fraction` of the steps (Hu et al., 2024). More steps
     /// later continue from where the decay began.
     WarmupStableDecay,
     /// Constant after warmup.

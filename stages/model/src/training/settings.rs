@@ -25,12 +25,20 @@ pub struct AdamW {
     /// Decoupled weight decay; applied to matrices, never to norms.
     pub weight_decay: f64,
     /// Largest norm of the gradient over all parameters; 0 for no clipping.
-    pub clip: f64,
+    pub max_grad_norm: f64,
 }
 
 impl Default for AdamW {
     fn default() -> Self {
-        Self { lr: 1e-3, lr_min: None, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, clip: 1.0 }
+        Self {
+            lr: 1e-3,
+            lr_min: None,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            max_grad_norm: 1.0,
+        }
     }
 }
 
@@ -58,7 +66,7 @@ impl AdamW {
                 "optimizer.weight_decay",
                 "must be from 0 to 10",
             ),
-            Misfit::unless(self.clip >= 0.0, "optimizer.clip", "must be 0 or above"),
+            Misfit::unless(self.max_grad_norm >= 0.0, "optimizer.max_grad_norm", "must be 0 or above"),
         ];
         faults.into_iter().flatten()
     }
@@ -69,9 +77,9 @@ impl AdamW {
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
     /// Steps from one validation to the next, one after the last step besides; 0 for none at all.
-    pub every_steps: u64,
+    pub eval_interval: u64,
     /// Batches of a validation, at most; they lie evenly over the held-out set.
-    pub batches: u64,
+    pub eval_batches: u64,
     /// Validations without a new least loss after which training ends and gives the best weights; 0 never
     /// ends early and gives the last.
     pub patience: u64,
@@ -79,7 +87,7 @@ pub struct Validation {
 
 impl Default for Validation {
     fn default() -> Self {
-        Self { every_steps: 100, batches: 32, patience: 0 }
+        Self { eval_interval: 100, eval_batches: 32, patience: 0 }
     }
 }
 
@@ -147,8 +155,8 @@ impl JsonSchema for Interval {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loop<'a> {
     pub(crate) steps: u64,
-    pub(crate) batch_rows: usize,
-    pub(crate) accumulation: u64,
+    pub(crate) batch_size: usize,
+    pub(crate) gradient_accumulation_steps: u64,
     pub(crate) optimizer: &'a AdamW,
     pub(crate) schedule: LrSchedule,
     pub(crate) warmup_steps: u64,
@@ -166,13 +174,17 @@ impl Loop<'_> {
         let rows = 1..=65_536;
         let faults = [
             Misfit::unless(self.steps > 0, "steps", "must be above 0"),
-            Misfit::unless(rows.contains(&self.batch_rows), "batch_rows", "must be from 1 to 65536"),
+            Misfit::unless(rows.contains(&self.batch_size), "batch_size", "must be from 1 to 65536"),
             Misfit::unless(
-                (1..=65_536).contains(&self.accumulation),
-                "accumulation",
+                (1..=65_536).contains(&self.gradient_accumulation_steps),
+                "gradient_accumulation_steps",
                 "must be from 1 to 65536",
             ),
-            Misfit::unless((0.0..=1.0).contains(&self.decay_fraction), "decay", "must be from 0 to 1"),
+            Misfit::unless(
+                (0.0..=1.0).contains(&self.decay_fraction),
+                "decay_fraction",
+                "must be from 0 to 1",
+            ),
             Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
             Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
             Misfit::unless(
@@ -211,11 +223,11 @@ impl Loop<'_> {
             beta2: self.optimizer.beta2,
             epsilon: self.optimizer.epsilon,
             weight_decay: self.optimizer.weight_decay,
-            clip: self.optimizer.clip,
-            accumulation: self.accumulation,
+            max_grad_norm: self.optimizer.max_grad_norm,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
             dropout: self.dropout,
             seed: self.seed,
-            validate_steps: self.validation.every_steps,
+            validate_steps: self.validation.eval_interval,
             patience: self.validation.patience,
         }
     }

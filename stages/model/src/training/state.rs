@@ -95,7 +95,7 @@ impl Progress {
 }
 
 /// The figure that validations are compared by.
-pub(crate) const LOSS: &str = "loss_validation";
+pub(crate) const LOSS: &str = "val_loss";
 
 /// The bytes of a state's files.
 #[derive(Debug, Clone)]

@@ -84,56 +84,56 @@ impl Preset {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArchitectureOverrides {
-    /// The family of choices that the model is built of.
-    pub form: Option<Form>,
-    /// Where normalisation stands; `post` in the form `gpt2` alone.
+    /// Family of architectures: how the parts of a block are built.
+    pub architecture: Option<Form>,
+    /// Where normalisation stands; `post` only in the architecture `gpt2`.
     pub norm: Option<Placement>,
     /// What token embeddings are multiplied by before positions are added. The files of a model hold the
     /// products, so that any reader computes the same; a tied head is written apart then.
     pub embedding_scale: Option<EmbeddingScale>,
     /// Number of blocks.
-    pub layers: Option<usize>,
+    pub num_layers: Option<usize>,
     /// Width of the residual stream.
-    pub features: Option<usize>,
+    pub hidden_size: Option<usize>,
     /// Query heads.
-    pub heads: Option<usize>,
-    /// Key and value heads; divides `heads`, and is equal to it in the form `gpt2`.
-    pub kv_heads: Option<usize>,
-    /// Features per head, an even number in the form `llama`. Where it is left out and `features` or `heads` is
-    /// given, it is `features / heads`.
+    pub num_heads: Option<usize>,
+    /// Key and value heads; must divide `num_heads`, and equal it in the architecture `gpt2`.
+    pub num_kv_heads: Option<usize>,
+    /// Features per head; must be an even number in the architecture `llama`. If it is left out and `hidden_size` or
+    /// `num_heads` is given, it is `hidden_size / num_heads`.
     pub head_dim: Option<usize>,
     /// Width of the feed-forward layer.
-    pub feed_forward: Option<usize>,
+    pub intermediate_size: Option<usize>,
     /// Longest sequence in tokens.
-    pub context: Option<usize>,
-    /// Base of the rotary frequencies; plays no part in the form `gpt2`.
+    pub context_length: Option<usize>,
+    /// Base of the rotary frequencies; ignored in the architecture `gpt2`.
     pub rope_theta: Option<f64>,
     /// Added to the mean square, or the variance, in normalisation.
     pub norm_epsilon: Option<f64>,
-    /// Whether the head is the embedding.
+    /// Whether token embedding and output head share their weights.
     pub tied: Option<bool>,
 }
 
 impl ArchitectureOverrides {
     pub(crate) fn over(&self, preset: Architecture) -> Architecture {
-        let form = self.form.unwrap_or(preset.form);
-        let heads = self.heads.unwrap_or(preset.heads);
-        let features = self.features.unwrap_or(preset.features);
-        let is_resized = self.heads.is_some() || self.features.is_some();
+        let form = self.architecture.unwrap_or(preset.form);
+        let heads = self.num_heads.unwrap_or(preset.heads);
+        let features = self.hidden_size.unwrap_or(preset.features);
+        let is_resized = self.num_heads.is_some() || self.hidden_size.is_some();
         let head_dim = if is_resized { features / heads.max(1) } else { preset.head_dim };
-        let is_regrouped = self.heads.is_some() || form != preset.form;
+        let is_regrouped = self.num_heads.is_some() || form != preset.form;
         Architecture {
             form,
             norm: self.norm.unwrap_or(preset.norm),
             embedding_scale: self.embedding_scale.unwrap_or(preset.embedding_scale),
             vocabulary: preset.vocabulary,
             features,
-            layers: self.layers.unwrap_or(preset.layers),
+            layers: self.num_layers.unwrap_or(preset.layers),
             heads,
-            kv_heads: self.kv_heads.unwrap_or(if is_regrouped { heads } else { preset.kv_heads }),
+            kv_heads: self.num_kv_heads.unwrap_or(if is_regrouped { heads } else { preset.kv_heads }),
             head_dim: self.head_dim.unwrap_or(head_dim),
-            feed_forward: self.feed_forward.unwrap_or(preset.feed_forward),
-            context: self.context.unwrap_or(preset.context),
+            feed_forward: self.intermediate_size.unwrap_or(preset.feed_forward),
+            context: self.context_length.unwrap_or(preset.context),
             rope_theta: self.rope_theta.unwrap_or(preset.rope_theta),
             norm_epsilon: self.norm_epsilon.unwrap_or(preset.norm_epsilon),
             tied: self.tied.unwrap_or(preset.tied),
@@ -165,13 +165,13 @@ mod tests {
 
     #[test]
     fn another_form_regroups_the_heads() {
-        let other = ArchitectureOverrides { form: Some(Form::Gpt2), ..Default::default() };
+        let other = ArchitectureOverrides { architecture: Some(Form::Gpt2), ..Default::default() };
         assert_eq!(other.over(Preset::GptTiny.shape(9)).check(), Ok(()));
     }
 
     #[test]
     fn head_dimension_follows_the_width() {
-        let wide = ArchitectureOverrides { features: Some(512), ..Default::default() };
+        let wide = ArchitectureOverrides { hidden_size: Some(512), ..Default::default() };
         assert_eq!(wide.over(Preset::GptSmall.shape(9)).head_dim, 128);
     }
 }

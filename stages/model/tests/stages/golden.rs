@@ -110,7 +110,7 @@ fn made() -> Vec<(String, String, String)> {
     let world = world();
     let mut all = Vec::new();
     for (case, preset) in [("llama", Preset::GptTiny), ("gpt2", Preset::Gpt2Tiny)] {
-        let config = Pretrain { preset, accumulation: 3, ..tiny() };
+        let config = Pretrain { preset, gradient_accumulation_steps: 3, ..tiny() };
         let trained = world.pretrain(&config).expect("trained");
         all.extend(digests(&format!("pretrain {case}"), &trained));
         let model = world.bench.output(&trained, "model").expect("a model");

@@ -45,7 +45,7 @@ fn pretrain_finetune_eval_export_and_generate() {
     let history = world.bench.output(&trained, "history").expect("a history");
     let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
     assert_eq!(lines.lines().count(), 12);
-    assert_eq!(lines.lines().filter(|line| line.contains("loss_validation")).count(), 3);
+    assert_eq!(lines.lines().filter(|line| line.contains("val_loss")).count(), 3);
 
     let finetune = tuning();
     let tuned = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]).expect("tuned");
@@ -140,7 +140,7 @@ fn what_no_stock_class_has_is_trained_and_scored_but_not_exported() {
     let world = world();
     let narrow = ArchitectureOverrides {
         norm: Some(Placement::Post),
-        feed_forward: Some(128),
+        intermediate_size: Some(128),
         ..ArchitectureOverrides::default()
     };
     let model = world.model(narrow);
@@ -253,7 +253,7 @@ fn checkpoints(world: &World) -> Vec<String> {
 
 #[test]
 fn finished_runs_leave_the_trunk_alone() {
-    let stable = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay: 0.25, ..tiny() };
+    let stable = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay_fraction: 0.25, ..tiny() };
     for (config, left) in [(tiny(), &[][..]), (stable, &["step-000000000009"][..])] {
         let world = world();
         let trained = world.pretrain(&config).expect("trained");
@@ -269,7 +269,7 @@ fn finished_runs_leave_the_trunk_alone() {
 fn a_shorter_run_leaves_the_checkpoints_of_a_longer_one() {
     let long = Pretrain {
         schedule: LrSchedule::WarmupStableDecay,
-        decay: 0.25,
+        decay_fraction: 0.25,
         steps: 16,
         checkpoint_steps: 100,
         ..tiny()
@@ -367,7 +367,8 @@ fn checkpoints_are_stored_by_time_as_well() {
         ..tiny()
     };
     let world = world();
-    let optimizer = AdamW { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
+    let optimizer =
+        AdamW { lr: 1.0, max_grad_norm: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
     let failing = Pretrain { optimizer, steps: 200, warmup_steps: 0, dropout: 0.0, ..config };
     world.pretrain(&failing).expect_err("it cannot go well");
     assert_eq!(checkpoints(&world).len(), 1, "that before the step that failed");
@@ -381,7 +382,7 @@ fn steps_taken(world: &World) -> usize {
 
 #[test]
 fn longer_runs_go_on_from_the_trunk_with_the_same_bytes() {
-    let short = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay: 0.25, ..tiny() };
+    let short = Pretrain { schedule: LrSchedule::WarmupStableDecay, decay_fraction: 0.25, ..tiny() };
     let long = Pretrain { steps: 16, ..short.clone() };
     let from_scratch = world().pretrain(&long).expect("trained");
     let world = world();
@@ -398,18 +399,17 @@ fn early_stopping_gives_the_best_weights() {
     let config = Pretrain {
         steps: 60,
         optimizer: AdamW { lr: 0.2, ..AdamW::default() },
-        validation: Validation { every_steps: 2, batches: 1, patience: 2 },
+        validation: Validation { eval_interval: 2, eval_batches: 1, patience: 2 },
         ..tiny()
     };
     let trained = world.pretrain(&config).expect("trained");
     let history = world.bench.output(&trained, "history").expect("a history");
     let lines = String::from_utf8(world.file(&history, "history.jsonl")).expect("text");
     assert!(lines.lines().count() < 60);
-    let loss = |line: &str| {
-        serde_json::from_str::<Value>(line).expect("JSON")["validation"]["loss_validation"].as_f64()
-    };
+    let loss =
+        |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["validation"]["val_loss"].as_f64();
     let best = lines.lines().filter_map(loss).fold(f64::INFINITY, f64::min);
-    let reported = trained.metrics.iter().find(|metric| metric.name == "loss_validation").expect("a metric");
+    let reported = trained.metrics.iter().find(|metric| metric.name == "val_loss").expect("a metric");
     assert!((reported.value - best).abs() < 1e-6);
 }
 
@@ -420,7 +420,7 @@ fn early_stopping_reports_the_figures_of_the_weights_it_gives() {
     let model = world.bench.output(&model, "model").expect("a model");
     let config = Finetune {
         optimizer: AdamW { lr: 0.3, ..AdamW::default() },
-        validation: Validation { every_steps: 1, batches: 1, patience: 3 },
+        validation: Validation { eval_interval: 1, eval_batches: 1, patience: 3 },
         ..tuning()
     };
     let tuned = world.bench.run(&config, &[("model", &model), ("train", &world.documents)]).expect("tuned");
@@ -431,11 +431,11 @@ fn early_stopping_reports_the_figures_of_the_weights_it_gives() {
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["validation"].take())
         .filter(|validation| !validation.is_null())
         .collect();
-    let loss = |validation: &Value| validation["loss_validation"].as_f64().expect("a number");
+    let loss = |validation: &Value| validation["val_loss"].as_f64().expect("a number");
     let best = validations.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).expect("a validation");
     let last = validations.last().expect("a validation");
     assert!(loss(last) > loss(best), "the run has to get worse at its end");
-    for name in ["loss_validation", "accuracy", "macro_f1"] {
+    for name in ["val_loss", "accuracy", "macro_f1"] {
         let reported = tuned.metrics.iter().find(|metric| metric.name == name).expect("a metric").value;
         assert_eq!(reported, best[name].as_f64().expect("a number") as f32 as f64, "{name}");
     }
@@ -444,7 +444,8 @@ fn early_stopping_reports_the_figures_of_the_weights_it_gives() {
 #[test]
 fn a_loss_that_is_no_number_names_its_step() {
     let world = world();
-    let optimizer = AdamW { lr: 1.0, clip: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
+    let optimizer =
+        AdamW { lr: 1.0, max_grad_norm: 0.0, epsilon: 0.9, weight_decay: 10.0, ..AdamW::default() };
     // Decay of ten times the learning rate flips and blows up every weight within a few steps.
     let config = Pretrain { optimizer, steps: 200, warmup_steps: 0, dropout: 0.0, ..tiny() };
     let error = world.pretrain(&config).expect_err("it cannot go well").to_string();

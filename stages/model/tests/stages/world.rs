@@ -88,14 +88,14 @@ pub(crate) fn tiny() -> Pretrain {
     Pretrain {
         preset: Preset::GptTiny,
         steps: 12,
-        batch_rows: 4,
+        batch_size: 4,
         warmup_steps: 2,
         dropout: 0.1,
         seed: 5,
-        accumulation: 2,
+        gradient_accumulation_steps: 2,
         optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
-        validation: Validation { every_steps: 5, batches: 2, patience: 0 },
-        samples: pipe_model::Samples { prompts: vec!["The ".into()], tokens: 8, temperature: 0.5 },
+        validation: Validation { eval_interval: 5, eval_batches: 2, patience: 0 },
+        samples: pipe_model::Samples { prompts: vec!["The ".into()], max_new_tokens: 8, temperature: 0.5 },
         checkpoint_steps: 3,
         ..Pretrain::default()
     }
@@ -154,7 +154,7 @@ pub(crate) fn tuning() -> Finetune {
     Finetune {
         label: "^/([^/]+)/".into(),
         steps: 60,
-        batch_rows: 8,
+        batch_size: 8,
         warmup_steps: 2,
         tokens_max: 32,
         optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
