@@ -122,10 +122,18 @@ impl Folder<'_, '_> {
         }
         let mut following = Following { folder: self, until, rates, stored: began, last: Instant::now() };
         let state = train(task, recipe, state, until, &mut following)?;
-        if state.progress.step > began || ending == Ending::Pinned {
+        // Without a step taken, the state is that of a checkpoint that was read.
+        let is_stored = state.progress.step == began
+            && (ending == Ending::Stored || self.is_pinned(state.progress.step)?);
+        if !is_stored {
             self.store(&state, ending)?;
         }
         Ok(state)
+    }
+
+    fn is_pinned(&self, step: u64) -> Result<bool> {
+        let is_it = |meta: &Value| step_of(meta) == step && meta["pinned"] == true;
+        Ok(self.durable.checkpoints()?.iter().any(|checkpoint| is_it(&checkpoint.meta)))
     }
 
     /// Stores a checkpoint, and deletes those that it replaces.
@@ -133,26 +141,21 @@ impl Folder<'_, '_> {
         let step = state.progress.step;
         let name = format!("step-{step:012}");
         let mut meta = json!({ "step": step, "instruction_set": instruction_set() });
-        if ending == Ending::Pinned {
+        let checkpoints = self.durable.checkpoints()?;
+        if ending == Ending::Pinned || self.is_pinned(step)? {
             meta["pinned"] = json!(true);
         }
-        let checkpoints = self.durable.checkpoints()?;
-        // Already there, from an earlier run: the same step of the same key is the same state.
-        let is_there =
-            checkpoints.iter().any(|checkpoint| checkpoint.name == name && checkpoint.meta == meta);
-        if !is_there {
-            let scratch = self.share.scratch()?;
-            let path = scratch.path().join(STATE);
-            state.write(&path)?;
-            let history = jsonl::to_bytes(&state.progress.history);
-            let samples = jsonl::to_bytes(&state.progress.samples);
-            let files = [
-                (STATE, Content::File(&path)),
-                (HISTORY, Content::Bytes(&history)),
-                (SAMPLES, Content::Bytes(&samples)),
-            ];
-            self.durable.checkpoint(&name, &files, &meta)?;
-        }
+        let scratch = self.share.scratch()?;
+        let path = scratch.path().join(STATE);
+        state.write(&path)?;
+        let history = jsonl::to_bytes(&state.progress.history);
+        let samples = jsonl::to_bytes(&state.progress.samples);
+        let files = [
+            (STATE, Content::File(&path)),
+            (HISTORY, Content::Bytes(&history)),
+            (SAMPLES, Content::Bytes(&samples)),
+        ];
+        self.durable.checkpoint(&name, &files, &meta)?;
         let is_kept = |meta: &Value| step_of(meta) > step || meta["pinned"] == true;
         let kept = checkpoints.iter().filter(|c| is_kept(&c.meta)).map(|c| c.name.as_str());
         let kept: Vec<&str> = kept.chain([name.as_str()]).collect();
