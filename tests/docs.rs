@@ -242,3 +242,32 @@ fn root() -> PathBuf {
 fn read(page: &str) -> String {
     fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
 }
+
+#[test]
+fn every_test_that_a_promise_names_exists() {
+    let promises = read("docs/promises.md");
+    let named = promises.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_test = |name: &&str| {
+        name.contains('_') && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+    };
+    let named: Vec<&str> = named.filter(is_test).collect();
+    assert!(named.len() > 40, "the page lists {} tests", named.len());
+    let mut sources = String::new();
+    for folder in ["tests", "cache", "stages", "engine", "src"] {
+        append_sources(&root().join(folder), &mut sources);
+    }
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "docs/promises.md names `{name}`, and there is no such test");
+    }
+}
+
+fn append_sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            append_sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).expect("it can be read"));
+        }
+    }
+}
