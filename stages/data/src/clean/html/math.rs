@@ -57,11 +57,13 @@ pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
     let mut frames = vec![Frame::default()];
     let mut rest = math.rest;
     let mut tags = 0;
-    while !math.self_closing {
+    let mut is_open = !math.self_closing;
+    while is_open {
         let Some(at) = memchr::memchr(b'<', rest.as_bytes()) else {
             text(&mut frames, rest);
             rest = "";
-            break;
+            is_open = false;
+            continue;
         };
         text(&mut frames, &rest[..at]);
         rest = &rest[at..];
