@@ -246,9 +246,13 @@ fn read(page: &str) -> String {
 #[test]
 fn every_test_that_a_promise_names_exists() {
     let promises = read("docs/promises.md");
-    let named = promises.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named = promises
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
     let is_test = |name: &&str| {
-        name.contains('_') && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+        name.contains('_')
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
     };
     let named: Vec<&str> = named.filter(is_test).collect();
     assert!(named.len() > 40, "the page lists {} tests", named.len());
@@ -257,7 +261,10 @@ fn every_test_that_a_promise_names_exists() {
         append_sources(&root().join(folder), &mut sources);
     }
     for name in named {
-        assert!(sources.contains(&format!("fn {name}(")), "docs/promises.md names `{name}`, and there is no such test");
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "docs/promises.md names `{name}`, and there is no such test"
+        );
     }
 }
 

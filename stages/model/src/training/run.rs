@@ -314,7 +314,7 @@ mod tests {
             epsilon: 1e-8,
             weight_decay: 0.1,
             max_grad_norm: 1.0,
-            accumulation,
+            gradient_accumulation_steps,
             dropout: 0.1,
             seed: 3,
             validate_steps: 0,
@@ -325,7 +325,7 @@ mod tests {
     fn run(gradient_accumulation_steps: u64, stops_at: u64) -> (Result<State<CausalLm>>, Impatient) {
         let model = tiny(Form::Llama, true).init(1, &Device::flex().autodiff());
         let mut watcher = Impatient { asked: Cell::new(0), stops_at, steps: 0, utilisation: None };
-        let state = train(&Toy, &recipe(accumulation), State::new(model), 3, &mut watcher);
+        let state = train(&Toy, &recipe(gradient_accumulation_steps), State::new(model), 3, &mut watcher);
         (state, watcher)
     }
 

@@ -197,7 +197,7 @@ fn examples_train_the_classifier_that_addresses_train() {
         label: "^/([^/]+)/".into(),
         steps: 4,
         warmup_steps: 1,
-        tokens_max: 32,
+        max_length: 32,
         ..Finetune::default()
     };
     let given = Finetune { label: String::new(), ..by_address.clone() };

@@ -156,7 +156,7 @@ pub(crate) fn tuning() -> Finetune {
         steps: 60,
         batch_size: 8,
         warmup_steps: 2,
-        tokens_max: 32,
+        max_length: 32,
         optimizer: AdamW { lr: 3e-3, ..AdamW::default() },
         ..Finetune::default()
     }
