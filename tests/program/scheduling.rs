@@ -13,7 +13,7 @@ fn meeting(outside: &std::path::Path, seconds: u32, resources: &str) -> String {
         let (own, theirs) = (outside.join(name), outside.join(other));
         format!(
             "  {name}:\n    uses: command\n    resources: {{ {resources} }}\n    with:\n      outputs: {{ o: files }}\n      \
-             run: 'touch {}; for i in $(seq {}); do test -e {} && exit 0; sleep 0.1; done; exit 7'\n",
+             run: 'touch {}; for i in $(seq {}); do test -e {} && echo met > $PIPE_OUTPUT_o/x && exit 0; sleep 0.1; done; exit 7'\n",
             own.display(),
             seconds * 10,
             theirs.display()
@@ -133,7 +133,7 @@ fn a_folder_is_adopted_as_the_result_of_a_command() {
     project.write("made/b.txt", "wxyz and less\n");
     project.pipe(&["adopt", "pipeline.yaml", "shorter", "made"]).expect(1).says(&["depends on `second`"]);
     project.pipe(&["adopt", "pipeline.yaml", "second", "nowhere"]).expect(2).says(&["no folder `nowhere`"]);
-    project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0).says(&["second   ran"]);
+    project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0).says(&["second  ran"]);
     assert_eq!(project.ran(&[]), ["first", "shorter", "joined", "upper", "report"]);
     assert_eq!(project.read("out/report/report/all.txt"), "abc\nwxyzABC\nWXYZ");
     project.assert_clean();

@@ -140,6 +140,7 @@ mod tests {
     fn what_a_command_creates_is_remembered_and_no_input() {
         let folder = tempfile::tempdir().unwrap();
         let (cache, project) = (folder.path().join("cache"), folder.path().join("project"));
+        fs::create_dir(&cache).unwrap();
         fs::create_dir(&project).unwrap();
         fs::write(project.join("in.txt"), "").unwrap();
         let config = json!({ "run": "tee 'log [1].txt' < in.txt" });

@@ -27,7 +27,11 @@ const AXIS: RGBColor = RGBColor(0x90, 0xa0, 0xb0);
 
 /// Draws all series of a stage as figures: series whose names begin with the same word share a picture.
 pub(super) fn plots(series: &Series, metrics: &[Metric]) -> Vec<String> {
-    let word = |name: &str| name.split(['_', '.', '/']).next().unwrap_or_default().to_owned();
+    // `val_loss` belongs to `loss`, and so do `loss.en` and `loss.de`.
+    let of_set = |name: &'_ str| {
+        ["train_", "val_", "test_"].into_iter().find(|set| name.starts_with(set)).map_or(0, str::len)
+    };
+    let word = |name: &str| name[of_set(name)..].split(['_', '.', '/']).next().unwrap_or_default().to_owned();
     // The loss comes first; it is what one looks for.
     let mut groups: BTreeMap<(bool, String), Vec<Curve<'_>>> = BTreeMap::new();
     for (name, points) in series {

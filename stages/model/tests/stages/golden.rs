@@ -8,19 +8,19 @@ use std::process::Command;
 
 /// Instruction set, case, output, digest. Renew a stage's lines together with its `REVISION`.
 const DIGESTS: &[(&str, &str, &str, &str)] = &[
-    ("avx2", "pretrain llama", "history", "4cf50cbfea098b708b55d55831667bb74da40876cdc07d1737baa56b0fe9a22a"),
+    ("avx2", "pretrain llama", "history", "ac3ce88021af8acfe3f92929503cfb6e9a15af2c9edfc3df4e9784e73b9ee5c1"),
     ("avx2", "pretrain llama", "model", "d92e30f4bb2020ec66e1e4c73ee7fee890ebd87954f818a4c5239b8cc3e53857"),
     ("avx2", "pretrain llama", "samples", "95f3b9e90800da5c1db32ae43847561860926c5c6080ddd661a61b1283b92077"),
-    ("avx2", "finetune llama", "history", "e1d347339f462a3af00b5df2326b11442539c127c455c1d292baa8f6e23fdbaa"),
+    ("avx2", "finetune llama", "history", "0d61c7e16cc012f4454b836f8d39f55ae4038ab6b2c3ccbfe8ecdf9448d1d5a9"),
     ("avx2", "finetune llama", "model", "c358eee470a8c916d4daedb53afb39cde8fb7ab1e3cf7419a9d10f091c35118a"),
     ("avx2", "eval llama", "samples", "a884b34922d88dd1aed12c5ea84fc0bf5cd113ad896e711a07342c4771c7c028"),
     ("avx2", "eval llama", "scores", "0c0782e17d5985b1deec860f6fbcab518fbf3c84232a78d539a8e60b3dc4cab3"),
     ("avx2", "eval llama", "text", "096738c1c146e3e94d246542079b2fda711a0b0a8a2f9317dd3fe8f7f384f799"),
     ("avx2", "export llama", "model", "f3d71b1e7e0bac6342f28a50c02d854dd0ba1c995e1d0f5a659bb51313df24e1"),
-    ("avx2", "pretrain gpt2", "history", "c50df5a9092762d84c559e8289fbd8f3a81899c8553164fddacef8ff2c50c406"),
+    ("avx2", "pretrain gpt2", "history", "8b97068f07d712da1d8015a58fd9cda68ec28e5376991289a6edf88aea9c717c"),
     ("avx2", "pretrain gpt2", "model", "bdb93291766971bcbdede039683b47696977fbaebb42b49d3dd3e1d38985f66f"),
     ("avx2", "pretrain gpt2", "samples", "09678f6cb066637cee6d4bd9dc42ee64d7ad241436fb859522e35231ceec1a5c"),
-    ("avx2", "finetune gpt2", "history", "2979c40bb87acf83c25ae3dbcd304defccdb60b8db55ae38ffdb47e97dbc0842"),
+    ("avx2", "finetune gpt2", "history", "2feb5bf92b4f2a7e4f203ab77fb6031a92d6717241f56805d368fefa83033d47"),
     ("avx2", "finetune gpt2", "model", "8811d8f4159a566e28383cb8a1353ef8b87dd244d5a2b1d1e7da2a04b91a476a"),
     ("avx2", "eval gpt2", "samples", "9d26dd849104614dbda1dbf4e389d10fc09b26dc53a2115bb49b2d597adc44d2"),
     ("avx2", "eval gpt2", "scores", "ec7c7203e6b0d3289c0c50eee533578d8b9619f97415028d37b89a87ee37d2cd"),
@@ -30,7 +30,7 @@ const DIGESTS: &[(&str, &str, &str, &str)] = &[
         "portable",
         "pretrain llama",
         "history",
-        "4852c7e33e428e26ecb3252979d5ea2ad3fad94486b755a5da380be1bb2620ba",
+        "5de5c1c78bde50b3787e924060b34238d3235de0c158e26e3cdf7b88ffd79f89",
     ),
     (
         "portable",
@@ -48,7 +48,7 @@ const DIGESTS: &[(&str, &str, &str, &str)] = &[
         "portable",
         "finetune llama",
         "history",
-        "b66a750a02cff701d95d447e73bda41f517b045ef5354b638342675aa30745aa",
+        "e1276760e474fae5b1c5cd974370c74a213b3dba83954d2b66eb078244475f12",
     ),
     (
         "portable",
@@ -64,7 +64,7 @@ const DIGESTS: &[(&str, &str, &str, &str)] = &[
         "portable",
         "pretrain gpt2",
         "history",
-        "a3396ba1c27c852334d4b6c34cc8bd8d56f34477b066059e7babf616318af3dd",
+        "03c6b9cf0511453b1385bb2ff8725a133e755a911626389d3cd4080c846f73f0",
     ),
     (
         "portable",
@@ -82,7 +82,7 @@ const DIGESTS: &[(&str, &str, &str, &str)] = &[
         "portable",
         "finetune gpt2",
         "history",
-        "f7a963414bda8a0aa4ee424db86f4ba56517778ecec9b199b3f303f9ea212d6f",
+        "8a94be3a1ec0da633105cf8ed9eeef64897a2ec5d61e9d4ad80b6b86558c8290",
     ),
     (
         "portable",
