@@ -424,9 +424,9 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
 /// Puts a file in place of another in one step, without syncing it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // Commands that only look make no cache.
+    // Commands that only look make no cache, and a folder that another process is making one of is none yet.
     let stamps = folder.ancestors().find(|above| above.ends_with("stamps"));
-    if stamps.and_then(Path::parent).is_some_and(|cache| !cache.is_dir()) {
+    if stamps.and_then(Path::parent).is_some_and(|cache| !cache.join("version").is_file()) {
         return Err(io::ErrorKind::NotFound.into());
     }
     fs::create_dir_all(folder)?;

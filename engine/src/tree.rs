@@ -20,10 +20,17 @@ const PASSES_MAX: usize = 200;
 
 /// Every live process below one, parents before their children.
 pub(crate) fn below(root: Pid) -> Vec<Pid> {
+    below_except(root, &BTreeSet::new())
+}
+
+/// The same, without some processes and what is below them.
+fn below_except(root: Pid, except: &BTreeSet<i32>) -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for pid in pids() {
         // What has ended has no children, and takes no signals.
-        if let Some((_, parent)) = status(pid).filter(|(state, _)| !matches!(state, 'Z' | 'X')) {
+        if let Some((_, parent)) = status(pid).filter(|(state, _)| !matches!(state, 'Z' | 'X'))
+            && !except.contains(&pid)
+        {
             children.entry(parent).or_default().push(pid);
         }
     }
@@ -61,9 +68,9 @@ fn status(pid: i32) -> Option<(char, i32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Sends a signal to every process below one, and to those that they start meanwhile, but to none that is among
-/// those that got it before.
-pub(crate) fn signal(root: Pid, signal: Signal, signalled: &mut BTreeSet<i32>) {
+/// Sends a signal to every process below one, and to those that they start meanwhile.
+pub(crate) fn signal(root: Pid, signal: Signal) {
+    let mut signalled = BTreeSet::new();
     for _ in 0..PASSES_MAX {
         let fresh: Vec<Pid> =
             below(root).into_iter().filter(|pid| signalled.insert(pid.as_raw_nonzero().get())).collect();
@@ -74,6 +81,33 @@ pub(crate) fn signal(root: Pid, signal: Signal, signalled: &mut BTreeSet<i32>) {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// Asks every process below one to stop, but none that was asked before, nor what such a one has started since.
+///
+/// All are stopped before the first is asked, so that none is missed, and none is asked that another one starts to
+/// save its work.
+pub(crate) fn ask(root: Pid, asked: &mut BTreeSet<i32>) {
+    let (mut now, mut found) = (Vec::new(), BTreeSet::new());
+    for _ in 0..PASSES_MAX {
+        let fresh: Vec<Pid> = below_except(root, asked)
+            .into_iter()
+            .filter(|pid| found.insert(pid.as_raw_nonzero().get()))
+            .collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for pid in fresh {
+            let _ = kill_process(pid, Signal::STOP);
+            now.push(pid);
+        }
+    }
+    for signal in [Signal::TERM, Signal::CONT] {
+        for pid in &now {
+            let _ = kill_process(*pid, signal);
+        }
+    }
+    asked.append(&mut found);
 }
 
 /// Ends every process below one; returns whether there was any.

@@ -40,7 +40,7 @@ fn stages_share_the_places_of_a_pool() {
     project.edit("pools: { licences: 1 }\nstages", "pools: { licences: 2 }\nstages");
     fs::remove_file(outside.path().join("a")).unwrap();
     fs::remove_file(outside.path().join("b")).unwrap();
-    project.run(&["--cpus", "2"]).expect(0);
+    project.run(&["--cpus", "2", "--force-all"]).expect(0);
     project.edit("pools: { licences: 1 } }", "pools: { licences: 3 } }");
     project.run(&[]).expect(2).says(&["the pool `licences` has 2", "takes 3"]);
 }

@@ -7,7 +7,7 @@ use crate::{
     usage::{self, Until},
 };
 use pipe_stage::{Error, Result, Share};
-use rustix::process::{Pid, Signal, getpid};
+use rustix::process::{Pid, getpid};
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -90,7 +90,9 @@ pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, sc
     drop(shell);
     if share.is_stopping() {
         // The shell ends at once; what it started may still save its work. The engine waits as long as `grace`.
-        ask();
+        if !asked {
+            ask();
+        }
         while !orphans().is_empty() {
             channel.look(share);
             std::thread::sleep(LOOKED_EVERY);
@@ -127,7 +129,7 @@ impl Drop for Shell {
 /// however many shares do so. A shell comes before its programs, so that it does not go on to its next line.
 fn ask() {
     static ASKED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-    tree::signal(getpid(), Signal::TERM, &mut ASKED.lock().unwrap_or_else(PoisonError::into_inner));
+    tree::ask(getpid(), &mut ASKED.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Processes that outlived the one that started them, and so became our children.

@@ -141,6 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (cache, project) = (folder.path().join("cache"), folder.path().join("project"));
         fs::create_dir(&cache).unwrap();
+        fs::write(cache.join("version"), "").unwrap();
         fs::create_dir(&project).unwrap();
         fs::write(project.join("in.txt"), "").unwrap();
         let config = json!({ "run": "tee 'log [1].txt' < in.txt" });

@@ -4,7 +4,6 @@
 use crate::tree;
 use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 use std::{
-    collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -65,7 +64,7 @@ impl Pause {
     fn pass_on(&self, signal: Signal) {
         for worker in &self.workers {
             let _ = kill_process_group(*worker, signal);
-            tree::signal(*worker, signal, &mut BTreeSet::new());
+            tree::signal(*worker, signal);
         }
     }
 }
