@@ -57,7 +57,7 @@ impl Sample {
                 reservoir(&mut picked, limit, seen, &mut state, document);
             }
         }
-        picked.sort_by(|(a, _), (b, _)| a.cmp(b));
+        picked.sort_by_key(|(place, _)| *place);
         for (_, document) in &picked {
             let text = if json { as_json(document) } else { self.as_text(document) };
             pipe::cli::print(&text);

@@ -356,7 +356,7 @@ fn adopt(params: &Call<'_>, folder: &Path, secrets: &Secrets, share: &mut Share)
         }
         take(name, kind, &own, None, secrets, share)?;
     }
-    share.note(&format!("adopted from {}", folder.display()));
+    share.note(format!("adopted from {}", folder.display()));
     Ok(())
 }
 

@@ -4,6 +4,11 @@
 //! knows no documents, no tokens and no models: it gets a table of stage types from the program that embeds it. It
 //! knows no terminal either: it returns values and emits events, and the package `pipe` draws them.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a fault holds all that a diagnostic shows, and ends what it is told by"
+)]
+
 pub mod record;
 
 pub mod machine;

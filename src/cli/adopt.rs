@@ -27,7 +27,7 @@ pub(super) struct Adopt {
 impl Adopt {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         let name = &self.stage;
-        let (mut session, stages, targets) = self.pipeline.session(types, &[name.clone()])?;
+        let (mut session, stages, targets) = self.pipeline.session(types, std::slice::from_ref(name))?;
         let &[stage] = &targets[..] else {
             let help = "name one stage of the matrix";
             return Err(Failure::Call(

@@ -120,7 +120,7 @@ fn add(before: &mut Metric, metric: &Metric) {
         (Merge::Max | Merge::Min, _) if old.is_nan() || new.is_nan() => f64::NAN,
         (Merge::Max, _) => old.max(new),
         (Merge::Min, _) => old.min(new),
-        (Merge::Mean(_), Merge::Mean(b)) if !(b > 0.0) => old,
+        (Merge::Mean(_), Merge::Mean(b)) if b.is_nan() || b <= 0.0 => old,
         (Merge::Mean(a), Merge::Mean(b)) => {
             let a = if a > 0.0 { a } else { 0.0 };
             before.merge = Merge::Mean(a + b);

@@ -86,7 +86,8 @@ impl<'t> Parser<'t> {
         }
         self.enter()?;
         if self.peek() == Some(b'}') {
-            return Ok(self.leave());
+            self.leave();
+            return Ok(());
         }
         loop {
             if self.peek() != Some(b'"') {
@@ -97,7 +98,10 @@ impl<'t> Parser<'t> {
             field(self, name)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
-                Some(b'}') => return Ok(self.leave()),
+                Some(b'}') => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.error("expected `,` or `}`").into()),
             }
         }
@@ -106,13 +110,17 @@ impl<'t> Parser<'t> {
     fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
         self.enter()?;
         if self.peek() == Some(b']') {
-            return Ok(self.leave());
+            self.leave();
+            return Ok(());
         }
         loop {
             element(self)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
-                Some(b']') => return Ok(self.leave()),
+                Some(b']') => {
+                    self.leave();
+                    return Ok(());
+                }
                 _ => return Err(self.error("expected `,` or `]`")),
             }
         }
@@ -132,7 +140,10 @@ impl<'t> Parser<'t> {
             }
             Some(b'[') => {
                 let mut values = Vec::new();
-                self.list(|parser| Ok(values.push(parser.value()?)))?;
+                self.list(|parser| {
+                    values.push(parser.value()?);
+                    Ok(())
+                })?;
                 Json::List(values)
             }
             Some(b'"') => Json::Text(self.string()?.into_owned()),

@@ -22,6 +22,7 @@ pub(crate) fn encode(tensors: &Tensors, metadata: HashMap<String, String>) -> Re
 }
 
 /// A tensor on its way into a file: its values are fetched when they are written.
+#[expect(clippy::large_enum_variant, reason = "there is one for each tensor of a model, for one write")]
 pub(crate) enum Stored<'a> {
     /// Values in memory.
     Weights(&'a Weights),

@@ -180,7 +180,8 @@ impl Source {
         let selected = indices.range(rows.start as u32..rows.end as u32);
         let runs = runs(selected.map(|index| (u64::from(index) - rows.start) as usize));
         let all = (rows.end - rows.start) as usize;
-        if runs != [0..all] {
+        let is_whole = runs.len() == 1 && runs[0] == (0..all);
+        if !is_whole {
             builder =
                 builder.with_row_selection(RowSelection::from_consecutive_ranges(runs.into_iter(), all));
         }

@@ -141,7 +141,7 @@ fn json(array: &ArrayRef, at: usize, shape: &Shape, depth: u32) -> Result<Json, 
         DataType::FixedSizeList(..) => list(array.as_fixed_size_list().value(at)),
         DataType::Map(..) => {
             let entries: ArrayRef = std::sync::Arc::new(array.as_map().value(at));
-            list(entries).map(|entries| as_object(entries))
+            list(entries).map(as_object)
         }
         DataType::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();

@@ -139,9 +139,9 @@ mod tests {
     fn rows(columns: &Columns, text: &[u8], max: u64) -> Rows {
         let mut rows = Vec::new();
         read(text, &columns.wanted(), max, |number, row| {
-            let row = row.map_err(|fault| fault.code()).map(|row| {
-                (row.slots.iter().map(texts).collect(), row.rest.into_iter().map(|(name, _)| name).collect())
-            });
+            let row = row
+                .map_err(|fault| fault.code())
+                .map(|row| (row.slots.iter().map(texts).collect(), row.rest.into_keys().collect()));
             rows.push((number, row));
             Ok::<_, io::Error>(())
         })

@@ -347,7 +347,8 @@ pub(super) mod tests {
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let mut rows = Vec::new();
         read_parquet(file, &columns.wanted(), &mut None, |_, row| {
-            Ok::<_, std::convert::Infallible>(rows.push(row))
+            rows.push(row);
+            Ok::<_, std::convert::Infallible>(())
         })
         .unwrap()
         .unwrap();

@@ -271,7 +271,7 @@ mod tests {
     /// As the index is to answer, by comparing all pairs.
     fn compared(threshold: f64, held_out: &[Vec<u64>], training: &[Vec<u64>]) -> Vec<Vec<Contained>> {
         let mut found = BTreeSet::new();
-        let mut of = |shingles: &Vec<u64>| {
+        let of = |shingles: &Vec<u64>| {
             let mut contained = Vec::new();
             for (document, own) in held_out.iter().enumerate() {
                 let common = own.iter().filter(|shingle| shingles.contains(shingle)).count() as f64;
@@ -285,7 +285,7 @@ mod tests {
             }
             contained
         };
-        training.iter().map(|shingles| of(shingles)).collect()
+        training.iter().map(of).collect()
     }
 
     fn sealed(threshold: f64, documents: &[Vec<u64>]) -> HeldOut {

@@ -127,7 +127,7 @@ impl Scan<'_> {
         let first = u32::from(first);
         let (code, length) = match first {
             ..0xe0 => (next(first & 0x1f, 1), 2),
-            ..0xf0 => (next(next(first & 0xf, 1), 2), 3),
+            0xe0..0xf0 => (next(next(first & 0xf, 1), 2), 3),
             _ => (next(next(next(first & 7, 1), 2), 3), 4),
         };
         Some((self.classes.of(code), at + length))
