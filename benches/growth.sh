@@ -7,7 +7,7 @@
 # with 1 if a ratio is above 2.6: linear time doubles, quadratic time takes four times as long.
 set -euo pipefail
 pipe=$(realpath "${1:-target/release/pipe}")
-shift || true
+[ $# -eq 0 ] || shift
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 ratio_max=2.6
