@@ -10,7 +10,7 @@
 
 use pipe::{command::Command, stage_type::StageType};
 use pipe_stage::{
-    Context, Error, Inputs, Item, Kind, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
+    Context, Error, Inputs, Item, Kind, Links, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,7 @@ impl Stage for FrequentWords {
             root: places.project.join(&self.folder),
             include: self.files.clone(),
             exclude: Vec::new(),
+            links: Links::EveryName,
             field: "files".to_owned(),
             help: Some("globs are relative to `folder`".to_owned()),
             pin: None,

@@ -27,8 +27,8 @@ use crate::{
 };
 use channel::Channel;
 use pipe_stage::{
-    Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, LocalEntry, Misfit, Name, Places, Port,
-    Result, Share, SourceRequest, Stage, WorkInputs,
+    Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, Links, LocalEntry, Misfit, Name, Places,
+    Port, Result, Share, SourceRequest, Stage, WorkInputs,
 };
 pub(crate) use process::left_something;
 use schemars::JsonSchema;
@@ -275,6 +275,7 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
         root: places.project.clone(),
         include,
         exclude: vec![".pipe/**".to_owned(), "out/**".to_owned(), ".git/**".to_owned()],
+        links: Links::EveryName,
         field: field.to_owned(),
         help: Some("names are relative to the project's root".to_owned()),
         pin: None,

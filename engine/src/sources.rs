@@ -10,10 +10,10 @@
 //! ```
 
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
-use pipe_stage::{Digest, SourceFile, SourceRequest};
+use pipe_stage::{Digest, Links, SourceFile, SourceRequest};
 use rayon::prelude::*;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -134,6 +134,7 @@ pub fn program(cache: &Path) -> Result<Digest, SourceError> {
         root: std::env::current_exe().map_err(unknown)?,
         include: Vec::new(),
         exclude: Vec::new(),
+        links: Links::EveryName,
         field: String::new(),
         help: None,
         pin: None,
@@ -162,7 +163,7 @@ fn file_name(path: &Path) -> String {
 ///
 /// Names without wildcards are looked at one by one. A folder is listed only if a pattern may match something
 /// below it, so the size of the rest of a project costs nothing. Links to folders are followed, unless they
-/// lead back to a folder that they are in.
+/// lead back to a folder that they are in; see [`Links`] for files with several names.
 fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
     let (include, exclude) = (globs(&request.include, request)?, globs(&request.exclude, request)?);
     if request.root.is_file() {
@@ -182,9 +183,10 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
         patterns.push(Pattern::everything());
     }
     let pruned = Pruned::new(&request.exclude);
-    let begin = (request.root.clone(), PathBuf::new(), Vec::new());
+    let begin = Folder { path: request.root.clone(), ..Folder::default() };
     let (mut folders, mut seen) = (if patterns.is_empty() { vec![] } else { vec![begin] }, 0);
-    while let Some((folder, prefix, above)) = folders.pop() {
+    let mut linked: BTreeMap<PathBuf, String> = BTreeMap::new();
+    while let Some(Folder { path: folder, name: prefix, above, real }) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(SourceError::Read { path: folder, source }),
@@ -213,17 +215,55 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
                     && patterns.iter().any(|pattern| pattern.may_match_below(&name));
                 if wanted && !(is_link && leads_back(&entry.path(), &folder, &above)) {
                     let above = above.iter().cloned().chain([folder.clone()]).collect();
-                    folders.push((entry.path(), name, above));
+                    let real = real_path(&entry, is_link, real.as_deref()).map_err(fail)?;
+                    folders.push(Folder { path: entry.path(), name, above, real });
                 }
             } else if kind.is_file()
                 && (request.include.is_empty() || include.is_match(&name))
                 && !exclude.is_match(&name)
             {
-                names.insert(plain_name(name)?);
+                let name = plain_name(name)?;
+                match real_path(&entry, is_link, real.as_deref()).map_err(fail)? {
+                    Some(real) if request.links == Links::Once => {
+                        let first = linked.entry(real).or_insert_with(|| name.clone());
+                        *first = name.min(std::mem::take(first));
+                    }
+                    _ => drop(names.insert(name)),
+                }
             }
         }
     }
+    if !linked.is_empty() {
+        let fail = |source| SourceError::Read { path: request.root.clone(), source };
+        let root = fs::canonicalize(&request.root).map_err(fail)?;
+        let has_name = |real: &Path| {
+            let name = real.strip_prefix(&root).ok().and_then(Path::to_str);
+            name.is_some_and(|name| names.contains(name))
+        };
+        linked.retain(|real, _| !has_name(real));
+        names.extend(linked.into_values());
+    }
     Ok(names.into_iter().collect())
+}
+
+/// A folder that is to be listed.
+#[derive(Default)]
+struct Folder {
+    path: PathBuf,
+    /// Relative to the root.
+    name: PathBuf,
+    /// The folders that it is in.
+    above: Vec<PathBuf>,
+    /// Its path without links, if one led to it.
+    real: Option<PathBuf>,
+}
+
+/// The path of an entry without links, if it is one or stands in a folder that one led to.
+fn real_path(entry: &fs::DirEntry, is_link: bool, folder: Option<&Path>) -> io::Result<Option<PathBuf>> {
+    match folder {
+        _ if is_link => fs::canonicalize(entry.path()).map(Some),
+        folder => Ok(folder.map(|folder| folder.join(entry.file_name()))),
+    }
 }
 
 /// A name as it can be listed.
@@ -484,6 +524,7 @@ mod tests {
             root: root.clone(),
             include: include.iter().map(|glob| (*glob).to_owned()).collect(),
             exclude: exclude.iter().map(|glob| (*glob).to_owned()).collect(),
+            links: Links::EveryName,
             field: "f".into(),
             help: None,
             pin: None,
@@ -494,5 +535,40 @@ mod tests {
         assert_eq!(names(&[], &["a/more/**"]), ["a/y.txt"]);
         assert_eq!(names(&["a/y.txt", "../other/x.txt", "a/none", "a"], &[]), ["../other/x.txt", "a/y.txt"]);
         assert_eq!(names(&["a/y.txt"], &["a/**"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_file_with_several_names_is_listed_once_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("v2/sub")).unwrap();
+        fs::create_dir_all(folder.path().join("other")).unwrap();
+        fs::write(root.join("v2/a.txt"), "").unwrap();
+        fs::write(root.join("v2/sub/b.txt"), "").unwrap();
+        fs::write(folder.path().join("other/x.txt"), "").unwrap();
+        // A link to a folder, one to a file, and a folder outside of the root with two names.
+        symlink("v2", root.join("current")).unwrap();
+        symlink("v2/a.txt", root.join("b.txt")).unwrap();
+        symlink("../other", root.join("two")).unwrap();
+        symlink("../other", root.join("one")).unwrap();
+        let request = |include: &[&str], links| SourceRequest {
+            source: "s".into(),
+            root: root.clone(),
+            include: include.iter().map(|glob| (*glob).to_owned()).collect(),
+            exclude: Vec::new(),
+            links,
+            field: "f".into(),
+            help: None,
+            pin: None,
+        };
+        let names = |include: &[&str], links| walk(&request(include, links)).unwrap();
+        assert_eq!(names(&[], Links::Once), ["one/x.txt", "v2/a.txt", "v2/sub/b.txt"]);
+        assert_eq!(names(&[], Links::EveryName).len(), 7);
+        // The other name counts where the pattern only matches that.
+        assert_eq!(names(&["current/**"], Links::Once), ["current/a.txt", "current/sub/b.txt"]);
+        assert_eq!(names(&["*.txt"], Links::Once), ["b.txt"]);
+        // Copies are files of their own, and so are hard links.
+        fs::hard_link(root.join("v2/a.txt"), root.join("c.txt")).unwrap();
+        assert_eq!(names(&["*.txt", "v2/*"], Links::Once), ["c.txt", "v2/a.txt"]);
     }
 }

@@ -161,6 +161,7 @@ mod tests {
             root: project.clone(),
             include: names.iter().map(|name| words::escape(name)).collect(),
             exclude: Vec::new(),
+            links: pipe_stage::Links::EveryName,
             field: FIELD.into(),
             help: None,
             pin: None,

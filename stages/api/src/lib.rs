@@ -45,6 +45,6 @@ pub use pipe_cache::{Blob, Digest, Durable, LeaseToken, Scratch, Store};
 pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
 pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Stream, Track};
-pub use source::{Pin, Places, SourceFile, SourceRequest};
+pub use source::{Links, Pin, Places, SourceFile, SourceRequest};
 pub use stage::{Code, DynStage, Identity, Misfit, Stage, WorkInputs, covers};
 pub use step::{Made, Name, ShareRecord, Step};

@@ -23,12 +23,24 @@ pub struct SourceRequest {
     pub include: Vec<String>,
     /// Globs of names to leave out.
     pub exclude: Vec<String>,
+    /// What becomes of a file that links lead to under a second name.
+    pub links: Links,
     /// Field path that is blamed when nothing is found.
     pub field: String,
     /// What to do when nothing is found.
     pub help: Option<String>,
     /// A revision to hold on to in the lock file.
     pub pin: Option<Pin>,
+}
+
+/// What becomes of a file that symbolic links, to it or to a folder above it, lead to under a second name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Links {
+    /// It is listed under every name that matches: for programs that see the names.
+    #[default]
+    EveryName,
+    /// It is listed once, under the name without links; where links are the only way to it, under the first by name.
+    Once,
 }
 
 impl SourceRequest {

@@ -9,8 +9,8 @@ use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter};
 use pipe_stage::{
-    Code, Context, Error, In, Inputs, Item, LocalEntry, Misfit, Out, Places, Port, Result, Share, ShareFile,
-    SourceFile, SourceRequest, Stage,
+    Code, Context, Error, In, Inputs, Item, Links, LocalEntry, Misfit, Out, Places, Port, Result, Share,
+    ShareFile, SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,7 @@ fn request(set: &str, glob: &str, places: &Places) -> SourceRequest {
         root: places.project.join(root),
         include: std::iter::once(pattern).chain(index).collect(),
         exclude: Vec::new(),
+        links: Links::Once,
         field: set.to_owned(),
         help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
         pin: None,

@@ -14,7 +14,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use pipe_stage::{
-    Code, Context, Error, In, Inputs, Item, Misfit, Out, Places, Port, Result, Share, SourceRequest, Stage,
+    Code, Context, Error, In, Inputs, Item, Links, Misfit, Out, Places, Port, Result, Share, SourceRequest,
+    Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,7 @@ impl Stage for TokenizerStage {
             root: folder.to_owned(),
             include: vec![file.to_owned(), TOKENIZER_CONFIG_JSON.into()],
             exclude: Vec::new(),
+            links: Links::EveryName,
             field: "from".into(),
             help: Some("give the path of a tokenizer.json, relative to the project".into()),
             pin: None,

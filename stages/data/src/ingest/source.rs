@@ -4,7 +4,7 @@ use super::columns::{ALL, Columns};
 use super::encoding;
 use super::format::{Compression, Format};
 use super::rust_docs;
-use pipe_stage::{Misfit, Pin, Places, SourceRequest};
+use pipe_stage::{Links, Misfit, Pin, Places, SourceRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -223,6 +223,7 @@ impl Source {
                 root,
                 include: vec!["**/*.html".to_owned()],
                 exclude: rust_docs::EXCLUDED.iter().map(|glob| (*glob).to_owned()).collect(),
+                links: Links::Once,
                 field,
                 help: Some(rust_docs::HELP.to_owned()),
                 pin: docs.toolchain.clone().map(|revision| Pin { name: "rust-docs".to_owned(), revision }),
@@ -241,6 +242,7 @@ impl Source {
             root: places.project.join(root),
             include: if pattern.is_empty() { Vec::new() } else { vec![pattern] },
             exclude: Vec::new(),
+            links: Links::Once,
             field: format!("{path}.glob"),
             help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
             pin: None,
