@@ -162,8 +162,7 @@ impl Stage for Command {
 
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
         // The files that a command names are mostly its code, whose size says nothing about its time.
-        let artifacts = WorkInputs { source_bytes: 0, ..inputs.clone() };
-        artifacts.bytes().map(|bytes| bytes as f64)
+        inputs.artifact_bytes().map(|bytes| bytes as f64)
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {

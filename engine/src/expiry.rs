@@ -188,7 +188,7 @@ mod tests {
             memory_peak: 0,
             output_bytes: 0,
             shares: (1, 1),
-            work: None,
+            amounts: record::Amounts::default(),
         };
         (0..2_000).for_each(|number| journal.add("a", &visit(f64::from(number))).unwrap());
         let seconds = || journal.visits("a").iter().map(|visit| visit.seconds).collect::<Vec<_>>();

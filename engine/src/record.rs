@@ -172,9 +172,23 @@ pub struct Visit {
     pub output_bytes: u64,
     /// Shares that were done, of those that there were.
     pub shares: (u64, u64),
-    /// Amount of work in the stage's own measure; see `Stage::work`.
+    /// What time, size and memory were proportional to.
+    #[serde(default)]
+    pub amounts: Amounts,
+}
+
+/// What a stage's time, size and memory are proportional to, each in a measure of the stage's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// See `Stage::work`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<f64>,
+    /// See `Stage::output_amount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<f64>,
+    /// See `Stage::memory_amount`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f64>,
 }
 
 /// What is read of the end of a journal.

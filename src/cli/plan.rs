@@ -2,7 +2,7 @@
 
 use super::{Failure, Outcome, Pins, Pipeline, selection::Selection};
 use crate::{
-    plan::{Planned, Session, Stale, Verdict, cost::Disk},
+    plan::{Estimate, Planned, Session, Stale, Verdict, cost::Disk},
     stage_type::StageType,
     ui::{
         self, Cell,
@@ -129,7 +129,7 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
             Cell::Text(what.to_owned()),
             Cell::Figure(time),
             Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.memory_peak))),
-            Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.output_bytes))),
+            Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.written_bytes))),
         ];
         cells.extend(cost.map(Cell::Figure));
         cells.push(Cell::Text(reasons(session, planned).join("; ")));
@@ -171,41 +171,49 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
         text += &format!("\n{basis}");
     }
     if disk.is_too_small() {
-        text +=
-            "\nnote: free disk space is below what these stages wrote last time; `pipe run` would not start";
+        text += "\nnote: free disk space is below what these stages are expected to write; `pipe run` would not start";
     }
     text + "\n"
 }
 
-/// Says where the estimates come from, and how far they were scaled.
+/// Says where the estimates come from, and by which factors they were scaled.
 fn basis(session: &Session, open: &[&Planned]) -> Option<String> {
     let known: Vec<_> =
         open.iter().filter_map(|planned| Some((planned.stage, planned.estimate.as_ref()?))).collect();
     if known.is_empty() {
         return None;
     }
-    let scaled: Vec<String> = known
-        .iter()
-        .filter_map(|(stage, estimate)| Some((*stage, estimate.scale?)))
-        .filter(|(_, scale)| !(0.99..=1.01).contains(scale))
-        .map(|(stage, scale)| format!("{} {}x", session.name(stage), figure(scale)))
-        .collect();
-    let unmeasured: Vec<&str> = known
-        .iter()
-        .filter(|(_, estimate)| estimate.scale.is_none())
-        .map(|(stage, _)| session.name(*stage))
-        .collect();
+    let names = |holds: &dyn Fn(&Estimate) -> bool| {
+        let those = known.iter().filter(|(_, estimate)| holds(estimate));
+        those.map(|(stage, _)| session.name(*stage)).collect::<Vec<_>>().join(", ")
+    };
     let mut text = "estimates come from earlier runs in this cache".to_owned();
-    if !scaled.is_empty() {
-        text += &format!(
-            "; times are scaled by the amount of work ({}), memory and disk are not",
-            scaled.join(", ")
-        );
+    let factors = known.iter().filter_map(|(stage, estimate)| {
+        Some(format!("\n  {}: {}", session.name(*stage), factors(estimate)?))
+    });
+    let factors: String = factors.collect();
+    if !factors.is_empty() {
+        text += ", scaled by the size of this run; memory without a factor is the highest measured:";
+        text += &factors;
     }
+    let unmeasured = names(&|estimate| estimate.scale.time.is_none());
     if !unmeasured.is_empty() {
-        text += &format!("; not scaled, since the amount of work is unknown: {}", unmeasured.join(", "));
+        text += &format!("\nnot scaled, since the amount of work is unknown: {unmeasured}");
     }
     Some(text)
+}
+
+/// By which factors an estimate was scaled: `time 3x, disk 3x`; `None` if by none.
+fn factors(estimate: &Estimate) -> Option<String> {
+    let scale = &estimate.scale;
+    let all = [("time", scale.time), ("disk", scale.output), ("memory", scale.memory)];
+    let factors: Vec<String> = all
+        .into_iter()
+        .filter_map(|(what, factor)| Some((what, factor.filter(|factor| !(0.99..=1.01).contains(factor))?)))
+        .map(|(what, factor)| format!("{what} {}x", figure(factor)))
+        .collect();
+    let expected = if estimate.inputs_expected { ", by the expected size of its inputs" } else { "" };
+    (!factors.is_empty()).then(|| factors.join(", ") + expected)
 }
 
 /// Money for all that runs, as far as it is known, and the stages of which it is not.

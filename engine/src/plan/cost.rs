@@ -12,7 +12,7 @@ use serde::Serialize;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// Disk that stages will take, as far as they ran before.
+/// Disk that stages will take, as far as they ran before: what they wrote then, scaled as their estimates are.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Disk {
     /// Bytes that will be written.

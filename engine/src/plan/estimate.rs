@@ -1,6 +1,6 @@
 //! Owns: what a stage will take, from its earlier runs. Knows only what the journal says.
 
-use crate::record::Visit;
+use crate::record::{Amounts, Visit};
 use serde::Serialize;
 
 /// What a stage will take.
@@ -12,32 +12,50 @@ pub struct Estimate {
     pub seconds_min: f64,
     /// The slowest.
     pub seconds_max: f64,
-    /// Bytes of memory at the highest peak of those runs.
+    /// Bytes of memory at the highest peak of those runs, each scaled where the stage has a measure of its memory.
     pub memory_peak: u64,
-    /// Bytes of what it made last.
+    /// Bytes of all its outputs, scaled from the last run.
     pub output_bytes: u64,
-    /// Bytes of it that no input had, for the shares that are missing.
+    /// Bytes of them that no input has, for the shares that are missing.
     pub written_bytes: u64,
     /// Runs that it is made from.
     pub runs: usize,
-    /// How much more work there is than in the last of them, for all shares; `None` where the stage has no measure of
-    /// it, and times are taken as they were.
-    pub scale: Option<f64>,
+    /// How the stage compares with the last of them.
+    pub scale: Scale,
+    /// Whether inputs of it are yet to be made, so that the scale rests on the estimates of other stages.
+    pub inputs_expected: bool,
+}
+
+/// How much larger a stage is than in its last run, for all shares; `None` where there is no measure, and the figure of
+/// that run is taken as it was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Scale {
+    /// Factor of its time.
+    pub time: Option<f64>,
+    /// Factor of its outputs' size.
+    pub output: Option<f64>,
+    /// Factor of its memory.
+    pub memory: Option<f64>,
+}
+
+/// What is to do in a stage.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// The part of the stage that is missing, up to 1.
+    pub(super) part: f64,
+    /// Its amounts, for all of it.
+    pub(super) amounts: Amounts,
+    /// Whether they rest on estimates of other stages.
+    pub(super) inputs_expected: bool,
 }
 
 impl Estimate {
-    /// Estimates from the last runs; `None` without any. `part` of the stage is to do; `amount` is its work, all of it,
-    /// in its own measure; `written` tells what a run wrote, in bytes.
-    pub(super) fn of(
-        visits: &[Visit],
-        part: f64,
-        amount: Option<f64>,
-        written: impl Fn(&Visit) -> u64,
-    ) -> Option<Self> {
+    /// Estimates from the last runs; `None` without any. `written` gives the bytes that a run wrote.
+    pub(super) fn of(visits: &[Visit], ahead: Ahead, written: impl Fn(&Visit) -> u64) -> Option<Self> {
         const RUNS_MAX: usize = 9;
-        let scale = |visit: &Visit| Some(amount? / visit.work.filter(|work| *work > 0.0)?);
+        let scale = |visit: &Visit| Scale::between(&visit.amounts, &ahead.amounts);
         // Runs of an unknown amount of work say little beside those of a known one.
-        let measured: Vec<&Visit> = visits.iter().filter(|visit| scale(visit).is_some()).collect();
+        let measured: Vec<&Visit> = visits.iter().filter(|visit| scale(visit).time.is_some()).collect();
         let all: Vec<&Visit> = if measured.is_empty() { visits.iter().collect() } else { measured };
         let last = *all.last()?;
         let recent = &all[all.len().saturating_sub(RUNS_MAX)..];
@@ -47,21 +65,41 @@ impl Estimate {
                 (done, of) if done > 0 && of > 0 => visit.seconds * of as f64 / done as f64,
                 _ => visit.seconds,
             };
-            seconds * scale(visit).unwrap_or(1.0)
+            seconds * scale(visit).time.unwrap_or(1.0)
         };
         let mut seconds: Vec<f64> = recent.iter().map(whole).collect();
         seconds.sort_by(f64::total_cmp);
+        let memory = |visit: &&Visit| scaled(visit.memory_peak, scale(visit).memory);
+        let output = scale(last).output;
         Some(Self {
-            seconds: seconds[seconds.len() / 2] * part,
-            seconds_min: seconds[0] * part,
-            seconds_max: seconds[seconds.len() - 1] * part,
-            memory_peak: recent.iter().map(|visit| visit.memory_peak).max().unwrap_or(0),
-            output_bytes: last.output_bytes,
-            written_bytes: (written(last) as f64 * part) as u64,
+            seconds: seconds[seconds.len() / 2] * ahead.part,
+            seconds_min: seconds[0] * ahead.part,
+            seconds_max: seconds[seconds.len() - 1] * ahead.part,
+            memory_peak: recent.iter().map(memory).max().unwrap_or(0),
+            output_bytes: scaled(last.output_bytes, output),
+            written_bytes: (scaled(written(last), output) as f64 * ahead.part) as u64,
             runs: recent.len(),
             scale: scale(last),
+            inputs_expected: ahead.inputs_expected,
         })
     }
+}
+
+impl Scale {
+    fn between(before: &Amounts, now: &Amounts) -> Self {
+        let ratio =
+            |before: Option<f64>, now: Option<f64>| Some(now? / before.filter(|before| *before > 0.0)?);
+        Self {
+            time: ratio(before.work, now.work),
+            output: ratio(before.output, now.output),
+            memory: ratio(before.memory, now.memory),
+        }
+    }
+}
+
+fn scaled(bytes: u64, scale: Option<f64>) -> u64 {
+    // A whole number stays exact where nothing scales it.
+    scale.map_or(bytes, |scale| (bytes as f64 * scale) as u64)
 }
 
 #[cfg(test)]
@@ -71,18 +109,50 @@ mod tests {
 
     fn visit(seconds: f64, work: Option<f64>) -> Visit {
         let key = Digest::of(b"key");
-        Visit { key, seconds, memory_peak: 10, output_bytes: 20, shares: (4, 4), work }
+        let amounts = Amounts { work, output: work, memory: None };
+        Visit { key, seconds, memory_peak: 10, output_bytes: 20, shares: (4, 4), amounts }
+    }
+
+    fn ahead(part: f64, amounts: Amounts) -> Ahead {
+        Ahead { part, amounts, inputs_expected: false }
+    }
+
+    fn of_work(work: f64) -> Amounts {
+        Amounts { work: Some(work), output: Some(work), memory: None }
     }
 
     #[test]
-    fn times_follow_the_amount_of_work() {
-        let of = |visits: &[Visit], amount| Estimate::of(visits, 0.5, amount, |_| 20).expect("it has run");
+    fn times_and_sizes_follow_their_amounts() {
+        let of =
+            |visits: &[Visit], amounts| Estimate::of(visits, ahead(0.5, amounts), |_| 8).expect("it has run");
         let visits = [visit(100.0, Some(1000.0)), visit(10.0, Some(100.0)), visit(500.0, None)];
-        let estimate = of(&visits, Some(5000.0));
-        assert_eq!((estimate.seconds, estimate.runs, estimate.scale), (250.0, 2, Some(50.0)));
-        // Without a measure, now or then, times are as they were.
-        assert_eq!(of(&visits, None).scale, None);
-        let unmeasured = of(&[visit(8.0, None)], Some(5.0));
-        assert_eq!((unmeasured.seconds, unmeasured.scale), (4.0, None));
+        let estimate = of(&visits, of_work(5000.0));
+        assert_eq!((estimate.seconds, estimate.runs, estimate.scale.time), (250.0, 2, Some(50.0)));
+        assert_eq!((estimate.output_bytes, estimate.written_bytes, estimate.memory_peak), (1000, 200, 10));
+        // Outputs of a size of their own grow with that alone.
+        let constant = Amounts { output: Some(100.0), ..of_work(5000.0) };
+        assert_eq!(of(&visits, constant).output_bytes, 20);
+        // Without a measure, now or then, figures are as they were.
+        let unknown = of(&visits, Amounts::default());
+        assert_eq!((unknown.scale, unknown.output_bytes), (Scale::default(), 20));
+        let unmeasured = of(&[visit(8.0, None)], of_work(5.0));
+        assert_eq!((unmeasured.seconds, unmeasured.scale.time), (4.0, None));
+    }
+
+    #[test]
+    fn memory_is_scaled_run_by_run_where_a_stage_measures_it() {
+        let run = |peak, memory| Visit {
+            memory_peak: peak,
+            amounts: Amounts { memory, ..of_work(1.0) },
+            ..visit(1.0, None)
+        };
+        let peak = |runs: &[Visit], memory| {
+            let amounts = Amounts { memory, ..of_work(1.0) };
+            Estimate::of(runs, ahead(0.1, amounts), |_| 0).expect("it has run").memory_peak
+        };
+        let runs = [run(1000, Some(50.0)), run(300, Some(10.0))];
+        // Per unit the second took more. A part of the shares takes as much as all.
+        assert_eq!(peak(&runs, Some(20.0)), 600);
+        assert_eq!(peak(&runs, None), 1000);
     }
 }

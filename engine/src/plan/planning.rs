@@ -1,9 +1,9 @@
 //! Owns: how a plan is made: each stage is looked up in the cache; what is not there is compared with earlier runs.
 
 use crate::{
-    manifest::{Code, Faults, Report},
+    manifest::{Code, Faults, Need, Report},
     plan::{
-        estimate::Estimate,
+        estimate::{Ahead, Estimate},
         planned::{Planned, Verdict, Work},
         session::{Resolved, Session},
         why::{self, Reason},
@@ -59,15 +59,39 @@ impl Session {
         }
         self.want_objects(&mut planned, stages, targets);
         let mut of_family = BTreeMap::new();
-        for planned in planned.values_mut() {
-            if !matches!(planned.verdict, Verdict::Cached(_)) {
-                let visits = self.visits(planned.stage, &mut of_family);
-                let amount = self.amount(planned.stage, planned.resolved.as_ref());
-                let part = part(&planned.verdict);
-                planned.estimate = Estimate::of(&visits, part, amount, |visit| self.written(visit));
+        for stage in stages {
+            let own = &planned[stage];
+            if !matches!(own.verdict, Verdict::Cached(_)) {
+                let visits = self.visits(*stage, &mut of_family);
+                let ahead = self.ahead(own, visits.last(), &planned);
+                let estimate = Estimate::of(&visits, ahead, |visit| self.written(visit));
+                planned.get_mut(stage).expect("invariant: every stage of the list is planned").estimate =
+                    estimate;
             }
         }
         Ok(stages.iter().filter_map(|stage| planned.remove(stage)).collect())
+    }
+
+    /// What there is to do in a stage; those that it needs have their estimates.
+    fn ahead(&self, own: &Planned, last: Option<&Visit>, planned: &BTreeMap<usize, Planned>) -> Ahead {
+        let part = part(&own.verdict);
+        let growth = |need: &Need, bytes: u64| match &planned.get(&need.stage)?.verdict {
+            Verdict::Cached(record) => Some(
+                read_artifact(&self.store, record.outputs.get(&need.output)?)?.size() as f64 / bytes as f64,
+            ),
+            _ => planned[&need.stage].estimate.as_ref()?.scale.output,
+        };
+        let expected = || match (&own.resolved, last) {
+            (None, Some(last)) => self.amounts_expected(own.stage, last, growth),
+            _ => None,
+        };
+        match expected() {
+            Some(amounts) => Ahead { part, amounts, inputs_expected: true },
+            None => {
+                let amounts = self.amounts(own.stage, own.resolved.as_ref());
+                Ahead { part, amounts, inputs_expected: false }
+            }
+        }
     }
 
     /// Runs cached stages again whose objects are gone but wanted: by a stage that runs, or as targets.

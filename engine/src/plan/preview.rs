@@ -2,11 +2,11 @@
 //! metrics, the amount of work. Writes nothing.
 
 use crate::{
-    manifest::{Code, Fault, Faults, Report},
+    manifest::{Code, Fault, Faults, Need, Report},
     plan::session::{Resolved, Session},
-    record::read_artifact,
+    record::{Amounts, Record, Visit, read_artifact},
 };
-use pipe_stage::{Misfit, Places, WorkInputs, covers, guarded};
+use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
 
 impl Session {
     /// Looks into the sources of stages: at columns, headers and files that they name.
@@ -23,21 +23,87 @@ impl Session {
         if faults.is_empty() { Ok(()) } else { Err(self.manifest.report(faults)) }
     }
 
-    /// Amount of work of a stage, in its own measure; without inputs where they are not known yet.
-    pub(crate) fn amount(&self, stage: usize, resolved: Option<&Resolved>) -> Option<f64> {
-        let source_bytes = self.listing(stage).iter().map(|file| file.size).fold(0, u64::saturating_add);
-        let mut inputs = WorkInputs { source_bytes, ..WorkInputs::default() };
-        if let Some(resolved) = resolved {
-            inputs.complete = true;
-            for (port, artifacts) in &resolved.inputs {
-                let artifacts: Vec<_> =
-                    artifacts.iter().map(|(_, digest)| read_artifact(&self.store, digest)).collect();
-                inputs.complete &= artifacts.iter().all(Option::is_some);
-                inputs.ports.insert(port.clone(), artifacts.into_iter().flatten().collect());
+    /// What a stage's time, size and memory are proportional to; what depends on inputs that are yet to be made is
+    /// unknown.
+    pub(crate) fn amounts(&self, stage: usize, resolved: Option<&Resolved>) -> Amounts {
+        let Some(resolved) = resolved else {
+            return self
+                .amounts_of(stage, WorkInputs { sources: self.listing(stage), ..WorkInputs::default() });
+        };
+        let ports = resolved.inputs.iter();
+        self.amounts_of(
+            stage,
+            self.work_inputs(
+                stage,
+                ports.map(|(port, inputs)| {
+                    (port.as_str(), inputs.iter().map(|(_, digest)| *digest).collect())
+                }),
+            ),
+        )
+    }
+
+    /// The same for a stage with inputs that are yet to be made: as if it read what it read in an earlier run, times
+    /// what the stages that make its inputs are expected to make, beside then. `growth` says how much larger what a
+    /// need gives will be than an artifact of so many bytes. `None` if nothing depends on inputs, or too little is known.
+    pub(super) fn amounts_expected(
+        &self,
+        stage: usize,
+        earlier: &Visit,
+        growth: impl Fn(&Need, u64) -> Option<f64>,
+    ) -> Option<Amounts> {
+        let record = Record::read(&self.store, &earlier.key).ok()??;
+        let ports = record.inputs.iter();
+        let inputs = self.work_inputs(
+            stage,
+            ports.map(|(port, inputs)| (port.as_str(), inputs.iter().map(|input| input.digest).collect())),
+        );
+        let (mut before, mut now) = (0.0, 0.0);
+        for (port, needs) in &self.manifest.stages[stage].needs {
+            let artifacts = inputs.ports.get(port)?;
+            if artifacts.len() != needs.len() {
+                return None;
+            }
+            for (need, artifact) in needs.iter().zip(artifacts) {
+                let bytes = artifact.size();
+                before += bytes as f64;
+                now += bytes as f64 * growth(need, bytes)?;
             }
         }
-        let amount = self.manifest.stages[stage].config.stage.work(&inputs)?;
-        Some(amount).filter(|amount| amount.is_finite() && *amount > 0.0)
+        let growth = Some(now / before).filter(|growth| growth.is_finite())?;
+        let fixed = self.amounts(stage, None);
+        let of_inputs = self.amounts_of(stage, inputs);
+        let grown =
+            |fixed: Option<f64>, of_inputs: Option<f64>| fixed.or(of_inputs.map(|amount| amount * growth));
+        let expected = Amounts {
+            work: grown(fixed.work, of_inputs.work),
+            output: grown(fixed.output, of_inputs.output),
+            memory: grown(fixed.memory, of_inputs.memory),
+        };
+        (expected != fixed).then_some(expected)
+    }
+
+    fn work_inputs<'p>(
+        &self,
+        stage: usize,
+        ports: impl Iterator<Item = (&'p str, Vec<Digest>)>,
+    ) -> WorkInputs {
+        let mut inputs = WorkInputs { sources: self.listing(stage), complete: true, ..WorkInputs::default() };
+        for (port, digests) in ports {
+            let artifacts: Vec<_> = digests.iter().map(|digest| read_artifact(&self.store, digest)).collect();
+            inputs.complete &= artifacts.iter().all(Option::is_some);
+            inputs.ports.insert(port.to_owned(), artifacts.into_iter().flatten().collect());
+        }
+        inputs
+    }
+
+    fn amounts_of(&self, stage: usize, inputs: WorkInputs) -> Amounts {
+        let stage = &self.manifest.stages[stage].config.stage;
+        let usable = |amount: Option<f64>| amount.filter(|amount| amount.is_finite() && *amount > 0.0);
+        Amounts {
+            work: usable(stage.work(&inputs)),
+            output: usable(stage.output_amount(&inputs)),
+            memory: usable(stage.memory_amount(&inputs)),
+        }
     }
 
     /// Compares the names under `expect` with the metrics that the stage declares.

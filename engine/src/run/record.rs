@@ -86,7 +86,7 @@ pub(super) fn record(
         memory_peak: record.memory_peak,
         output_bytes: record.output_bytes,
         shares: made.shares,
-        work: session.amount(stage, Some(resolved)),
+        amounts: session.amounts(stage, Some(resolved)),
     };
     // Costs later estimates only.
     let _ = session.journal.add(session.name(stage), &visit);

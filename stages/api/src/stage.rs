@@ -1,10 +1,10 @@
 //! Owns: what the author of a stage writes.
 
-use crate::{Artifact, Context, Devices, Places, Port, Probe, Result, SourceFile, SourceRequest};
+use crate::{Artifact, Context, Devices, Error, Places, Port, Probe, Result, SourceFile, SourceRequest};
 use pipe_cache::Digest;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A stage type: a config struct that can run.
 ///
@@ -57,6 +57,22 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
         inputs.bytes().map(|bytes| bytes as f64)
     }
 
+    /// Estimates what the size of its outputs is proportional to, in a unit of the stage's own choice.
+    ///
+    /// `pipe plan` scales the size of what earlier runs wrote by it. By default it is the amount of work;
+    /// `Some(1.0)` says that the size does not depend on the inputs, `None` that it is unknown.
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        self.work(inputs)
+    }
+
+    /// Estimates what its peak memory is proportional to, in a unit of the stage's own choice.
+    ///
+    /// `pipe plan` scales the peaks of earlier runs by it. `None`, the default, takes them as they were: right for
+    /// a stage that reads its inputs piece by piece.
+    fn memory_amount(&self, _inputs: &WorkInputs) -> Option<f64> {
+        None
+    }
+
     /// Lists the names of the metrics that a stage with these settings may report; a trailing `*` stands for any
     /// ending (`dropped.*`). `None` means that they are not known before it runs.
     ///
@@ -91,16 +107,22 @@ pub struct WorkInputs {
     pub ports: BTreeMap<String, Vec<Artifact>>,
     /// Whether every artifact is there.
     pub complete: bool,
-    /// Bytes of the source files.
-    pub source_bytes: u64,
+    /// The source files.
+    pub sources: Arc<Vec<SourceFile>>,
 }
 
 impl WorkInputs {
-    /// Bytes of everything that is read; `None` if an artifact is not there yet.
+    /// Bytes of everything that is read, where a view counts as the whole shard; `None` if an artifact is not there
+    /// yet.
     pub fn bytes(&self) -> Option<u64> {
+        let sources = self.sources.iter().map(|file| file.size).fold(0, u64::saturating_add);
+        self.artifact_bytes().map(|bytes| bytes.saturating_add(sources))
+    }
+
+    /// Bytes of all artifacts; `None` if one is not there yet.
+    pub fn artifact_bytes(&self) -> Option<u64> {
         let artifacts = self.ports.values().flatten();
-        let bytes = artifacts.flat_map(Artifact::blobs).map(|blob| blob.size).fold(0, u64::saturating_add);
-        self.complete.then(|| bytes.saturating_add(self.source_bytes))
+        self.complete.then(|| artifacts.map(Artifact::size).fold(0, u64::saturating_add))
     }
 }
 
@@ -142,6 +164,15 @@ impl Misfit {
         Self { path: path.into(), message: message.into(), help: None }
     }
 
+    /// Makes a fault of the error that a run would end with.
+    pub fn of_error(path: impl Into<String>, error: &Error) -> Self {
+        let help = match error {
+            Error::Input { help, .. } => help.clone(),
+            _ => None,
+        };
+        Self { path: path.into(), message: error.to_string(), help }
+    }
+
     /// Adds what to do about it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -166,6 +197,10 @@ pub trait DynStage: Send + Sync {
     fn preview(&self, places: &Places, sources: &[SourceFile]) -> Vec<Misfit>;
     /// See [`Stage::work`].
     fn work(&self, inputs: &WorkInputs) -> Option<f64>;
+    /// See [`Stage::output_amount`].
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64>;
+    /// See [`Stage::memory_amount`].
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64>;
     /// See [`Stage::metrics`].
     fn metrics(&self) -> Option<Vec<String>>;
     /// See [`Stage::asks_for_device`].
@@ -197,6 +232,14 @@ impl<S: Stage> DynStage for S {
 
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
         Stage::work(self, inputs)
+    }
+
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        Stage::output_amount(self, inputs)
+    }
+
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        Stage::memory_amount(self, inputs)
     }
 
     fn metrics(&self) -> Option<Vec<String>> {
