@@ -1,0 +1,127 @@
+//! Markup in, light Markdown out.
+
+use super::*;
+use proptest::prelude::*;
+
+#[test]
+fn keeps_code_verbatim() {
+    let html = "<p>Run:</p><pre><code class=\"language-rust\">\nfn main() {\n    if a &lt; b {\n\tx();\n    }\n}\n</code></pre>";
+    let text = "Run:\n\n```rust\nfn main() {\n    if a < b {\n\tx();\n    }\n}\n```\n";
+    assert_eq!(text_of(html), text);
+}
+
+#[test]
+fn fences_are_longer_than_what_they_hold() {
+    assert_eq!(text_of("<pre>```\nx\n```</pre>"), "````\n```\nx\n```\n````\n");
+}
+
+#[test]
+fn writes_lists_and_lists_in_items() {
+    let html = "<ul><li>a<ul><li>b</li><li><p>c</p></li></ul></li><li>d</li></ul><ol start=\"3\"><li>e</li></ol><p>f</p>";
+    assert_eq!(text_of(html), "- a\n  - b\n  - c\n- d\n\n3. e\n\nf\n");
+}
+
+#[test]
+fn writes_tables_in_rows_with_lists_in_cells() {
+    let html = "<table><tr><th>A</th><th>B</th></tr><tr><td><ul><li>x</li><li>y</li></ul></td><td>1|2</td></tr></table>";
+    assert_eq!(text_of(html), "| A | B |\n| --- | --- |\n| x y | 1\\|2 |\n");
+}
+
+#[test]
+fn code_in_a_cell_stays_code() {
+    let html = "<table><tr><td>1</td><td><pre>  a\n  b</pre></td></tr></table>";
+    assert_eq!(text_of(html), "1\n\n```\n  a\n  b\n```\n");
+}
+
+#[test]
+fn marks_inline_code_and_headings() {
+    let html = "<h2>The <code>Option&lt;T&gt;</code> type</h2><p>a\n  b<br>c <code></code>d</p>";
+    assert_eq!(text_of(html), "## The `Option<T>` type\n\na b\nc d\n");
+}
+
+#[test]
+fn joins_broken_lines_of_chinese_without_a_space() {
+    assert_eq!(text_of("<p>中文\n换行\nEnglish\nwords</p>"), "中文换行 English words\n");
+}
+
+#[test]
+fn writes_definitions_under_their_terms() {
+    assert_eq!(text_of("<dl><dt>a</dt><dd>b</dd><dt>c</dt><dd>d</dd></dl>"), "a\n: b\n\nc\n: d\n");
+}
+
+#[test]
+fn measures_links() {
+    let sizes = text_sizes("<p>abc</p><a href=\"x\"><b>d</b></a>");
+    assert_eq!(sizes, TextSizes { plain: 3, linked: 1 });
+}
+
+#[test]
+fn marks_of_what_is_empty_go_nowhere_else() {
+    for empty in [
+        "<h1><img></h1>",
+        "<ul><li></li></ul>",
+        "<ol><li><a href=\"#top\"></a></li></ol>",
+        "<dl><dt></dt><dd></dd></dl>",
+        "<table><tr><td><h2></h2></td><td><ul><li></li></ul></td></tr></table>",
+    ] {
+        assert_eq!(text_of(&format!("{empty}<p>text</p>")), "text\n", "{empty}");
+    }
+    let list = "<table><tr><td>Set</td><td><ul><li>One</li><li>Two</li></ul></td></tr></table><p>text</p>";
+    assert_eq!(text_of(list), "| Set | One Two |\n\ntext\n");
+    assert_eq!(text_of("<ul><li>a</li><li></li></ul><p>b</p>"), "- a\n\nb\n");
+    assert_eq!(text_of("<ul><li><h3>a</h3><p>b</p></li></ul>"), "- ### a\n\n  b\n");
+}
+
+#[test]
+fn line_breaks_join_no_words() {
+    let table = "<table><tr><th>Day</th></tr><tr><td>Monday<br>Tuesday</td></tr></table>";
+    assert_eq!(text_of(table), "| Day |\n| --- |\n| Monday Tuesday |\n");
+    assert_eq!(text_of("<h1>One<br>Two</h1><p>a<br></p><p>b</p>"), "# One Two\n\na\n\nb\n");
+    assert_eq!(text_of("<p>a<br><br>b</p>"), "a\n\nb\n");
+    assert_eq!(text_of("<ul><li><br>a<br>b</li></ul>"), "- a\n  b\n");
+}
+
+#[test]
+fn tables_of_layout_are_paragraphs() {
+    let table = "<table><tr><td><ul><li>menu</li></ul></td><td><p>a</p><p>b</p></td></tr></table>";
+    assert_eq!(text_of(table), "- menu\n\na\n\nb\n");
+}
+
+#[test]
+fn lines_of_code_that_are_blocks_stay_lines() {
+    let items = "<pre><ol><li>def f():</li><li></li><li>    return 1</li></ol></pre>";
+    assert_eq!(text_of(items), "```\ndef f():\n\n    return 1\n```\n");
+    let blocks = "<pre><code><div>a = 1</div>\n<div>b = 2\n</div><div>c</div></code></pre>";
+    assert_eq!(text_of(blocks), "```\na = 1\nb = 2\nc\n```\n");
+    assert_eq!(text_of("<pre>a\u{a0}<span>  b</span>\n\tc</pre>"), "```\na\u{a0}  b\n\tc\n```\n");
+}
+
+#[test]
+fn powers_indices_and_fractions_are_not_glued() {
+    let html = "<p>10<sup>6</sup> cells of H<sub>2</sub>O, x<sub>i</sub><sup>2</sup>, 3<sup>1</sup>⁄<sub>2</sub>, \
+        2<sup>nd</sup>, so<sup><a href=\"#n1\">1</a></sup>, x<sup>y<sub>i</sub></sup></p>";
+    assert_eq!(text_of(html), "10^6 cells of H₂O, x_i^2, 3 1⁄2, 2nd, so[1], x^(y_i)\n");
+}
+
+#[test]
+fn meaning_of_markup_is_kept_in_signs() {
+    let html = "<p><q>Yes</q>, was <del>10</del> 9<del></del>, <ruby>漢<rt>kan</rt></ruby>, hy\u{ad}phen</p>";
+    assert_eq!(text_of(html), "\"Yes\", was ~~10~~ 9, 漢(kan), hyphen\n");
+    let list =
+        "<ol type=\"a\"><li>x</li><li value=\"28\">y</li></ol><ol type=\"I\" start=\"9\"><li>z</li></ol>";
+    assert_eq!(text_of(list), "a. x\nab. y\n\nIX. z\n");
+}
+
+#[test]
+fn tables_that_lost_their_tag_are_tables() {
+    let row = "<tr><td>a</td><td>b</td></tr>";
+    let html = format!("<div data-pipe-part=\"tbody\">{row}{row}</div>");
+    assert_eq!(text_of(&html), "| a | b |\n| a | b |\n");
+}
+
+proptest! {
+    #[test]
+    fn never_panics(html in "(<(/)?(pre|code|table|tr|td|ul|li|p|br|h2|sup|sub|q|rt|div)( class=\"language-x\")?>|[a &;\n`中]|&lt;){0,40}") {
+        text_of(&html);
+    }
+}
