@@ -266,6 +266,13 @@ pub(super) mod tests {
     };
     use arrow::datatypes::Field;
     use parquet::arrow::ArrowWriter;
+    use parquet::basic::{LogicalType, Repetition, Type as Physical};
+    use parquet::data_type::{
+        ByteArray, ByteArrayType, DataType as Stored, FixedLenByteArray, FixedLenByteArrayType, Int96,
+        Int96Type,
+    };
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::types::{PrimitiveTypeBuilder, Type};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -283,12 +290,17 @@ pub(super) mod tests {
         writer.into_inner().unwrap()
     }
 
+    /// Rows that are documents.
     fn rows(columns: &Columns, bytes: &[u8]) -> Result<Vec<Row>, Unreadable> {
+        Ok(read(columns, bytes)?.into_iter().filter_map(Result::ok).collect())
+    }
+
+    fn read(columns: &Columns, bytes: &[u8]) -> Result<Vec<Result<Row, Fault>>, Unreadable> {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         let mut rows = Vec::new();
         let ended = read_parquet(file, &columns.wanted(), &mut None, |_, row| {
-            rows.extend(row.ok());
+            rows.push(row);
             Ok::<_, std::convert::Infallible>(())
         });
         ended.unwrap().map(|()| rows)
@@ -342,17 +354,7 @@ pub(super) mod tests {
     }
 
     fn faults(bytes: &[u8]) -> Vec<Result<Row, Fault>> {
-        let columns = Columns { metadata: ["*"].into(), ..Columns::default() };
-        let mut file = tempfile::tempfile().unwrap();
-        std::io::Write::write_all(&mut file, bytes).unwrap();
-        let mut rows = Vec::new();
-        read_parquet(file, &columns.wanted(), &mut None, |_, row| {
-            rows.push(row);
-            Ok::<_, std::convert::Infallible>(())
-        })
-        .unwrap()
-        .unwrap();
-        rows
+        read(&Columns { metadata: ["*"].into(), ..Columns::default() }, bytes).unwrap()
     }
 
     fn text(text: &str) -> Result<Option<Value>, Fault> {
@@ -398,73 +400,49 @@ pub(super) mod tests {
         assert_eq!(values(Arc::new(arrow::array::NullArray::new(2))), [Ok(None), Ok(None)]);
     }
 
-    #[test]
-    fn uuids_are_written_as_such() {
-        use parquet::basic::{LogicalType, Repetition, Type as Physical};
-        use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType};
-        use parquet::schema::types::Type;
-        let uuid = Type::primitive_type_builder("value", Physical::FIXED_LEN_BYTE_ARRAY)
-            .with_length(16)
-            .with_repetition(Repetition::REQUIRED)
-            .with_logical_type(Some(LogicalType::Uuid))
-            .build()
-            .unwrap();
-        let text = Type::primitive_type_builder("text", Physical::BYTE_ARRAY)
-            .with_repetition(Repetition::REQUIRED)
-            .with_logical_type(Some(LogicalType::String))
-            .build()
-            .unwrap();
-        let fields = vec![Arc::new(text), Arc::new(uuid)];
+    /// The `value` of the only row of a file, whose column of this type holds what no array stands for.
+    fn value_of<T: Stored>(value: Type, written: T::T) -> Value {
+        let text = primitive("text", Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String));
+        let fields = vec![Arc::new(text.build().unwrap()), Arc::new(value)];
         let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
         let mut bytes = Vec::new();
-        let mut writer =
-            parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
+        let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
         let mut group = writer.next_row_group().unwrap();
         let mut column = group.next_column().unwrap().unwrap();
-        let values = [ByteArray::from("T")];
-        column.typed::<parquet::data_type::ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.typed::<ByteArrayType>().write_batch(&[ByteArray::from("T")], None, None).unwrap();
         column.close().unwrap();
         let mut column = group.next_column().unwrap().unwrap();
-        let values = [FixedLenByteArray::from((0x80_u8..0x90).collect::<Vec<u8>>())];
-        column.typed::<FixedLenByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.typed::<T>().write_batch(&[written], None, None).unwrap();
         column.close().unwrap();
         group.close().unwrap();
         writer.close().unwrap();
-        let found = faults(&bytes).remove(0).unwrap().rest["value"].clone();
-        assert_eq!(found, Value::Text("80818283-8485-8687-8889-8a8b8c8d8e8f".into()));
+        faults(&bytes).remove(0).unwrap().rest["value"].clone()
+    }
+
+    fn primitive(name: &str, physical: Physical) -> PrimitiveTypeBuilder<'_> {
+        Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED)
+    }
+
+    #[test]
+    fn uuids_are_written_as_such() {
+        let uuid = primitive("value", Physical::FIXED_LEN_BYTE_ARRAY)
+            .with_length(16)
+            .with_logical_type(Some(LogicalType::Uuid))
+            .build()
+            .unwrap();
+        let written = FixedLenByteArray::from((0x80_u8..0x90).collect::<Vec<u8>>());
+        let expected = Value::Text("80818283-8485-8687-8889-8a8b8c8d8e8f".into());
+        assert_eq!(value_of::<FixedLenByteArrayType>(uuid, written), expected);
     }
 
     #[test]
     fn times_of_96_bits_reach_beyond_the_year_2262() {
-        use parquet::basic::{LogicalType, Repetition, Type as Physical};
-        use parquet::data_type::{ByteArray, Int96, Int96Type};
-        use parquet::schema::types::Type;
-        let field = |name: &'static str, physical| {
-            Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED)
-        };
-        let text = field("text", Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String));
-        let fields =
-            vec![Arc::new(text.build().unwrap()), Arc::new(field("value", Physical::INT96).build().unwrap())];
-        let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build().unwrap());
-        let mut bytes = Vec::new();
-        let mut writer =
-            parquet::file::writer::SerializedFileWriter::new(&mut bytes, schema, Arc::default()).unwrap();
-        let mut group = writer.next_row_group().unwrap();
-        let mut column = group.next_column().unwrap().unwrap();
-        let values = [ByteArray::from("T")];
-        column.typed::<parquet::data_type::ByteArrayType>().write_batch(&values, None, None).unwrap();
-        column.close().unwrap();
-        let mut column = group.next_column().unwrap().unwrap();
+        let time = primitive("value", Physical::INT96).build().unwrap();
         // The last day of the year 9999, one second after midnight: day 5,373,484 of the Julian calendar.
-        let mut time = Int96::new();
+        let mut written = Int96::new();
         let nanos = 1_000_000_000_u64;
-        time.set_data(nanos as u32, (nanos >> 32) as u32, 5_373_484);
-        column.typed::<Int96Type>().write_batch(&[time], None, None).unwrap();
-        column.close().unwrap();
-        group.close().unwrap();
-        writer.close().unwrap();
-        let found = faults(&bytes).remove(0).unwrap().rest["value"].clone();
-        assert_eq!(found, Value::Text("9999-12-31T00:00:01".into()));
+        written.set_data(nanos as u32, (nanos >> 32) as u32, 5_373_484);
+        assert_eq!(value_of::<Int96Type>(time, written), Value::Text("9999-12-31T00:00:01".into()));
     }
 
     #[test]
