@@ -56,7 +56,7 @@ leaks() {
 }
 
 # A record of many fields, all of them metadata: more than a document may have, so it is rejected.
-json_keys_size=40000 json_keys_stage=pages json_keys_before=
+json_keys_size=160000 json_keys_stage=pages json_keys_before=
 json_keys() {
     manifest "  pages: { uses: ingest, with: { errors_max: 1, sources: [ { glob: 'data/*.jsonl', name: s, columns: { metadata: ['*'] } } ] } }"
     awk -v size="$1" 'BEGIN {
@@ -67,7 +67,7 @@ json_keys() {
 }
 
 # One word of so many letters: for the trainer it is one piece.
-long_piece_size=100000 long_piece_stage=vocabulary long_piece_before=pages
+long_piece_size=400000 long_piece_stage=vocabulary long_piece_before=pages
 long_piece() {
     manifest "$pages
   vocabulary: { uses: tokenizer, needs: pages, with: { vocabulary_size: 4000 } }"

@@ -12,7 +12,7 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
         let command =
             command.about("Print a random sample of documents, with the rule that dropped them if any");
         Sample::augment_args(command).after_help(
-            "Example: pipe data sample pipelines/gpt-small.yaml text --dropped-by repeated_lines -n 20",
+            "Example: pipe data sample pipelines/gpt-small.yaml text --dropped-by gopher_duplicate_lines -n 20",
         )
     },
     port: |matches| arguments::<Sample>(matches).dropped_by.map(|_| "dropped"),
