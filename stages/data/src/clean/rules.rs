@@ -11,17 +11,9 @@
 //!
 //! # Differences from them, by choice
 //!
-//! - Rules see prose: fenced code, backticks and the signs of headings are left out. A text that is nothing but code is
-//!   judged by its code.
-//! - A rule without a threshold for a text's language is skipped and counted, never applied with another language's.
-//!   Chinese, Japanese and others count characters for words.
-//! - Shares of characters leave white space out, and lines without text are not counted.
-//! - `c4_line_punctuation` is not in the profile `web`: it cuts all headings, list items and rows of tables. FineWeb
-//!   leaves it out too. `thresholds: { c4_line_punctuation: 1 }` switches it on; the profile `c4` has it.
-//! - C4's words of a line hold a letter or digit; marks of lists and tables are none.
-//! - C4's list of bad words is the user's (`bad_words`). Its removal of repeated runs of three sentences is none of these
-//!   rules, as it looks at more than one text.
-//! - C4 deletes marks of citations (`[1]`) from lines; here they stay.
+//! `docs/data.md` lists them rule by rule. Those that hold for all: rules see prose, without fenced code, backticks and the
+//! signs of headings; a rule without a threshold for a text's language is skipped and counted, never applied with another
+//! language's; a value equal to the threshold is good.
 
 mod measures;
 mod values;
@@ -234,6 +226,11 @@ impl Rule {
         self.spec().name
     }
 
+    /// Whether the rule cuts lines; others drop whole texts.
+    pub fn cuts_lines(self) -> bool {
+        self.spec().act == Act::Cut
+    }
+
     /// Whether the figure is a share, 0 to 1.
     pub fn is_share(self) -> bool {
         self.spec().unit == Unit::Share
@@ -339,6 +336,11 @@ impl Rules {
     pub fn for_code(&self) -> Self {
         let profile = if self.profile == Profile::None { Profile::None } else { Profile::Code };
         Self { profile, ..self.clone() }
+    }
+
+    /// The rules that are on for at least one language.
+    pub fn active(&self) -> impl Iterator<Item = Rule> {
+        TABLE.iter().filter(|spec| self.setting(spec, "") != Setting::Off).map(|spec| spec.rule)
     }
 
     fn setting(&self, spec: &Spec, language: &str) -> Setting {
