@@ -6,7 +6,7 @@ use crate::{
     record::Record,
 };
 use indexmap::{IndexMap, IndexSet};
-use pipe_stage::{Better, Digest, Metric};
+use pipe_stage::{Better, Digest, Metric, covers};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -120,8 +120,15 @@ impl Figures {
             let Some(metrics) = metrics(index) else { continue };
             for expectation in &stage.expect {
                 let name = name.as_str();
-                match metrics.iter().find(|metric| metric.name == expectation.metric) {
-                    Some(&Metric { value, .. }) => figures.findings.push(Finding {
+                let reported = metrics.iter().find(|metric| metric.name == expectation.metric);
+                // Stages leave out counts of nothing, such as those of documents that a rule dropped.
+                let is_declared = || {
+                    stage.config.stage.metrics().is_some_and(|declared| {
+                        declared.iter().any(|declared| covers(declared, &expectation.metric))
+                    })
+                };
+                match reported.map(|metric| metric.value).or_else(|| is_declared().then_some(0.0)) {
+                    Some(value) => figures.findings.push(Finding {
                         stage: name.to_owned(),
                         metric: expectation.metric.clone(),
                         value,

@@ -45,6 +45,9 @@ mod matrix;
 #[cfg(feature = "data")]
 mod formats;
 
+#[cfg(feature = "data")]
+mod checking;
+
 #[cfg(all(feature = "data", feature = "model"))]
 mod tiny;
 

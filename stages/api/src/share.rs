@@ -467,6 +467,11 @@ impl<'a> Share<'a> {
         self.metric(Metric::count(name, value));
     }
 
+    /// Reports numbers of things, one for each name.
+    pub fn counts<const N: usize>(&mut self, names: [&str; N], values: [u64; N]) {
+        names.into_iter().zip(values).for_each(|(name, value)| self.count(name, value));
+    }
+
     /// Reports a figure at a point of a series, for those who watch.
     pub fn point(&self, name: &str, step: u64, value: f64) {
         self.running.events.emit(Event::Metric { name: name.to_owned(), step, value });

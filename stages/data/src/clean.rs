@@ -11,14 +11,14 @@ pub mod repair;
 pub mod rules;
 
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
-use html::{Limits, extract};
+use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
-use pipe_stage::{Code, Context, In, Inputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use pipe_stage::{Code, Context, In, Inputs, Misfit, Out, Port, Result, Share, ShareFile, Stage};
 use repair::repair;
 use rules::{Profile, Rule, Rules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Takes the text out of pages, repairs it, and drops what is not worth training on.
 ///
@@ -69,6 +69,8 @@ const PAGES: In = In::new("documents", &DOCUMENTS, "Pages as `ingest` makes them
 const TEXTS: Out = Out::main("documents", &DOCUMENTS, "Documents with text and language.");
 const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "What was dropped, with rule, value and threshold.");
 
+const METRICS: [&str; 3] = ["documents", "characters", "dropped"];
+
 impl Stage for Clean {
     const NAME: &'static str = "clean";
     /// History: 1, the first; 2, layout, line ends and fences are kept, HTML is read as the standard says, formulas
@@ -112,6 +114,20 @@ impl Stage for Clean {
         score.into_iter().chain(elements).chain(languages).chain(code).chain(thresholds).collect()
     }
 
+    fn metrics(&self) -> Option<Vec<String>> {
+        let cleaner = Cleaner::new(self);
+        let of_prose = if self.profile == Profile::Code { None } else { Some(cleaner.rules.active()) };
+        let rules: BTreeSet<Rule> = cleaner.code.active().chain(of_prose.into_iter().flatten()).collect();
+        let by_rule = rules.into_iter().flat_map(|rule| {
+            let acts = if rule.cuts_lines() { lines_cut(rule) } else { dropped_by(rule.name()) };
+            [acts, skipped(rule)]
+        });
+        let languages = (!self.languages.is_empty()).then(|| dropped_by(LANGUAGE));
+        let pages = Refusal::CODES.into_iter().map(|code| dropped_by(&page(code)));
+        let fixed = METRICS.map(str::to_owned).into_iter().chain([of_language("*")]);
+        Some(fixed.chain(pages).chain(languages).chain(by_rule).collect())
+    }
+
     fn run(&self, ctx: &Context) -> Result<()> {
         let texts = ctx.each("texts", self, ctx.input(PAGES).shards(), clean_shard)?;
         ctx.output(TEXTS, texts.entries(TEXTS.name()))?;
@@ -127,10 +143,8 @@ fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> 
     let mut figures = Figures::default();
     for row in share.track("documents", rows) {
         let Cleaned { document, dropped: why, skipped, lines_cut } = cleaner.clean(row??.document);
-        lines_cut
-            .into_iter()
-            .for_each(|(rule, lines)| *figures.lines_cut.entry(rule.name()).or_default() += lines);
-        skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule.name()).or_default() += 1);
+        lines_cut.into_iter().for_each(|(rule, lines)| *figures.lines_cut.entry(rule).or_default() += lines);
+        skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule).or_default() += 1);
         match why {
             None => {
                 figures.characters += document.text.chars().count() as u64;
@@ -161,29 +175,45 @@ struct Figures {
     characters: u64,
     languages: BTreeMap<String, u64>,
     dropped: BTreeMap<String, u64>,
-    skipped: BTreeMap<&'static str, u64>,
-    lines_cut: BTreeMap<&'static str, u64>,
+    skipped: BTreeMap<Rule, u64>,
+    lines_cut: BTreeMap<Rule, u64>,
 }
 
 impl Figures {
     fn report(self, share: &mut Share, kept: u64, dropped: u64) {
-        share.count("documents", kept);
-        share.count("characters", self.characters);
-        share.count("dropped", dropped);
-        for (rule, count) in self.dropped {
-            share.metric(Metric::count(format!("dropped.{rule}"), count));
-        }
-        for (rule, count) in self.skipped {
-            share.metric(Metric::count(format!("skipped.{rule}"), count));
-        }
-        for (rule, count) in self.lines_cut {
-            share.metric(Metric::count(format!("lines_cut.{rule}"), count));
-        }
+        share.counts(METRICS, [kept, self.characters, dropped]);
+        self.dropped.into_iter().for_each(|(rule, count)| share.count(dropped_by(&rule), count));
+        self.skipped.into_iter().for_each(|(rule, count)| share.count(skipped(rule), count));
+        self.lines_cut.into_iter().for_each(|(rule, lines)| share.count(lines_cut(rule), lines));
         for (language, count) in self.languages {
-            let language = if language.is_empty() { "unknown" } else { &language };
-            share.metric(Metric::count(format!("language.{language}"), count));
+            share.count(of_language(if language.is_empty() { "unknown" } else { &language }), count);
         }
     }
+}
+
+/// Names of metrics.
+fn dropped_by(rule: &str) -> String {
+    format!("dropped.{rule}")
+}
+
+fn skipped(rule: Rule) -> String {
+    format!("skipped.{}", rule.name())
+}
+
+fn lines_cut(rule: Rule) -> String {
+    format!("lines_cut.{}", rule.name())
+}
+
+fn of_language(language: &str) -> String {
+    format!("language.{language}")
+}
+
+/// What drops documents in a language that is not wanted, in place of a rule.
+const LANGUAGE: &str = "language";
+
+/// What drops pages without text in place of a rule.
+fn page(code: &str) -> String {
+    format!("page_{code}")
 }
 
 /// Why a document is dropped, in words for its metadata.
@@ -256,7 +286,7 @@ impl<'c> Cleaner<'c> {
                     }
                 }
                 Err(refusal) => {
-                    let rule = format!("page_{}", refusal.code());
+                    let rule = page(refusal.code());
                     return Cleaned::dropped(document, &rule, refusal.to_string(), String::new());
                 }
             }
@@ -278,7 +308,7 @@ impl<'c> Cleaner<'c> {
         if !self.clean.languages.is_empty() && !self.clean.languages.contains(&document.language) {
             let known = Some(document.language.clone()).filter(|language| !language.is_empty());
             let value = known.unwrap_or_else(|| "unknown".to_owned());
-            return Cleaned::dropped(document, "language", value, self.clean.languages.join(","));
+            return Cleaned::dropped(document, LANGUAGE, value, self.clean.languages.join(","));
         }
         self.judged(&self.rules, document, lines_cut)
     }
@@ -324,6 +354,27 @@ mod tests {
     use super::*;
     use pipe_stage::testing::Bench;
     use pipe_stage::{Artifact, Outcome};
+
+    #[test]
+    fn rules_that_are_off_report_nothing() {
+        let names = |clean: Clean| clean.metrics().unwrap();
+        let has = |names: &[String], name: &str| names.iter().any(|declared| declared == name);
+        let web = names(Clean::default());
+        assert!(has(&web, "dropped.gopher_words_min") && has(&web, "skipped.c4_line_words"));
+        assert!(has(&web, "lines_cut.c4_line_words") && has(&web, "dropped.code_generated"));
+        assert!(!has(&web, "dropped.c4_line_words") && !has(&web, "dropped.language"));
+        let off = names(Clean { disable: vec![Rule::GopherWordsMin], ..Clean::default() });
+        assert!(!has(&off, "dropped.gopher_words_min"));
+        let thresholds = BTreeMap::from([(Rule::GopherWordsMin, 5.0)]);
+        let on = names(Clean {
+            profile: Profile::None,
+            thresholds,
+            languages: vec!["en".into()],
+            ..Clean::default()
+        });
+        assert!(has(&on, "dropped.gopher_words_min") && has(&on, "dropped.language"));
+        assert!(!has(&on, "dropped.gopher_words_max"));
+    }
 
     const PROSE: &str = "Ownership is a set of rules that govern how a program manages memory. All programs have \
         to manage the way they use it while they run. Some languages have garbage collection that looks for \

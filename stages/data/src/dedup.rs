@@ -59,6 +59,7 @@ impl Default for Dedup {
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text.");
 const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "Those that stay, with their clusters.");
 const REMOVED: Out = Out::new("removed", &FILES, "Those that fell, to which, and how similar: JSON Lines.");
+const METRICS: [&str; 5] = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
@@ -76,6 +77,10 @@ impl Stage for Dedup {
             Misfit::unless((1..=64).contains(&self.rows), "rows", "must lie from 1 to 64"),
         ];
         faults.into_iter().flatten().collect()
+    }
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        Some(METRICS.map(str::to_owned).to_vec())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -195,11 +200,8 @@ fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Resul
         }
     }
     let all = u64::from(corpus.documents());
-    share.count("documents", all - removed_exact - removed_near);
-    share.count("documents_in", all);
-    share.count("removed_exact", removed_exact);
-    share.count("removed_near", removed_near);
-    share.count("clusters", clusters.len() as u64);
+    let kept = all - removed_exact - removed_near;
+    share.counts(METRICS, [kept, all, removed_exact, removed_near, clusters.len() as u64]);
     for (shard, mut fates) in fates.into_iter().enumerate().filter(|(_, fates)| !fates.is_empty()) {
         fates.sort_by_key(|fate| fate.row);
         let mut file = share.file_for(shard, "fates")?;

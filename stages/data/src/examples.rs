@@ -11,14 +11,16 @@
 //! ```
 
 mod facts;
+mod templates;
 
 use crate::documents::{Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, Value};
 use pipe_stage::{Code, Context, Error, In, Inputs, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use templates::{environment, faults, told};
 
 /// Makes labelled examples, or prompts with answers, of documents, by templates over their fields.
 ///
@@ -64,12 +66,15 @@ pub const ANSWER: &str = "answer";
 
 /// Bytes of a label.
 const LABEL_BYTES_MAX: usize = 1024;
-/// Instructions of a template for one document.
-const FUEL: u64 = 100_000;
+/// What a template sees of a document.
+const FIELDS: [&str; 8] = ["id", "text", "url", "source", "language", "license", "date", METADATA];
+const METADATA: &str = "metadata";
 
 const SOURCE: In = In::new("documents", &DOCUMENTS, "Documents to make examples of.");
 const EXAMPLES: Out =
     Out::main("examples", &DOCUMENTS, "The examples, one shard for each shard of documents.");
+
+const METRICS: [&str; 3] = ["examples", "characters", "left_out"];
 
 impl Stage for Examples {
     const NAME: &'static str = "examples";
@@ -91,15 +96,12 @@ impl Stage for Examples {
             Misfit::unless(has_answer || !self.text.is_empty(), "text", "is empty"),
             Misfit::unless((1..=128).contains(&self.text_mib_max), "text_mib_max", "must lie from 1 to 128"),
         ];
-        let compiled = self.templates().into_iter().filter_map(|(name, source)| {
-            let error = environment().add_template_owned(name, source.to_owned()).err()?;
-            Some(Misfit::new(name, format!("is not a template: {}", told(&error))))
-        });
-        own.into_iter().flatten().chain(compiled).collect()
+        let templates = self.templates().into_iter().flat_map(|(name, source)| faults(name, source));
+        own.into_iter().flatten().chain(templates).collect()
     }
 
     fn metrics(&self) -> Option<Vec<String>> {
-        Some(["examples", "characters", "left_out"].map(str::to_owned).to_vec())
+        Some(METRICS.map(str::to_owned).to_vec())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -133,9 +135,7 @@ fn make(examples: &Examples, inputs: &Inputs, share: &mut Share) -> Result<()> {
             None => left_out += 1,
         }
     }
-    share.count("examples", writer.rows());
-    share.count("characters", characters);
-    share.count("left_out", left_out);
+    share.counts(METRICS, [writer.rows(), characters, left_out]);
     if writer.rows() > 0 {
         share.keep(writer.finish()?)?;
     }
@@ -148,20 +148,13 @@ struct Maker<'e> {
     templates: Environment<'static>,
 }
 
-/// What a template sees of a document.
+/// A document as the value of [`FIELDS`].
 fn fields(document: &Document) -> Value {
     let Document { id, text, url, source, language, license, date, metadata, html: _ } = document;
     let metadata = metadata.iter().map(|(name, fact)| (name.as_str(), facts::value(fact)));
-    Value::from_pairs([
-        ("id", Value::from(id.as_str())),
-        ("text", Value::from(text.as_str())),
-        ("url", Value::from(url.as_str())),
-        ("source", Value::from(source.as_str())),
-        ("language", Value::from(language.as_str())),
-        ("license", Value::from(license.as_str())),
-        ("date", Value::from(date.as_str())),
-        ("metadata", Value::from_pairs(metadata)),
-    ])
+    let texts =
+        [id, text, url, source, language, license, date].into_iter().map(|text| Value::from(text.as_str()));
+    Value::from_pairs(FIELDS.into_iter().zip(texts.chain([Value::from_pairs(metadata)])))
 }
 
 impl<'e> Maker<'e> {
@@ -226,27 +219,6 @@ impl<'e> Maker<'e> {
         })?;
         String::from_utf8(bounded.bytes)
             .map_err(|_| Error::input(format!("`{name}` gives no text on document `{id}`")))
-    }
-}
-
-/// No file, no clock, no chance: what a template gives follows from the document alone.
-fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
-    environment
-}
-
-/// The error with its line, without the template's name, which is that of the field beside it.
-fn told(error: &minijinja::Error) -> String {
-    let text = match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
-    };
-    match error.line() {
-        Some(line) => format!("{text} (line {line})"),
-        None => text,
     }
 }
 

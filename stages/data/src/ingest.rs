@@ -62,7 +62,7 @@ use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
 use pipe_stage::{
     Code, Context, Entry, Error, FILES, Item, Metric, Misfit, Out, Places, Port, Result, SourceFile,
-    SourceRequest, Stage,
+    SourceRequest, Stage, WorkInputs,
 };
 use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
 use rejected::{Budgets, Tally};
@@ -173,11 +173,7 @@ impl Stage for Ingest {
     }
 
     fn preview(&self, _: &Places, files: &[SourceFile]) -> Vec<Misfit> {
-        let mut by_label: BTreeMap<&str, Vec<&SourceFile>> = BTreeMap::new();
-        for file in files {
-            by_label.entry(&file.source).or_default().push(file);
-        }
-        let misfits = by_label.into_iter().filter(|(label, _)| format_of(label).has_records());
+        let misfits = by_label(files).into_iter().filter(|(label, _)| format_of(label).has_records());
         misfits
             .flat_map(|(label, files)| {
                 let name = name_of(label);
@@ -187,6 +183,27 @@ impl Stage for Ingest {
             .collect()
     }
 
+    /// Bytes that are read: of files that are a document each, those of the sample.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        let bytes = by_label(&inputs.sources).into_iter().map(|(label, files)| {
+            let is_whole = format_of(label).has_records();
+            total(if is_whole { files } else { self.sampled(label, files) })
+        });
+        Some(bytes.sum())
+    }
+
+    /// Bytes that are read and taken; how many records a `limit` takes of a file, only reading it tells.
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let bytes = by_label(&inputs.sources).into_iter().map(|(label, files)| {
+            if !format_of(label).has_records() {
+                return Some(total(self.sampled(label, files)));
+            }
+            let source = self.source(label).filter(|source| source.limit.is_none())?;
+            Some(total(files) * source.fraction.unwrap_or(1.0))
+        });
+        bytes.sum()
+    }
+
     fn metrics(&self) -> Option<Vec<String>> {
         let names =
             ["documents", "shards", "bytes", "rejected", "redirects", "duplicates", "rows", "rows_sampled"];
@@ -194,16 +211,12 @@ impl Stage for Ingest {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        let mut by_label: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
-        for file in ctx.sources() {
-            by_label.entry(&file.source).or_default().push(file.clone());
-        }
         // The figure that matters first: files of records have others before it is known.
         ctx.metric(Metric::count("documents", 0));
         let mut made = Made::default();
         let mut unfinished = Vec::new();
         // Steps for each source: what is said of one stands in no other's keys.
-        for (label, files) in by_label {
+        for (label, files) in by_label(ctx.sources()) {
             match format_of(label).has_records() {
                 false => self.pages(ctx, label, files, &mut made)?,
                 true => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
@@ -218,6 +231,17 @@ impl Stage for Ingest {
         ctx.output(PAGES, made.documents)?;
         ctx.output(REJECTED, made.rejected)
     }
+}
+
+/// Files by the label of their source.
+fn by_label(files: &[SourceFile]) -> BTreeMap<&str, Vec<SourceFile>> {
+    let mut by_label: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
+    files.iter().for_each(|file| by_label.entry(&file.source).or_default().push(file.clone()));
+    by_label
+}
+
+fn total(files: Vec<SourceFile>) -> f64 {
+    files.iter().map(|file| file.size as f64).sum()
 }
 
 /// What the sources gave so far.
@@ -461,6 +485,25 @@ mod tests {
         let (before, after) = (entries(&before), entries(&after));
         assert!(before.len() > 8);
         assert_eq!(before.iter().zip(&after).filter(|(before, after)| before != after).count(), 1);
+    }
+
+    #[test]
+    fn work_and_size_are_those_of_the_sample() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = site(folder.path(), &borrowed(&pages(40)));
+        let sources = std::sync::Arc::new(files.clone());
+        let inputs = WorkInputs { sources, ..WorkInputs::default() };
+        let of = |source: Source| {
+            let stage = Ingest { sources: vec![source], ..Ingest::default() };
+            (Stage::work(&stage, &inputs).unwrap(), stage.output_amount(&inputs))
+        };
+        let pages = Source { glob: "site/**/*.html".into(), ..Source::default() };
+        let all = files.iter().map(|file| file.size as f64).sum();
+        assert_eq!(of(pages.clone()), (all, Some(all)));
+        let (work, output) = of(Source { limit: Some(4), ..pages.clone() });
+        assert!(work < all / 5.0 && output == Some(work), "{work} of {all}");
+        let (work, output) = of(Source { fraction: Some(0.5), ..pages });
+        assert!(work > all * 0.2 && work < all * 0.8 && output == Some(work), "{work} of {all}");
     }
 
     #[test]

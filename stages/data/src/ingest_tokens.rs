@@ -7,14 +7,16 @@ mod megatron;
 use crate::ingest::split_glob;
 use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
-use crate::tokens::{TOKENS, TokensWriter};
+use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 use pipe_stage::{
-    Code, Context, Error, In, Inputs, Item, Links, LocalEntry, Misfit, Out, Places, Port, Result, Share,
-    ShareFile, SourceFile, SourceRequest, Stage,
+    Code, Context, Error, In, Input, Inputs, Item, Links, LocalEntry, Misfit, Out, Places, Port, Result,
+    Share, ShareFile, SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 
 /// Reads the token files of nanoGPT and Megatron-LM, `.bin`, into token shards.
 ///
@@ -54,6 +56,15 @@ pub enum Element {
     U32,
 }
 
+impl Element {
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::U16 => 2,
+            Self::U32 => 4,
+        }
+    }
+}
+
 impl Default for IngestTokens {
     fn default() -> Self {
         Self {
@@ -77,6 +88,9 @@ const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final figures.");
 const SHARDS: &str = "tokens";
 const DATA: &str = ".bin";
 const INDEX: &str = ".idx";
+
+/// Beside the figures of each set.
+const METRIC: &str = "tokens";
 
 impl Stage for IngestTokens {
     const NAME: &'static str = "ingest-tokens";
@@ -109,8 +123,19 @@ impl Stage for IngestTokens {
         Ok(sets.map(|(set, glob)| request(set, glob, places)).collect())
     }
 
+    fn preview(&self, _: &Places, files: &[SourceFile]) -> Vec<Misfit> {
+        let reading = self.reading();
+        let misfits = self.sets().into_iter().map(|(set, _)| {
+            let items = pairs(files.iter().filter(|file| file.source == set));
+            let looked = items.and_then(|items| items.iter().try_for_each(|item| look(&reading, item)));
+            looked.err().map(|error| Misfit::of_error(set, &error))
+        });
+        misfits.flatten().collect()
+    }
+
     fn metrics(&self) -> Option<Vec<String>> {
-        Some(["tokens", "tokens_*", "documents_*"].map(str::to_owned).to_vec())
+        let sets = self.sets().into_iter().filter(|(_, glob)| !glob.is_empty());
+        Some([METRIC.to_owned()].into_iter().chain(sets.flat_map(|(set, _)| metrics_of_set(set))).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -182,6 +207,29 @@ struct Reading {
     header_bytes: u32,
     document_tokens_max: u32,
     shard_tokens: u64,
+}
+
+/// Looks at the beginning of a data file, or at its index.
+fn look(reading: &Reading, item: &Item) -> Result<()> {
+    const INDEX_BYTES_MAX: u64 = 256 << 20;
+    const START_BYTES: u64 = 1024;
+    // What cannot be opened is for the run to tell.
+    let read = |file: &SourceFile, bytes_max: u64| -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(&file.path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    };
+    match item.inputs.as_slice() {
+        [Input::Source(data), Input::Source(index)] if index.size <= INDEX_BYTES_MAX => {
+            let Some(bytes) = read(index, INDEX_BYTES_MAX) else { return Ok(()) };
+            megatron::preview(&index.name, &bytes, &data.name, data.size)
+        }
+        [Input::Source(data)] => {
+            let Some(start) = read(data, START_BYTES) else { return Ok(()) };
+            flat::preview(&data.name, reading, data.size, &start)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read(reading: &Reading, inputs: &Inputs, share: &mut Share) -> Result<()> {
@@ -306,9 +354,9 @@ impl<'a, 's, 'r> Shards<'a, 's, 'r> {
             return Err(Error::input(format!("`{}` holds no tokens", self.data.name())));
         }
         let set = self.data.source().unwrap_or_default().to_owned();
-        self.share.count("tokens", self.tokens);
-        self.share.count(format!("tokens_{set}"), self.tokens);
-        self.share.count(format!("documents_{set}"), self.documents);
+        self.share.count(METRIC, self.tokens);
+        let of_set = metrics_of_set(&set);
+        self.share.counts(of_set.each_ref().map(String::as_str), [self.tokens, self.documents]);
         Ok(())
     }
 }

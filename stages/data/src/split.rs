@@ -55,6 +55,8 @@ const TRAIN: Out = Out::main("train", &DOCUMENTS, "For training.");
 const VALIDATION: Out = Out::new("validation", &DOCUMENTS, "For decisions during training.");
 const TEST: Out = Out::new("test", &DOCUMENTS, "For the final figures.");
 const LEAKED: Out = Out::new("leaked", &FILES, "Left out, since a training document holds it: JSON Lines.");
+/// Numbers of documents, by output.
+const METRICS: [&str; 4] = [TRAIN.name(), VALIDATION.name(), TEST.name(), LEAKED.name()];
 
 impl Stage for Split {
     const NAME: &'static str = "split";
@@ -74,6 +76,10 @@ impl Stage for Split {
             Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must lie from 1 to 50"),
         ];
         faults.into_iter().flatten().collect()
+    }
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        Some(METRICS.map(str::to_owned).to_vec())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -273,11 +279,10 @@ fn divide(division: &Division, inputs: &Inputs, share: &mut Share) -> Result<()>
             Set::Test => test.insert(row.index),
         };
     }
+    share.counts(METRICS, [train.len(), validation.len(), test.len(), leaked.len() as u64]);
     for (port, rows_of_set) in [(TRAIN, train), (VALIDATION, validation), (TEST, test)] {
-        share.count(port.name(), rows_of_set.len());
         share.view(port.name(), &entries[0], rows, rows_of_set, None)?;
     }
-    share.count("leaked", leaked.len() as u64);
     if !leaked.is_empty() {
         let mut file = share.file_with(LEAKED.name(), "jsonl")?;
         write_lines(&mut file, &leaked)?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::documents::{Column, DOCUMENTS, DocumentReader};
 use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
-use crate::tokens::{TOKENS, TokensWriter};
+use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 
 /// Encodes documents as token ids, one shard of tokens for each shard of documents.
 ///
@@ -32,6 +32,11 @@ const TRAIN: Out = Out::main("train", &TOKENS, "Tokens for training.");
 const VALIDATION: Out = Out::new("validation", &TOKENS, "Tokens for validation.");
 const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final figures.");
 
+/// Beside the figures of each set.
+const METRICS: [&str; 2] = ["tokens", "bytes"];
+const NORMALIZED: &str = "documents_normalized";
+const RATIO: &str = "bytes_per_token";
+
 impl Stage for Tokenize {
     const NAME: &'static str = "tokenize";
     /// History: 1, the first.
@@ -46,6 +51,11 @@ impl Stage for Tokenize {
         VALIDATION.port(),
         TEST.port(),
     ];
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        let sets = [TRAIN, VALIDATION, TEST].into_iter().flat_map(|set| metrics_of_set(set.name()));
+        Some(METRICS.into_iter().chain([NORMALIZED, RATIO]).map(str::to_owned).chain(sets).collect())
+    }
 
     fn run(&self, ctx: &Context) -> Result<()> {
         // The config beside it decides no id, so it is in no key.
@@ -98,15 +108,16 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
         bytes += document.text.len() as u64;
     }
     share.keep(writer.finish()?)?;
-    share.count("tokens", tokens);
-    share.count(format!("tokens_{}", set.name), tokens);
-    share.count(format!("documents_{}", set.name), documents);
-    share.count("bytes", bytes);
+    let [of_tokens, of_bytes] = METRICS;
+    let of_set = metrics_of_set(set.name);
+    share.count(of_tokens, tokens);
+    share.counts(of_set.each_ref().map(String::as_str), [tokens, documents]);
+    share.count(of_bytes, bytes);
     if normalized > 0 {
-        share.count("documents_normalized", normalized);
+        share.count(NORMALIZED, normalized);
     }
     if tokens > 0 {
-        let ratio = Metric::new("bytes_per_token", bytes as f64 / tokens as f64, "bytes");
+        let ratio = Metric::new(RATIO, bytes as f64 / tokens as f64, "bytes");
         share.metric(ratio.higher_is_better().merged_by(Merge::Mean(tokens as f64)));
     }
     Ok(())

@@ -11,11 +11,11 @@ pub mod spelling;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pipe_stage::{
-    Code, Context, Error, In, Inputs, Item, Links, Misfit, Out, Places, Port, Result, Share, SourceRequest,
-    Stage,
+    Code, Context, Error, In, Inputs, Item, Links, Misfit, Out, Places, Port, Result, Share, SourceFile,
+    SourceRequest, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,12 @@ impl Default for TokenizerStage {
 const INPUT: In = In::new("documents", &DOCUMENTS, "Text to train on; not needed beside `from`.").optional();
 const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and tokenizer_config.json.");
 
+const VOCABULARY: &str = "vocabulary";
+/// What a training reports; one that is adopted has the first only.
+const METRICS: [&str; 3] = [VOCABULARY, "merges", "pieces"];
 const SPECIAL_BYTES_MAX: usize = 100;
+/// Largest file that a look before a run reads.
+const PREVIEW_BYTES_MAX: u64 = 256 << 20;
 const VOCABULARY_MAX: u32 = 1 << 20;
 const VOCABULARY_DEFAULT: u32 = 4096;
 
@@ -125,6 +130,11 @@ impl Stage for TokenizerStage {
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
         let path = places.project.join(from);
+        if path.is_dir() {
+            let file = Path::new(from).join(TOKENIZER_JSON);
+            let misfit = Misfit::new("from", format!("`{from}` is a folder"));
+            return Err(vec![misfit.help(format!("name the file in it, such as `{}`", file.display()))]);
+        }
         let (Some(folder), Some(file)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
             return Err(vec![Misfit::new("from", format!("`{from}` names no file"))]);
@@ -132,7 +142,11 @@ impl Stage for TokenizerStage {
         Ok(vec![SourceRequest {
             source: "tokenizer".into(),
             root: folder.to_owned(),
-            include: vec![file.to_owned(), TOKENIZER_CONFIG_JSON.into()],
+            // A config without the tokenizer is no source.
+            include: std::iter::once(file)
+                .chain(path.is_file().then_some(TOKENIZER_CONFIG_JSON))
+                .map(str::to_owned)
+                .collect(),
             exclude: Vec::new(),
             links: Links::EveryName,
             field: "from".into(),
@@ -141,11 +155,37 @@ impl Stage for TokenizerStage {
         }])
     }
 
+    /// The vocabulary that is trained; an existing file is as large as it is.
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        match self.from {
+            Some(_) => self.work(inputs),
+            None => Some(f64::from(self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT))),
+        }
+    }
+
+    fn preview(&self, _: &Places, sources: &[SourceFile]) -> Vec<Misfit> {
+        let Some(file) = self.file_name() else { return Vec::new() };
+        let read = |name: &str| {
+            let source = sources.iter().find(|source| source.name == name)?;
+            // What cannot be opened is for the run to tell.
+            (source.size <= PREVIEW_BYTES_MAX).then(|| std::fs::read(&source.path).ok())?
+        };
+        let config = Some(TOKENIZER_CONFIG_JSON).filter(|config| *config != file).and_then(read);
+        match read(&file).map(|json| usable(&file, &json, config.as_deref())) {
+            Some(Err(error)) => vec![Misfit::of_error("from", &error)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn metrics(&self) -> Option<Vec<String>> {
+        let reported = if self.from.is_some() { &METRICS[..1] } else { &METRICS };
+        Some(reported.iter().map(|name| (*name).to_owned()).collect())
+    }
+
     fn run(&self, ctx: &Context) -> Result<()> {
         let made = match (&self.from, ctx.optional(INPUT)) {
-            (Some(from), _) => {
-                let file = Path::new(from).file_name().map(PathBuf::from).unwrap_or_default();
-                let adoption = Adoption { file: file.to_string_lossy().into_owned() };
+            (Some(_), _) => {
+                let adoption = Adoption { file: self.file_name().unwrap_or_default() };
                 let sources = Item::of_sources("tokenizer", ctx.sources().to_vec());
                 ctx.once("adopt", &adoption, vec![sources], adopt)?
             }
@@ -169,6 +209,12 @@ impl Stage for TokenizerStage {
 }
 
 impl TokenizerStage {
+    /// Name of the file that `from` names.
+    fn file_name(&self) -> Option<String> {
+        let file = Path::new(self.from.as_ref()?).file_name()?;
+        Some(file.to_string_lossy().into_owned())
+    }
+
     /// Settings of a training, where there is none.
     fn idle_beside_from(&self) -> Vec<Misfit> {
         let default = Self::default();
@@ -258,9 +304,7 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
             wanted.min_frequency.max(1)
         ));
     }
-    share.count("vocabulary", size);
-    share.count("merges", vocabulary.merges.len() as u64);
-    share.count("pieces", pieces);
+    share.counts(METRICS, [size, vocabulary.merges.len() as u64, pieces]);
     Ok(())
 }
 
@@ -271,22 +315,28 @@ fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> 
     let json = files.entry(&adoption.file).ok_or_else(missing)?.bytes()?;
     let config = files.entry(TOKENIZER_CONFIG_JSON).filter(|entry| entry.name() != adoption.file);
     let config = config.map(|entry| entry.bytes()).transpose()?;
-    let tokenizer = match &config {
-        Some(config) => Tokenizer::from_files(&json, config)?,
-        None => Tokenizer::from_json(&json)?,
-    };
-    let eos = tokenizer.eos().ok_or_else(|| {
-        Error::input(format!("`{}` has no token that is known to end documents", adoption.file))
-            .help(format!("put a {TOKENIZER_CONFIG_JSON} beside it that names its `eos_token`"))
-    })?;
+    let (tokenizer, eos) = usable(&adoption.file, &json, config.as_deref())?;
     share.write("tokenizer", TOKENIZER_JSON, &json)?;
     let config = config.unwrap_or_else(|| {
         let pad = tokenizer.pad().map(|pad| tokenizer.decode(&[pad]));
         tokenizer_config(&tokenizer.decode(&[eos]), pad.as_deref())
     });
     share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
-    share.count("vocabulary", tokenizer.vocabulary_size().into());
+    share.count(VOCABULARY, tokenizer.vocabulary_size().into());
     Ok(())
+}
+
+/// Reads an existing tokenizer, with the token that ends documents.
+fn usable(file: &str, json: &[u8], config: Option<&[u8]>) -> Result<(Tokenizer, u32)> {
+    let tokenizer = match config {
+        Some(config) => Tokenizer::from_files(json, config)?,
+        None => Tokenizer::from_json(json)?,
+    };
+    let eos = tokenizer.eos().ok_or_else(|| {
+        Error::input(format!("`{file}` has no token that is known to end documents"))
+            .help(format!("put a {TOKENIZER_CONFIG_JSON} beside it that names its `eos_token`"))
+    })?;
+    Ok((tokenizer, eos))
 }
 
 #[cfg(test)]
@@ -352,6 +402,36 @@ mod tests {
         let sources = Bench::sources("tokenizer", &project).unwrap();
         let adopted = bench.enter(&stage, &[], sources, Mode::Here).unwrap();
         assert_eq!(adopted.outputs["tokenizer"], trained.outputs["tokenizer"]);
+    }
+
+    #[test]
+    fn a_look_finds_files_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = TokenizerStage { from: Some("mine.json".into()), ..TokenizerStage::default() };
+        let places = Places { project: folder.path().to_owned(), variable: &|_| None };
+        let look = |json: &str, config: Option<&str>| {
+            std::fs::write(folder.path().join("mine.json"), json).unwrap();
+            let path = folder.path().join(TOKENIZER_CONFIG_JSON);
+            config.map(|config| std::fs::write(path, config).unwrap());
+            let sources = Bench::sources("tokenizer", folder.path()).unwrap();
+            let misfits = stage.preview(&places, &sources);
+            assert!(misfits.iter().all(|misfit| misfit.path == "from"));
+            misfits.into_iter().map(|misfit| misfit.message).collect::<Vec<_>>()
+        };
+        let bench = Bench::new(&folder.path().join("store")).unwrap();
+        let trained = bench.run(&small(), &[("documents", &corpus(&bench))]).unwrap();
+        let json = String::from_utf8(read(&bench, &trained).1).unwrap();
+        std::fs::remove_dir_all(folder.path().join("store")).unwrap();
+        assert_eq!(look(&json, None), [""; 0]);
+        assert!(look("version 1", None)[0].starts_with("tokenizer.json cannot be read"));
+        let nameless = json.replace("<|endoftext|>", "<|stop|>");
+        assert_eq!(look(&nameless, None), ["`mine.json` has no token that is known to end documents"]);
+        assert_eq!(look(&nameless, Some(r#"{"eos_token": "<|stop|>"}"#)), [""; 0]);
+        let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}");
+        assert!(look(&normalized, None)[0].contains("Lowercase"));
+        let mut of_folder = stage.clone();
+        of_folder.from = Some(".".into());
+        assert!(of_folder.sources(&places).unwrap_err()[0].message.contains("is a folder"));
     }
 
     #[test]

@@ -44,6 +44,11 @@ pub static TOKENS: Kind = Kind {
     look,
 };
 
+/// Names of the numbers of tokens and documents that stages report of a set.
+pub(crate) fn metrics_of_set(set: &str) -> [String; 2] {
+    ["tokens", "documents"].map(|what| format!("{what}_{set}"))
+}
+
 /// The format's revision. History: 1, the first.
 const FORMAT: &str = "tokens 1";
 

@@ -77,17 +77,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All codes.
+    pub const CODES: [&'static str; 8] =
+        ["empty", "binary", "too_large", "too_many_nodes", "undecodable", "redirect", "no_content", "failed"];
+
     /// Stable name for counts and reports.
     pub const fn code(&self) -> &'static str {
+        let [empty, binary, too_large, too_many_nodes, undecodable, redirect, no_content, failed] =
+            Self::CODES;
         match self {
-            Self::Empty => "empty",
-            Self::Binary => "binary",
-            Self::TooLarge(_) => "too_large",
-            Self::TooManyNodes(_) => "too_many_nodes",
-            Self::Undecodable => "undecodable",
-            Self::Redirect(_) => "redirect",
-            Self::NoContent => "no_content",
-            Self::Failed => "failed",
+            Self::Empty => empty,
+            Self::Binary => binary,
+            Self::TooLarge(_) => too_large,
+            Self::TooManyNodes(_) => too_many_nodes,
+            Self::Undecodable => undecodable,
+            Self::Redirect(_) => redirect,
+            Self::NoContent => no_content,
+            Self::Failed => failed,
         }
     }
 }

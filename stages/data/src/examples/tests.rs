@@ -115,7 +115,36 @@ fn bad_settings_are_named_by_their_path() {
     assert_eq!(paths(Examples { label: "x".into(), ..answered("a", "b") }), ["label"]);
     assert_eq!(paths(answered("", "b")), ["prompt"]);
     assert_eq!(paths(Examples { text_mib_max: 0, ..labelled("x") }), ["text_mib_max"]);
-    assert_eq!(paths(answered("{{ a }}", "{% if %}")), ["answer"]);
+    assert_eq!(paths(answered("{{ a }}", "{% if %}")), ["prompt", "answer"]);
+}
+
+#[test]
+fn names_that_stand_for_nothing_are_found_before_a_run() {
+    let faults = |template: &str| -> Vec<String> {
+        labelled(template).check().into_iter().map(|misfit| misfit.message).collect()
+    };
+    for (template, message) in [
+        ("{{ titel }}", "uses an unknown variable, `titel`"),
+        ("{% if false %}{{ topic.name }}{% endif %}x", "uses an unknown variable, `topic`"),
+        ("{{ text | uper }}", "uses an unknown filter, `uper`"),
+        ("{% if false %}{{ text|trim|lowercase }}{% endif %}x", "uses an unknown filter, `lowercase`"),
+        ("{% filter shout %}x{% endfilter %}", "uses an unknown filter, `shout`"),
+        ("{% if text is not numeric %}x{% endif %}", "uses an unknown test, `numeric`"),
+        ("{{ now() }}", "uses an unknown variable, `now`"),
+        ("{{ text.upper() }}", "uses `text.upper`, but `text` is a text, without attributes and methods"),
+    ] {
+        assert_eq!(faults(template), [message], "{template}");
+    }
+    for template in [
+        "{{ metadata.topic | default('') | upper }}",
+        "{% for m in metadata.messages %}{{ loop.index }}{{ m.content | trim }}{% endfor %}",
+        "{% if url is defined and url %}{% set x = 1 %}{% else %}{% set x = 2 %}{% endif %}{{ x }}",
+        "{% set ns = namespace(n=0) %}{% set ns.n = 1 %}{{ ns.n }} {{ range(3) | join('|') }}",
+        "{% raw %}{{ this | nothing }}{% endraw %}{# {{ that }} #}{{ 'a | b' }}",
+        "{{ metadata.is | string }}{{ (url | split('/'))[3] }}{{ date[:4] | int }}",
+    ] {
+        assert_eq!(faults(template), [""; 0], "{template}");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ struct Seen {
 }
 
 /// Finds what the first rows of a source's files show to be wrong with its config at `path`.
-pub(super) fn look(reading: &RecordReading, files: &[&SourceFile], path: &str) -> Vec<Misfit> {
+pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) -> Vec<Misfit> {
     let field = |name: &str| format!("{path}.{name}");
     let mut present: Option<Vec<bool>> = None;
     for file in files.iter().take(FILES_MAX) {

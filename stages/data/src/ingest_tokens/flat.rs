@@ -17,19 +17,9 @@ use std::path::Path;
 const CHUNK_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(data: &LocalEntry, reading: &Reading, shards: &mut Shards) -> Result<()> {
-    let element: u64 = match reading.element {
-        Element::U16 => 2,
-        Element::U32 => 4,
-    };
+    let element = reading.element.bytes();
     let (name, header) = (data.name(), u64::from(reading.header_bytes));
-    let body = data.size().checked_sub(header).ok_or_else(|| {
-        Error::input(format!("`{name}` has {} bytes, and `header_bytes` are {header}", data.size()))
-    })?;
-    if !body.is_multiple_of(element) {
-        let message =
-            format!("`{name}` ends in the middle of an id: {body} bytes are no multiple of {element}");
-        return Err(Error::input(message).help("see `element` and `header_bytes`"));
-    }
+    check_size(name, reading, data.size())?;
     let failed = |error: io::Error| Error::io("read", Path::new(name), &error);
     let mut stream = data.stream()?;
     io::copy(&mut (&mut stream).take(header), &mut io::sink()).map_err(failed)?;
@@ -54,6 +44,26 @@ pub(super) fn read(data: &LocalEntry, reading: &Reading, shards: &mut Shards) ->
         }
         shards.advance(token - before)?;
     }
+}
+
+/// Refuses files that the first bytes and the size show to be of another kind.
+pub(super) fn preview(name: &str, reading: &Reading, size: u64, start: &[u8]) -> Result<()> {
+    check_size(name, reading, size)?;
+    // Which ids there are is not known yet.
+    check_element(name, reading, u32::MAX, start)
+}
+
+fn check_size(name: &str, reading: &Reading, size: u64) -> Result<()> {
+    let (element, header) = (reading.element.bytes(), reading.header_bytes);
+    let body = size
+        .checked_sub(header.into())
+        .ok_or_else(|| Error::input(format!("`{name}` has {size} bytes, and `header_bytes` are {header}")))?;
+    if !body.is_multiple_of(element) {
+        let message =
+            format!("`{name}` ends in the middle of an id: {body} bytes are no multiple of {element}");
+        return Err(Error::input(message).help("see `element` and `header_bytes`"));
+    }
+    Ok(())
 }
 
 /// Refuses files that are plainly of other ids than the config says: those of 32 bits read as of 16, and llm.c's,

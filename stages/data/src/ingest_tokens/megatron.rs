@@ -41,13 +41,8 @@ struct Index {
 pub(super) fn read(data: &LocalEntry, index: &LocalEntry, shards: &mut Shards) -> Result<()> {
     /// Bytes read at a time.
     const CHUNK_BYTES: u64 = 1 << 20;
-    let Index { element, documents } = Index::parse(&index.bytes()?)
-        .map_err(|reason| Error::input(format!("`{}` is no index of Megatron's: {reason}", index.name())))?;
-    let promised = documents.iter().sum::<u64>().saturating_mul(element.bytes);
-    if promised != data.size() {
-        let (name, size) = (data.name(), data.size());
-        return Err(Error::input(format!("`{name}` has {size} bytes, and its index speaks of {promised}")));
-    }
+    let Index { element, documents } =
+        Index::of_files(index.name(), &index.bytes()?, data.name(), data.size())?;
     let failed = |error: io::Error| Error::io("read", Path::new(data.name()), &error);
     let mut stream = data.stream()?;
     let (mut chunk, mut token) = (Vec::new(), 0);
@@ -94,7 +89,24 @@ impl Element {
     }
 }
 
+/// Refuses an index that does not fit its data file of so many bytes.
+pub(super) fn preview(index: &str, bytes: &[u8], data: &str, size: u64) -> Result<()> {
+    Index::of_files(index, bytes, data, size).map(drop)
+}
+
 impl Index {
+    fn of_files(index: &str, bytes: &[u8], data: &str, size: u64) -> Result<Self> {
+        let read = Self::parse(bytes)
+            .map_err(|reason| Error::input(format!("`{index}` is no index of Megatron's: {reason}")))?;
+        let promised = read.documents.iter().sum::<u64>().saturating_mul(read.element.bytes);
+        if promised != size {
+            return Err(Error::input(format!(
+                "`{data}` has {size} bytes, and its index speaks of {promised}"
+            )));
+        }
+        Ok(read)
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let ended = || "it ends too early".to_owned();
         let mut rest = bytes.strip_prefix(MAGIC).ok_or("it does not begin as one")?;

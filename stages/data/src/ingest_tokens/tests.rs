@@ -144,6 +144,26 @@ fn files_of_another_element_are_told() {
 }
 
 #[test]
+fn a_look_finds_what_a_run_would_find_at_its_begin() {
+    let look = |files: &[(&str, Vec<u8>)]| {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).unwrap());
+        let places = Places { project: folder.path().to_owned(), variable: &|_| None };
+        let sources = Bench::sources("train", folder.path()).unwrap();
+        let misfits = stage().preview(&places, &sources).into_iter();
+        misfits.map(|misfit| format!("{}: {}", misfit.path, misfit.message)).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(look(&[("a.bin", flat(&[1, 2]))]), "");
+    assert!(look(&[("a.bin", vec![1, 0, 2])]).starts_with("train: `a.bin` ends in the middle of an id"));
+    let llm_c = [20_240_520_u32.to_le_bytes().to_vec(), vec![0; 1020]].concat();
+    assert!(look(&[("a.bin", llm_c)]).contains("the header of llm.c"));
+    assert_eq!(look(&[("a.idx", vec![])]), "train: beside `a.idx` there is no `a.bin`");
+    let index = index(8, &[2], &[0, 1]);
+    let short = "train: `a.bin` has 2 bytes, and its index speaks of 4";
+    assert_eq!(look(&[("a.bin", vec![1, 0]), ("a.idx", index)]), short);
+}
+
+#[test]
 fn indexes_are_asked_for_beside_their_files() {
     let nowhere = |_: &str| None;
     let places = Places { project: "/project".into(), variable: &nowhere };
