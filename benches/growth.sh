@@ -4,10 +4,12 @@
 #   benches/growth.sh [PIPE] [CASE…]
 #
 # Prints CPU seconds (user + system, children included) of both and their ratio, the median of three rounds. Exits
-# with 1 if a ratio is above 2.6: linear time doubles, quadratic time takes four times as long.
+# with 1 if a ratio is above 2.6: linear time doubles, quadratic time takes four times as long. Works in memory
+# (/dev/shm) unless TMPDIR says otherwise: what a disk's file system takes for many small files differs from run to run.
 set -euo pipefail
 pipe=$(realpath "${1:-target/release/pipe}")
 [ $# -eq 0 ] || shift
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 ratio_max=2.6
@@ -19,7 +21,7 @@ pages="  pages: { uses: ingest, with: { sources: [ { glob: 'data/*.jsonl', name:
 # Each case writes `m.yaml` and `data/` for a size, and names the stage to measure; `before` runs first, unmeasured.
 
 # Near-copies of one text: all are of one cluster.
-near_copies_size=10000 near_copies_stage=unique near_copies_before=pages
+near_copies_size=20000 near_copies_stage=unique near_copies_before=pages
 near_copies() {
     manifest "$pages
   unique: { uses: dedup, needs: pages }"
@@ -30,7 +32,7 @@ near_copies() {
 }
 
 # Documents that share more than half of their text, as pages of one site do, and a large held-out set.
-boilerplate_size=8000 boilerplate_stage=sets boilerplate_before=pages
+boilerplate_size=16000 boilerplate_stage=sets boilerplate_before=pages
 boilerplate() {
     manifest "$pages
   sets: { uses: split, needs: pages, with: { validation: 0.25, test: 0.25 } }"
@@ -45,7 +47,7 @@ boilerplate() {
 }
 
 # The same, with nearly all of it shared: all held-out documents leak.
-leaks_size=8000 leaks_stage=sets leaks_before=pages
+leaks_size=16000 leaks_stage=sets leaks_before=pages
 leaks() {
     manifest "$pages
   sets: { uses: split, needs: pages, with: { validation: 0.25, test: 0.25 } }"
@@ -56,7 +58,7 @@ leaks() {
 }
 
 # A record of many fields, all of them metadata: more than a document may have, so it is rejected.
-json_keys_size=160000 json_keys_stage=pages json_keys_before=
+json_keys_size=1000000 json_keys_stage=pages json_keys_before=
 json_keys() {
     manifest "  pages: { uses: ingest, with: { errors_max: 1, sources: [ { glob: 'data/*.jsonl', name: s, columns: { metadata: ['*'] } } ] } }"
     awk -v size="$1" 'BEGIN {
