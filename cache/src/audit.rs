@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 /// The kinds of things that a cache holds under a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum EntryKind {
     /// Bytes, by their digest.
     Object,
     /// Canonical JSON, by its digest.
@@ -23,7 +23,7 @@ pub enum Kind {
     Record,
 }
 
-impl Kind {
+impl EntryKind {
     pub(crate) fn tree(self) -> &'static str {
         match self {
             Self::Object => OBJECTS,
@@ -33,7 +33,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Object => "object",
@@ -86,20 +86,20 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Damage {
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// Its digest or, of a record, its key.
     pub digest: Digest,
     /// Where it stands, or stood.
     pub path: PathBuf,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub cause: DamageCause,
     /// It was put right, or taken out of the way so that the next run makes it again.
     pub repaired: bool,
 }
 
 /// What is wrong with a damaged thing.
 #[derive(Debug)]
-pub enum Fault {
+pub enum DamageCause {
     /// Its bytes are not those that were stored.
     Content,
     /// Its bytes are right, but somebody touched the file: plans would take it for absent.
@@ -108,7 +108,7 @@ pub enum Fault {
     Unreadable(Error),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for DamageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Content => f.write_str("its content has changed"),
@@ -139,11 +139,11 @@ pub struct Progress {
 impl Store {
     /// Lists the objects, in the order of digests; a few folders' worth is in memory at a time.
     pub fn objects(&self) -> impl Iterator<Item = Result<Entry>> + use<> {
-        self.entries(Kind::Object)
+        self.entries(EntryKind::Object)
     }
 
     /// Lists the things of one kind, in the order of digests.
-    pub fn entries(&self, kind: Kind) -> impl Iterator<Item = Result<Entry>> + use<> {
+    pub fn entries(&self, kind: EntryKind) -> impl Iterator<Item = Result<Entry>> + use<> {
         let tree = self.root().join(kind.tree());
         let (folders, error) = match files::list(&tree) {
             // What others leave here (`.DS_Store`) is none of our business.
@@ -162,9 +162,9 @@ impl Store {
             })
         };
         Ok(Usage {
-            objects: count(Kind::Object)?,
-            artifacts: count(Kind::Artifact)?,
-            records: count(Kind::Record)?,
+            objects: count(EntryKind::Object)?,
+            artifacts: count(EntryKind::Artifact)?,
+            records: count(EntryKind::Record)?,
             runs: count_tree(&self.root().join("runs"))?,
             checkpoints: count_tree(&self.durables_dir())?,
             work: self.count_but(&self.root().join("work"), &["durable"])?,
@@ -190,7 +190,7 @@ impl Store {
     /// `progress` is called now and then, from several threads.
     pub fn verify(&self, repair: Repair, progress: impl Fn(Progress) + Sync) -> Result<Vec<Damage>> {
         let mut all = Vec::new();
-        for kind in [Kind::Object, Kind::Artifact, Kind::Record] {
+        for kind in [EntryKind::Object, EntryKind::Artifact, EntryKind::Record] {
             for entry in self.entries(kind) {
                 all.push((kind, entry?));
             }
@@ -222,38 +222,38 @@ impl Store {
         Ok(damages)
     }
 
-    fn examine(&self, kind: Kind, entry: &Entry, repair: Repair) -> Option<Damage> {
+    fn examine(&self, kind: EntryKind, entry: &Entry, repair: Repair) -> Option<Damage> {
         let digest = entry.digest;
         let path = self.sharded(kind.tree(), &digest);
-        let fault = match self.check_entry(kind, &digest) {
+        let cause = match self.check_entry(kind, &digest) {
             Ok(None) => return None,
-            Ok(Some(fault)) => fault,
+            Ok(Some(cause)) => cause,
             Err(error) if is_missing(&error) => return None, // collected or retired meanwhile
-            Err(error) => Fault::Unreadable(error),
+            Err(error) => DamageCause::Unreadable(error),
         };
         let repaired = repair == Repair::Discard
-            && match (&fault, kind) {
-                (Fault::Stamp, _) => files::seal(&path).is_ok(),
-                (_, Kind::Object) => self.discard(&digest).unwrap_or(false),
-                (_, Kind::Artifact) => self.discard_artifact(&digest).unwrap_or(false),
-                (_, Kind::Record) => self.discard_record(&digest).unwrap_or(false),
+            && match (&cause, kind) {
+                (DamageCause::Stamp, _) => files::seal(&path).is_ok(),
+                (_, EntryKind::Object) => self.discard(&digest).unwrap_or(false),
+                (_, EntryKind::Artifact) => self.discard_artifact(&digest).unwrap_or(false),
+                (_, EntryKind::Record) => self.discard_record(&digest).unwrap_or(false),
             };
-        Some(Damage { kind, digest, path, fault, repaired })
+        Some(Damage { kind, digest, path, cause, repaired })
     }
 
-    fn check_entry(&self, kind: Kind, digest: &Digest) -> Result<Option<Fault>> {
+    fn check_entry(&self, kind: EntryKind, digest: &Digest) -> Result<Option<DamageCause>> {
         let path = self.sharded(kind.tree(), digest);
         let metadata = fs::symlink_metadata(&path).map_err(Error::io("examine", &path))?;
         if !metadata.is_file() {
-            return Ok(Some(Fault::Content));
+            return Ok(Some(DamageCause::Content));
         }
         let right = match kind {
-            Kind::Object | Kind::Artifact => files::hash(&path)?.digest == *digest,
-            Kind::Record => self.record(digest)?.is_some() || !path.exists(),
+            EntryKind::Object | EntryKind::Artifact => files::hash(&path)?.digest == *digest,
+            EntryKind::Record => self.record(digest)?.is_some() || !path.exists(),
         };
         Ok(match (right, kind) {
-            (false, _) => Some(Fault::Content),
-            (true, Kind::Object) if !files::is_sealed(&metadata) => Some(Fault::Stamp),
+            (false, _) => Some(DamageCause::Content),
+            (true, EntryKind::Object) if !files::is_sealed(&metadata) => Some(DamageCause::Stamp),
             (true, _) => None,
         })
     }

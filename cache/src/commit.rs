@@ -41,12 +41,12 @@ pub enum Published {
 /// Where callers meet.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     turn: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     waiting: Vec<Job>,
     led: bool,
 }

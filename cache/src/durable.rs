@@ -14,7 +14,7 @@
 use crate::audit::Amount;
 use crate::files;
 use crate::lease::{self, Purpose};
-use crate::owner::{Fate, Owner};
+use crate::owner::{Liveness, Owner};
 use crate::{Acquire, Blob, Digest, Error, Holder, Lease, Result, Store, Watch};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,24 +42,30 @@ pub enum AcquireDurable {
     Busy(Holder),
 }
 
-/// Waits for a durable folder without holding anything; see [`Watch`].
-#[derive(Debug)]
-pub struct WatchDurable {
-    store: Store,
-    key: Digest,
-    watch: Watch,
-}
-
 impl Store {
     /// Asks for the durable folder of a key once, as [`acquire`](Self::acquire) does for a lease, and checks
-    /// what an earlier owner left in it.
+    /// what an earlier owner left in it. To wait for the owner, use [`watch_durable`](Self::watch_durable).
     pub fn durable(&self, key: &Digest) -> Result<AcquireDurable> {
-        self.watch_durable(key).poll()
+        let home = self.durables_dir().join(key.to_string());
+        let mut watch = self.watch_durable(key);
+        loop {
+            let floor = highest(&home)?;
+            let lease = match watch.poll_above(floor)? {
+                Acquire::Held(lease) => lease,
+                Acquire::Busy(holder) => return Ok(AcquireDurable::Busy(holder)),
+            };
+            // Another owner may have come and gone since the folder was listed.
+            if highest(&home)? == floor {
+                return Ok(AcquireDurable::Held(Durable::found(self, home, lease)?));
+            }
+        }
     }
 
-    /// Prepares to wait for the durable folder of a key.
-    pub fn watch_durable(&self, key: &Digest) -> WatchDurable {
-        WatchDurable { store: self.clone(), key: *key, watch: Watch::new(self, key, Purpose::Durable) }
+    /// Prepares to wait until nobody works in the durable folder of a key; holds nothing.
+    ///
+    /// The lease that this gives in the end is that of the folder: drop it, and ask for the folder.
+    pub fn watch_durable(&self, key: &Digest) -> Watch {
+        Watch::new(self, key, Purpose::Durable)
     }
 
     /// Lists the checkpoints of a key, oldest name first, for planning: without the lease, and by names and
@@ -94,9 +100,10 @@ impl Store {
     /// Lists the durable folders, in the order of keys.
     pub fn durables(&self) -> Result<Vec<DurableEntry>> {
         let mut entries = Vec::new();
+        let mut holders = lease::holders(self, Purpose::Durable)?;
         for (name, home) in files::list(&self.durables_dir())? {
             let Ok(key) = name.parse() else { continue };
-            let holder = lease::holder(self, &Purpose::Durable.stem(&key))?;
+            let holder = holders.remove(&key);
             let mut entry =
                 DurableEntry { key, amount: Amount::default(), touched: SystemTime::UNIX_EPOCH, holder };
             files::walk(&home, &mut |metadata| {
@@ -114,7 +121,7 @@ impl Store {
 
     /// Removes the durable folder of a key with all in it; false when somebody works in it, or may.
     pub fn remove_durable(&self, key: &Digest) -> Result<bool> {
-        match Watch::new(self, key, Purpose::Durable).poll()? {
+        match self.watch_durable(key).poll()? {
             Acquire::Busy(_) => Ok(false),
             Acquire::Held(lease) => {
                 lease.check()?;
@@ -132,24 +139,6 @@ fn remove_home(store: &Store, home: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("remove", home)(error)),
         Ok(()) => files::remove_dir(&aside),
-    }
-}
-
-impl WatchDurable {
-    /// Asks for the folder, and takes it if nobody has it or its owner is dead.
-    pub fn poll(&mut self) -> Result<AcquireDurable> {
-        let home = self.store.durables_dir().join(self.key.to_string());
-        loop {
-            let floor = highest(&home)?;
-            let lease = match self.watch.poll_above(floor)? {
-                Acquire::Held(lease) => lease,
-                Acquire::Busy(holder) => return Ok(AcquireDurable::Busy(holder)),
-            };
-            // Another owner may have come and gone since the folder was listed.
-            if highest(&home)? == floor {
-                return Ok(AcquireDurable::Held(Durable::found(&self.store, home, lease)?));
-            }
-        }
     }
 }
 
@@ -371,14 +360,26 @@ fn inherit(earlier: &[(u64, PathBuf)], new: &Path) -> Result<()> {
 
 /// Reads what checkpoints a folder has, in the order of names, without looking at their bytes.
 fn list_checkpoints(folder: &Path) -> Result<Vec<CheckpointRef>> {
-    let read = |name: String| {
+    let parse = |name: String, text: &[u8]| {
         let folder = folder.join(&name);
-        let text = files::read_at_most(&folder.join(MANIFEST), MANIFEST_BYTES_MAX).ok()??;
-        let Manifest { version, files, meta } = serde_json::from_slice(&text).ok()?;
+        let Manifest { version, files, meta } = serde_json::from_slice(text).ok()?;
         let named_well = files.keys().all(|name| check_name(name).is_ok());
         (version == MANIFEST_VERSION && named_well).then_some(CheckpointRef { name, meta, files, folder })
     };
-    Ok(list_names(folder)?.into_iter().filter_map(read).collect())
+    let mut checkpoints = Vec::new();
+    for name in list_names(folder)? {
+        let path = folder.join(&name).join(MANIFEST);
+        match files::read_at_most(&path, MANIFEST_BYTES_MAX) {
+            Ok(text) => checkpoints.extend(text.and_then(|text| parse(name, &text))),
+            // Not a checkpoint, or removed since.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                    || files::is_misplaced(&error) => {}
+            // Never taken for none: hours of work would be done again, and it be removed.
+            Err(error) => return Err(Error::io("read", path)(error)),
+        }
+    }
+    Ok(checkpoints)
 }
 
 fn list_names(folder: &Path) -> Result<Vec<String>> {
@@ -412,7 +413,10 @@ fn settle(path: &Path) -> Result<()> {
 /// Copies a program's own files and puts the copies on the disk. Of what is neither a file nor a folder, links
 /// are made anew, and the rest stays behind.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(from) else { return Ok(()) };
+    let metadata = match fs::symlink_metadata(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(Error::io("examine", from))?,
+    };
     if metadata.is_dir() {
         files::create_dir(to)?;
         for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
@@ -449,7 +453,7 @@ fn highest(home: &Path) -> Result<u64> {
 fn is_abandoned(folder: &Path) -> Result<bool> {
     let path = folder.join(OWNER);
     match fs::read_to_string(&path) {
-        Ok(owner) => Ok(owner.parse::<Owner>().is_ok_and(|owner| owner.fate() == Fate::Gone)),
+        Ok(owner) => Ok(owner.parse::<Owner>().is_ok_and(|owner| owner.liveness() == Liveness::Gone)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(Error::io("read", path)(error)),
     }
@@ -587,6 +591,27 @@ mod tests {
         let second = held(store.durable(&key).unwrap());
         assert_ne!(second.workspace().unwrap(), workspace);
         assert_eq!(fs::read_to_string(second.workspace().unwrap().join("deep/state")).unwrap(), "7");
+    }
+
+    /// A container that was killed: nobody here can see its processes, and the counter of its lease stands still.
+    #[test]
+    fn a_folder_of_an_owner_elsewhere_is_free_when_its_counter_stands_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = crate::Options { lease_patience: std::time::Duration::from_millis(200) };
+        let store = Store::open_with(folder.path(), options).unwrap();
+        let key = Digest::of(b"key");
+        let lease = store.leases_dir().join(format!("{}.7", Purpose::Durable.stem(&key)));
+        let text = "pipe lease 1\nowner 0123456789abcdef.other.1.1.1\nhost elsewhere\nnonce 9\nbeat 00000000000000000003\n";
+        fs::write(&lease, text).unwrap();
+        assert!(
+            matches!(store.durable(&key).unwrap(), AcquireDurable::Busy(holder) if holder.host == "elsewhere")
+        );
+        let mut watch = store.watch_durable(&key);
+        while let Acquire::Busy(_) = watch.poll().unwrap() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(!lease.exists(), "who waited long enough has taken it over, and let go");
+        held(store.durable(&key).unwrap());
     }
 
     #[test]

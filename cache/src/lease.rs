@@ -12,9 +12,10 @@
 //! A lease saves work, it does not guard it: records are first-wins, and durable folders are apart by fence.
 
 use crate::files::{self, TempFile};
-use crate::owner::{self, Fate, Owner};
+use crate::owner::{self, Liveness, Owner};
 use crate::{Digest, Error, Result, Store};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -127,6 +128,14 @@ impl Purpose {
             Self::Durable => format!("{key}{}", Self::DURABLE),
         }
     }
+
+    /// The key of a stem; `None` if it is another purpose's.
+    fn key(self, stem: &str) -> Option<Digest> {
+        match self {
+            Self::Work => stem.parse().ok(),
+            Self::Durable => stem.strip_suffix(Self::DURABLE)?.parse().ok(),
+        }
+    }
 }
 
 /// Waits for the lease of a key, without holding anything.
@@ -140,6 +149,8 @@ pub struct Watch {
     key: Digest,
     stem: String,
     seen: Vec<Sighting>,
+    /// The lease that is waited for.
+    awaited: Option<(u64, PathBuf)>,
 }
 
 /// The counter of a lease, and when it was first and last seen so.
@@ -153,7 +164,7 @@ struct Sighting {
 
 impl Watch {
     pub(crate) fn new(store: &Store, key: &Digest, purpose: Purpose) -> Self {
-        Self { store: store.clone(), key: *key, stem: purpose.stem(key), seen: Vec::new() }
+        Self { store: store.clone(), key: *key, stem: purpose.stem(key), seen: Vec::new(), awaited: None }
     }
 
     /// Asks for the lease, and takes it if nobody has it or its owner is dead.
@@ -163,10 +174,17 @@ impl Watch {
 
     /// Asks for the lease with a fencing number above `floor`.
     pub(crate) fn poll_above(&mut self, floor: u64) -> Result<Acquire> {
+        // While its holder lives, a look at that one file is enough, however many leases there are.
+        if let Some((fence, path)) = self.awaited.take()
+            && let Some(content) = Content::read(&path)?
+            && let Some(holder) = self.wait_for(&[Found { fence, path, content }])
+        {
+            return Ok(Acquire::Busy(holder));
+        }
         for attempt in 0..TRIES {
             let found = self.find()?;
-            if let Some(living) = self.living(&found) {
-                return Ok(Acquire::Busy(living.content.holder(living.fence)));
+            if let Some(holder) = self.wait_for(&found) {
+                return Ok(Acquire::Busy(holder));
             }
             let fence = found.last().map_or(0, |lease| lease.fence).max(floor).saturating_add(1);
             match self.take(fence, &found)? {
@@ -178,6 +196,13 @@ impl Watch {
         // Somebody was quicker each time, and has let go each time that we looked.
         let holder = self.find()?.pop().map(|lease| lease.content.holder(lease.fence));
         Ok(Acquire::Busy(holder.unwrap_or(Holder { fence: 0, host: owner::host_name(), pid: 0, beat: 0 })))
+    }
+
+    /// The living holder among these leases, which is waited for from now on.
+    fn wait_for(&mut self, found: &[Found]) -> Option<Holder> {
+        let living = self.living(found)?;
+        self.awaited = Some((living.fence, living.path.clone()));
+        Some(living.content.holder(living.fence))
     }
 
     /// Reads all leases of the key, lowest number first.
@@ -199,15 +224,18 @@ impl Watch {
     fn living<'a>(&mut self, found: &'a [Found]) -> Option<&'a Found> {
         let now = Instant::now();
         let patience = self.store.0.options.lease_patience;
-        let before = std::mem::take(&mut self.seen);
+        let (looked_at, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.seen)
+            .into_iter()
+            .partition(|seen| found.iter().any(|lease| lease.fence == seen.fence));
+        self.seen = others;
         let mut living = None;
-        for lease in found.iter().filter(|lease| lease.content.fate() != Fate::Gone) {
+        for lease in found.iter().filter(|lease| lease.content.liveness() != Liveness::Gone) {
             let unchanged = |seen: &&Sighting| {
                 seen.fence == lease.fence
                     && seen.content == lease.content
                     && now.duration_since(seen.last) <= patience / 2
             };
-            let first = before.iter().find(unchanged).map_or(now, |seen| seen.first);
+            let first = looked_at.iter().find(unchanged).map_or(now, |seen| seen.first);
             if now.duration_since(first) < patience {
                 living = Some(lease);
             }
@@ -242,16 +270,27 @@ impl Watch {
 }
 
 /// Finds the living holder of a lease by one look.
-pub(crate) fn holder(store: &Store, stem: &str) -> Result<Option<Holder>> {
-    let mut living: Option<Holder> = None;
+fn holder(store: &Store, stem: &str) -> Result<Option<Holder>> {
+    Ok(living(store, &|own| own == stem)?.remove(stem))
+}
+
+/// Finds the living holders of all leases of a purpose by one look.
+pub(crate) fn holders(store: &Store, purpose: Purpose) -> Result<BTreeMap<Digest, Holder>> {
+    let found = living(store, &|stem| purpose.key(stem).is_some())?;
+    Ok(found.into_iter().filter_map(|(stem, holder)| Some((purpose.key(&stem)?, holder))).collect())
+}
+
+/// Finds the living holders of those leases whose names begin as wanted.
+fn living(store: &Store, is_wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<String, Holder>> {
+    let mut living: BTreeMap<String, Holder> = BTreeMap::new();
     for (name, path) in files::list(&store.leases_dir())? {
-        if let Some((own, fence)) = split_name(&name)
-            && own == stem
+        if let Some((stem, fence)) = split_name(&name)
+            && is_wanted(stem)
             && let Some(content) = Content::read(&path)?
-            && living.as_ref().is_none_or(|before| before.fence < fence)
+            && living.get(stem).is_none_or(|before| before.fence < fence)
             && is_living(store, &path, &content)?
         {
-            living = Some(content.holder(fence));
+            living.insert(stem.to_owned(), content.holder(fence));
         }
     }
     Ok(living)
@@ -260,10 +299,10 @@ pub(crate) fn holder(store: &Store, stem: &str) -> Result<Option<Holder>> {
 /// Whether the owner of a lease lives, or may: one that cannot be seen from here does as long as its counter
 /// was raised within the patience.
 fn is_living(store: &Store, path: &Path, content: &Content) -> Result<bool> {
-    match content.fate() {
-        Fate::Alive => Ok(true),
-        Fate::Gone => Ok(false),
-        Fate::Unknown => {
+    match content.liveness() {
+        Liveness::Alive => Ok(true),
+        Liveness::Gone => Ok(false),
+        Liveness::Unknown => {
             let raised = match fs::symlink_metadata(path) {
                 Err(error) if is_gone(&error) => return Ok(false),
                 metadata => metadata.map_err(Error::io("examine", path))?.modified(),
@@ -375,8 +414,8 @@ impl Content {
         self.owner == other.owner && self.nonce == other.nonce
     }
 
-    fn fate(&self) -> Fate {
-        self.owner.as_ref().map_or(Fate::Unknown, Owner::fate)
+    fn liveness(&self) -> Liveness {
+        self.owner.as_ref().map_or(Liveness::Unknown, Owner::liveness)
     }
 
     fn holder(&self, fence: u64) -> Holder {
@@ -397,9 +436,9 @@ pub struct Lease {
     path: PathBuf,
     content: Box<Content>,
     lost: Arc<AtomicBool>,
-    /// Ends the heart when dropped.
+    /// Ends the heartbeat when dropped.
     life: Option<mpsc::Sender<()>>,
-    heart: Option<JoinHandle<()>>,
+    heartbeat: Option<JoinHandle<()>>,
 }
 
 /// Proof of a lease for another process that works on behalf of its holder, such as a worker.
@@ -440,15 +479,15 @@ impl Lease {
     fn start(key: Digest, fence: u64, path: PathBuf, content: Content, patience: Duration) -> Self {
         let lost = Arc::new(AtomicBool::new(false));
         let (life, end) = mpsc::channel();
-        let heart = Heart { path: path.clone(), content: content.clone(), lost: Arc::clone(&lost) };
+        let heartbeat = Heartbeat { path: path.clone(), content: content.clone(), lost: Arc::clone(&lost) };
         let interval = (patience / BEATS_PER_PATIENCE).clamp(BEAT_MIN, BEAT_MAX);
-        let heart = thread::Builder::new()
+        let heartbeat = thread::Builder::new()
             .name("lease".to_owned())
-            .spawn(move || heart.beat_until(&end, interval))
-            // Without a heart the lease still holds against everyone on this machine who sees us alive,
+            .spawn(move || heartbeat.beat_until(&end, interval))
+            // Without a heartbeat the lease still holds against everyone on this machine who sees us alive,
             // until their patience ends.
             .ok();
-        Self { key, fence, path, content: Box::new(content), lost, life: Some(life), heart }
+        Self { key, fence, path, content: Box::new(content), lost, life: Some(life), heartbeat }
     }
 
     /// Returns the key.
@@ -480,8 +519,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         drop(self.life.take());
-        if let Some(heart) = self.heart.take() {
-            heart.join().ok();
+        if let Some(heartbeat) = self.heartbeat.take() {
+            heartbeat.join().ok();
         }
         if self.check().is_ok() {
             fs::remove_file(&self.path).ok();
@@ -490,13 +529,13 @@ impl Drop for Lease {
 }
 
 /// The thread that raises the counter.
-struct Heart {
+struct Heartbeat {
     path: PathBuf,
     content: Content,
     lost: Arc<AtomicBool>,
 }
 
-impl Heart {
+impl Heartbeat {
     fn beat_until(mut self, end: &mpsc::Receiver<()>, interval: Duration) {
         while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(interval) {
             match self.beat() {
@@ -534,10 +573,10 @@ pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool, failed: &m
             continue; // nobody's
         }
         let swept = Content::read(&path).and_then(|content| {
-            let is_dead = match content.map(|content| content.fate()) {
-                Some(Fate::Gone) => true,
-                Some(Fate::Unknown) => forgotten(&path),
-                Some(Fate::Alive) | None => false,
+            let is_dead = match content.map(|content| content.liveness()) {
+                Some(Liveness::Gone) => true,
+                Some(Liveness::Unknown) => forgotten(&path),
+                Some(Liveness::Alive) | None => false,
             };
             if is_dead { files::remove_file(&path).map(drop) } else { Ok(()) }
         });
@@ -567,9 +606,13 @@ mod tests {
 
     /// Leaves a lease of a machine that cannot be seen from here.
     fn leave_foreign_lease(store: &Store, key: &Digest) -> PathBuf {
+        leave_foreign_lease_of(store, key, 1)
+    }
+
+    fn leave_foreign_lease_of(store: &Store, key: &Digest, fence: u64) -> PathBuf {
         let owner: Owner = "0123456789abcdef.other.1.1.1".parse().unwrap();
         let content = Content { owner: Some(owner), host: "elsewhere".into(), nonce: 9, beat: 3 };
-        let path = store.leases_dir().join(format!("{key}.1"));
+        let path = store.leases_dir().join(format!("{key}.{fence}"));
         assert!(create(store, &path, &content).unwrap());
         path
     }
@@ -578,7 +621,7 @@ mod tests {
     fn a_text_comes_back() {
         let content = Content { beat: 42, ..Content::new() };
         assert_eq!(Content::parse(content.to_text().as_bytes()), content);
-        assert_eq!(Content::parse(b"").fate(), Fate::Unknown);
+        assert_eq!(Content::parse(b"").liveness(), Liveness::Unknown);
     }
 
     #[test]
@@ -647,6 +690,20 @@ mod tests {
         let (_folder, store) = store(Duration::from_secs(60));
         fs::remove_dir(store.leases_dir()).unwrap();
         held(store.acquire(&Digest::of(b"key")).unwrap());
+    }
+
+    #[test]
+    fn who_waits_looks_at_the_awaited_lease_alone() {
+        let (_folder, store) = store(Duration::from_secs(60));
+        let key = Digest::of(b"key");
+        let lease = held(store.acquire(&key).unwrap());
+        let mut watch = store.watch(&key);
+        assert!(matches!(watch.poll().unwrap(), Acquire::Busy(holder) if holder.fence == lease.fence()));
+        // Another lease is seen only by who lists all of them.
+        leave_foreign_lease_of(&store, &key, 9);
+        assert!(matches!(watch.poll().unwrap(), Acquire::Busy(holder) if holder.fence == lease.fence()));
+        fs::remove_file(&lease.path).unwrap();
+        assert!(matches!(watch.poll().unwrap(), Acquire::Busy(holder) if holder.fence == 9));
     }
 
     #[test]

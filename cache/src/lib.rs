@@ -32,14 +32,14 @@ mod audit;
 mod scratch;
 mod trash;
 
-pub use audit::{Amount, Damage, Entry, Fault, Kind, Progress, Repair, Usage};
+pub use audit::{Amount, Damage, DamageCause, Entry, EntryKind, Progress, Repair, Usage};
 pub use commit::{Commit, Published};
 pub use digest::{Blob, Digest, Hasher, ParseDigestError};
-pub use durable::{AcquireDurable, CheckpointRef, Content, Durable, DurableEntry, WatchDurable};
+pub use durable::{AcquireDurable, CheckpointRef, Content, Durable, DurableEntry};
 pub use error::Error;
 pub use lease::{Acquire, Holder, Lease, LeaseToken, Watch};
 pub use object::{ObjectWriter, Staged};
-pub use owner::{Fate, Owner, ParseOwnerError, unique};
+pub use owner::{Liveness, Owner, ParseOwnerError, unique};
 pub use scratch::{Scratch, Swept};
 pub use store::{Options, Store};
 pub use trash::Trash;

@@ -28,7 +28,7 @@ pub struct Owner {
 
 /// What is known of an owner from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Liveness {
     /// It runs on this machine.
     Alive,
     /// It ran on this machine, and is no more.
@@ -56,35 +56,35 @@ impl Owner {
     }
 
     /// Finds out whether the owner still runs.
-    pub fn fate(&self) -> Fate {
+    pub fn liveness(&self) -> Liveness {
         let here = Self::current();
         if self == here {
-            return Fate::Alive;
+            return Liveness::Alive;
         }
         let known = |text: &str| text != "-";
         if self.boot != here.boot {
             // Both machine id and host name are the same, so the machine was restarted since.
             let restarted = self.host == here.host && known(&self.host) && known(&self.boot);
-            return if restarted { Fate::Gone } else { Fate::Unknown };
+            return if restarted { Liveness::Gone } else { Liveness::Unknown };
         }
         let same_machine = known(&self.boot) || (known(&self.host) && self.host == here.host);
         if !same_machine || self.namespace != here.namespace {
-            return Fate::Unknown;
+            return Liveness::Unknown;
         }
         match Status::read(self.pid) {
-            Some(status) if status.start != self.start => Fate::Gone,
-            Some(status) if status.ended => Fate::Gone,
-            Some(_) => Fate::Alive,
-            None => self.fate_by_signal(),
+            Some(status) if status.start != self.start => Liveness::Gone,
+            Some(status) if status.ended => Liveness::Gone,
+            Some(_) => Liveness::Alive,
+            None => self.liveness_by_signal(),
         }
     }
 
     /// Asks the kernel where /proc is missing, or hides the processes of others.
-    fn fate_by_signal(&self) -> Fate {
+    fn liveness_by_signal(&self) -> Liveness {
         let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
         match pid.map(rustix::process::test_kill_process) {
-            Some(Err(rustix::io::Errno::SRCH)) => Fate::Gone,
-            _ => Fate::Unknown,
+            Some(Err(rustix::io::Errno::SRCH)) => Liveness::Gone,
+            _ => Liveness::Unknown,
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn this_process_is_alive_and_its_name_comes_back() {
         let current = Owner::current();
-        assert_eq!(current.fate(), Fate::Alive);
+        assert_eq!(current.liveness(), Liveness::Alive);
         assert_eq!(&current.to_string().parse::<Owner>().unwrap(), current);
     }
 
@@ -207,15 +207,15 @@ mod tests {
             return; // no /proc here
         }
         let earlier = Owner { start: Owner::current().start - 1, ..Owner::current().clone() };
-        assert_eq!(earlier.fate(), Fate::Gone);
+        assert_eq!(earlier.liveness(), Liveness::Gone);
     }
 
     #[test]
     fn a_process_of_elsewhere_is_unknown() {
         let elsewhere = Owner { host: "elsewhere".into(), boot: "other".into(), ..Owner::current().clone() };
-        assert_eq!(elsewhere.fate(), Fate::Unknown);
+        assert_eq!(elsewhere.liveness(), Liveness::Unknown);
         let contained = Owner { namespace: 1, pid: 1 << 21, ..Owner::current().clone() };
-        assert_eq!(contained.fate(), Fate::Unknown);
+        assert_eq!(contained.liveness(), Liveness::Unknown);
     }
 
     #[test]

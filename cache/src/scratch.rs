@@ -1,7 +1,7 @@
 //! Temporary folders, and what dead processes left.
 
 use crate::files;
-use crate::owner::{Fate, Owner};
+use crate::owner::{Liveness, Owner};
 use crate::{Error, Result, Store, durable, lease};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,10 +51,10 @@ impl Store {
     pub fn sweep(&self) -> Result<Swept> {
         let mut failed = Vec::new();
         for (name, path) in files::list(&self.root().join("work/tmp"))? {
-            let dead = match name.parse::<Owner>().map_or(Fate::Unknown, |owner| owner.fate()) {
-                Fate::Gone => true,
-                Fate::Alive => false,
-                Fate::Unknown => is_forgotten(&path),
+            let dead = match name.parse::<Owner>().map_or(Liveness::Unknown, |owner| owner.liveness()) {
+                Liveness::Gone => true,
+                Liveness::Alive => false,
+                Liveness::Unknown => is_forgotten(&path),
             };
             if dead {
                 failed.extend(files::remove_dir(&path).err());

@@ -3,7 +3,7 @@
 //! Owns: how something leaves. Knows not what is needed; whoever collects decides that, looks again when all
 //! of it is aside, and puts back what somebody has asked for meanwhile.
 
-use crate::audit::{Amount, Kind};
+use crate::audit::{Amount, EntryKind};
 use crate::object::placed_at;
 use crate::{Digest, Error, Result, Scratch, Store, files};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::time::SystemTime;
 pub struct Trash {
     store: Store,
     folder: Scratch,
-    taken: BTreeMap<(Kind, Digest), u64>,
+    taken: BTreeMap<(EntryKind, Digest), u64>,
 }
 
 impl Store {
@@ -35,7 +35,7 @@ impl Trash {
     ///
     /// A commit that relies on an object makes it young first (see [`Store::commit`]), so what is old at this
     /// moment is relied on by no commit on its way.
-    pub fn take(&mut self, kind: Kind, digest: &Digest, before: SystemTime) -> Result<bool> {
+    pub fn take(&mut self, kind: EntryKind, digest: &Digest, before: SystemTime) -> Result<bool> {
         let path = self.store.sharded(kind.tree(), digest);
         let metadata = match fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -54,12 +54,12 @@ impl Trash {
     }
 
     /// Lists what was taken.
-    pub fn taken(&self) -> impl Iterator<Item = (Kind, Digest)> + use<'_> {
+    pub fn taken(&self) -> impl Iterator<Item = (EntryKind, Digest)> + use<'_> {
         self.taken.keys().copied()
     }
 
     /// Puts a thing back, unless an equal one came meanwhile.
-    pub fn put_back(&mut self, kind: Kind, digest: &Digest) -> Result<()> {
+    pub fn put_back(&mut self, kind: EntryKind, digest: &Digest) -> Result<()> {
         if self.taken.remove(&(kind, *digest)).is_none() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl Trash {
         amount
     }
 
-    fn place(&self, kind: Kind, digest: &Digest) -> PathBuf {
+    fn place(&self, kind: EntryKind, digest: &Digest) -> PathBuf {
         self.folder.path().join(format!("{kind}-{digest}"))
     }
 }
@@ -104,9 +104,9 @@ mod tests {
         let (_folder, store) = store();
         let blob = store.put(b"bytes").unwrap();
         let mut trash = store.trash().unwrap();
-        assert!(trash.take(Kind::Object, &blob.digest, later()).unwrap());
+        assert!(trash.take(EntryKind::Object, &blob.digest, later()).unwrap());
         assert!(!store.holds(&blob));
-        trash.put_back(Kind::Object, &blob.digest).unwrap();
+        trash.put_back(EntryKind::Object, &blob.digest).unwrap();
         assert!(store.holds(&blob));
         assert_eq!(store.read(&blob).unwrap(), b"bytes");
         assert_eq!(trash.empty(), Amount::default());
@@ -118,7 +118,7 @@ mod tests {
         let (_folder, store) = store();
         let blob = store.put(b"bytes").unwrap();
         let mut trash = store.trash().unwrap();
-        trash.take(Kind::Object, &blob.digest, later()).unwrap();
+        trash.take(EntryKind::Object, &blob.digest, later()).unwrap();
         assert_eq!(trash.empty(), Amount { files: 1, bytes: 5 });
         assert!(!store.holds(&blob));
         assert!(
@@ -135,7 +135,7 @@ mod tests {
         let blob = store.put(b"bytes").unwrap();
         let mut trash = store.trash().unwrap();
         let earlier = SystemTime::now() - Duration::from_secs(60);
-        assert!(!trash.take(Kind::Object, &blob.digest, earlier).unwrap());
+        assert!(!trash.take(EntryKind::Object, &blob.digest, earlier).unwrap());
         assert!(store.holds(&blob));
     }
 
@@ -144,9 +144,9 @@ mod tests {
         let (_folder, store) = store();
         let blob = store.put(b"bytes").unwrap();
         let mut trash = store.trash().unwrap();
-        trash.take(Kind::Object, &blob.digest, later()).unwrap();
+        trash.take(EntryKind::Object, &blob.digest, later()).unwrap();
         store.put(b"bytes").unwrap();
-        trash.put_back(Kind::Object, &blob.digest).unwrap();
+        trash.put_back(EntryKind::Object, &blob.digest).unwrap();
         assert_eq!(store.read(&blob).unwrap(), b"bytes");
         assert!(store.holds(&blob));
     }

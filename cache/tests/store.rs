@@ -1,7 +1,7 @@
 //! The store as its users see it, in one process: what goes in comes out, and damage is seen.
 
 use pipe_cache::{
-    Acquire, AcquireDurable, Blob, Commit, Digest, Error, Fault, Kind, Published, Repair, Store,
+    Acquire, AcquireDurable, Blob, Commit, DamageCause, Digest, EntryKind, Error, Published, Repair, Store,
 };
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -100,8 +100,8 @@ fn a_flipped_byte_is_seen_named_and_made_again() {
 
     let damages = store.verify(Repair::Report, |_| ()).unwrap();
     let [damage] = &damages[..] else { panic!("{damages:?}") };
-    assert_eq!((damage.kind, damage.digest, damage.repaired), (Kind::Object, blob.digest, false));
-    assert!(matches!(damage.fault, Fault::Content));
+    assert_eq!((damage.kind, damage.digest, damage.repaired), (EntryKind::Object, blob.digest, false));
+    assert!(matches!(damage.cause, DamageCause::Content));
 
     assert!(store.discard(&blob.digest).unwrap());
     assert!(!store.discard(&blob.digest).unwrap(), "gone already");
@@ -138,7 +138,7 @@ fn verify_puts_right_what_it_can() {
         .unwrap();
     assert!(damages.iter().all(|damage| damage.repaired), "{damages:?}");
     let kinds: Vec<_> = damages.iter().map(|damage| damage.kind).collect();
-    assert_eq!(kinds, [Kind::Object, Kind::Object, Kind::Artifact, Kind::Record]);
+    assert_eq!(kinds, [EntryKind::Object, EntryKind::Object, EntryKind::Artifact, EntryKind::Record]);
     assert_eq!(read.into_inner(), 7 + 7 + 2 + 4 + 66);
 
     assert!(store.verify(Repair::Report, |_| ()).unwrap().is_empty());

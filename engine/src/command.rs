@@ -72,7 +72,7 @@ pub struct Command {
 
 /// What stands in the key of a command: the config and the values of its variables.
 #[derive(Serialize, JsonSchema)]
-struct Line<'a> {
+struct CommandLine<'a> {
     run: &'a str,
     outputs: &'a BTreeMap<String, String>,
     env: BTreeMap<&'a str, Value>,
@@ -168,7 +168,7 @@ impl Stage for Command {
     fn run(&self, ctx: &Context) -> Result<()> {
         let env = variables::passed(&self.env, &self.run);
         let env = env.into_iter().map(|name| (name, variable(name))).collect();
-        let line = Line { run: &self.run, outputs: &self.outputs, env };
+        let line = CommandLine { run: &self.run, outputs: &self.outputs, env };
         let (mut items, mut ports, mut each) = (Vec::new(), Vec::new(), None);
         for (port, inputs) in ctx.inputs() {
             if self.each.as_ref() == Some(port) {
@@ -226,7 +226,7 @@ impl Stage for Command {
 
 #[derive(Serialize, JsonSchema)]
 struct Call<'a> {
-    line: &'a Line<'a>,
+    line: &'a CommandLine<'a>,
     ports: Vec<Place>,
 }
 

@@ -5,13 +5,13 @@
 //! stamps/devices-PROBE     JSON: {"version": 1, "made_by": DIGEST, "devices": …}
 //! ```
 
-use crate::sources;
+use crate::{machine, sources};
 use pipe_stage::{Devices, Digest, Probe};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
     io::Read,
-    os::unix::fs::MetadataExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -70,7 +70,7 @@ fn circumstances() -> Digest {
         Ok(data) => format!("{} {} {}.{}", path.display(), data.len(), data.mtime(), data.mtime_nsec()),
         Err(_) => format!("{} -", path.display()),
     };
-    let program = std::env::current_exe().map(|program| stamp(&program)).unwrap_or_default();
+    let program = machine::program_file().map(|program| stamp(&program)).unwrap_or_default();
     let drivers = DRIVERS.map(|path| {
         let text = fs::read(path).map(|bytes| Digest::of(&bytes).to_string());
         format!("{} {}", stamp(Path::new(path)), text.unwrap_or_default())
@@ -81,8 +81,10 @@ fn circumstances() -> Digest {
 }
 
 fn ask(probe: &Probe) -> Result<Devices, String> {
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    // Also where another build has taken its place since.
+    let program = machine::program().map_err(|error| format!("cannot find this program: {error}"))?;
     let mut child = Command::new(program)
+        .arg0(machine::program_name())
         .args(["worker", "--probe", probe.name])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,17 +1,18 @@
 //! Owns: what goes with time: folders of runs with their logs, checkpoints, and the beginnings of journals. Nothing
-//! leads to these as records lead to objects, so their age decides, and whether somebody pinned or uses them.
+//! leads to these as records lead to objects, so their age decides, and whether a pinned, live or recent run needs
+//! them.
 
 use crate::{
     garbage::Collect,
     record,
     run::folder::{RunFolder, RunFolderError, RunState},
 };
-use pipe_stage::Store;
+use pipe_stage::{Digest, Store};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +21,8 @@ use std::{
 pub struct Ages {
     /// Runs that ended longer ago go, unless they are pinned or the last of their pipeline.
     pub runs: Duration,
-    /// Checkpoints in whose folder nothing was written for longer go, unless somebody works there.
+    /// Checkpoints in whose folder nothing was written for longer go, unless somebody works there or a run that is
+    /// pinned, live or recent needs them.
     pub checkpoints: Duration,
 }
 
@@ -41,13 +43,28 @@ pub enum ExpiryError {
     /// A run's folder cannot be read.
     #[error(transparent)]
     Run(#[from] RunFolderError),
+    /// A folder or file of ours cannot be read or replaced.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// `list`, `shorten`.
+        action: &'static str,
+        /// What.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] pipe_cache::Error),
 }
 
-/// Removes what is too old.
-pub fn expire(store: &Store, ages: Ages, mode: Collect) -> Result<Expired, ExpiryError> {
+/// Removes what is too old, but no checkpoints in `needed`, which are keys of durable folders.
+pub fn expire(
+    store: &Store,
+    ages: Ages,
+    needed: &BTreeSet<Digest>,
+    mode: Collect,
+) -> Result<Expired, ExpiryError> {
     let now = SystemTime::now();
     let is_older = |time: SystemTime, age: Duration| now.duration_since(time).is_ok_and(|old| old > age);
     let mut expired = Expired::default();
@@ -62,7 +79,7 @@ pub fn expire(store: &Store, ages: Ages, mode: Collect) -> Result<Expired, Expir
         }
         if run.touched().is_some_and(|time| is_older(time, ages.runs)) {
             expired.runs += 1;
-            expired.bytes += bytes_below(&run.path);
+            expired.bytes += bytes_below(&run.path)?;
             if mode == Collect::Now {
                 remove_run(store, run)?;
             }
@@ -71,7 +88,8 @@ pub fn expire(store: &Store, ages: Ages, mode: Collect) -> Result<Expired, Expir
 
     for folder in store.durables()? {
         let is_old = folder.holder.is_none() && is_older(folder.touched, ages.checkpoints);
-        if is_old && (mode == Collect::Rehearse || store.remove_durable(&folder.key)?) {
+        let may_go = is_old && !needed.contains(&folder.key);
+        if may_go && (mode == Collect::Rehearse || store.remove_durable(&folder.key)?) {
             expired.checkpoints += 1;
             expired.bytes += folder.amount.bytes;
         }
@@ -79,8 +97,10 @@ pub fn expire(store: &Store, ages: Ages, mode: Collect) -> Result<Expired, Expir
 
     // Plans read the ends of journals only.
     if mode == Collect::Now {
-        for journal in journals(&store.root().join("journal")) {
-            expired.bytes += record::shorten(&journal).unwrap_or(0);
+        for journal in journals(&store.root().join("journal"))? {
+            let shortened = record::shorten(&journal);
+            expired.bytes +=
+                shortened.map_err(|source| ExpiryError::Io { action: "shorten", path: journal, source })?;
         }
     }
     Ok(expired)
@@ -99,31 +119,46 @@ pub fn remove_run(store: &Store, run: &RunFolder) -> Result<(), pipe_cache::Erro
     }
 }
 
-fn bytes_below(folder: &Path) -> u64 {
-    let (mut bytes, mut folders) = (0, vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => folders.push(entry.path()),
-                Ok(metadata) => bytes += metadata.len(),
-                Err(_) => {}
-            }
+fn bytes_below(folder: &Path) -> Result<u64, ExpiryError> {
+    let mut bytes = 0;
+    for path in list(folder)? {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => bytes += bytes_below(&path)?,
+            Ok(metadata) => bytes += metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ExpiryError::Io { action: "examine", path, source }),
         }
     }
-    bytes
+    Ok(bytes)
 }
 
-fn journals(folder: &Path) -> Vec<std::path::PathBuf> {
-    let pipelines = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = pipelines.flat_map(|pipeline| fs::read_dir(pipeline.path()).into_iter().flatten().flatten());
-    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect()
+fn journals(folder: &Path) -> Result<Vec<PathBuf>, ExpiryError> {
+    let mut journals = Vec::new();
+    for pipeline in list(folder)? {
+        if pipeline.is_dir() {
+            let files = list(&pipeline)?;
+            journals
+                .extend(files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "jsonl")));
+        }
+    }
+    Ok(journals)
+}
+
+/// Lists a folder; one that is not there is empty.
+fn list(folder: &Path) -> Result<Vec<PathBuf>, ExpiryError> {
+    let read = || fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => {
+            listed.map_err(|source| ExpiryError::Io { action: "list", path: folder.to_owned(), source })
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use pipe_cache::AcquireDurable;
-    use pipe_stage::Digest;
 
     fn run(store: &Store, id: &str, age: Duration) {
         let folder = store.root().join("runs").join(id);
@@ -148,16 +183,16 @@ mod tests {
         }
         fs::write(store.root().join("runs/1/pinned"), "").unwrap();
         let ages = Ages { runs: DAY * 5, checkpoints: DAY };
-        let told = expire(&store, ages, Collect::Rehearse).unwrap();
+        let told = expire(&store, ages, &BTreeSet::new(), Collect::Rehearse).unwrap();
         assert_eq!(RunFolder::all(store.root()).unwrap().len(), 4);
-        assert_eq!(expire(&store, ages, Collect::Now).unwrap(), told);
+        assert_eq!(expire(&store, ages, &BTreeSet::new(), Collect::Now).unwrap(), told);
         let left: Vec<_> = RunFolder::all(store.root()).unwrap().into_iter().map(|run| run.id).collect();
         assert_eq!(left, ["1", "3", "4"]);
         assert_eq!(told.runs, 1);
     }
 
     #[test]
-    fn checkpoints_go_that_nobody_touched_for_long_and_nobody_holds() {
+    fn checkpoints_go_that_nobody_touched_for_long_holds_or_needs() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("cache")).unwrap();
         let held = |name: &[u8]| match store.durable(&Digest::of(name)).unwrap() {
@@ -169,10 +204,12 @@ mod tests {
         }
         let busy = held(b"busy");
         let ages = Ages { runs: DAY, checkpoints: DAY };
-        assert_eq!(expire(&store, ages, Collect::Now).unwrap().checkpoints, 0);
+        assert_eq!(expire(&store, ages, &BTreeSet::new(), Collect::Now).unwrap().checkpoints, 0);
         let ages = Ages { runs: DAY, checkpoints: Duration::ZERO };
         std::thread::sleep(Duration::from_millis(20));
-        assert_eq!(expire(&store, ages, Collect::Now).unwrap().checkpoints, 2);
+        let needed = BTreeSet::from([Digest::of(b"old")]);
+        assert_eq!(expire(&store, ages, &needed, Collect::Now).unwrap().checkpoints, 1);
+        assert_eq!(expire(&store, ages, &BTreeSet::new(), Collect::Now).unwrap().checkpoints, 1);
         assert_eq!(store.durables().unwrap().len(), 1);
         drop(busy);
     }
@@ -183,18 +220,19 @@ mod tests {
         let store = Store::open(folder.path().join("cache")).unwrap();
         let journal = record::Journal::new(store.root(), "p");
         let visit = |seconds: f64| record::Visit {
+            version: record::Visit::VERSION,
             key: Digest::of(b"key"),
             seconds,
             memory_peak: 0,
             output_bytes: 0,
-            shares: (1, 1),
+            tasks: (1, 1),
             amounts: record::Amounts::default(),
         };
         (0..2_000).for_each(|number| journal.add("a", &visit(f64::from(number))).unwrap());
-        let seconds = || journal.visits("a").iter().map(|visit| visit.seconds).collect::<Vec<_>>();
+        let seconds = || journal.visits("a").unwrap().iter().map(|visit| visit.seconds).collect::<Vec<_>>();
         let before = seconds();
         let ages = Ages { runs: DAY, checkpoints: DAY };
-        assert!(expire(&store, ages, Collect::Now).unwrap().bytes > 0);
+        assert!(expire(&store, ages, &BTreeSet::new(), Collect::Now).unwrap().bytes > 0);
         assert_eq!(seconds(), before);
         journal.add("a", &visit(9.5)).unwrap();
         assert_eq!(seconds().last(), Some(&9.5));

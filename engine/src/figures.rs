@@ -34,7 +34,7 @@ pub struct Comparison {
     /// Figures, in the order in which stages report them.
     pub columns: Vec<Column>,
     /// In the order of the stages.
-    pub rows: Vec<Line>,
+    pub rows: Vec<ComparisonRow>,
 }
 
 impl Comparison {
@@ -57,13 +57,13 @@ pub struct Column {
 
 /// One combination of values.
 #[derive(Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct ComparisonRow {
     /// By axis, as they are written in names of stages.
     pub values: Vec<String>,
     /// Stages that were gathered: finished ones.
     pub stages: usize,
-    /// By column; `None` where no stage reported the figure.
-    pub figures: Vec<Option<Spread>>,
+    /// By column; `None` where no stage reported the metric.
+    pub metrics: Vec<Option<Spread>>,
 }
 
 /// A figure over several stages.
@@ -180,10 +180,10 @@ pub fn compare(stage: &str, members: &[Member<'_>]) -> Option<Comparison> {
         let values = member.values.iter().filter(|(axis, _)| is_row(axis)).map(|(_, value)| *value);
         rows.entry(values.collect()).or_default().push(member);
     }
-    let line = |(values, members): (Vec<&str>, Vec<&Member<'_>>)| Line {
+    let line = |(values, members): (Vec<&str>, Vec<&Member<'_>>)| ComparisonRow {
         values: values.into_iter().map(str::to_owned).collect(),
         stages: members.len(),
-        figures: columns.keys().map(|name| spread(&of(&members, name))).collect(),
+        metrics: columns.keys().map(|name| spread(&of(&members, name))).collect(),
     };
     let rows = rows.into_iter().map(line).collect();
     let axes = axes.into_iter().map(str::to_owned).collect();
@@ -225,7 +225,8 @@ mod tests {
         let names: Vec<&str> = compared.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["loss", "more"]);
         let spread = |mean, deviation| Some(Spread { mean, deviation });
-        let line = |value: &str, stages, figures| Line { values: vec![value.into()], stages, figures };
+        let line =
+            |value: &str, stages, metrics| ComparisonRow { values: vec![value.into()], stages, metrics };
         assert_eq!(
             compared.rows,
             [

@@ -9,8 +9,11 @@
 //! Safe beside live runs: what is young stays, since a commit makes young what it relies on; what goes is moved
 //! aside, the records are looked at once more, and what somebody needs by then comes back.
 
-use crate::record::{Record, read_artifact};
-use pipe_cache::{Acquire, Kind, Trash};
+use crate::{
+    record::{Record, read_artifact},
+    warning::Warning,
+};
+use pipe_cache::{Acquire, EntryKind, Trash};
 use pipe_stage::{Artifact, Blob, Digest, ShareRecord, Store};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -27,8 +30,12 @@ pub struct Roots {
     pub keys: BTreeSet<Digest>,
     /// Artifacts that live runs read.
     pub artifacts: BTreeSet<Digest>,
+    /// Folders of checkpoints that pinned, live and recent runs use.
+    pub folders: BTreeSet<Digest>,
     /// What came since then is a live run's.
     pub since: Option<SystemTime>,
+    /// What could not be looked at.
+    pub warnings: Vec<Warning>,
 }
 
 /// How far to go.
@@ -64,12 +71,14 @@ pub struct Collected {
     pub bytes_needed: u64,
     /// What went, by the stage type that made it, most bytes first.
     pub gone: Vec<Gone>,
+    /// What could not be deleted or looked at.
+    pub warnings: Vec<Warning>,
 }
 
 /// What went of one stage type's making.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Gone {
-    /// `ingest`; `shares` for what only shares' records name, `nothing` for what no record names.
+    /// `ingest`; `tasks` for what only the records of tasks name, `nothing` for what no record names.
     pub made_by: String,
     /// Objects.
     pub objects: u64,
@@ -106,14 +115,23 @@ pub fn collect(
         Acquire::Held(lease) => lease,
         Acquire::Busy(holder) => return Err(GarbageError::Busy(holder.to_string())),
     };
-    let _swept = store.sweep()?;
-    let survey = Survey::new(store, &roots().map_err(GarbageError::Roots)?, limits)?;
+    let swept = store.sweep()?;
+    let found = roots().map_err(GarbageError::Roots)?;
+    let survey = Survey::new(store, &found, limits)?;
     let chosen = survey.choose(limits.bytes_max);
     let mut collected = survey.told(&chosen);
+    collected.warnings = Warning::of_leftovers(&swept.failed);
+    collected.warnings.extend(found.warnings);
     if limits.mode == Collect::Now && !chosen.is_empty() {
         let (bytes, folders) = sweep_out(store, &survey, &chosen, limits, roots)?;
         collected.bytes_after = collected.bytes_before.saturating_sub(bytes);
-        folders.iter().for_each(|tree| drop(fs::remove_dir_all(tree)));
+        for tree in folders {
+            if let Err(error) = fs::remove_dir_all(&tree) {
+                let message = format!("cannot delete `{}`: {error}", tree.display());
+                let help = "delete it as a user who may: its links point to nothing now".to_owned();
+                collected.warnings.push(Warning { message, help });
+            }
+        }
     }
     drop(lease);
     Ok(collected)
@@ -136,7 +154,7 @@ fn sweep_out(
     let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
     for (key, blobs) in &survey.shares {
         if blobs.iter().any(|digest| gone.contains(digest)) {
-            trash.take(Kind::Record, key, survey.young)?;
+            trash.take(EntryKind::Record, key, survey.young)?;
         }
     }
     let again = Survey::new(store, &roots().map_err(GarbageError::Roots)?, limits)?;
@@ -155,12 +173,12 @@ fn sweep_out(
 
 /// Puts back what is needed by now, and the records of shares all of whose objects are there after all.
 fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), GarbageError> {
-    let taken: Vec<(Kind, Digest)> = trash.taken().collect();
+    let taken: Vec<(EntryKind, Digest)> = trash.taken().collect();
     for (kind, digest) in &taken {
         let is_needed = match kind {
-            Kind::Object => again.needed.contains(digest),
-            Kind::Artifact => again.needed_artifacts.contains(digest),
-            Kind::Record => false,
+            EntryKind::Object => again.needed.contains(digest),
+            EntryKind::Artifact => again.needed_artifacts.contains(digest),
+            EntryKind::Record => false,
         };
         if is_needed {
             trash.put_back(*kind, digest)?;
@@ -169,7 +187,7 @@ fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), Ga
     let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
     for (key, blobs) in &before.shares {
         if !blobs.iter().any(|digest| gone.contains(digest)) {
-            trash.put_back(Kind::Record, key)?;
+            trash.put_back(EntryKind::Record, key)?;
         }
     }
     Ok(())
@@ -178,7 +196,7 @@ fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), Ga
 /// Something that may go.
 #[derive(Debug, Clone)]
 struct Thing {
-    kind: Kind,
+    kind: EntryKind,
     digest: Digest,
     bytes: u64,
     placed: SystemTime,
@@ -208,6 +226,20 @@ struct Survey {
     shares: Vec<(Digest, Vec<Digest>)>,
 }
 
+/// The version that a record says it has.
+fn version(body: &[u8]) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    serde_json::from_slice::<Head>(body).ok().map(|head| head.version)
+}
+
+/// A record of a newer program: what it needs is unknown, so nothing may go.
+fn newer(store: &Store, key: &Digest, found: u32, known: u32) -> pipe_cache::Error {
+    pipe_cache::Error::Newer { path: store.record_path(key), found, known }
+}
+
 /// What the record of a finished step holds; written by `pipe-stage`.
 #[derive(Deserialize)]
 struct StepRecord {
@@ -233,25 +265,25 @@ impl Survey {
         };
         let recent = young.min(before(limits.recent));
         let mut named = HashSet::new();
-        for entry in store.entries(Kind::Record) {
+        for entry in store.entries(EntryKind::Record) {
             let entry = entry?;
             survey.bytes += entry.size;
             let Some(body) = store.record(&entry.digest)? else { continue };
             let is_root = entry.placed >= recent || roots.keys.contains(&entry.digest);
-            survey.see_record(store, entry.digest, &body, is_root, &mut named);
+            survey.see_record(store, entry.digest, &body, is_root, &mut named)?;
         }
         for digest in &roots.artifacts {
             survey.see_artifact(store, digest);
             survey.need_artifact(digest);
         }
-        for entry in store.entries(Kind::Artifact) {
+        for entry in store.entries(EntryKind::Artifact) {
             let entry = entry?;
             survey.bytes += entry.size;
             if !named.contains(&entry.digest) && !survey.needed_artifacts.contains(&entry.digest) {
                 survey.orphans.push((entry.digest, entry.size, entry.placed));
             }
         }
-        for entry in store.entries(Kind::Object) {
+        for entry in store.entries(EntryKind::Object) {
             let entry = entry?;
             survey.bytes += entry.size;
             survey.objects.push((entry.digest, entry.size, entry.placed));
@@ -266,8 +298,10 @@ impl Survey {
         body: &[u8],
         is_root: bool,
         named: &mut HashSet<Digest>,
-    ) {
-        if let Ok(record) = serde_json::from_slice::<Record>(body) {
+    ) -> Result<(), pipe_cache::Error> {
+        if let Some(record) =
+            Record::parse(body).map_err(|found| newer(store, &key, found, Record::VERSION))?
+        {
             let mut blobs: Vec<Blob> = Vec::new();
             for digest in record.outputs.values() {
                 named.insert(*digest);
@@ -279,7 +313,7 @@ impl Survey {
             }
             blobs.extend(record.log.iter().chain(&record.sources));
             self.see_blobs(&blobs, record.seconds, &record.uses, is_root);
-            return;
+            return Ok(());
         }
         let of = |record: &ShareRecord| {
             record.made.iter().flat_map(|made| made.content.blobs()).copied().collect()
@@ -288,15 +322,21 @@ impl Survey {
             Ok(step) => step.shares,
             Err(_) => serde_json::from_slice::<ShareRecord>(body).into_iter().collect(),
         };
+        if shares.is_empty()
+            && let Some(found) = version(body).filter(|found| *found > ShareRecord::VERSION)
+        {
+            return Err(newer(store, &key, found, ShareRecord::VERSION));
+        }
         let mut all = Vec::new();
         for share in &shares {
             let blobs: Vec<Blob> = of(share);
-            self.see_blobs(&blobs, share.seconds, "shares", is_root);
+            self.see_blobs(&blobs, share.seconds, "tasks", is_root);
             all.extend(blobs.iter().map(|blob| blob.digest));
         }
         if !is_root {
             self.shares.push((key, all));
         }
+        Ok(())
     }
 
     fn see_artifact(&mut self, store: &Store, digest: &Digest) {
@@ -322,9 +362,9 @@ impl Survey {
                 self.needed.insert(blob.digest);
             }
             let cost = self.costs.entry(blob.digest).or_default();
-            // A stage's name says more than `shares`, which names the same objects.
-            let is_named = !cost.made_by.is_empty() && cost.made_by != "shares";
-            if !is_named || (made_by != "shares" && seconds_per_byte > cost.seconds_per_byte) {
+            // A stage's name says more than `tasks`, which names the same objects.
+            let is_named = !cost.made_by.is_empty() && cost.made_by != "tasks";
+            if !is_named || (made_by != "tasks" && seconds_per_byte > cost.seconds_per_byte) {
                 made_by.clone_into(&mut cost.made_by);
             }
             cost.seconds_per_byte = cost.seconds_per_byte.max(seconds_per_byte);
@@ -334,14 +374,14 @@ impl Survey {
     /// What has to go so that no more than this is left: cheapest to make again first, then oldest.
     fn choose(&self, bytes_max: u64) -> Vec<Thing> {
         let orphan = |(digest, bytes, placed): &(Digest, u64, SystemTime)| Thing {
-            kind: Kind::Artifact,
+            kind: EntryKind::Artifact,
             digest: *digest,
             bytes: *bytes,
             placed: *placed,
             cost: Cost::default(),
         };
         let object = |(digest, bytes, placed): &(Digest, u64, SystemTime)| Thing {
-            kind: Kind::Object,
+            kind: EntryKind::Object,
             digest: *digest,
             bytes: *bytes,
             placed: *placed,
@@ -389,6 +429,7 @@ impl Survey {
             bytes_after: self.bytes - bytes,
             bytes_needed: self.objects.iter().filter(stays).map(|(_, bytes, _)| bytes).sum(),
             gone,
+            warnings: Vec::new(),
         }
     }
 }

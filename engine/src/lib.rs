@@ -9,6 +9,8 @@
     reason = "a fault holds all that a diagnostic shows, and ends what it is told by"
 )]
 
+pub mod warning;
+
 pub mod record;
 
 pub mod machine;

@@ -66,6 +66,17 @@ pub fn program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
+/// The same by its own path, as long as that file is this program.
+pub fn program_file() -> io::Result<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let own = program()?;
+    match std::env::current_exe() {
+        Ok(path) if id(&path).ok() == Some(id(&own)?) => Ok(path),
+        _ => Ok(own),
+    }
+}
+
 /// What processes that run this program are called in listings.
 pub fn program_name() -> OsString {
     std::env::current_exe().map_or_else(|_| OsString::from("pipe"), PathBuf::into_os_string)

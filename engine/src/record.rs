@@ -100,6 +100,9 @@ pub struct Granted {
 }
 
 impl Record {
+    /// Revision of the format: 1 is the first.
+    pub(crate) const VERSION: u32 = 1;
+
     /// Reads the record of a key; one of another format counts as none.
     ///
     /// # Errors
@@ -109,7 +112,7 @@ impl Record {
         Self::parse(&bytes).map_err(|found| pipe_cache::Error::Newer {
             path: store.record_path(key),
             found,
-            known: 1,
+            known: Self::VERSION,
         })
     }
 
@@ -123,7 +126,7 @@ impl Record {
             _uses: String,
         }
         match serde_json::from_slice::<Head>(body) {
-            Ok(head) if head.version > 1 => Err(head.version),
+            Ok(head) if head.version > Self::VERSION => Err(head.version),
             Ok(_) => Ok(serde_json::from_slice(body).ok()),
             Err(_) => Ok(None),
         }
@@ -162,6 +165,8 @@ pub fn read_artifact(store: &Store, digest: &Digest) -> Option<Artifact> {
 /// One run of a stage of a pipeline: what later plans compare with and estimate from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Visit {
+    /// Revision of this format: [`Visit::VERSION`].
+    pub version: u32,
     /// What ran.
     pub key: Digest,
     /// Seconds of wall time.
@@ -170,8 +175,8 @@ pub struct Visit {
     pub memory_peak: u64,
     /// Bytes of what it made.
     pub output_bytes: u64,
-    /// Shares that were done, of those that there were.
-    pub shares: (u64, u64),
+    /// Tasks that were done, of those that there were.
+    pub tasks: (u64, u64),
     /// What time, size and memory were proportional to.
     #[serde(default)]
     pub amounts: Amounts,
@@ -189,6 +194,60 @@ pub struct Amounts {
     /// See `Stage::memory_amount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<f64>,
+}
+
+impl Visit {
+    /// Revision of the format.
+    ///
+    /// - 1, which no line says: the first.
+    /// - 2: `tasks`, where it was `shares`.
+    pub const VERSION: u32 = 2;
+}
+
+/// Why the journal of a stage cannot be used. It is never taken for empty.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system failed.
+    #[error("cannot {action} the journal `{}`: {source}", path.display())]
+    Io {
+        /// `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "the journal `{}` has lines of version {found}, and this program reads versions up to {}",
+        path.display(),
+        Visit::VERSION
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version.
+        found: u64,
+    },
+    /// Nothing in it is a line of a journal.
+    #[error("the journal `{}` is damaged: none of its lines can be read: {message}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the last one.
+        message: String,
+    },
+}
+
+impl JournalError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "make it readable and writable for this user",
+            Self::Newer { .. } => "use a newer pipe, or another cache",
+            Self::Damaged { .. } => "delete the file: only estimates of later plans are lost with it",
+        }
+    }
 }
 
 /// What is read of the end of a journal.
@@ -229,29 +288,62 @@ impl Journal {
 
     /// Whether nothing has run.
     pub fn is_empty(&self) -> bool {
-        !self.folder.is_dir()
+        // What is there and cannot be read is not empty.
+        fs::symlink_metadata(&self.folder).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Reads the last visits of a stage. Lines that do not parse, such as one cut by a crash, are passed over.
-    pub fn visits(&self, stage: &str) -> Vec<Visit> {
-        let read = || -> io::Result<String> {
-            let mut file = fs::File::open(self.path(stage))?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+    /// Reads the last visits of a stage. Lines of an older version are passed over, and lines that do not parse, such as
+    /// one cut by a crash, as long as there is one that does.
+    pub fn visits(&self, stage: &str) -> Result<Vec<Visit>, JournalError> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(default)]
+            version: u64,
+        }
+        let path = self.path(stage);
+        let unreadable = |source| JournalError::Io { action: "read", path: path.clone(), source };
+        let mut file = match fs::File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            file => file.map_err(unreadable)?,
         };
-        let text = read().unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let mut read = || -> io::Result<(bool, Vec<u8>)> {
+            let cut = file.metadata()?.len().saturating_sub(TAIL_BYTES);
+            file.seek(SeekFrom::Start(cut))?;
+            let mut bytes = Vec::new();
+            Read::take(&mut file, TAIL_BYTES).read_to_end(&mut bytes)?;
+            Ok((cut > 0, bytes))
+        };
+        let (is_cut, bytes) = read().map_err(unreadable)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (mut visits, mut understood, mut damage) = (Vec::new(), false, None);
+        for line in text.lines().skip(usize::from(is_cut)) {
+            match serde_json::from_str::<Head>(line) {
+                Ok(head) if head.version > u64::from(Visit::VERSION) => {
+                    return Err(JournalError::Newer { path, found: head.version });
+                }
+                Ok(head) if head.version < u64::from(Visit::VERSION) => understood = true,
+                _ => match serde_json::from_str(line) {
+                    Ok(visit) => visits.push(visit),
+                    Err(error) => damage = Some(error.to_string()),
+                },
+            }
+        }
+        match damage {
+            Some(message) if visits.is_empty() && !understood => Err(JournalError::Damaged { path, message }),
+            _ => Ok(visits),
+        }
     }
 
-    /// Adds a visit; a journal that cannot be written costs estimates only.
-    pub fn add(&self, stage: &str, visit: &Visit) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+    /// Adds a visit.
+    pub fn add(&self, stage: &str, visit: &Visit) -> Result<(), JournalError> {
+        let path = self.path(stage);
         let line = serde_json::to_string(visit).expect("invariant: a visit is plain data");
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.path(stage))?;
-        file.write_all(format!("{line}\n").as_bytes())
+        let write = || -> io::Result<()> {
+            fs::create_dir_all(&self.folder)?;
+            let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(format!("{line}\n").as_bytes())
+        };
+        write().map_err(|source| JournalError::Io { action: "write", path: path.clone(), source })
     }
 
     fn path(&self, stage: &str) -> PathBuf {

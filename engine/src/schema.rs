@@ -87,8 +87,8 @@ fn with_types(mut stage: Value, types: &[StageType], configs: &[(&str, Value)]) 
 fn needs() -> Value {
     let one = json!({
         "type": "string",
-        "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?$",
-        "description": "`stage`, or `stage.output`.",
+        "pattern": r"^[A-Za-z0-9_-]+(\[[^\[\]]+\])?(\.[A-Za-z0-9_-]+)?$",
+        "description": "`stage`, `stage.output`, or `stage[axis=value]` of a matrix.",
     });
     let list = json!({ "type": "array", "items": one });
     let labelled = json!({ "type": "object", "additionalProperties": one });

@@ -9,6 +9,7 @@
 //!                  size, mtime ns, ctime ns, inode, digest, name; then the BLAKE3 of all before it
 //! ```
 
+use crate::machine;
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use pipe_stage::{Digest, Links, SourceFile, SourceRequest};
 use rayon::prelude::*;
@@ -16,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -131,7 +132,7 @@ pub fn program(cache: &Path) -> Result<Digest, SourceError> {
     let unknown = |source| SourceError::Read { path: PathBuf::from("the program itself"), source };
     let request = SourceRequest {
         source: "program".to_owned(),
-        root: std::env::current_exe().map_err(unknown)?,
+        root: machine::program_file().map_err(unknown)?,
         include: Vec::new(),
         exclude: Vec::new(),
         links: Links::EveryName,
@@ -470,7 +471,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(io::ErrorKind::NotFound.into());
     }
     fs::create_dir_all(folder)?;
-    let fresh = tempfile::NamedTempFile::new_in(folder)?;
+    // The mode of any new file, from which the system takes the umask: other users of the cache read it too.
+    let mode = fs::Permissions::from_mode(0o666);
+    let fresh = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
     fs::write(fresh.path(), bytes)?;
     fresh.persist(path)?;
     Ok(())

@@ -13,7 +13,7 @@ use crate::{
         units::{bytes, seconds},
     },
 };
-use pipe_cache::{Kind, Repair};
+use pipe_cache::{EntryKind, Repair};
 use pipe_stage::Store;
 use serde_json::json;
 use std::{
@@ -142,7 +142,7 @@ impl Cache {
 fn list(place: &Place) -> Outcome {
     let store = place.open()?;
     let mut rows = Vec::new();
-    for entry in store.entries(Kind::Record) {
+    for entry in store.entries(EntryKind::Record) {
         let key = entry?.digest;
         // Records of shares and steps are many, and no stage's.
         if let Some(record) = crate::record::Record::read(&store, &key)? {
@@ -211,11 +211,17 @@ impl Gc {
             error => Failure::Failed(error.to_string(), None),
         })?;
         let ages = Ages { runs: self.runs, checkpoints: self.checkpoints };
-        let expired = expiry::expire(&store, ages, mode).map_err(|error| match error {
+        let needed = roots::find(&store, &project.root, self.recent)?.folders;
+        let expired = expiry::expire(&store, ages, &needed, mode).map_err(|error| match error {
             ExpiryError::Run(error) => error.into(),
             ExpiryError::Cache(error) => Failure::from(error),
+            ExpiryError::Io { .. } => Failure::Call(
+                error.to_string(),
+                Some("make it readable and writable for this user".to_owned()),
+            ),
         })?;
-        let Collected { bytes_before, bytes_after, bytes_needed, gone } = &collected;
+        collected.warnings.iter().for_each(ui::warn);
+        let Collected { bytes_before, bytes_after, bytes_needed, gone, .. } = &collected;
         if self.place.json {
             let mut told = json!(collected);
             told["version"] = json!(1);
@@ -265,7 +271,7 @@ impl From<RootsError> for Failure {
         match error {
             RootsError::Run(error) => error.into(),
             RootsError::Lock(error) => error.into(),
-            error @ RootsError::Events(_) => Self::Failed(error.to_string(), None),
+            RootsError::Events(error) => error.into(),
         }
     }
 }
@@ -319,11 +325,11 @@ fn pins(place: &Place) -> Outcome {
 
 fn told(damage: &pipe_cache::Damage) -> String {
     let kind = match damage.kind {
-        Kind::Object => "object",
-        Kind::Artifact => "artifact",
-        Kind::Record => "record",
+        EntryKind::Object => "object",
+        EntryKind::Artifact => "artifact",
+        EntryKind::Record => "record",
     };
-    format!("{kind} {}: {}", damage.digest, damage.fault)
+    format!("{kind} {}: {}", damage.digest, damage.cause)
 }
 
 fn verify(place: &Place, repair: bool) -> Outcome {

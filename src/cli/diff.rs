@@ -52,7 +52,7 @@ struct SideStage {
 
 /// A line: something of a stage, on both sides.
 #[derive(Serialize)]
-struct Line {
+struct DifferenceLine {
     stage: String,
     what: String,
     before: Option<String>,
@@ -83,7 +83,7 @@ impl Diff {
         }
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
         let mut last = String::new();
-        let row = |line: &Line| {
+        let row = |line: &DifferenceLine| {
             let stage = if line.stage == last { String::new() } else { line.stage.clone() };
             last.clone_from(&line.stage);
             vec![
@@ -130,7 +130,7 @@ impl Diff {
     }
 }
 
-fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<Line> {
+fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<DifferenceLine> {
     let names: BTreeSet<&String> = before.stages.keys().chain(after.stages.keys()).collect();
     let absent = SideStage::default();
     let mut lines = Vec::new();
@@ -140,7 +140,7 @@ fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<Line> {
         let mut add = |what: &str, a: Option<String>, b: Option<String>, matters: Matters| {
             let differs = matters == Matters::Yes && a != b;
             let (stage, what) = (name.clone(), what.to_owned());
-            lines.push(Line { stage, what, before: a, after: b, change: String::new(), differs });
+            lines.push(DifferenceLine { stage, what, before: a, after: b, change: String::new(), differs });
         };
         if of(before) != of(after) {
             let there = |is: bool| Some(if is { "present" } else { "absent" }.to_owned());
@@ -194,7 +194,7 @@ fn outcome_matters(a: &SideStage, b: &SideStage) -> Matters {
 }
 
 /// The figures of a stage; those that a clock made matter to `--all` only.
-fn metrics(stage: &str, a: &SideStage, b: &SideStage) -> Vec<Line> {
+fn metrics(stage: &str, a: &SideStage, b: &SideStage) -> Vec<DifferenceLine> {
     let of = |side: &SideStage| -> BTreeMap<String, (f64, Option<Metric>)> {
         match &side.result {
             Some(made) => made
@@ -222,7 +222,7 @@ fn metrics(stage: &str, a: &SideStage, b: &SideStage) -> Vec<Line> {
             side.map(|(value, _)| format!("{} {unit}", figure(*value)).trim_end().to_owned())
         };
         let differs = !is_clock && a.map(|(value, _)| value.to_bits()) != b.map(|(value, _)| value.to_bits());
-        Line {
+        DifferenceLine {
             stage: stage.to_owned(),
             what: name.clone(),
             before: shown(a),

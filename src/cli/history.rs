@@ -49,7 +49,7 @@ impl History {
         for run in all.iter().rev() {
             let past = Past::of(run, &store)?;
             let used = match &self.source {
-                Some(source) => match past.used(&store, source) {
+                Some(source) => match past.used(&store, source)? {
                     None => continue,
                     used => used,
                 },
@@ -191,23 +191,24 @@ impl<'a> Past<'a> {
             return Ok(Self { run, state, seconds, stages: closed.stages });
         }
         let seen = seen(run)?;
-        let stages = seen.stages.iter().filter_map(|(name, stage)| {
+        let mut stages = BTreeMap::new();
+        for (name, stage) in &seen.stages {
             let outcome = match stage.state {
                 SeenState::Cached => RowOutcome::Cached,
                 SeenState::Done => RowOutcome::Ran,
                 SeenState::Failed => RowOutcome::Failed,
                 SeenState::Running => RowOutcome::Interrupted,
-                SeenState::Waiting => return None,
+                SeenState::Waiting => continue,
             };
             let is_made = matches!(outcome, RowOutcome::Cached | RowOutcome::Ran);
             let key = stage.key.filter(|_| is_made);
-            let record = key.and_then(|key| Some((key, Record::read(store, &key).ok()??)));
-            let made = record.map(|(key, record)| StageResult::new(key, &record));
-            Some((name.clone(), ClosedStage { outcome, made }))
-        });
+            let record = key.map(|key| Record::read(store, &key)).transpose()?.flatten();
+            let made = key.zip(record).map(|(key, record)| StageResult::new(key, &record));
+            stages.insert(name.clone(), ClosedStage { outcome, made });
+        }
         let began = seconds_between("1970-01-01T00:00:00Z", &run.head.began);
         let until = if state == RunState::Running { ui::now() } else { seen.last };
-        Ok(Self { run, state, seconds: (until - began).max(0.0), stages: stages.collect() })
+        Ok(Self { run, state, seconds: (until - began).max(0.0), stages })
     }
 
     /// A metric of a stage.
@@ -217,17 +218,18 @@ impl<'a> Past<'a> {
     }
 
     /// What this run used of a source, by its name or by the path of a file; nothing if it did not.
-    fn used(&self, store: &Store, wanted: &str) -> Option<Used> {
+    fn used(&self, store: &Store, wanted: &str) -> Result<Option<Used>, Failure> {
         let path = Path::new(wanted);
         let plain = path.strip_prefix("./").unwrap_or(path);
         let mut digests = BTreeSet::new();
         let mut files = 0;
         for made in self.stages.values().filter_map(|stage| stage.made.as_ref()) {
-            let sources = || {
-                let record = Record::read(store, &made.key).ok()??;
-                store.read(record.sources.as_ref()?).ok()
+            let listing = Record::read(store, &made.key)?.and_then(|record| record.sources);
+            let bytes = match listing.map(|listing| store.read(&listing)) {
+                // Deleted since, to save space.
+                None | Some(Err(pipe_cache::Error::Missing { .. })) => continue,
+                Some(bytes) => bytes?,
             };
-            let Some(bytes) = sources() else { continue };
             for line in String::from_utf8_lossy(&bytes).lines() {
                 let mut fields = line.splitn(3, '\t');
                 let (Some(digest), Some(source), Some(name)) = (fields.next(), fields.next(), fields.next())
@@ -247,7 +249,7 @@ impl<'a> Past<'a> {
         }
         let now = || std::fs::read(path).ok().map(|bytes| Digest::of(&bytes).to_string());
         let is_changed = (digests.len() == 1).then(now).flatten().map(|now| !digests.contains(&now));
-        (files > 0).then_some(Used { files, is_changed })
+        Ok((files > 0).then_some(Used { files, is_changed }))
     }
 
     /// Names of the stages with this outcome, in running order.

@@ -54,7 +54,7 @@ impl Logs {
         }
         if let Some(run) = live {
             let has_log = run.log(&self.stage).exists();
-            if has_log || (self.follow && !is_cached(run, &self.stage)) {
+            if has_log || (self.follow && !is_cached(run, &self.stage)?) {
                 return if self.follow {
                     follow(run, &self.stage, &runs.store, out)
                 } else {
@@ -78,16 +78,16 @@ impl Logs {
 }
 
 fn failure(error: io::Error) -> Failure {
-    Failure::Failed(format!("cannot read the log: {error}"), None)
+    Failure::Failed(format!("cannot read the log {error}"), Some("make it readable for this user".to_owned()))
 }
 
 /// Whether a run found the stage's result, so that it will not run there.
-fn is_cached(run: &RunFolder, stage: &str) -> bool {
+fn is_cached(run: &RunFolder, stage: &str) -> Result<bool, Failure> {
     let mut cached = false;
-    let _ = Tail::new(&run.events()).read(|_, told| {
+    Tail::new(&run.events()).read(|_, told| {
         cached |= matches!(told, RunEvent::Cached { stage: name, .. } if name == stage);
-    });
-    cached
+    })?;
+    Ok(cached)
 }
 
 /// Copies the log while the run goes on. A new try of the stage begins its log anew.
@@ -99,11 +99,9 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
         // Looked at before the log is read: what was written until then is read once more.
         let over = run.state(store)? != RunState::Running;
         let before = tries;
-        events
-            .read(|_, told| {
-                tries += u32::from(matches!(told, RunEvent::Started { stage: name, .. } if name == stage));
-            })
-            .map_err(failure)?;
+        events.read(|_, told| {
+            tries += u32::from(matches!(told, RunEvent::Started { stage: name, .. } if name == stage));
+        })?;
         if tries != before {
             out.end().map_err(failure)?;
             offset = 0;
@@ -126,15 +124,16 @@ struct Out {
 impl Out {
     /// Copies a file from an offset on, as far as it goes; returns how far that was.
     fn file(&mut self, path: &Path, offset: u64) -> io::Result<u64> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(offset),
-            file => file?,
+            file => file.map_err(named)?,
         };
         file.seek(SeekFrom::Start(offset))?;
         let mut offset = offset;
         let mut piece = vec![0; 1 << 16];
         loop {
-            let read = file.read(&mut piece)?;
+            let read = file.read(&mut piece).map_err(named)?;
             if read == 0 {
                 return Ok(offset);
             }

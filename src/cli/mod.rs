@@ -71,7 +71,7 @@ enum Command {
     Init(init::Init),
     /// Run the stages that are out of date.
     #[command(after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2")]
-    Run(run::Run),
+    Run(run::RunCommand),
     /// Show which stages would run, why, and at what cost.
     #[command(after_help = "Example: pipe plan pipelines/gpt-small.yaml")]
     Plan(plan::Plan),
@@ -185,8 +185,23 @@ impl From<crate::plan::PlanError> for Failure {
     fn from(error: crate::plan::PlanError) -> Self {
         match error {
             crate::plan::PlanError::Cache(error) => error.into(),
-            crate::plan::PlanError::Refused(report) => Self::Manifest(report),
+            crate::plan::PlanError::Journal(error) => error.into(),
         }
+    }
+}
+
+impl From<crate::plan::UnsettledError> for Failure {
+    fn from(error: crate::plan::UnsettledError) -> Self {
+        match error {
+            crate::plan::UnsettledError::Plan(error) => error.into(),
+            crate::plan::UnsettledError::Refused(report) => Self::Manifest(report),
+        }
+    }
+}
+
+impl From<crate::record::JournalError> for Failure {
+    fn from(error: crate::record::JournalError) -> Self {
+        Self::Call(error.to_string(), Some(error.help().to_owned()))
     }
 }
 
@@ -200,6 +215,12 @@ impl From<pipe_cache::Error> for Failure {
     fn from(error: pipe_cache::Error) -> Self {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         Self::Failed(format!("{error}{}", source.unwrap_or_default()), None)
+    }
+}
+
+impl From<crate::run::seen::EventsError> for Failure {
+    fn from(error: crate::run::seen::EventsError) -> Self {
+        Self::Call(error.to_string(), Some(error.help().to_owned()))
     }
 }
 

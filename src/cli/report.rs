@@ -1,17 +1,17 @@
 //! `pipe report`: a run as one HTML page.
 
-use super::{Failure, Outcome, Pipeline, history::Past, pretty};
+use super::{Failure, Outcome, Pipeline, history::Past, pretty, runs::seen};
 use crate::{
     command::kind,
     record::{Record, read_artifact},
     run::{
         folder::{RunFolder, StageResult},
-        seen::{Seen, Series, add_series},
+        seen::{Series, add_series},
     },
     stage_type::StageType,
     ui::{self, Inflow, Look, Report as Page, ReportStage},
 };
-use pipe_stage::{Digest, LocalEntry, Store};
+use pipe_stage::{Digest, Error, LocalEntry, Store};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ impl Report {
         let runs = self.pipeline.runs(types)?;
         let run = runs.find(&self.run)?;
         let past = Past::of(run, &runs.store)?;
-        let html = page(&past, run, &runs.all, &runs.store).html();
+        let html = page(&past, run, &runs.all, &runs.store)?.html();
         let path = self.output.unwrap_or_else(|| format!("{}.html", run.head.pipeline).into());
         if path == Path::new("-") {
             ui::print_exactly(&html);
@@ -63,20 +63,24 @@ impl Report {
     }
 }
 
-fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> Page {
-    let seen = Seen::read(&run.events()).unwrap_or_default();
+fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> Result<Page, Failure> {
+    let seen = seen(run)?;
     let places: BTreeMap<&str, usize> =
         run.head.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect();
-    let stage = |(place, head): (usize, &crate::run::folder::HeadStage)| {
+    let made = |name: &str| past.stages.get(name).and_then(|stage| stage.made.as_ref());
+    let key = |name: &str| made(name).map(|made| made.key).or_else(|| seen.stages.get(name)?.key);
+    let names = run.head.stages.iter().map(|stage| stage.name.as_str());
+    let keys = names.filter_map(|name| Some((name.to_owned(), key(name)?))).collect();
+    let mut all_series = series(run, all, &keys)?;
+    let stage = |(place, head): (usize, &crate::run::folder::HeadStage)| -> Result<ReportStage, Failure> {
         let closed = past.stages.get(&head.name);
-        let made = closed.and_then(|stage| stage.made.as_ref());
-        let key = made.map(|made| made.key).or_else(|| seen.stages.get(&head.name)?.key);
+        let made = made(&head.name);
         let needs = head.needs.iter().filter_map(|need| {
             // Only what comes before can be needed; a head that says otherwise is not one of ours.
             let from = *places.get(need.stage.as_str()).filter(|from| **from < place)?;
             Some(Inflow { from, output: need.output.clone(), input: need.input.clone() })
         });
-        ReportStage {
+        Ok(ReportStage {
             name: head.name.clone(),
             uses: head.uses.clone(),
             needs: needs.collect(),
@@ -84,13 +88,13 @@ fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> P
             took: made.map(|made| (made.seconds, made.memory_peak, made.output_bytes)),
             metrics: made.map_or(Vec::new(), |made| made.metrics.clone()),
             config: made.map_or(serde_json::Value::Null, |made| made.config.clone()),
-            series: key.map_or(Series::new(), |key| series(run, all, &head.name, &key)),
-            looks: made.map_or(Vec::new(), |made| looks(store, made)),
+            series: all_series.remove(&head.name).unwrap_or_default(),
+            looks: made.map_or(Ok(Vec::new()), |made| looks(store, made))?,
             failed: seen.stages.get(&head.name).and_then(|stage| stage.failed.clone()),
-        }
+        })
     };
-    let stages = run.head.stages.iter().enumerate().map(stage).collect();
-    Page {
+    let stages = run.head.stages.iter().enumerate().map(stage).collect::<Result<_, _>>()?;
+    Ok(Page {
         pipeline: run.head.pipeline.clone(),
         run: run.id.clone(),
         state: past.state,
@@ -99,47 +103,51 @@ fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> P
         host: run.head.host.clone(),
         code: run.head.code.clone(),
         stages,
-    }
+    })
 }
 
-/// The series of a stage: of all runs up to this one that worked on its key, since a stage that is cached here was
-/// made in another, and one that was broken off went on in the next.
-fn series(run: &RunFolder, all: &[RunFolder], stage: &str, key: &Digest) -> Series {
+/// The series of stages, by name, from all runs up to this one that worked on their keys: a stage that is cached here
+/// was made in another, and one that was broken off went on in the next. Each run's events are read once.
+fn series(
+    run: &RunFolder,
+    all: &[RunFolder],
+    keys: &BTreeMap<String, Digest>,
+) -> Result<BTreeMap<String, Series>, Failure> {
     const RUNS_MAX: usize = 100;
     let upto = all.iter().position(|other| other.id == run.id).map_or(0, |place| place + 1);
-    let mut series = Series::new();
+    let mut series = BTreeMap::new();
     for other in &all[upto.saturating_sub(RUNS_MAX)..upto] {
-        // The spec says cheaply whether the stage was started there at all.
-        let started = other.path.join(format!("{stage}.spec.json")).exists();
-        let of_key = || {
-            let seen = Seen::read(&other.events()).unwrap_or_default();
-            seen.stages.get(stage).is_some_and(|stage| stage.key == Some(*key))
-        };
-        if started && of_key() {
-            let _ = add_series(&mut series, &other.events(), stage);
+        // The specs say cheaply whether one of them was started there at all.
+        let mut is_one_started = false;
+        for stage in keys.keys() {
+            is_one_started = is_one_started || other.has_started(stage)?;
+        }
+        if is_one_started {
+            add_series(&mut series, &other.events(), keys)?;
         }
     }
-    series
+    Ok(series)
 }
 
 /// A look into each output, as `pipe show` gives it; nothing of those whose objects are gone.
-fn looks(store: &Store, made: &StageResult) -> Vec<Look> {
-    let outputs = match Record::read(store, &made.key) {
-        Ok(Some(record)) => record.outputs,
-        _ => made.outputs.clone(),
-    };
+fn looks(store: &Store, made: &StageResult) -> Result<Vec<Look>, Failure> {
+    let record = Record::read(store, &made.key)?;
+    let outputs = record.map_or_else(|| made.outputs.clone(), |record| record.outputs);
     let look = |(port, digest): (&String, &Digest)| {
         let artifact = read_artifact(store, digest)?;
         let kind = kind(&artifact.kind)?;
         let entries: Vec<LocalEntry> =
             artifact.entries.iter().map(|entry| LocalEntry::new(store, entry)).collect();
         let lines = if port == "samples" { LINES.1 } else { LINES.0 };
-        let text = (kind.look)(&entries, lines).ok()?;
+        let text = match (kind.look)(&entries, lines) {
+            Err(Error::Missing { .. }) => return None,
+            text => text.unwrap_or_else(|error| format!("cannot be shown: {error}")),
+        };
         Some(Look {
             port: port.clone(),
             kind: artifact.kind.clone(),
             text: text.chars().take(LETTERS_MAX).collect(),
         })
     };
-    outputs.iter().filter_map(look).collect()
+    Ok(outputs.iter().filter_map(look).collect())
 }

@@ -14,7 +14,7 @@ use pipe_stage::{Error, Store};
 
 /// Arguments of `pipe run`.
 #[derive(clap::Args)]
-pub(super) struct Run {
+pub(super) struct RunCommand {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(super) struct Run {
     ignore_disk: bool,
 }
 
-impl Run {
+impl RunCommand {
     pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
         let (mut session, stages, targets) = self.session(types)?;
         // Now that the manifest and its sources are known to be right, this is the project's cache.
@@ -127,6 +127,7 @@ pub(super) fn interrupts() -> Receiver<()> {
 pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Cache(error) => Error::from(error).into(),
+        RunError::Journal(error) => error.into(),
         RunError::Machine(error) => error.into(),
         RunError::NoSpace { .. } => Failure::Failed(
             error.to_string(),

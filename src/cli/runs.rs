@@ -10,6 +10,7 @@ use crate::{
     },
     stage_type::StageType,
     ui::{self, Cell},
+    warning::Warning,
 };
 use pipe_stage::Store;
 use serde_json::json;
@@ -161,12 +162,20 @@ impl Runs {
     }
 }
 
-/// Reads what a run told.
+/// Reads what a run told. Warns of lines that cannot be read.
 pub(super) fn seen(run: &RunFolder) -> Result<Seen, Failure> {
-    Seen::read(&run.events()).map_err(|error| {
-        let help = "make it readable for this user".to_owned();
-        Failure::Call(format!("cannot read `{}`: {error}", run.events().display()), Some(help))
-    })
+    let seen = Seen::read(&run.events())?;
+    if seen.damaged > 0 {
+        ui::warn(&Warning {
+            message: format!(
+                "{} of `{}` cannot be read, and what they tell is not shown",
+                ui::counted(usize::try_from(seen.damaged).unwrap_or(usize::MAX), "line"),
+                run.events().display()
+            ),
+            help: "the disk may have been full; no result depends on them".to_owned(),
+        });
+    }
+    Ok(seen)
 }
 
 /// Finds a run by its id, the beginning of it, `last` or `last~1`, in a list with the oldest first.

@@ -111,7 +111,7 @@ fn row(name: &str, stage: &SeenStage, now: f64) -> Vec<Cell> {
 /// The point to show: of the loss where there is one.
 fn loss(stage: &SeenStage) -> Option<String> {
     let (name, (step, value)) =
-        stage.figures.get_key_value("loss").or_else(|| stage.figures.iter().next())?;
+        stage.metrics.get_key_value("loss").or_else(|| stage.metrics.iter().next())?;
     Some(format!("{name} {} at {step}", figure(*value)))
 }
 
@@ -128,7 +128,7 @@ fn as_json(run: &RunFolder, seen: &Seen, now: f64) -> Value {
             "progress": stage.progress.as_ref().map(|(unit, done, total)| {
                 json!({ "unit": unit, "done": done, "total": total })
             }),
-            "metrics": stage.figures.iter().map(|(name, (step, value))| {
+            "metrics": stage.metrics.iter().map(|(name, (step, value))| {
                 json!({ "name": name, "step": step, "value": value })
             }).collect::<Vec<_>>(),
             "note": stage.note,

@@ -13,7 +13,7 @@ use pipe_stage::{
     instruction_set,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, os::fd::AsFd, path::Path, sync::Arc};
 
 /// Arguments of `pipe verify`.
 #[derive(clap::Args)]
@@ -100,7 +100,14 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
     std::env::set_current_dir(&session.project.root)
         .map_err(|error| Error::io("enter", &session.project.root, &error))?;
     let config = &session.manifest.stages[stage].config.stage;
-    let outcome = guarded(|| Context::new(setup).enter(&**config))?;
+    // Stdout is for what this command has to say; what stages write goes to stderr.
+    let redirected = |error: rustix::io::Errno| Error::io("redirect", Path::new("stdout"), &error.into());
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(|error| Error::io("redirect", Path::new("stdout"), &error))?;
+    rustix::stdio::dup2_stdout(std::io::stderr()).map_err(redirected)?;
+    let outcome = guarded(|| Context::new(setup).enter(&**config));
+    rustix::stdio::dup2_stdout(&stdout).map_err(redirected)?;
+    let outcome = outcome?;
     let read = |(port, digest): (String, Digest)| Some((port, read_artifact(&store, &digest)?));
     let outputs = outcome.outputs.into_iter().filter_map(read).collect();
     Ok(Again { outputs, metrics: outcome.metrics })

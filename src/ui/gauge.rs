@@ -30,13 +30,13 @@ impl Gauge {
     /// Takes an event of the stage; returns whether the line changed.
     pub(super) fn see(&mut self, event: &Event, now: Instant) -> bool {
         match event {
-            Event::Step { step, shares, missing } => {
-                let of = figure(*shares as f64);
+            Event::Step { step, tasks, missing } => {
+                let of = figure(*tasks as f64);
                 self.step =
                     Some(format!("{}: {} of {of} tasks to do", plain_line(step), figure(*missing as f64)));
                 (self.count, self.loss) = (None, None);
             }
-            Event::Share { step, done, of } => {
+            Event::Task { step, done, of } => {
                 let (done, of) = (figure(*done as f64), figure(*of as f64));
                 self.step = Some(format!("{}: {done} of {of} tasks", plain_line(step)));
             }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_step_begins_a_count_of_its_own() {
         let mut gauge = gauge(0, 10, Duration::from_secs(1));
-        gauge.see(&Event::Step { step: "merge".to_owned(), shares: 12, missing: 4 }, Instant::now());
+        gauge.see(&Event::Step { step: "merge".to_owned(), tasks: 12, missing: 4 }, Instant::now());
         assert_eq!(gauge.line(60), "merge: 4 of 12 tasks to do");
     }
 }

@@ -5,7 +5,7 @@ use super::{
     text::plain,
     units::{figure, seconds},
 };
-use crate::run::RunEvent;
+use crate::{run::RunEvent, warning::Warning};
 use pipe_stage::Event;
 use std::{
     collections::BTreeMap,
@@ -36,8 +36,8 @@ impl Lines {
 
     fn told(&mut self, stage: &str, event: &Event) {
         match event {
-            Event::Step { step, shares, missing } => {
-                let (missing, of) = (figure(*missing as f64), figure(*shares as f64));
+            Event::Step { step, tasks, missing } => {
+                let (missing, of) = (figure(*missing as f64), figure(*tasks as f64));
                 say(&format!("{stage}: {step}, {missing} of {of} tasks to do"));
             }
             Event::Note { message } => say(&note(stage, message)),
@@ -54,7 +54,8 @@ impl Lines {
                 }
             }
             Event::Metric { .. }
-            | Event::Share { .. }
+            | Event::Task { .. }
+            | Event::Checkpoints { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::Rests { .. } => {}
@@ -65,6 +66,11 @@ impl Lines {
 /// The line for what a stage has to say.
 pub(super) fn note(stage: &str, message: &str) -> String {
     format!("{stage}: {}", plain(message))
+}
+
+/// A warning as people read it.
+pub(super) fn warned(warning: &Warning) -> String {
+    format!("warning: {}\n  help: {}", warning.message, warning.help)
 }
 
 /// The line for an event that is not a stage's own; without control characters.
@@ -102,6 +108,7 @@ fn text(event: &RunEvent) -> Option<String> {
             }
             text
         }
+        RunEvent::Warning(warning) => warned(warning),
         RunEvent::Stopping => {
             "stopping: waiting for running tasks to finish or save a checkpoint; press Ctrl-C again to stop now"
                 .to_owned()

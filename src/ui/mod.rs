@@ -25,6 +25,7 @@ pub mod units;
 use crate::{
     figures::Figures,
     run::{RunEvent, Summary},
+    warning::Warning,
 };
 use bars::Bars;
 pub use faults::{Colour, faults};
@@ -103,7 +104,7 @@ impl Progress {
 /// The last line of a run's events.
 fn closing(summary: &Summary, figures: &Figures) -> serde_json::Value {
     serde_json::json!({
-        "version": 1,
+        "version": stream::RUN_VERSION,
         "summary": summary.rows,
         "comparisons": figures.comparisons,
         "expectations": figures.findings,
@@ -120,6 +121,11 @@ pub fn columns() -> usize {
 pub fn say(text: &str) {
     let ended = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = std::io::stderr().lock().write_all(format!("{}{ended}", plain(text)).as_bytes());
+}
+
+/// Writes a warning to stderr.
+pub fn warn(warning: &Warning) {
+    say(&lines::warned(warning));
 }
 
 /// Writes text to stdout, without the control characters in it; a reader that went away ends the program quietly.

@@ -28,11 +28,11 @@ const LAST_WORDS: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Observer {
     command: String,
-    state: State,
+    state: ObserverState,
 }
 
 #[derive(Debug)]
-enum State {
+enum ObserverState {
     /// It could not be started.
     Failed(String),
     Started(Started),
@@ -62,15 +62,15 @@ impl Observer {
     /// Starts a shell line in a folder, with what it writes in `log`.
     pub(super) fn start(command: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> Self {
         let state = match spawn(command, folder, environment, log) {
-            Ok(started) => State::Started(started),
-            Err(error) => State::Failed(error.to_string()),
+            Ok(started) => ObserverState::Started(started),
+            Err(error) => ObserverState::Failed(error.to_string()),
         };
         Self { command: command.to_owned(), state }
     }
 
     /// Tells a line, which ends with a line feed; never waits.
     pub(super) fn tell(&self, line: &Arc<str>) {
-        let State::Started(Started { lines, shared, .. }) = &self.state else { return };
+        let ObserverState::Started(Started { lines, shared, .. }) = &self.state else { return };
         let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
         if waiting + line.len() > WAITING_BYTES_MAX || lines.send(Arc::clone(line)).is_err() {
             shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
@@ -85,10 +85,10 @@ impl Observer {
     pub(super) fn end(self, until: Instant) -> Option<String> {
         let command = &self.command;
         let started = match self.state {
-            State::Failed(error) => {
+            ObserverState::Failed(error) => {
                 return Some(format!("observer `{command}` could not be started: {error}"));
             }
-            State::Started(started) => started,
+            ObserverState::Started(started) => started,
         };
         let Started { mut child, lines, is_through, shared } = started;
         drop(lines);

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     figures::Figures,
     run::{RunEvent, Summary},
+    warning::Warning,
 };
 use pipe_stage::Event;
 use std::{
@@ -31,7 +32,10 @@ pub struct Stream {
 }
 
 struct Open {
+    path: PathBuf,
     events: Option<File>,
+    /// Whether an event could not be written, which is told once.
+    is_lossy: bool,
     board: Board,
     observers: Vec<Observer>,
 }
@@ -69,8 +73,12 @@ impl Stream {
         if let Some(events) = &mut open.events {
             // `{"event":…}` becomes `{"at":…,"event":…}`. One write a line, so that readers see whole ones.
             let line = format!("{{\"at\":{at:.3},{}\n", event.get(1..).unwrap_or("}"));
-            // The stream is for those who watch; a full disk is told by what matters more.
-            let _ = events.write_all(line.as_bytes());
+            // The stream is for those who watch: the run goes on without it.
+            if let Err(error) = events.write_all(line.as_bytes())
+                && !std::mem::replace(&mut open.is_lossy, true)
+            {
+                lost(&open.path, &error);
+            }
         }
         if !open.observers.is_empty() {
             open.tell(line(at, event));
@@ -89,14 +97,16 @@ impl Stream {
 
 impl Open {
     fn new(folder: &Path, commands: &[String], root: &Path) -> Self {
-        let events = OpenOptions::new().create(true).append(true).open(folder.join("events.jsonl")).ok();
+        let path = folder.join("events.jsonl");
+        let events = OpenOptions::new().create(true).append(true).open(&path);
+        let events = events.inspect_err(|error| lost(&path, error)).ok();
         let environment = [("PIPE_RUN", folder)];
         let start = |(number, command): (usize, &String)| {
             let log = folder.join(format!("observer-{}.log", number + 1));
             Observer::start(command, root, &environment, &log)
         };
         let observers = commands.iter().enumerate().map(start).collect();
-        Self { events, board: Board::new(folder.join("tensorboard")), observers }
+        Self { path, events, is_lossy: false, board: Board::new(folder.join("tensorboard")), observers }
     }
 
     fn tell(&self, mut line: String) {
@@ -106,9 +116,25 @@ impl Open {
     }
 }
 
+/// Tells that those who watch will not see all of a run.
+fn lost(path: &Path, error: &std::io::Error) {
+    super::warn(&Warning {
+        message: format!("cannot write the events `{}`: {error}", path.display()),
+        help: "the run goes on, and `pipe status`, `pipe logs` and `pipe report` will not show all of it"
+            .to_owned(),
+    });
+}
+
+/// Revision of the lines that `pipe run --json` prints, and that observers get.
+///
+/// - 1: the first.
+/// - 2: the events `step` and `task` count `tasks`, which were called shares; rows of comparisons have `metrics`, which
+///   were called figures; the events `checkpoints` and `warning`.
+pub(super) const RUN_VERSION: u32 = 2;
+
 /// An event as `pipe run --json` prints it; `event` is its JSON.
 pub(super) fn line(at: f64, event: &str) -> String {
-    format!("{{\"version\":1,\"at\":{at:.3},\"run\":{event}}}")
+    format!("{{\"version\":{RUN_VERSION},\"at\":{at:.3},\"run\":{event}}}")
 }
 
 /// Seconds since the epoch.

@@ -2,7 +2,7 @@
 
 use super::units::{bytes, figure, seconds};
 use crate::{
-    figures::{Column, Comparison, Figures, Finding, Line, Spread},
+    figures::{Column, Comparison, ComparisonRow, Figures, Finding, Spread},
     run::{Row, RowOutcome, Summary},
 };
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -90,10 +90,10 @@ pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     }
     let headings: Vec<String> = compared.axes.iter().cloned().chain(columns.iter().map(heading)).collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let line = |row: &Line| {
+    let line = |row: &ComparisonRow| {
         let values = row.values.iter().map(|value| Cell::Text(value.clone()));
-        let figures = row.figures[..columns.len()].iter();
-        values.chain(figures.map(|figure| Cell::Figure(spread(*figure, row, compared)))).collect()
+        let metrics = row.metrics[..columns.len()].iter();
+        values.chain(metrics.map(|metric| Cell::Figure(spread(*metric, row, compared)))).collect()
     };
     format!("{title}\n{}", table(&headings, compared.rows.iter().map(line).collect()))
 }
@@ -115,7 +115,7 @@ pub(super) fn heading(column: &Column) -> String {
 }
 
 /// A figure of a row.
-pub(super) fn spread(spread: Option<Spread>, row: &Line, compared: &Comparison) -> String {
+pub(super) fn spread(spread: Option<Spread>, row: &ComparisonRow, compared: &Comparison) -> String {
     // Fewer than other rows: some failed, or have not run.
     let part =
         if row.stages < compared.stages_max() { format!(" (of {})", row.stages) } else { String::new() };

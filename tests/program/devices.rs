@@ -30,6 +30,23 @@ fn auto_is_settled_before_keys_are_made() {
     assert!(names.iter().any(|name| name == "devices-burn"), "{names:?}");
 }
 
+/// The probe is a process of the program that was started, also where its file is gone by then.
+#[test]
+#[cfg(target_os = "linux")]
+fn devices_are_found_by_a_program_that_was_deleted() {
+    let tiny = Tiny::new();
+    let outside = tempfile::tempdir().unwrap();
+    let program = outside.path().join("pipe");
+    fs::copy(env!("CARGO_BIN_EXE_pipe"), &program).unwrap();
+    let plan = "plan pipeline.yaml base --json --set stages.base.with.backend=auto";
+    let line = format!("exec 9< {0}; rm {0}; exec /proc/self/fd/9 {plan}", program.display());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &line]).current_dir(tiny.project.root()).env_remove("PIPE_CACHE");
+    let ended = crate::project::Project::ended_of(shell.output().unwrap()).expect(0);
+    assert!(!ended.stdout.contains("cannot start the probe"), "{}", ended.stdout);
+    assert!(!ended.stderr.contains("probe"), "{}", ended.stderr);
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_device_that_is_not_there_is_a_note_in_plans_and_an_error_in_runs() {

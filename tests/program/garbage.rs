@@ -115,3 +115,22 @@ fn garbage_is_collected_beside_a_run() {
     assert_eq!(project.read("out/report/report/all.txt"), "abc\nwxyzABC\nWXYZ");
     project.assert_clean();
 }
+
+#[test]
+fn checkpoints_of_a_pinned_or_recent_run_stay() {
+    let project = Project::one("echo half > $PIPE_DURABLE/state; exit 3", "");
+    project.run(&[]).expect(1);
+    let checkpoints = || fs::read_dir(project.path(".pipe/work/durable")).unwrap().count();
+    let gc = |recent: &str| {
+        let words = ["cache", "gc", "--max-size", "1GiB", "--recent", recent, "--checkpoints", "0s"];
+        project.pipe(&words).expect(0);
+    };
+    project.pipe(&["cache", "pin", "last"]).expect(0);
+    gc("0s");
+    assert_eq!(checkpoints(), 1, "a pinned run needs them");
+    project.pipe(&["cache", "unpin", "last"]).expect(0);
+    gc("1d");
+    assert_eq!(checkpoints(), 1, "a recent run needs them");
+    gc("0s");
+    assert_eq!(checkpoints(), 0);
+}

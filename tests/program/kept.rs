@@ -12,6 +12,19 @@ fn any_part_of_a_line_that_fails_fails_the_command() {
     }
 }
 
+/// Not every shell can tell: `docs/commands.md` names those that do.
+#[test]
+fn a_part_of_a_pipeline_that_fails_fails_the_command_where_the_shell_knows_pipefail() {
+    let mut knows = std::process::Command::new("/bin/sh");
+    let knows = knows.args(["-o", "pipefail", "-c", ":"]).output().unwrap().status.success();
+    let project = Project::one("cat /nonexistent | sort > $PIPE_OUTPUT_text/a", "");
+    project.run(&[]).expect(i32::from(knows));
+    // By itself, and as the last part, in every shell.
+    for line in ["cat /nonexistent > $PIPE_OUTPUT_text/a", "echo x | grep y > $PIPE_OUTPUT_text/a"] {
+        Project::one(line, "").run(&[]).expect(1).says(&["stage `only` failed"]);
+    }
+}
+
 #[test]
 fn an_output_that_stays_empty_is_an_error_unless_it_may() {
     let project = Project::one("true", "");

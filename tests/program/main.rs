@@ -28,6 +28,10 @@ mod sharing;
 
 mod damaged;
 
+mod unreadable;
+
+mod surroundings;
+
 mod hostile;
 
 mod commands;

@@ -122,7 +122,7 @@ fn the_stages_of_a_matrix_are_shown_side_by_side() {
     project.run(&[]).expect(0);
     let shown = project.pipe(&["show", "pipeline.yaml", "scores", "--json"]).expect(0).json();
     let rows = shown["comparison"]["rows"].as_array().unwrap();
-    let means: Vec<f64> = rows.iter().map(|row| row["figures"][0]["mean"].as_f64().unwrap()).collect();
+    let means: Vec<f64> = rows.iter().map(|row| row["metrics"][0]["mean"].as_f64().unwrap()).collect();
     assert_eq!(rows.iter().map(|row| row["stages"].clone()).collect::<Vec<_>>(), [2, 2, 2]);
     for (mean, expected) in means.iter().zip([3.15, 2.45, 2.25]) {
         assert!((mean - expected).abs() < 1e-9, "{means:?}");

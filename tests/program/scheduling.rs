@@ -138,3 +138,47 @@ fn a_folder_is_adopted_as_the_result_of_a_command() {
     assert_eq!(project.read("out/report/report/all.txt"), "abc\nwxyzABC\nWXYZ");
     project.assert_clean();
 }
+
+/// Two stages with one line, and so with one folder of checkpoints, but with keys of their own.
+#[test]
+fn a_stage_that_waits_for_a_folder_of_checkpoints_holds_no_core() {
+    // Names in another folder than the project's, which would make files inputs.
+    let outside = tempfile::tempdir().unwrap();
+    let place = outside.path().display();
+    let line = format!(
+        "cd {place}; touch begun; while ! [ -e go ]; do sleep 0.05; done; echo made > $PIPE_OUTPUT_text/a"
+    );
+    let project = Project::new(&format!(
+        "pipeline: p\nstages:\n  \
+         one: {{ uses: command, with: {{ run: '{line}', outputs: {{ text: files }} }} }}\n  \
+         two: {{ uses: command, with: {{ run: '{line}', outputs: {{ text: files }}, may_be_empty: [text] }} }}\n  \
+         three: {{ uses: command, with: {{ run: 'cd {place}; touch ran; echo x > $PIPE_OUTPUT_text/a', outputs: {{ text: files }} }} }}\n"
+    ));
+    let first = project.start(&["one"]);
+    wait_for(&outside.path().join("begun"));
+    let second = project.start(&["two", "three", "--cpus", "1"]);
+    wait_for(&outside.path().join("ran"));
+    let plan = project.plan(&[]);
+    assert_eq!(plan["two"]["plan"], "run", "it waits: {}", plan["two"]);
+    fs::write(outside.path().join("go"), "").unwrap();
+    first.end().expect(0);
+    second.end().expect(0).says(&["two: waiting: process"]);
+    let plan = project.plan(&[]);
+    assert!(["one", "two", "three"].iter().all(|stage| plan[*stage]["plan"] == "cached"), "{plan:?}");
+    project.assert_clean();
+}
+
+/// Every process of a run is the program that was started, also where its file is gone by then.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_is_deleted_before_it_starts_anything_runs() {
+    let outside = tempfile::tempdir().unwrap();
+    let program = outside.path().join("pipe");
+    fs::copy(env!("CARGO_BIN_EXE_pipe"), &program).unwrap();
+    let project = Project::letters("");
+    let line = format!("exec 9< {0}; rm {0}; exec /proc/self/fd/9 run pipeline.yaml", program.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).current_dir(project.root()).env_remove("PIPE_CACHE").stdin(Stdio::null());
+    Project::ended_of(shell.output().unwrap()).expect(0);
+    assert_eq!(project.ran(&[]), [""; 0]);
+}

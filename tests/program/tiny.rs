@@ -103,7 +103,7 @@ fn shares(lines: &[Value]) -> BTreeMap<(String, String), (u64, u64)> {
             let (missing, all): &mut (u64, u64) =
                 shares.entry((text(&run["stage"]), text(&told["step"]))).or_default();
             *missing += told["missing"].as_u64().unwrap();
-            *all += told["shares"].as_u64().unwrap();
+            *all += told["tasks"].as_u64().unwrap();
         }
     }
     shares

@@ -24,7 +24,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// A line of a command.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum Told {
+enum CommandEvent {
     /// Work went on.
     Progress { unit: String, done: u64, total: Option<u64> },
     /// A figure of the result; the last of each name is recorded. With a step also a point of a series.
@@ -175,9 +175,9 @@ impl<'a> Channel<'a> {
             });
         let clean = |text: String| self.secrets.mask(&text).into_owned();
         match told {
-            Some(Told::Progress { unit, done, total }) => share.progress(&clean(unit), done, total),
-            Some(Told::Note { message }) => share.note(clean(message)),
-            Some(Told::Metric { name, value, step, unit, better, merge, clock }) => {
+            Some(CommandEvent::Progress { unit, done, total }) => share.progress(&clean(unit), done, total),
+            Some(CommandEvent::Note { message }) => share.note(clean(message)),
+            Some(CommandEvent::Metric { name, value, step, unit, better, merge, clock }) => {
                 let (name, unit) = (clean(name), clean(unit));
                 if let Some(step) = step {
                     share.point(&name, step, value);
@@ -241,7 +241,7 @@ mod tests {
             let told =
                 serde_json::from_str(&line).or_else(|_| serde_json::from_str(&with_names_quoted(&line)));
             match (told, wanted) {
-                (Ok(Told::Metric { name, value, .. }), wanted) => {
+                (Ok(CommandEvent::Metric { name, value, .. }), wanted) => {
                     assert_eq!((name.as_str(), value.to_string().as_str()), ("a NaN \" Infinity", wanted));
                 }
                 // Too large for a number: no parser reads it.

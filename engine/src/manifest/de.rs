@@ -3,7 +3,7 @@
 
 use crate::manifest::{
     fault::{Code, Fault},
-    node::{Entry, Kind, Node, Scalar, Value},
+    node::{Entry, Node, NodeKind, Scalar, Value},
     source::Span,
 };
 use serde::{
@@ -62,16 +62,16 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Scalar(scalar) => self.scalar(scalar, |scalar| match scalar.value() {
+            NodeKind::Scalar(scalar) => self.scalar(scalar, |scalar| match scalar.value() {
                 Value::Null => visitor.visit_unit(),
                 Value::Bool(value) => visitor.visit_bool(value),
                 Value::Integer(value) => visit_integer(value, visitor),
                 Value::Float(value) => visit_float(value, visitor),
                 Value::Text(text) => visitor.visit_borrowed_str(text),
             }),
-            Kind::Sequence(items) => visitor.visit_seq(Items { rest: items.iter().enumerate() }),
-            Kind::Mapping(_) => visitor.visit_map(self.entries()),
-            Kind::Broken => Err(Misread::new(Fault::consequence())),
+            NodeKind::Sequence(items) => visitor.visit_seq(Items { rest: items.iter().enumerate() }),
+            NodeKind::Mapping(_) => visitor.visit_map(self.entries()),
+            NodeKind::Broken => Err(Misread::new(Fault::consequence())),
         }
         .map_err(|misread| misread.at(self.span))
     }
@@ -79,7 +79,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     /// Takes any scalar but null as it is written: `version: 1.10` is the text `1.10`.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Scalar(scalar) if !scalar.is_null() => {
+            NodeKind::Scalar(scalar) if !scalar.is_null() => {
                 self.scalar(scalar, |scalar| visitor.visit_borrowed_str(&scalar.text))
             }
             _ => self.deserialize_any(visitor),
@@ -125,7 +125,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     /// Refuses what fits an `f64` but is infinite as an `f32`.
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Scalar(scalar) => match scalar.value() {
+            NodeKind::Scalar(scalar) => match scalar.value() {
                 Value::Float(value) if value.is_finite() && !(value as f32).is_finite() => self
                     .scalar(scalar, |_| {
                         Err(Misread::invalid_value(Unexpected::Float(value), &"a number up to 3.4e38"))
@@ -138,7 +138,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Scalar(scalar) if scalar.is_null() => visitor.visit_none(),
+            NodeKind::Scalar(scalar) if scalar.is_null() => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -155,10 +155,10 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Misread> {
         let read = match &self.kind {
-            Kind::Scalar(scalar) if !scalar.is_null() => self.scalar(scalar, |scalar| {
+            NodeKind::Scalar(scalar) if !scalar.is_null() => self.scalar(scalar, |scalar| {
                 visitor.visit_enum(Choice { name: &scalar.text, key: self.span, data: None })
             }),
-            Kind::Mapping(mapping) => match mapping.first() {
+            NodeKind::Mapping(mapping) => match mapping.first() {
                 Some((name, Entry { key, value })) if mapping.len() == 1 => {
                     visitor.visit_enum(Choice { name, key: *key, data: Some(value) })
                 }
@@ -186,7 +186,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor: V,
     ) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Sequence(_) => Err(Misread::invalid_type(Unexpected::Seq, &visitor).at(self.span)),
+            NodeKind::Sequence(_) => Err(Misread::invalid_type(Unexpected::Seq, &visitor).at(self.span)),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -215,7 +215,7 @@ impl Node {
     /// Takes `1e6` for an integer, where it is one.
     fn integer<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
-            Kind::Scalar(scalar) => match scalar.value() {
+            NodeKind::Scalar(scalar) => match scalar.value() {
                 Value::Float(value) if value.fract() == 0.0 && value.abs() < 2f64.powi(53) => {
                     self.scalar(scalar, |_| visit_integer(value as i128, visitor))
                 }

@@ -7,7 +7,7 @@
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
-    node::{Entry, Kind, Mapping, Node, Scalar, Style},
+    node::{Entry, Mapping, Node, NodeKind, Scalar, Style},
     parse::{Budget, DEPTH_MAX, too_deep},
     source::{Sources, Span},
     world::World,
@@ -59,12 +59,12 @@ impl<'a> Interpolator<'a> {
         self.vars = root.get("vars").and_then(|vars| vars.value.mapping()).cloned().unwrap_or_default();
         let mut interpolation =
             Interpolation { own: self, sources, faults, open: vec![], scope: Scope::Elsewhere };
-        let Kind::Mapping(sections) = &mut root.kind else { return };
+        let NodeKind::Mapping(sections) = &mut root.kind else { return };
         for (name, section) in sections {
             match &mut section.value.kind {
                 // Each variable is expanded, and its faults told, once.
-                Kind::Mapping(vars) if &**name == "vars" => interpolation.variables(vars),
-                Kind::Mapping(stages) if &**name == "stages" => interpolation.stages(stages),
+                NodeKind::Mapping(vars) if &**name == "vars" => interpolation.variables(vars),
+                NodeKind::Mapping(stages) if &**name == "stages" => interpolation.stages(stages),
                 _ => interpolation.expand(&mut section.value, 2),
             }
         }
@@ -84,13 +84,13 @@ impl<'a> Interpolator<'a> {
         sources: &Sources,
         faults: &mut Faults,
     ) -> Entry {
-        let Kind::Mapping(fields) = &stage.value.kind else { return stage.clone() };
+        let NodeKind::Mapping(fields) = &stage.value.kind else { return stage.clone() };
         let own = fields.iter().filter(|(name, _)| !matches!(&***name, "needs" | "matrix"));
         let fields: Mapping = own.map(|(name, field)| (name.clone(), field.clone())).collect();
-        let mut value = Node { span: stage.value.span, kind: Kind::Mapping(fields) };
+        let mut value = Node { span: stage.value.span, kind: NodeKind::Mapping(fields) };
         if let Err(fault) = self.budget.take(value.size().0, 0) {
             faults.push(fault.at(stage.key));
-            return Entry { key: stage.key, value: Node { kind: Kind::Broken, ..value } };
+            return Entry { key: stage.key, value: Node { kind: NodeKind::Broken, ..value } };
         }
         let mut interpolation =
             Interpolation { own: self, sources, faults, open: vec![], scope: Scope::Bound(binding) };
@@ -121,14 +121,14 @@ impl Interpolation<'_, '_, '_> {
     fn variables(&mut self, vars: &mut Mapping) {
         for (name, entry) in vars {
             let value = self.variable(name);
-            entry.value = self.faults.take(value).unwrap_or(Node { kind: Kind::Broken, ..entry.value });
+            entry.value = self.faults.take(value).unwrap_or(Node { kind: NodeKind::Broken, ..entry.value });
         }
     }
 
     fn stages(&mut self, stages: &mut Mapping) {
         for (name, stage) in stages {
             self.key(name, stage.key);
-            let Kind::Mapping(fields) = &mut stage.value.kind else {
+            let NodeKind::Mapping(fields) = &mut stage.value.kind else {
                 self.expand(&mut stage.value, 3);
                 continue;
             };
@@ -144,12 +144,12 @@ impl Interpolation<'_, '_, '_> {
     /// Expands what is still open.
     fn close(&mut self, node: &mut Node, depth: usize) {
         match &mut node.kind {
-            Kind::Sequence(items) => items.iter_mut().for_each(|item| self.close(item, depth + 1)),
-            Kind::Mapping(mapping) => {
+            NodeKind::Sequence(items) => items.iter_mut().for_each(|item| self.close(item, depth + 1)),
+            NodeKind::Mapping(mapping) => {
                 mapping.values_mut().for_each(|entry| self.close(&mut entry.value, depth + 1));
             }
-            Kind::Scalar(scalar) if scalar.is_open => self.expand(node, depth),
-            Kind::Scalar(_) | Kind::Broken => {}
+            NodeKind::Scalar(scalar) if scalar.is_open => self.expand(node, depth),
+            NodeKind::Scalar(_) | NodeKind::Broken => {}
         }
     }
 
@@ -161,18 +161,18 @@ impl Interpolation<'_, '_, '_> {
 
     fn expand(&mut self, node: &mut Node, depth: usize) {
         match &mut node.kind {
-            Kind::Sequence(items) => items.iter_mut().for_each(|item| self.expand(item, depth + 1)),
-            Kind::Mapping(mapping) => {
+            NodeKind::Sequence(items) => items.iter_mut().for_each(|item| self.expand(item, depth + 1)),
+            NodeKind::Mapping(mapping) => {
                 for (name, entry) in mapping {
                     self.key(name, entry.key);
                     self.expand(&mut entry.value, depth + 1);
                 }
             }
-            Kind::Scalar(scalar) if scalar.text.contains("${") => {
+            NodeKind::Scalar(scalar) if scalar.text.contains("${") => {
                 let value = self.scalar(scalar, node.span, depth);
-                *node = self.faults.take(value).unwrap_or(Node { span: node.span, kind: Kind::Broken });
+                *node = self.faults.take(value).unwrap_or(Node { span: node.span, kind: NodeKind::Broken });
             }
-            Kind::Scalar(_) | Kind::Broken => {}
+            NodeKind::Scalar(_) | NodeKind::Broken => {}
         }
     }
 
@@ -194,14 +194,14 @@ impl Interpolation<'_, '_, '_> {
                 return Err(bad("a `${secret.…}` cannot be escaped").at(place));
             }
             if expression.starts_with("${matrix.") && matches!(self.scope, Scope::Stage) {
-                return Ok(Node { span, kind: Kind::Scalar(Scalar { is_open: true, ..scalar.clone() }) });
+                return Ok(Node { span, kind: NodeKind::Scalar(Scalar { is_open: true, ..scalar.clone() }) });
             }
             let value = self.value(expression, place).map_err(|fault| fault.at(place));
-            let value = self.faults.take(value).unwrap_or(Node { span: place, kind: Kind::Broken });
+            let value = self.faults.take(value).unwrap_or(Node { span: place, kind: NodeKind::Broken });
             match value.kind {
-                Kind::Broken => broken = true,
+                NodeKind::Broken => broken = true,
                 // Alone, a variable keeps its type, in quotes too.
-                Kind::Scalar(_) if expression.len() == scalar.text.len() => {
+                NodeKind::Scalar(_) if expression.len() == scalar.text.len() => {
                     return Ok(Node { span, ..value });
                 }
                 _ if expression.len() == scalar.text.len() => {
@@ -210,7 +210,7 @@ impl Interpolation<'_, '_, '_> {
                     let paid = fits.and_then(|()| self.own.budget.take(nodes, 0));
                     return paid.map(|()| value).map_err(|fault| fault.at(place));
                 }
-                Kind::Scalar(value) => {
+                NodeKind::Scalar(value) => {
                     self.own.budget.take(0, value.text.len()).map_err(|fault| fault.at(place))?;
                     text.extend([before, &value.text]);
                     origin = origin.or(value.origin);
@@ -221,7 +221,7 @@ impl Interpolation<'_, '_, '_> {
         }
         text += &scalar.text[from..];
         let whole = Scalar { text: text.into(), style: scalar.style, origin, is_open: false };
-        Ok(Node { span, kind: if broken { Kind::Broken } else { Kind::Scalar(whole) } })
+        Ok(Node { span, kind: if broken { NodeKind::Broken } else { NodeKind::Scalar(whole) } })
     }
 
     /// Returns what a `${…}` stands for.
@@ -232,7 +232,7 @@ impl Interpolation<'_, '_, '_> {
         }
         let scalar = |text: &str, style| Node {
             span: place,
-            kind: Kind::Scalar(Scalar { text: text.into(), style, origin: None, is_open: false }),
+            kind: NodeKind::Scalar(Scalar { text: text.into(), style, origin: None, is_open: false }),
         };
         match inner.split_once('.').unwrap_or((inner, "")) {
             ("vars", name) => self.variable(name),
@@ -289,7 +289,7 @@ impl Interpolation<'_, '_, '_> {
         match binding.values.iter().find(|(axis, _)| &**axis == name) {
             Some((_, value)) => {
                 let mut value = (*value).clone();
-                if let Kind::Scalar(scalar) = &mut value.kind {
+                if let NodeKind::Scalar(scalar) = &mut value.kind {
                     scalar.origin = Some(value.span);
                 }
                 Ok(value)
@@ -327,13 +327,13 @@ impl Interpolation<'_, '_, '_> {
             self.expand(&mut value, 1);
             self.scope = scope;
             self.open.pop();
-            if let Kind::Scalar(scalar) = &mut value.kind {
+            if let NodeKind::Scalar(scalar) = &mut value.kind {
                 scalar.origin = Some(value.span);
             }
             self.own.done.insert(name.to_owned(), value);
         }
         match &self.own.done[name] {
-            Node { kind: Kind::Broken, .. } => Err(Fault::consequence()),
+            Node { kind: NodeKind::Broken, .. } => Err(Fault::consequence()),
             done => Ok(done.clone()),
         }
     }

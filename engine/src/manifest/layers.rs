@@ -4,7 +4,7 @@
 use crate::manifest::{
     fault::{Code, Fault, Faults},
     interpolate::Interpolator,
-    node::{Entry, Kind, Node, Scalar, Style},
+    node::{Entry, Node, NodeKind, Scalar, Style},
     parse::{Budget, DEPTH_MAX, parse, too_deep},
     source::{Sources, Span, control},
     world::{FILE_BYTES_MAX, World},
@@ -80,8 +80,8 @@ impl Layers<'_> {
         let (text, span) = self.decode(path, bytes)?;
         let root = parse(&text, span, &mut self.budget, self.faults)?;
         let mut root = root.unwrap_or(Node::empty(span));
-        let Kind::Mapping(mapping) = &mut root.kind else {
-            let found = if matches!(root.kind, Kind::Sequence(_)) { "a list" } else { "a single value" };
+        let NodeKind::Mapping(mapping) = &mut root.kind else {
+            let found = if matches!(root.kind, NodeKind::Sequence(_)) { "a list" } else { "a single value" };
             let fault =
                 Fault::new(Code::WrongType, "the manifest must be a mapping", format!("found {found}"));
             let help = "a manifest has the sections `pipeline: NAME` and `stages:`";
@@ -89,7 +89,7 @@ impl Layers<'_> {
         };
         let base = match mapping.shift_remove("extends").map(|entry| entry.value) {
             None => None,
-            Some(Node { span, kind: Kind::Scalar(scalar) }) if !scalar.is_null() => {
+            Some(Node { span, kind: NodeKind::Scalar(scalar) }) if !scalar.is_null() => {
                 if scalar.text.contains("${") {
                     let fault = Fault::new(Code::BadInterpolation, "`extends` cannot contain variables", "");
                     return Err(fault.help("write the file name itself").at(span));
@@ -184,7 +184,7 @@ fn plain(path: &Path) -> PathBuf {
 
 fn null(span: Span) -> Node {
     let scalar = Scalar { text: "".into(), style: Style::Plain, origin: None, is_open: false };
-    Node { span, kind: Kind::Scalar(scalar) }
+    Node { span, kind: NodeKind::Scalar(scalar) }
 }
 
 /// One step of a `--set` path.
@@ -219,16 +219,17 @@ fn steps(path: &str, whole: Span) -> Option<Vec<Step<'_>>> {
 /// Walks to the end of a path, making what is not there, and lays a value over what is.
 fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
     check_names(root, steps)?;
-    if let ([section, stage], Kind::Scalar(scalar)) = (steps, &value.kind)
+    if let ([section, stage], NodeKind::Scalar(scalar)) = (steps, &value.kind)
         && (section.name, scalar.is_null()) == ("stages", true)
-        && let Some(Entry { value: Node { kind: Kind::Mapping(stages), .. }, .. }) = root.get_mut("stages")
+        && let Some(Entry { value: Node { kind: NodeKind::Mapping(stages), .. }, .. }) =
+            root.get_mut("stages")
     {
         stages.shift_remove(stage.name);
         return Ok(());
     }
     let mut node = root;
     for (index, step) in steps.iter().enumerate() {
-        if let Kind::Scalar(scalar) = &node.kind
+        if let NodeKind::Scalar(scalar) = &node.kind
             && !step.bracketed
             && !scalar.text.contains("${")
         {
@@ -236,7 +237,7 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
         }
         let is_last = index + 1 == steps.len();
         match &mut node.kind {
-            Kind::Mapping(mapping) if !step.bracketed => {
+            NodeKind::Mapping(mapping) if !step.bracketed => {
                 let entry = mapping
                     .entry(step.name.into())
                     .or_insert_with(|| Entry { key: step.place, value: null(step.place) });
@@ -245,12 +246,12 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
                 }
                 node = &mut entry.value;
             }
-            Kind::Sequence(items) => {
+            NodeKind::Sequence(items) => {
                 let count = items.len();
                 let item = step.name.parse().ok().and_then(|index: usize| items.get_mut(index));
                 node = item.ok_or_else(|| no_item(step, count))?;
             }
-            Kind::Scalar(scalar) if scalar.text.contains("${") => {
+            NodeKind::Scalar(scalar) if scalar.text.contains("${") => {
                 let message = format!("`{}` is part of the value of `{}`", step.name, scalar.text);
                 let fault = Fault::new(Code::BadSet, message, "not a field of its own");
                 return Err(fault.help("set the variable itself: `--set vars.name=…`").at(step.place));
@@ -300,10 +301,11 @@ fn no_item(step: &Step<'_>, count: usize) -> Fault {
 /// stage without a type has to be there already.
 fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faults) {
     if let (Some(below), Some(above)) = (base.get_mut("stages"), over.get_mut("stages"))
-        && let (Kind::Mapping(below), Kind::Mapping(above)) = (&mut below.value.kind, &mut above.value.kind)
+        && let (NodeKind::Mapping(below), NodeKind::Mapping(above)) =
+            (&mut below.value.kind, &mut above.value.kind)
     {
         above.retain(|stage, Entry { key, value }| {
-            let is_empty = matches!(&value.kind, Kind::Scalar(scalar) if scalar.is_null());
+            let is_empty = matches!(&value.kind, NodeKind::Scalar(scalar) if scalar.is_null());
             if below.contains_key(stage) {
                 if is_empty {
                     below.shift_remove(stage);
@@ -316,7 +318,7 @@ fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faul
                 let known = below.keys().map(|stage| &**stage);
                 let fault = fault.nearest(stage, known).help("a new stage needs `uses`");
                 faults.push(fault.at(*key));
-                value.kind = Kind::Broken;
+                value.kind = NodeKind::Broken;
             }
             true
         });
@@ -327,7 +329,7 @@ fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faul
 /// Lays `over` on `base`: mappings merge key by key, anything else is replaced.
 fn merge(base: &mut Node, over: Node) {
     match (&mut base.kind, over.kind) {
-        (Kind::Mapping(below), Kind::Mapping(above)) => {
+        (NodeKind::Mapping(below), NodeKind::Mapping(above)) => {
             for (name, entry) in above {
                 match below.get_mut(&name) {
                     Some(there) => {

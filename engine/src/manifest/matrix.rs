@@ -10,7 +10,7 @@ use crate::manifest::{
     family::{Axis, Family},
     fault::{Code, Fault, Faults, nearest},
     need::{Form, Wanted},
-    node::{Entry, Kind, Node, Scalar, Style, Value},
+    node::{Entry, Node, NodeKind, Scalar, Style, Value},
     source::Span,
 };
 use indexmap::IndexMap;
@@ -44,13 +44,13 @@ impl Own {
         let Some(entry) = stage.value.get("matrix") else { return Self::Absent };
         let before = faults.count();
         let own = match &entry.value.kind {
-            Kind::Scalar(scalar) if scalar.is_null() => return Self::Absent,
-            Kind::Broken => return Self::Broken,
-            Kind::Mapping(axes) if !axes.is_empty() => {
+            NodeKind::Scalar(scalar) if scalar.is_null() => return Self::Absent,
+            NodeKind::Broken => return Self::Broken,
+            NodeKind::Mapping(axes) if !axes.is_empty() => {
                 let axes = axes.iter().filter_map(|(name, entry)| axis(name, entry, faults));
                 Self::Axes(axes.map(Arc::new).collect())
             }
-            Kind::Sequence(names) if !names.is_empty() => {
+            NodeKind::Sequence(names) if !names.is_empty() => {
                 Self::Along(names.iter().filter_map(|name| along(name, faults)).collect())
             }
             _ => {
@@ -79,18 +79,18 @@ fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
     let span = entry.value.span;
     let wrong = |code, message: String, label: &str| Fault::new(code, message, label).at(span);
     let items = match &entry.value.kind {
-        Kind::Broken => return None,
-        Kind::Sequence(items) if items.is_empty() => {
+        NodeKind::Broken => return None,
+        NodeKind::Sequence(items) if items.is_empty() => {
             faults.push(wrong(Code::InvalidValue, format!("the axis `{name}` has no values"), "empty"));
             return None;
         }
-        Kind::Sequence(items) if items.len() > STAGES_MAX => {
+        NodeKind::Sequence(items) if items.len() > STAGES_MAX => {
             let message = format!("the axis `{name}` has more than {STAGES_MAX} values");
             faults.push(wrong(Code::TooLarge, message, "too many"));
             return None;
         }
-        Kind::Sequence(items) => items,
-        Kind::Scalar(scalar) if !scalar.is_null() => {
+        NodeKind::Sequence(items) => items,
+        NodeKind::Scalar(scalar) if !scalar.is_null() => {
             let fault =
                 wrong(Code::WrongType, format!("the axis `{name}` must be a list of values"), "one value");
             faults.push(fault.help(format!("write `{name}: [{}]`", scalar.text)));
@@ -108,7 +108,7 @@ fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
     let (mut values, mut nodes) = (vec![], vec![]);
     let mut seen: HashMap<String, Span> = HashMap::new();
     for node in items {
-        let Kind::Scalar(scalar) = &node.kind else {
+        let NodeKind::Scalar(scalar) = &node.kind else {
             if !node.is_broken() {
                 let message = format!("values of the axis `{name}` must be strings, numbers or booleans");
                 faults.push(Fault::new(Code::WrongType, message, "not a single value").at(node.span));
@@ -132,8 +132,8 @@ fn axis(name: &Arc<str>, entry: &Entry, faults: &mut Faults) -> Option<Axis> {
 
 fn along(node: &Node, faults: &mut Faults) -> Option<(Arc<str>, Span)> {
     match &node.kind {
-        Kind::Scalar(scalar) if !scalar.is_null() => Some((scalar.text.clone(), node.span)),
-        Kind::Broken => None,
+        NodeKind::Scalar(scalar) if !scalar.is_null() => Some((scalar.text.clone(), node.span)),
+        NodeKind::Broken => None,
         _ => {
             faults.push(
                 Fault::new(Code::WrongType, "an axis name must be a string", "not a name").at(node.span),

@@ -168,7 +168,7 @@ fn check_pools(
 
 fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults) {
     if let Some(vars) = root.get("vars")
-        && !matches!(&vars.value.kind, node::Kind::Mapping(_) | node::Kind::Broken)
+        && !matches!(&vars.value.kind, node::NodeKind::Mapping(_) | node::NodeKind::Broken)
     {
         let fault =
             Fault::new(Code::WrongType, "`vars` must be a mapping of names to values", "not a mapping");
@@ -214,8 +214,7 @@ fn report_missing(root: &Node, faults: &mut Faults) {
         let names: Vec<&str> = sections.keys().map(|name| &**name).collect();
         let misspelt =
             || fault::nearest(name, &names).is_some_and(|near| !["vars", "version"].contains(&near));
-        let is_empty =
-            |entry: &node::Entry| matches!(&entry.value.kind, node::Kind::Scalar(scalar) if scalar.is_null());
+        let is_empty = |entry: &node::Entry| matches!(&entry.value.kind, node::NodeKind::Scalar(scalar) if scalar.is_null());
         let found = sections.get(name);
         if let Some(entry) = found.filter(|entry| name == "pipeline" && is_empty(entry)) {
             let fault = Fault::new(Code::MissingField, "the pipeline has no name", "empty");

@@ -5,7 +5,7 @@ use crate::manifest::{
     fault::{Code, Fault, Faults, nearest},
     name::Name,
     need::{Form, Need, Wanted},
-    node::{Entry, Kind, Mapping, Node},
+    node::{Entry, Mapping, Node, NodeKind},
     ports::{Input, Inputs, Output, Ports},
     source::Span,
 };
@@ -64,7 +64,7 @@ struct Resolver<'a> {
 /// The form of an item of a list.
 fn listed(node: &Node) -> Form {
     match &node.kind {
-        Kind::Scalar(scalar) => Form::Listed(scalar.text.to_string()),
+        NodeKind::Scalar(scalar) => Form::Listed(scalar.text.to_string()),
         _ => Form::One,
     }
 }
@@ -79,16 +79,16 @@ struct Reference<'a> {
 impl<'a> Resolver<'a> {
     fn needs(&mut self, needs: &'a Node) {
         match &needs.kind {
-            Kind::Scalar(scalar) if scalar.is_null() => {}
-            Kind::Scalar(_) => self.unnamed(needs, &|_| Form::Bare),
-            Kind::Sequence(items) => items.iter().for_each(|item| self.unnamed(item, &listed)),
-            Kind::Mapping(inputs) => {
+            NodeKind::Scalar(scalar) if scalar.is_null() => {}
+            NodeKind::Scalar(_) => self.unnamed(needs, &|_| Form::Bare),
+            NodeKind::Sequence(items) => items.iter().for_each(|item| self.unnamed(item, &listed)),
+            NodeKind::Mapping(inputs) => {
                 for (name, entry) in inputs {
                     self.tried.push(name);
                     self.named(name, entry);
                 }
             }
-            Kind::Broken => self.is_whole = false,
+            NodeKind::Broken => self.is_whole = false,
         }
     }
 
@@ -165,18 +165,18 @@ impl<'a> Resolver<'a> {
         // An input that takes anything takes many where it is given a list or a map.
         let takes_many = input.is_none_or(|input| input.many);
         match &entry.value.kind {
-            Kind::Broken => {}
-            Kind::Scalar(_) => {
+            NodeKind::Broken => {}
+            NodeKind::Scalar(_) => {
                 let form = if input.is_some_and(|input| input.many) { Form::Bare } else { Form::One };
                 self.named_one(name, input, None, form, &entry.value);
             }
-            Kind::Sequence(items) => {
+            NodeKind::Sequence(items) => {
                 for item in items {
                     let form = if takes_many { listed(item) } else { Form::One };
                     self.named_one(name, input, None, form, item);
                 }
             }
-            Kind::Mapping(labels) => {
+            NodeKind::Mapping(labels) => {
                 if let Some(input) = input.filter(|input| !input.many) {
                     let message = format!("the input `{}` accepts a single stage", input.name);
                     let fault = Fault::new(Code::TooManyInputs, message, "several are given");
@@ -246,10 +246,10 @@ impl<'a> Resolver<'a> {
     /// Looks for unknown stages and outputs where the input is wrong already.
     fn references_only(&mut self, node: &'a Node) {
         let nodes: Vec<&Node> = match &node.kind {
-            Kind::Scalar(_) => vec![node],
-            Kind::Sequence(items) => items.iter().collect(),
-            Kind::Mapping(labels) => labels.values().map(|entry| &entry.value).collect(),
-            Kind::Broken => vec![],
+            NodeKind::Scalar(_) => vec![node],
+            NodeKind::Sequence(items) => items.iter().collect(),
+            NodeKind::Mapping(labels) => labels.values().map(|entry| &entry.value).collect(),
+            NodeKind::Broken => vec![],
         };
         for node in nodes {
             self.reference(node);
@@ -259,8 +259,8 @@ impl<'a> Resolver<'a> {
     /// Reads `stage` or `stage.output`.
     fn reference(&mut self, node: &'a Node) -> Option<Reference<'a>> {
         let scalar = match &node.kind {
-            Kind::Scalar(scalar) if !scalar.is_null() => scalar,
-            Kind::Broken => return None,
+            NodeKind::Scalar(scalar) if !scalar.is_null() => scalar,
+            NodeKind::Broken => return None,
             _ => {
                 let fault = Fault::new(
                     Code::WrongType,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Span,
-    pub(crate) kind: Kind,
+    pub(crate) kind: NodeKind,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     Scalar(Scalar),
     Sequence(Vec<Node>),
     Mapping(Mapping),
@@ -96,12 +96,12 @@ fn number(text: &str) -> Option<Value<'_>> {
 impl Node {
     /// The mapping that an absent section stands for.
     pub(crate) fn empty(span: Span) -> Node {
-        Node { span, kind: Kind::Mapping(Mapping::new()) }
+        Node { span, kind: NodeKind::Mapping(Mapping::new()) }
     }
 
     pub(crate) fn mapping(&self) -> Option<&Mapping> {
         match &self.kind {
-            Kind::Mapping(mapping) => Some(mapping),
+            NodeKind::Mapping(mapping) => Some(mapping),
             _ => None,
         }
     }
@@ -112,32 +112,32 @@ impl Node {
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
         match &mut self.kind {
-            Kind::Mapping(mapping) => mapping.get_mut(key),
+            NodeKind::Mapping(mapping) => mapping.get_mut(key),
             _ => None,
         }
     }
 
     pub(crate) fn is_broken(&self) -> bool {
-        matches!(self.kind, Kind::Broken)
+        matches!(self.kind, NodeKind::Broken)
     }
 
     /// Says whether a fault anywhere in this tree has been reported.
     pub(crate) fn holds_broken(&self) -> bool {
         match &self.kind {
-            Kind::Broken => true,
-            Kind::Scalar(_) => false,
-            Kind::Sequence(items) => items.iter().any(Node::holds_broken),
-            Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_broken()),
+            NodeKind::Broken => true,
+            NodeKind::Scalar(_) => false,
+            NodeKind::Sequence(items) => items.iter().any(Node::holds_broken),
+            NodeKind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_broken()),
         }
     }
 
     /// Says whether anything in this tree waits for a value of a matrix.
     pub(crate) fn holds_open(&self) -> bool {
         match &self.kind {
-            Kind::Scalar(scalar) => scalar.is_open,
-            Kind::Broken => false,
-            Kind::Sequence(items) => items.iter().any(Node::holds_open),
-            Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_open()),
+            NodeKind::Scalar(scalar) => scalar.is_open,
+            NodeKind::Broken => false,
+            NodeKind::Sequence(items) => items.iter().any(Node::holds_open),
+            NodeKind::Mapping(mapping) => mapping.values().any(|entry| entry.value.holds_open()),
         }
     }
 
@@ -147,8 +147,8 @@ impl Node {
         let mut found = Found { node: self, key: None, whole: true };
         for part in path.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
             let below = match &found.node.kind {
-                Kind::Mapping(mapping) => mapping.get(part).map(|entry| (&entry.value, Some(entry.key))),
-                Kind::Sequence(items) => {
+                NodeKind::Mapping(mapping) => mapping.get(part).map(|entry| (&entry.value, Some(entry.key))),
+                NodeKind::Sequence(items) => {
                     part.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item, None))
                 }
                 _ => None,
@@ -166,9 +166,9 @@ impl Node {
             (nodes + more, levels.max(depth + 1))
         };
         match &self.kind {
-            Kind::Sequence(items) => items.iter().fold((1, 1), add),
-            Kind::Mapping(mapping) => mapping.values().map(|entry| &entry.value).fold((1, 1), add),
-            Kind::Scalar(_) | Kind::Broken => (1, 1),
+            NodeKind::Sequence(items) => items.iter().fold((1, 1), add),
+            NodeKind::Mapping(mapping) => mapping.values().map(|entry| &entry.value).fold((1, 1), add),
+            NodeKind::Scalar(_) | NodeKind::Broken => (1, 1),
         }
     }
 }
@@ -187,7 +187,9 @@ impl Found<'_> {
     /// Where the value was defined, if it stands elsewhere.
     pub(crate) fn origin(self) -> Option<Span> {
         match &self.node.kind {
-            Kind::Scalar(scalar) if self.whole => scalar.origin.filter(|origin| *origin != self.node.span),
+            NodeKind::Scalar(scalar) if self.whole => {
+                scalar.origin.filter(|origin| *origin != self.node.span)
+            }
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 use crate::manifest::{
     fault::{Code, Fault, Faults},
     mask::Mask,
-    node::{Entry, Kind, Mapping, Node, Scalar, Style},
+    node::{Entry, Mapping, Node, NodeKind, Scalar, Style},
     source::Span,
 };
 use granit_parser::{Event, Options, Parser, ScalarStyle, StrInput, options};
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let style = if plain { Style::Plain } else { Style::Quoted };
                 let text = self.mask.unmask(text).into();
-                Node { span, kind: Kind::Scalar(Scalar { text, style, origin: None, is_open: false }) }
+                Node { span, kind: NodeKind::Scalar(Scalar { text, style, origin: None, is_open: false }) }
             }
             Event::SequenceStart(..) => self.sequence(span, depth)?,
             Event::MappingStart(..) => self.mapping(span, depth)?,
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
             match self.next()? {
                 (Event::SequenceEnd, close) => {
                     let span = Span { end: end.max(bracket(close)), ..span };
-                    return Ok(Node { span, kind: Kind::Sequence(items) });
+                    return Ok(Node { span, kind: NodeKind::Sequence(items) });
                 }
                 item => items.push(self.node(item, depth + 1)?),
             }
@@ -190,7 +190,7 @@ impl<'a> Reader<'a> {
             }
         }
         merged.into_iter().try_for_each(|(key, value)| merge_key(&mut mapping, key, value))?;
-        Ok(Node { span: Span { end, ..span }, kind: Kind::Mapping(mapping) })
+        Ok(Node { span: Span { end, ..span }, kind: NodeKind::Mapping(mapping) })
     }
 }
 
@@ -202,14 +202,14 @@ fn bracket(close: Span) -> u32 {
 /// Adds what stands under `<<`: keys of its own win, then earlier mappings of a list over later ones.
 fn merge_key(mapping: &mut Mapping, key: Span, value: Node) -> Result<(), Fault> {
     match value.kind {
-        Kind::Mapping(entries) => {
+        NodeKind::Mapping(entries) => {
             for (name, entry) in entries {
                 mapping.entry(name).or_insert(entry);
             }
             Ok(())
         }
-        Kind::Sequence(items) => items.into_iter().try_for_each(|item| match item.kind {
-            Kind::Mapping(_) => merge_key(mapping, key, item),
+        NodeKind::Sequence(items) => items.into_iter().try_for_each(|item| match item.kind {
+            NodeKind::Mapping(_) => merge_key(mapping, key, item),
             _ => Err(not_a_mapping(item.span)),
         }),
         _ => Err(not_a_mapping(key)),

@@ -3,7 +3,7 @@
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
-    node::{Kind, Node},
+    node::{Node, NodeKind},
     source::Span,
 };
 use serde::de::DeserializeOwned;
@@ -54,7 +54,7 @@ pub(crate) fn read_with<'a, T: DeserializeOwned>(
         if !follows {
             faults.push(improve(fault.at(key)));
         }
-        broken.kind = Kind::Broken;
+        broken.kind = NodeKind::Broken;
         if is_done {
             break;
         }
@@ -65,17 +65,17 @@ pub(crate) fn read_with<'a, T: DeserializeOwned>(
 fn find<'n>(node: &'n mut Node, way: &[usize]) -> &'n mut Node {
     let Some((first, rest)) = way.split_first() else { return node };
     let child = match &mut node.kind {
-        Kind::Sequence(items) => items.get_mut(*first),
-        Kind::Mapping(mapping) => mapping.get_index_mut(*first).map(|(_, entry)| &mut entry.value),
-        Kind::Scalar(_) | Kind::Broken => None,
+        NodeKind::Sequence(items) => items.get_mut(*first),
+        NodeKind::Mapping(mapping) => mapping.get_index_mut(*first).map(|(_, entry)| &mut entry.value),
+        NodeKind::Scalar(_) | NodeKind::Broken => None,
     };
     find(child.expect("invariant: serde walked this way"), rest)
 }
 
 fn has_broken_child(node: &Node) -> bool {
     match &node.kind {
-        Kind::Sequence(items) => items.iter().any(Node::is_broken),
-        Kind::Mapping(mapping) => mapping.values().any(|entry| entry.value.is_broken()),
-        Kind::Scalar(_) | Kind::Broken => false,
+        NodeKind::Sequence(items) => items.iter().any(Node::is_broken),
+        NodeKind::Mapping(mapping) => mapping.values().any(|entry| entry.value.is_broken()),
+        NodeKind::Scalar(_) | NodeKind::Broken => false,
     }
 }

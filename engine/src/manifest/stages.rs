@@ -62,7 +62,7 @@ pub(super) fn stages(
 }
 
 fn type_of<'t>(entry: &Entry, types: &'t [StageType]) -> Option<&'t StageType> {
-    let node::Kind::Scalar(uses) = &entry.value.get("uses")?.value.kind else { return None };
+    let node::NodeKind::Scalar(uses) = &entry.value.get("uses")?.value.kind else { return None };
     types.iter().find(|kind| kind.name == &*uses.text)
 }
 
@@ -73,13 +73,13 @@ fn needed_first(names: &Mapping) -> Vec<usize> {
         open.extend(names[base].value.get("needs").map(|needs| &needs.value));
         while let Some(node) = open.pop() {
             match &node.kind {
-                node::Kind::Scalar(scalar) => {
+                node::NodeKind::Scalar(scalar) => {
                     let name = Name::parse(&scalar.text).map(|name| name.base);
                     found.extend(name.and_then(|name| names.get_index_of(name)));
                 }
-                node::Kind::Sequence(items) => open.extend(items),
-                node::Kind::Mapping(inputs) => open.extend(inputs.values().map(|entry| &entry.value)),
-                node::Kind::Broken => {}
+                node::NodeKind::Sequence(items) => open.extend(items),
+                node::NodeKind::Mapping(inputs) => open.extend(inputs.values().map(|entry| &entry.value)),
+                node::NodeKind::Broken => {}
             }
         }
         found
@@ -327,7 +327,7 @@ struct Draft {
 
 /// Reads all of a stage but its needs.
 fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
-    if matches!(&entry.value.kind, node::Kind::Scalar(scalar) if scalar.is_null()) {
+    if matches!(&entry.value.kind, node::NodeKind::Scalar(scalar) if scalar.is_null()) {
         let fault = Fault::new(Code::MissingField, "the stage is empty", "nothing is written below");
         let known: Vec<&str> = types.iter().map(|kind| kind.name).collect();
         let help = format!("give it a type: `uses: …`, one of {}", known.join(", "));
@@ -336,7 +336,7 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
     }
     let reading = read::<StageEntry>(&entry.value, entry.key, faults);
     let written = entry.value.get("uses").and_then(|uses| match &uses.value.kind {
-        node::Kind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
+        node::NodeKind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
         _ => None,
     });
     // A stage with a wrong field still has a type, and so a config that may be wrong too.
@@ -351,7 +351,7 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
     };
     let kind = &types[index];
     let with = match entry.value.get("with") {
-        Some(Entry { key, value: Node { kind: node::Kind::Scalar(scalar), .. } }) if scalar.is_null() => {
+        Some(Entry { key, value: Node { kind: node::NodeKind::Scalar(scalar), .. } }) if scalar.is_null() => {
             Entry { key: *key, value: Node::empty(*key) }
         }
         Some(with) => with.clone(),
@@ -490,9 +490,9 @@ fn check_connected_inputs(
 /// How many outputs `needs` refers to, rightly or not; none where part of it could not be read.
 fn references(needs: &Node) -> Option<usize> {
     match &needs.kind {
-        node::Kind::Scalar(scalar) => Some(usize::from(!scalar.is_null())),
-        node::Kind::Sequence(items) => items.iter().map(references).sum(),
-        node::Kind::Mapping(inputs) => inputs.values().map(|entry| references(&entry.value)).sum(),
-        node::Kind::Broken => None,
+        node::NodeKind::Scalar(scalar) => Some(usize::from(!scalar.is_null())),
+        node::NodeKind::Sequence(items) => items.iter().map(references).sum(),
+        node::NodeKind::Mapping(inputs) => inputs.values().map(|entry| references(&entry.value)).sum(),
+        node::NodeKind::Broken => None,
     }
 }

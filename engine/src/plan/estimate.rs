@@ -61,7 +61,7 @@ impl Estimate {
         let recent = &all[all.len().saturating_sub(RUNS_MAX)..];
         // A run counts by what it would have taken for all shares.
         let whole = |visit: &&Visit| {
-            let seconds = match visit.shares {
+            let seconds = match visit.tasks {
                 (done, of) if done > 0 && of > 0 => visit.seconds * of as f64 / done as f64,
                 _ => visit.seconds,
             };
@@ -110,7 +110,8 @@ mod tests {
     fn visit(seconds: f64, work: Option<f64>) -> Visit {
         let key = Digest::of(b"key");
         let amounts = Amounts { work, output: work, memory: None };
-        Visit { key, seconds, memory_peak: 10, output_bytes: 20, shares: (4, 4), amounts }
+        let (memory_peak, output_bytes, tasks) = (10, 20, (4, 4));
+        Visit { version: Visit::VERSION, key, seconds, memory_peak, output_bytes, tasks, amounts }
     }
 
     fn ahead(part: f64, amounts: Amounts) -> Ahead {

@@ -22,6 +22,6 @@ pub mod cost;
 pub use estimate::Estimate;
 pub(crate) use frozen::Kept;
 pub use planned::{Planned, Stale, Verdict, Work};
-pub use planning::PlanError;
+pub use planning::{PlanError, UnsettledError};
 pub use session::{Resolved, Session};
 pub use why::Reason;

@@ -8,14 +8,14 @@ use crate::{
         session::{Resolved, Session},
         why::{self, Reason},
     },
-    record::{Record, Visit, read_artifact},
+    record::{JournalError, Record, Visit, read_artifact},
 };
 use pipe_stage::{Context, Digest, Error, Event, Halt, InputArtifact, Mode, Setup, Stop, guarded};
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Session {
     /// Refuses a run of stages that ask for what is not here, unless they are up to date.
-    pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), PlanError> {
+    pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), UnsettledError> {
         if self.unsettled.is_empty() {
             return Ok(());
         }
@@ -27,11 +27,11 @@ impl Session {
                 faults.push(self.manifest.misfit(planned.stage, misfit).coded(Code::MissingDevice));
             }
         }
-        if faults.is_empty() { Ok(()) } else { Err(PlanError::Refused(self.manifest.report(faults))) }
+        if faults.is_empty() { Ok(()) } else { Err(UnsettledError::Refused(self.manifest.report(faults))) }
     }
 
     /// Plans stages, which come in running order with all that they need.
-    pub fn plan(&self, stages: &[usize], targets: &[usize]) -> Result<Vec<Planned>, pipe_cache::Error> {
+    pub fn plan(&self, stages: &[usize], targets: &[usize]) -> Result<Vec<Planned>, PlanError> {
         let recipes = self.recipes(stages);
         let mut planned: BTreeMap<usize, Planned> = BTreeMap::new();
         for &stage in stages {
@@ -62,7 +62,7 @@ impl Session {
         for stage in stages {
             let own = &planned[stage];
             if !matches!(own.verdict, Verdict::Cached(_)) {
-                let visits = self.visits(*stage, &mut of_family);
+                let visits = self.visits(*stage, &mut of_family)?;
                 let ahead = self.ahead(own, visits.last(), &planned);
                 let estimate = Estimate::of(&visits, ahead, |visit| self.written(visit));
                 planned.get_mut(stage).expect("invariant: every stage of the list is planned").estimate =
@@ -116,22 +116,28 @@ impl Session {
     }
 
     /// Finds out why a stage with this key runs, and how much of it there is to do.
-    pub fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, pipe_cache::Error> {
+    fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, PlanError> {
+        let reasons = self.reasons(stage, resolved)?;
+        let missing = if self.forced.contains(&stage) { None } else { self.count(stage, resolved) };
+        Ok(Work { reasons, missing })
+    }
+
+    /// Finds out why a stage with this key runs.
+    pub(crate) fn reasons(&self, stage: usize, resolved: &Resolved) -> Result<Vec<Reason>, PlanError> {
         if self.forced.contains(&stage) {
-            return Ok(Work { reasons: vec![Reason::Forced], missing: None });
+            return Ok(vec![Reason::Forced]);
         }
-        let reasons = match self.before(stage)? {
+        Ok(match self.before(stage)? {
             Some(record) => why::reasons(self, stage, resolved, &record),
             None => vec![Reason::First],
-        };
-        Ok(Work { reasons, missing: self.count(stage, resolved) })
+        })
     }
 
     /// The record to compare with: of the last full run as the lock file has it, else of the last run.
-    fn before(&self, stage: usize) -> Result<Option<Record>, pipe_cache::Error> {
+    fn before(&self, stage: usize) -> Result<Option<Record>, PlanError> {
         let name = self.name(stage);
         let locked = self.lock.stages.get(name).map(|locked| locked.key);
-        let visited = self.journal.visits(name).last().map(|visit| visit.key);
+        let visited = self.journal.visits(name)?.last().map(|visit| visit.key);
         for key in [locked, visited].into_iter().flatten() {
             if let Some(record) = Record::read(&self.store, &key)? {
                 return Ok(Some(record));
@@ -141,14 +147,26 @@ impl Session {
     }
 
     /// Earlier runs of a stage; of others of its matrix, where it has none itself.
-    fn visits(&self, stage: usize, of_family: &mut BTreeMap<usize, Vec<Visit>>) -> Vec<Visit> {
-        let own = self.journal.visits(self.name(stage));
-        let Some(family) = self.manifest.family(stage).filter(|_| own.is_empty()) else { return own };
-        let like = || {
-            let mut others = family.stages.clone().map(|other| self.journal.visits(self.name(other)));
-            others.find(|visits| !visits.is_empty()).unwrap_or_else(|| self.journal.visits(&family.name))
-        };
-        of_family.entry(family.stages.start).or_insert_with(like).clone()
+    fn visits(
+        &self,
+        stage: usize,
+        of_family: &mut BTreeMap<usize, Vec<Visit>>,
+    ) -> Result<Vec<Visit>, JournalError> {
+        let own = self.journal.visits(self.name(stage))?;
+        let Some(family) = self.manifest.family(stage).filter(|_| own.is_empty()) else { return Ok(own) };
+        if let Some(known) = of_family.get(&family.stages.start) {
+            return Ok(known.clone());
+        }
+        let names = family.stages.clone().map(|other| self.name(other)).chain([family.name.as_str()]);
+        let mut visits = Vec::new();
+        for name in names {
+            visits = self.journal.visits(name)?;
+            if !visits.is_empty() {
+                break;
+            }
+        }
+        of_family.insert(family.stages.start, visits.clone());
+        Ok(visits)
     }
 
     /// Bytes that a run wrote: what it made and had not been given.
@@ -206,12 +224,23 @@ fn part(verdict: &Verdict) -> f64 {
     }
 }
 
-/// Why a plan cannot be run.
+/// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] pipe_cache::Error),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Why a plan cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsettledError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// The manifest asks for what is not here.
     #[error("{0}")]
     Refused(Box<Report>),

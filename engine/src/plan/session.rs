@@ -38,11 +38,11 @@ pub struct Session {
     pins: BTreeSet<Pin>,
     /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
     program: Option<Digest>,
-    /// What stages ask for that this machine does not have.
     /// A stage whose result is taken from a folder, in place of a run.
     pub adopted: Option<(usize, PathBuf)>,
     /// Stages that run whatever is recorded.
     pub forced: BTreeSet<usize>,
+    /// What stages ask for that this machine does not have.
     pub(super) unsettled: BTreeMap<usize, Misfit>,
 }
 

@@ -67,6 +67,8 @@ pub enum Reason {
         /// Names of a few of them.
         examples: Vec<String>,
     },
+    /// Source files may have changed: what they were is gone from the cache, or damaged.
+    SourcesUnknown,
     /// Somebody asked for it, whatever is recorded.
     Forced,
     /// All is as it was, but what was made is gone or damaged.
@@ -101,6 +103,9 @@ impl fmt::Display for Reason {
                     .collect();
                 write!(f, "sources: {} of {of} files ({})", parts.join(", "), examples.join(", "))
             }
+            Self::SourcesUnknown => f.write_str(
+                "sources may have changed: the list of the files that it read is missing from the cache or damaged",
+            ),
             Self::Forced => f.write_str("it is forced to run again"),
             Self::ObjectsGone => f.write_str("its outputs are missing from the cache or damaged"),
             Self::RecordGone => f.write_str("its record is missing from the cache"),
@@ -232,11 +237,14 @@ fn inputs(session: &Session, stage: usize, resolved: &Resolved, before: &Record)
 
 fn sources(session: &Session, resolved: &Resolved, before: &Record) -> Option<Reason> {
     const EXAMPLES_MAX: usize = 3;
-    let listing = before.sources.as_ref().and_then(|blob| session.store.read(blob).ok());
-    if listing.is_none() && resolved.sources.is_empty() {
-        return None;
-    }
-    let listing = String::from_utf8(listing.unwrap_or_default()).ok()?;
+    let listing = match before.sources.as_ref().map(|blob| session.store.read(blob)) {
+        None if resolved.sources.is_empty() => return None,
+        None => String::new(),
+        Some(listing) => match listing.ok().and_then(|listing| String::from_utf8(listing).ok()) {
+            Some(listing) => listing,
+            None => return Some(Reason::SourcesUnknown),
+        },
+    };
     let mut then: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for line in listing.lines() {
         let mut fields = line.splitn(3, '\t');

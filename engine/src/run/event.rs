@@ -1,6 +1,6 @@
 //! Owns: what a run reports while it goes on, and the rows of its closing table.
 
-use crate::plan::Reason;
+use crate::{plan::Reason, warning::Warning};
 use pipe_stage::{Digest, Error, Event, Metric};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub enum RunEvent {
         /// What.
         told: Event,
     },
-    /// Another run works on the same key.
+    /// Another run works on the same key, or keeps checkpoints of the same work.
     Waiting {
         /// Which stage.
         stage: String,
@@ -78,6 +78,8 @@ pub enum RunEvent {
     },
     /// Asked to stop.
     Stopping,
+    /// Something is wrong that ends no stage.
+    Warning(Warning),
 }
 
 /// A line of the closing table.

@@ -157,7 +157,7 @@ impl StageResult {
 }
 
 /// The folder of a run that goes on.
-pub(super) struct Run {
+pub(super) struct RunWriter {
     /// Where it is.
     pub(super) folder: PathBuf,
     /// Tells others that the run goes on.
@@ -186,7 +186,7 @@ fn create_unique(runs: &Path) -> io::Result<(String, PathBuf)> {
     }
 }
 
-impl Run {
+impl RunWriter {
     /// Makes the folder and puts the manifest there, and what it is a run of.
     pub(super) fn new(session: &Session, stages: &[usize]) -> Result<Self, Error> {
         let runs = session.store.root().join("runs");
@@ -212,9 +212,8 @@ impl Run {
 
     /// Writes a stage's spec; returns where it is, and where its log goes.
     pub(super) fn spec(&self, stage: &str, spec: &Spec) -> Result<(PathBuf, PathBuf), Error> {
-        let path = self.folder.join(format!("{stage}.spec.json"));
-        let text = serde_json::to_vec(spec).expect("invariant: a spec is plain data");
-        fs::write(&path, text).map_err(|error| Error::io("write", &path, &error))?;
+        let path = spec_path(&self.folder, stage);
+        write_whole(&path, spec).map_err(|error| Error::io("write", &path, &error))?;
         Ok((path, self.log(stage)))
     }
 
@@ -230,6 +229,10 @@ impl Run {
         let _ = fs::write(self.folder.join("summary.json"), text);
         let _ = write_whole(&self.folder.join("stages.json"), closed);
     }
+}
+
+fn spec_path(folder: &Path, stage: &str) -> PathBuf {
+    folder.join(format!("{stage}.spec.json"))
 }
 
 /// What a run of these stages, which come in running order, is a run of.
@@ -375,10 +378,15 @@ impl RunFolder {
             let entry = entry.map_err(unreadable)?;
             // What is no folder (`.DS_Store`) is not ours.
             let Ok(id) = entry.file_name().into_string() else { continue };
-            if !entry.path().is_dir() {
-                continue;
-            }
             let path = entry.path();
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => {}
+                // Removed since, perhaps.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RunFolderError::Unreadable { path, source: error });
+                }
+                _ => continue,
+            }
             // One that is being made has no head yet.
             let head = read_json::<Head>(&path.join("run.json"))?;
             runs.extend(head.map(|head| Self { id, path, head }));
@@ -429,9 +437,20 @@ impl RunFolder {
         self.path.join(format!("{stage}.log"))
     }
 
-    /// Whether the garbage collector keeps what it made and used.
+    /// What a stage's worker was told; nothing if the stage was not started.
+    pub fn spec(&self, stage: &str) -> Result<Option<Spec>, RunFolderError> {
+        read_json(&spec_path(&self.path, stage))
+    }
+
+    /// Whether a stage was started at all.
+    pub fn has_started(&self, stage: &str) -> Result<bool, RunFolderError> {
+        let path = spec_path(&self.path, stage);
+        path.try_exists().map_err(|source| RunFolderError::Unreadable { path, source })
+    }
+
+    /// Whether the garbage collector keeps what it made and used. A pin that cannot be looked at counts.
     pub fn is_pinned(&self) -> bool {
-        self.path.join("pinned").exists()
+        self.path.join("pinned").try_exists().unwrap_or(true)
     }
 
     /// Pins it, or takes the pin away; says whether that changed anything.

@@ -49,12 +49,12 @@ impl Narrator {
     /// Takes an event; returns a line if it is time for one.
     fn hear(&mut self, event: &Event, now: Instant) -> Option<String> {
         match event {
-            Event::Step { step, shares, missing: 0 } => Some(format!("{step}: all {shares} tasks cached")),
-            Event::Step { step, shares, missing } => {
+            Event::Step { step, tasks, missing: 0 } => Some(format!("{step}: all {tasks} tasks cached")),
+            Event::Step { step, tasks, missing } => {
                 self.told = Some(now);
-                Some(format!("{step}: {missing} of {shares} tasks to do"))
+                Some(format!("{step}: {missing} of {tasks} tasks to do"))
             }
-            Event::Share { step, done, of } => {
+            Event::Task { step, done, of } => {
                 let is_due = done == of || self.is_due(now);
                 is_due.then(|| format!("{step}: {done} of {of} tasks done"))
             }
@@ -69,7 +69,9 @@ impl Narrator {
             }
             Event::Note { message } => Some(message.clone()),
             // How it ended is written by the worker, before it is told.
-            Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => None,
+            Event::Checkpoints { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {
+                None
+            }
         }
     }
 
@@ -131,13 +133,13 @@ mod tests {
         let mut lines = Vec::new();
         let mut hear =
             |event, seconds| lines.extend(narrator.hear(&event, began + Duration::from_secs(seconds)));
-        hear(Event::Step { step: "train".to_owned(), shares: 1, missing: 1 }, 0);
+        hear(Event::Step { step: "train".to_owned(), tasks: 1, missing: 1 }, 0);
         for step in 1..=12 {
             let value = 4.0 - step as f64 / 100.0;
             hear(Event::Metric { name: "loss".to_owned(), step, value }, step);
             hear(Event::Progress { unit: "steps".to_owned(), done: step, total: Some(12) }, step);
         }
-        hear(Event::Share { step: "train".to_owned(), done: 1, of: 1 }, 13);
+        hear(Event::Task { step: "train".to_owned(), done: 1, of: 1 }, 13);
         let metrics = vec![Metric::new("val_loss", 3.5, "nat/token"), Metric::count("shards", 2)];
         lines.push(closing(&metrics));
         assert_eq!(

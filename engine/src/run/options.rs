@@ -1,7 +1,10 @@
 //! Owns: how a run is asked for, how it ended, and why it could not go on.
 
 use super::event::{Row, RowOutcome};
-use crate::record::Record;
+use crate::{
+    plan::PlanError,
+    record::{JournalError, Record},
+};
 use pipe_stage::{Digest, Error};
 use std::collections::BTreeMap;
 
@@ -56,6 +59,9 @@ pub enum RunError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] pipe_cache::Error),
+    /// The journal of a stage cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The engine's own files failed.
     #[error("{0}")]
     Machine(Error),
@@ -81,4 +87,13 @@ pub enum RunError {
         /// `2`.
         has: String,
     },
+}
+
+impl From<PlanError> for RunError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Cache(error) => Self::Cache(error),
+            PlanError::Journal(error) => Self::Journal(error),
+        }
+    }
 }

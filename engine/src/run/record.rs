@@ -4,6 +4,7 @@ use super::executor::Ended;
 use crate::{
     plan::{Resolved, Session},
     record::{Granted, Record, RecordedInput, Visit, read_artifact},
+    warning::Warning,
 };
 use pipe_cache::{Commit, Lease, Published};
 use pipe_stage::{Digest, Error, Metric};
@@ -14,7 +15,7 @@ pub(super) struct Made {
     pub(super) outputs: BTreeMap<String, Digest>,
     pub(super) metrics: Vec<Metric>,
     pub(super) instruction_sets: Vec<String>,
-    pub(super) shares: (u64, u64),
+    pub(super) tasks: (u64, u64),
     pub(super) granted: Granted,
 }
 
@@ -27,6 +28,7 @@ pub(super) fn record(
     ended: &Ended,
     log: &Path,
     lease: &Lease,
+    warn: &mut dyn FnMut(Warning),
 ) -> Result<Record, Error> {
     let store = &session.store;
     let kind = session.kind(stage);
@@ -81,15 +83,18 @@ pub(super) fn record(
     let commit = Commit { objects, records: vec![(resolved.key, record.to_bytes())], ..Commit::default() };
     let published = store.commit(commit)?;
     let visit = Visit {
+        version: Visit::VERSION,
         key: resolved.key,
         seconds: record.seconds,
         memory_peak: record.memory_peak,
         output_bytes: record.output_bytes,
-        shares: made.shares,
+        tasks: made.tasks,
         amounts: session.amounts(stage, Some(resolved)),
     };
-    // Costs later estimates only.
-    let _ = session.journal.add(session.name(stage), &visit);
+    if let Err(error) = session.journal.add(session.name(stage), &visit) {
+        let help = "later plans estimate without this run; make the file writable for this user".to_owned();
+        warn(Warning { message: error.to_string(), help });
+    }
     match published.into_iter().next() {
         Some(Published::Lost(body)) => Ok(serde_json::from_slice(&body).unwrap_or(record)),
         _ => Ok(record),

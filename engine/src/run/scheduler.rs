@@ -4,20 +4,21 @@
 use super::{
     event::{Row, RowOutcome, RunEvent},
     executor::{Ended, Executor, Job, JobId, Report},
-    folder::{self, Closed, ClosedStage, Run, StageResult},
+    folder::{self, Closed, ClosedStage, RunWriter, StageResult},
     grants::{Demand, Free, Grant, Grants},
     links::link,
     local,
     options::{OnFailure, Options, RunError, Summary},
     record::{Made, record},
     spec::{Leash, Spec, SpecInput},
-    states::{Cause, Running, State, States, Stopping},
+    states::{BlockedOn, Cause, Running, StageState, States, Stopping},
     workers::Local,
 };
 use crate::{
     manifest::Time,
     plan::{Kept, Resolved, Session, cost::Disk},
     record::Record,
+    warning::Warning,
 };
 use crossbeam_channel::{Receiver, unbounded};
 use pipe_cache::{Acquire, Lease};
@@ -52,8 +53,6 @@ pub fn run(
     interrupts: &Receiver<()>,
     tell: &mut dyn FnMut(&RunEvent),
 ) -> Result<Summary, RunError> {
-    // What cannot be removed, such as another user's leftovers, is no reason not to run.
-    let _ = session.store.sweep();
     let (sender, reports) = unbounded();
     let executor = Local::new(sender).map_err(RunError::Machine)?;
     let room = executor.room();
@@ -81,11 +80,13 @@ pub fn run(
         executor: Box::new(executor),
         run: None,
         on_failure: options.on_failure,
-        asks: 0,
+        stop_requests: 0,
         broken: None,
         ignore_disk: options.ignore_disk,
+        warned: BTreeSet::new(),
         tell,
     };
+    scheduler.sweep();
     loop {
         let went_on = scheduler.go_on();
         scheduler.survive(went_on);
@@ -148,17 +149,36 @@ struct Scheduler<'a> {
     /// Stages that are to be done afresh, and are not yet.
     afresh: BTreeSet<usize>,
     executor: Box<dyn Executor>,
-    run: Option<Run>,
+    run: Option<RunWriter>,
     on_failure: OnFailure,
     /// Times that somebody asked to stop.
-    asks: u32,
+    stop_requests: u32,
     /// What broke the run.
     broken: Option<RunError>,
     ignore_disk: bool,
+    /// What was warned of already.
+    warned: BTreeSet<String>,
     tell: &'a mut dyn FnMut(&RunEvent),
 }
 
 impl Scheduler<'_> {
+    /// Deletes what dead processes left. What cannot be deleted, such as another user's leftovers, is no reason not to
+    /// run.
+    fn sweep(&mut self) {
+        let failed = match self.session.store.sweep() {
+            Ok(swept) => swept.failed,
+            Err(error) => vec![error],
+        };
+        Warning::of_leftovers(&failed).into_iter().for_each(|warning| self.warn(warning));
+    }
+
+    /// Warns of something, once.
+    fn warn(&mut self, warning: Warning) {
+        if self.warned.insert(warning.message.clone()) {
+            (self.tell)(&RunEvent::Warning(warning));
+        }
+    }
+
     /// Looks at stages and starts what can be started.
     fn go_on(&mut self) -> Result<(), RunError> {
         if self.broken.is_some() {
@@ -199,17 +219,18 @@ impl Scheduler<'_> {
                 continue;
             }
             let upstream = self.session.graph.upstream(stage);
-            let is =
-                |wanted: fn(&State) -> bool| upstream.iter().any(|stage| wanted(self.states.get(*stage)));
-            if is(|state| matches!(state, State::Failed { .. } | State::Skipped)) {
-                self.settle(stage, State::Skipped);
+            let is = |wanted: fn(&StageState) -> bool| {
+                upstream.iter().any(|stage| wanted(self.states.get(*stage)))
+            };
+            if is(|state| matches!(state, StageState::Failed { .. } | StageState::Skipped)) {
+                self.settle(stage, StageState::Skipped);
                 continue;
             }
-            if is(|state| !matches!(state, State::Done { .. })) {
+            if is(|state| !matches!(state, StageState::Done { .. })) {
                 continue;
             }
             let made = |stage: usize| match self.states.get(stage) {
-                State::Done { record, .. } => Some(&record.outputs),
+                StageState::Done { record, .. } => Some(&record.outputs),
                 _ => None,
             };
             let resolved = self.session.resolve(stage, made).expect("invariant: all that it needs is done");
@@ -219,7 +240,7 @@ impl Scheduler<'_> {
                 record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
             match record {
                 Some(record) => self.cached(stage, resolved.key, record, false),
-                None => self.states.set(stage, State::Ready { resolved, forced }),
+                None => self.states.set(stage, StageState::Ready { resolved, forced }),
             }
         }
         Ok(())
@@ -239,14 +260,19 @@ impl Scheduler<'_> {
         };
         // It may be made again as long as it would be the same.
         let made = |stage: usize| match self.states.find(stage) {
-            Some(State::Done { record, .. }) => Some(&record.outputs),
+            Some(StageState::Done { record, .. }) => Some(&record.outputs),
             _ => None,
         };
         let upstream = self.session.graph.upstream(stage);
         let is_open = |stage: &usize| {
             matches!(
                 self.states.find(*stage),
-                Some(State::Waiting { .. } | State::Ready { .. } | State::Blocked { .. } | State::Running(_))
+                Some(
+                    StageState::Waiting { .. }
+                        | StageState::Ready { .. }
+                        | StageState::Blocked { .. }
+                        | StageState::Running(_)
+                )
             )
         };
         let resolved = self.session.resolve(stage, made);
@@ -272,11 +298,11 @@ impl Scheduler<'_> {
 
     fn cached(&mut self, stage: usize, key: Digest, record: Record, waited: bool) {
         (self.tell)(&RunEvent::Cached { stage: self.session.name(stage).to_owned(), key, waited });
-        self.settle(stage, State::Done { key, record: Box::new(record), ran: false });
+        self.settle(stage, StageState::Done { key, record: Box::new(record), ran: false });
     }
 
     /// Puts a stage where it stays, so that those that need it are looked at again.
-    fn settle(&mut self, stage: usize, state: State) {
+    fn settle(&mut self, stage: usize, state: StageState) {
         self.states.set(stage, state);
         self.session.graph.downstream(stage).into_iter().for_each(|below| self.states.look_again(below));
     }
@@ -291,21 +317,36 @@ impl Scheduler<'_> {
             from = behind;
             let Some(grant) = self.grants.take(&self.demand(stage)) else { continue };
             let (resolved, forced, mut watch, told) = match self.states.take(stage) {
-                State::Ready { resolved, forced } => {
+                StageState::Ready { resolved, forced } => {
                     let watch = Box::new(self.session.store.watch(&resolved.key));
                     (resolved, forced, watch, false)
                 }
-                State::Blocked { resolved, forced, watch } => (resolved, forced, watch, true),
+                StageState::Blocked { resolved, forced, watch, on: BlockedOn::Stage } => {
+                    (resolved, forced, watch, true)
+                }
+                StageState::Blocked { resolved, forced, mut watch, on: BlockedOn::Folder } => {
+                    match watch.poll()? {
+                        Acquire::Busy(_) => {
+                            let on = BlockedOn::Folder;
+                            self.states.set(stage, StageState::Blocked { resolved, forced, watch, on });
+                            continue;
+                        }
+                        // Its worker takes the folder; if another one is quicker, it waits once more.
+                        Acquire::Held(lease) => drop(lease),
+                    }
+                    let watch = Box::new(self.session.store.watch(&resolved.key));
+                    (resolved, forced, watch, false)
+                }
                 _ => unreachable!("invariant: it could start"),
             };
             // What it reads must be there; whoever made it makes it again.
             let gone = self.session.not_held(stage, &resolved);
             if !gone.is_empty() {
-                self.states.set(stage, State::Waiting { forced });
+                self.states.set(stage, StageState::Waiting { forced });
                 for producer in gone {
                     // One that another consumer has sent back already is on its way.
-                    if let State::Done { .. } = self.states.get(producer) {
-                        self.states.set(producer, State::Waiting { forced: true });
+                    if let StageState::Done { .. } = self.states.get(producer) {
+                        self.states.set(producer, StageState::Waiting { forced: true });
                     }
                 }
                 drop(grant);
@@ -317,7 +358,8 @@ impl Scheduler<'_> {
                         let (stage, holder) = (self.session.name(stage).to_owned(), holder.to_string());
                         (self.tell)(&RunEvent::Waiting { stage, holder });
                     }
-                    self.states.set(stage, State::Blocked { resolved, forced, watch });
+                    let on = BlockedOn::Stage;
+                    self.states.set(stage, StageState::Blocked { resolved, forced, watch, on });
                 }
                 Acquire::Held(lease) => {
                     // Somebody may have finished it between our look and our lease.
@@ -362,10 +404,11 @@ impl Scheduler<'_> {
     ) -> Result<(), RunError> {
         if self.run.is_none() {
             self.check_disk()?;
-            let run = Run::new(self.session, self.stages).map_err(RunError::Machine)?;
+            let run = RunWriter::new(self.session, self.stages).map_err(RunError::Machine)?;
             (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
             self.run = Some(run);
         }
+        let reasons = self.session.reasons(stage, &resolved)?;
         let mut mode = Mode::Here;
         if self.afresh.contains(&stage) {
             mode = match &self.session.adopted {
@@ -411,13 +454,12 @@ impl Scheduler<'_> {
                 return Ok(());
             }
         };
-        let reasons = self.session.work(stage, &resolved).map(|work| work.reasons);
         let key = resolved.key;
-        let (last_event, shares, stopping) = (None, (0, 0), None);
-        let running = Running { resolved, job, lease, grant, forced, last_event, shares, stopping };
-        self.states.set(stage, State::Running(Box::new(running)));
+        let (last_event, tasks, stopping) = (None, (0, 0), None);
+        let running = Running { resolved, job, lease, grant, forced, last_event, tasks, stopping };
+        self.states.set(stage, StageState::Running(Box::new(running)));
         self.jobs.insert(job, stage);
-        (self.tell)(&RunEvent::Started { stage: name, key, reasons: reasons?, cpus });
+        (self.tell)(&RunEvent::Started { stage: name, key, reasons, cpus });
         Ok(())
     }
 
@@ -429,8 +471,8 @@ impl Scheduler<'_> {
                 running.last_event = Some(event);
             }
             Report::Event(told) => {
-                if let Event::Step { shares, missing, .. } = &told {
-                    running.shares = (running.shares.0 + missing, running.shares.1 + shares);
+                if let Event::Step { tasks, missing, .. } = &told {
+                    running.tasks = (running.tasks.0 + missing, running.tasks.1 + tasks);
                 }
                 let stage = self.session.name(stage).to_owned();
                 (self.tell)(&RunEvent::Told { stage, told });
@@ -444,8 +486,8 @@ impl Scheduler<'_> {
 
     /// Takes in what a stage made, or why it failed.
     fn ended(&mut self, stage: usize, ended: Ended) {
-        let State::Running(running) = self.states.take(stage) else { return };
-        let Running { resolved, lease, grant, forced, last_event, shares, stopping, .. } = *running;
+        let StageState::Running(running) = self.states.take(stage) else { return };
+        let Running { resolved, lease, grant, forced, last_event, tasks, stopping, .. } = *running;
         let run = self.run.as_ref().expect("invariant: a stage ran");
         let log = run.log(self.session.name(stage));
         let is_killed = stopping.as_ref().is_some_and(|stopping| stopping.is_killed);
@@ -460,8 +502,9 @@ impl Scheduler<'_> {
             (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _)
                 if ended.code == Some(0) && !is_killed =>
             {
-                let made = Made { outputs, metrics, instruction_sets, shares, granted: grant.granted() };
-                record(self.session, stage, &resolved, made, &ended, &log, &lease)
+                let made = Made { outputs, metrics, instruction_sets, tasks, granted: grant.granted() };
+                let warn = &mut |warning| (self.tell)(&RunEvent::Warning(warning));
+                record(self.session, stage, &resolved, made, &ended, &log, &lease, warn)
             }
             (_, Some(Cause::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
             (Some(Event::Failed { error }), Some(Cause::Interrupt)) if !is_killed => Err(error),
@@ -476,18 +519,30 @@ impl Scheduler<'_> {
                 (self.tell)(&RunEvent::Finished { stage: self.session.name(stage).to_owned(), row });
                 let key = resolved.key;
                 self.afresh.remove(&stage);
-                self.settle(stage, State::Done { key, record: Box::new(record), ran: true });
+                self.settle(stage, StageState::Done { key, record: Box::new(record), ran: true });
+            }
+            Err(Error::FolderBusy { .. }) if self.is_stopping() => self.failed(stage, &Error::Interrupted),
+            Err(Error::FolderBusy { folder, holder }) => {
+                (self.tell)(&RunEvent::Waiting { stage: self.session.name(stage).to_owned(), holder });
+                let watch = Box::new(self.session.store.watch_durable(&folder));
+                let on = BlockedOn::Folder;
+                self.states.set(stage, StageState::Blocked { resolved, forced, watch, on });
             }
             Err(error) => self.mend(stage, error, forced),
         }
     }
 
+    /// Whether the run was asked to stop, or cannot go on.
+    fn is_stopping(&self) -> bool {
+        self.stop_requests > 0 || self.broken.is_some()
+    }
+
     /// Decides what an error asks for: another try, another look, or the end of the stage.
     fn mend(&mut self, stage: usize, error: Error, forced: bool) {
         let retry = self.session.manifest.stages[stage].retry;
+        let is_open = !self.is_stopping();
         let replans = self.replans.entry(stage).or_default();
         let tries = self.tries.entry(stage).or_default();
-        let is_open = self.asks == 0 && self.broken.is_none();
         let mut pause = Duration::ZERO;
         let again = match error.class() {
             Class::Replan if *replans < REPLANS_MAX && is_open => {
@@ -512,14 +567,14 @@ impl Scheduler<'_> {
         let (name, message) = (self.session.name(stage).to_owned(), error.to_string());
         (self.tell)(&RunEvent::Again { stage: name, message, pause: pause.as_secs_f64() });
         match Instant::now().checked_add(pause).filter(|_| !pause.is_zero()) {
-            Some(until) => self.states.set(stage, State::Pausing { forced, until }),
-            None => self.states.set(stage, State::Waiting { forced }),
+            Some(until) => self.states.set(stage, StageState::Pausing { forced, until }),
+            None => self.states.set(stage, StageState::Waiting { forced }),
         }
     }
 
     fn failed(&mut self, stage: usize, error: &Error) {
         let interrupted = matches!(error, Error::Interrupted);
-        self.settle(stage, State::Failed { interrupted });
+        self.settle(stage, StageState::Failed { interrupted });
         if !interrupted {
             let name = self.session.name(stage).to_owned();
             let log = self.run.as_ref().map(|run| run.log(&name));
@@ -531,21 +586,21 @@ impl Scheduler<'_> {
     /// Whether no stage starts any more.
     fn is_ending(&self) -> bool {
         let is_failed = self.on_failure == OnFailure::Stop && self.states.has_failed();
-        self.asks > 0 || self.broken.is_some() || is_failed
+        self.is_stopping() || is_failed
     }
 
     /// The first time asks stages to save their work, the second ends them.
     fn interrupt(&mut self) {
-        self.asks += 1;
-        if self.asks == 1 {
+        self.stop_requests += 1;
+        if self.stop_requests == 1 {
             (self.tell)(&RunEvent::Stopping);
             self.ask_all(Cause::Interrupt);
         } else {
             for (_, running) in self.states.all_running() {
-                let asked_at = Instant::now();
+                let stop_requested_at = Instant::now();
                 let stopping = running.stopping.get_or_insert(Stopping {
                     cause: Cause::Interrupt,
-                    asked_at,
+                    stop_requested_at,
                     is_killed: false,
                 });
                 stopping.is_killed = true;
@@ -571,8 +626,8 @@ impl Scheduler<'_> {
                 // Another run works on it: what this one makes from here on is in its way.
                 let is_new = !matches!(running.stopping, Some(Stopping { cause: Cause::LostLease, .. }));
                 if is_new {
-                    let (cause, asked_at) = (Cause::LostLease, Instant::now());
-                    running.stopping = Some(Stopping { cause, asked_at, is_killed: true });
+                    let (cause, stop_requested_at) = (Cause::LostLease, Instant::now());
+                    running.stopping = Some(Stopping { cause, stop_requested_at, is_killed: true });
                     self.executor.kill(running.job);
                 }
                 continue;
@@ -586,7 +641,7 @@ impl Scheduler<'_> {
                     }
                 }
                 Some(stopping) => {
-                    if !stopping.is_killed && stopping.asked_at.elapsed() > grace {
+                    if !stopping.is_killed && stopping.stop_requested_at.elapsed() > grace {
                         stopping.is_killed = true;
                         self.executor.kill(running.job);
                     }
@@ -605,23 +660,25 @@ impl Scheduler<'_> {
         for &stage in self.stages {
             let name = self.session.name(stage);
             rows.push(match self.states.get(stage) {
-                State::Done { record, ran, .. } => {
+                StageState::Done { record, ran, .. } => {
                     row(name, if *ran { RowOutcome::Ran } else { RowOutcome::Cached }, Some(record))
                 }
-                State::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
-                State::Failed { .. } => row(name, RowOutcome::Failed, None),
-                State::Pausing { .. } if self.asks > 0 => row(name, RowOutcome::Interrupted, None),
-                State::Pausing { .. } => row(name, RowOutcome::Failed, None),
+                StageState::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
+                StageState::Failed { .. } => row(name, RowOutcome::Failed, None),
+                StageState::Pausing { .. } if self.stop_requests > 0 => {
+                    row(name, RowOutcome::Interrupted, None)
+                }
+                StageState::Pausing { .. } => row(name, RowOutcome::Failed, None),
                 _ => row(name, RowOutcome::Skipped, None),
             });
         }
         if let Some(run) = &self.run {
             run.close(&rows, &self.closed(&rows));
             // What killed workers left; the next run would find it too, but the disk may be wanted before.
-            let _ = self.session.store.sweep();
+            self.sweep();
         }
         let broken = self.broken.take();
-        let interrupted = self.asks > 0;
+        let interrupted = self.stop_requests > 0;
         let done = self.states.into_done();
         if options.is_full {
             for (&stage, (_, record)) in &done {
@@ -637,24 +694,19 @@ impl Scheduler<'_> {
     fn closed(&self, rows: &[Row]) -> Closed {
         let stages = self.stages.iter().zip(rows).map(|(stage, row)| {
             let made = match self.states.get(*stage) {
-                State::Done { key, record, .. } => Some(StageResult::new(*key, record)),
+                StageState::Done { key, record, .. } => Some(StageResult::new(*key, record)),
                 _ => None,
             };
             (row.stage.clone(), ClosedStage { outcome: row.outcome, made })
         });
-        Closed {
-            version: 1,
-            ended: folder::now(),
-            interrupted: self.asks > 0 || self.broken.is_some(),
-            stages: stages.collect(),
-        }
+        Closed { version: 1, ended: folder::now(), interrupted: self.is_stopping(), stages: stages.collect() }
     }
 }
 
 /// Asks a stage to stop, unless it has been asked.
 fn ask(executor: &dyn Executor, running: &mut Running, cause: Cause) {
     if running.stopping.is_none() {
-        running.stopping = Some(Stopping { cause, asked_at: Instant::now(), is_killed: false });
+        running.stopping = Some(Stopping { cause, stop_requested_at: Instant::now(), is_killed: false });
         executor.ask(running.job);
     }
 }

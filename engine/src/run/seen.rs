@@ -5,7 +5,7 @@ use super::event::{Row, RunEvent};
 use pipe_stage::{Digest, Event};
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -14,11 +14,32 @@ use std::{
 /// Longer lines are no events.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
-/// When an event was told: seconds since the epoch.
+/// What every event has.
 #[derive(Deserialize)]
-struct At {
+struct Head {
+    /// When it was told: seconds since the epoch.
     #[serde(default)]
     at: f64,
+    /// Which event it is; of another version of the program, one that is not known here.
+    #[serde(rename = "event")]
+    _event: String,
+}
+
+/// Why the events of a run cannot be read. They are never taken for none.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the events `{}`: {source}", path.display())]
+pub struct EventsError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl EventsError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        "make it readable for this user"
+    }
 }
 
 /// Follows a file of events while it grows.
@@ -26,16 +47,22 @@ struct At {
 pub struct Tail {
     path: PathBuf,
     offset: u64,
+    /// Lines that were no events, such as one that a full disk cut.
+    pub damaged: u64,
 }
 
 impl Tail {
     /// Starts at the beginning of a file, which may not be there yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), offset: 0 }
+        Self { path: path.to_owned(), offset: 0, damaged: 0 }
     }
 
     /// Tells the events that came since the last call; a line that is not whole yet is left for the next.
-    pub fn read(&mut self, mut see: impl FnMut(f64, RunEvent)) -> io::Result<()> {
+    pub fn read(&mut self, see: impl FnMut(f64, RunEvent)) -> Result<(), EventsError> {
+        self.read_on(see).map_err(|source| EventsError { path: self.path.clone(), source })
+    }
+
+    fn read_on(&mut self, mut see: impl FnMut(f64, RunEvent)) -> io::Result<()> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
@@ -51,9 +78,11 @@ impl Tail {
                 return Ok(());
             }
             self.offset += length;
-            let at = serde_json::from_slice::<At>(&line).map_or(0.0, |at| at.at);
-            if let Ok(told) = serde_json::from_slice(&line) {
-                see(at, told);
+            match (serde_json::from_slice::<Head>(&line), serde_json::from_slice(&line)) {
+                (Ok(head), Ok(told)) => see(head.at, told),
+                // An event that this program does not know.
+                (Ok(_), Err(_)) => {}
+                (Err(_), _) => self.damaged += 1,
             }
         }
     }
@@ -68,6 +97,8 @@ pub struct Seen {
     pub stopping: bool,
     /// When it told something last: seconds since the epoch.
     pub last: f64,
+    /// Lines of its events that cannot be read.
+    pub damaged: u64,
 }
 
 /// Where a stage stands.
@@ -85,12 +116,14 @@ pub struct SeenStage {
     pub tries: u32,
     /// Cores that it got.
     pub cpus: usize,
-    /// The step that it is at, with its shares: done, of all.
+    /// The step that it is at, with its tasks: done, of all.
     pub step: Option<(String, u64, u64)>,
     /// What is counted within the step: unit, done, of all.
     pub progress: Option<(String, u64, Option<u64>)>,
     /// The last points of its series: by name, position and value.
-    pub figures: BTreeMap<String, (u64, f64)>,
+    pub metrics: BTreeMap<String, (u64, f64)>,
+    /// Folders in which it keeps checkpoints.
+    pub folders: BTreeSet<Digest>,
     /// The last thing that it said, or that was said of it.
     pub note: Option<String>,
     /// How it ended, if it did its work.
@@ -139,7 +172,8 @@ impl SeenStage {
             cpus: 0,
             step: None,
             progress: None,
-            figures: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            folders: BTreeSet::new(),
             note: None,
             row: None,
             failed: None,
@@ -154,9 +188,10 @@ impl SeenStage {
 
 impl Seen {
     /// Reads all of a run's events.
-    pub fn read(events: &Path) -> io::Result<Self> {
-        let mut seen = Self::default();
-        Tail::new(events).read(|at, told| seen.see(at, told))?;
+    pub fn read(events: &Path) -> Result<Self, EventsError> {
+        let (mut seen, mut tail) = (Self::default(), Tail::new(events));
+        tail.read(|at, told| seen.see(at, told))?;
+        seen.damaged = tail.damaged;
         Ok(seen)
     }
 
@@ -170,8 +205,8 @@ impl Seen {
             }
             RunEvent::Started { stage, key, cpus, .. } => {
                 let stage = self.stage(stage);
-                let tries = stage.tries + 1;
-                *stage = SeenStage::new();
+                let (tries, folders) = (stage.tries + 1, std::mem::take(&mut stage.folders));
+                *stage = SeenStage { folders, ..SeenStage::new() };
                 (stage.state, stage.key, stage.started) = (SeenState::Running, Some(key), Some(at));
                 (stage.tries, stage.cpus) = (tries, cpus);
             }
@@ -195,7 +230,7 @@ impl Seen {
                 stage.failed = Some((error.to_string(), tail));
             }
             RunEvent::Stopping => self.stopping = true,
-            RunEvent::Began { .. } => {}
+            RunEvent::Began { .. } | RunEvent::Warning(_) => {}
         }
     }
 
@@ -207,14 +242,15 @@ impl Seen {
 impl SeenStage {
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Step { step, shares, missing } => {
-                self.step = Some((step, shares - missing.min(shares), shares));
+            Event::Step { step, tasks, missing } => {
+                self.step = Some((step, tasks - missing.min(tasks), tasks));
                 self.progress = None;
             }
-            Event::Share { step, done, of } => self.step = Some((step, done, of)),
+            Event::Task { step, done, of } => self.step = Some((step, done, of)),
             Event::Progress { unit, done, total } => self.progress = Some((unit, done, total)),
-            Event::Metric { name, step, value } => drop(self.figures.insert(name, (step, value))),
+            Event::Metric { name, step, value } => drop(self.metrics.insert(name, (step, value))),
             Event::Note { message } => self.note = Some(message),
+            Event::Checkpoints { folder } => drop(self.folders.insert(folder)),
             Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {}
         }
     }
@@ -223,23 +259,33 @@ impl SeenStage {
 /// The series that a stage told, by name: value by position.
 pub type Series = BTreeMap<String, BTreeMap<u64, f64>>;
 
-/// Adds to a stage's series what one run told of it. A run that went on from a checkpoint tells some positions
-/// again; what came last counts.
-pub fn add_series(series: &mut Series, events: &Path, stage: &str) -> io::Result<()> {
-    let mut fresh = Series::new();
+/// Adds to the series of stages, by name, what one run told of those that it started with these keys. A run that went
+/// on from a checkpoint tells some positions again; what came last counts.
+pub fn add_series(
+    series: &mut BTreeMap<String, Series>,
+    events: &Path,
+    keys: &BTreeMap<String, Digest>,
+) -> Result<(), EventsError> {
+    let mut fresh: BTreeMap<String, Series> = BTreeMap::new();
+    let mut lay = |name: String, fresh: Series| lay_over(series.entry(name).or_default(), fresh);
     Tail::new(events).read(|_, told| match told {
         // A new try counts from where it began.
-        RunEvent::Started { stage: name, .. } if name == stage => {
-            lay_over(series, std::mem::take(&mut fresh))
+        RunEvent::Started { stage, key, .. } => {
+            if let Some(before) = fresh.remove(&stage) {
+                lay(stage.clone(), before);
+            }
+            if keys.get(&stage) == Some(&key) {
+                fresh.insert(stage, Series::new());
+            }
         }
-        RunEvent::Told { stage: name, told: Event::Metric { name: metric, step, value } }
-            if name == stage =>
-        {
-            fresh.entry(metric).or_default().insert(step, value);
+        RunEvent::Told { stage, told: Event::Metric { name, step, value } } => {
+            if let Some(fresh) = fresh.get_mut(&stage) {
+                fresh.entry(name).or_default().insert(step, value);
+            }
         }
         _ => {}
     })?;
-    lay_over(series, fresh);
+    fresh.into_iter().for_each(|(name, fresh)| lay(name, fresh));
     Ok(())
 }
 
@@ -282,10 +328,10 @@ mod tests {
         file.write_all(text.as_bytes()).unwrap();
         tail.read(|at, told| seen.see(at, told)).unwrap();
         assert_eq!(seen.stages["base"].state, SeenState::Running);
-        assert!(seen.stages["base"].figures.is_empty());
+        assert!(seen.stages["base"].metrics.is_empty());
         file.write_all(rest.as_bytes()).unwrap();
         tail.read(|at, told| seen.see(at, told)).unwrap();
-        assert_eq!(seen.stages["base"].figures["loss"], (1, 2.0));
+        assert_eq!(seen.stages["base"].metrics["loss"], (1, 2.0));
     }
 
     #[test]
@@ -294,7 +340,28 @@ mod tests {
         let path = folder.path().join("events.jsonl");
         let lines = ["{}", "no json", r#"{"event":"of_the_future","stage":1}"#, "\u{0}", &started()];
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-        assert_eq!(Seen::read(&path).unwrap().stages.len(), 1);
+        let seen = Seen::read(&path).unwrap();
+        assert_eq!((seen.stages.len(), seen.damaged), (1, 3));
+    }
+
+    #[test]
+    fn events_that_cannot_be_read_are_an_error_that_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Seen::read(&folder.path().join("none.jsonl")).unwrap().stages.is_empty());
+        let path = folder.path().join("events.jsonl");
+        std::fs::create_dir(&path).unwrap();
+        let error = Seen::read(&path).unwrap_err();
+        assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_stage_that_is_started_again_keeps_its_folders_of_checkpoints() {
+        let mut seen = Seen::default();
+        let folder = Digest::of(b"folder");
+        let told = Event::Checkpoints { folder };
+        seen.see(1.0, RunEvent::Told { stage: "base".to_owned(), told });
+        seen.see(2.0, serde_json::from_str(&started()).unwrap());
+        assert_eq!(Vec::from_iter(&seen.stages["base"].folders), [&folder]);
     }
 
     #[test]
@@ -307,10 +374,14 @@ mod tests {
         };
         std::fs::write(&first, text(&[(0, 4.0), (1, 3.0), (2, 2.0)])).unwrap();
         std::fs::write(&second, text(&[(1, 3.5), (3, 1.0)])).unwrap();
-        let mut series = Series::new();
-        add_series(&mut series, &first, "base").unwrap();
-        add_series(&mut series, &second, "base").unwrap();
-        let points: Vec<(u64, f64)> = series["loss"].clone().into_iter().collect();
+        let mut series = BTreeMap::new();
+        let of = |key: &str| BTreeMap::from([("base".to_owned(), key.repeat(64).parse().unwrap())]);
+        add_series(&mut series, &first, &of("0")).unwrap();
+        add_series(&mut series, &second, &of("0")).unwrap();
+        let points: Vec<(u64, f64)> = series["base"]["loss"].clone().into_iter().collect();
         assert_eq!(points, [(0, 4.0), (1, 3.5), (3, 1.0)]);
+        let mut others = BTreeMap::new();
+        add_series(&mut others, &first, &of("1")).unwrap();
+        assert!(others.is_empty(), "it had another key then");
     }
 }

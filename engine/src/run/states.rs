@@ -11,15 +11,15 @@ use std::{
 };
 
 /// Where a stage stands.
-pub(super) enum State {
+pub(super) enum StageState {
     /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
     Waiting { forced: bool },
     /// It failed, and is tried again when it is time.
     Pausing { forced: bool, until: Instant },
     /// It has to run.
     Ready { resolved: Resolved, forced: bool },
-    /// Another run has it in hand.
-    Blocked { resolved: Resolved, forced: bool, watch: Box<Watch> },
+    /// Another process has it in hand. It holds nothing meanwhile.
+    Blocked { resolved: Resolved, forced: bool, watch: Box<Watch>, on: BlockedOn },
     /// It runs.
     Running(Box<Running>),
     /// It is done.
@@ -28,6 +28,15 @@ pub(super) enum State {
     Failed { interrupted: bool },
     /// Something that it needs failed.
     Skipped,
+}
+
+/// What a blocked stage waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum BlockedOn {
+    /// Its own lease: whoever holds it makes the same result.
+    Stage,
+    /// A folder of checkpoints that it shares with other stages.
+    Folder,
 }
 
 pub(super) struct Running {
@@ -39,14 +48,14 @@ pub(super) struct Running {
     /// The event that says how it ended.
     pub(super) last_event: Option<Event>,
     /// Tasks that were to be done, and all.
-    pub(super) shares: (u64, u64),
+    pub(super) tasks: (u64, u64),
     pub(super) stopping: Option<Stopping>,
 }
 
 /// A stage that was asked to stop.
 pub(super) struct Stopping {
     pub(super) cause: Cause,
-    pub(super) asked_at: Instant,
+    pub(super) stop_requested_at: Instant,
     pub(super) is_killed: bool,
 }
 
@@ -62,7 +71,7 @@ pub(super) enum Cause {
 pub(super) struct States {
     stages: Vec<usize>,
     positions: BTreeMap<usize, usize>,
-    states: Vec<State>,
+    states: Vec<StageState>,
     /// Waiting, and something may have changed for them.
     unsettled: BTreeSet<usize>,
     /// Ready or blocked.
@@ -79,7 +88,7 @@ impl States {
         Self {
             stages: stages.to_vec(),
             positions: stages.iter().enumerate().map(|(position, stage)| (*stage, position)).collect(),
-            states: stages.iter().map(|_| State::Waiting { forced: false }).collect(),
+            states: stages.iter().map(|_| StageState::Waiting { forced: false }).collect(),
             unsettled: (0..stages.len()).collect(),
             startable: BTreeSet::new(),
             running: BTreeSet::new(),
@@ -90,19 +99,19 @@ impl States {
     }
 
     /// Where a stage stands; `None` if it takes no part.
-    pub(super) fn find(&self, stage: usize) -> Option<&State> {
+    pub(super) fn find(&self, stage: usize) -> Option<&StageState> {
         self.positions.get(&stage).map(|position| &self.states[*position])
     }
 
     /// Where a stage of this run stands.
-    pub(super) fn get(&self, stage: usize) -> &State {
+    pub(super) fn get(&self, stage: usize) -> &StageState {
         self.find(stage).expect("invariant: a stage comes with all that it needs")
     }
 
     /// The same of one that runs.
     pub(super) fn running_mut(&mut self, stage: usize) -> Option<&mut Running> {
         match &mut self.states[*self.positions.get(&stage)?] {
-            State::Running(running) => Some(running),
+            StageState::Running(running) => Some(running),
             _ => None,
         }
     }
@@ -117,7 +126,7 @@ impl States {
             let (one, behind) = std::mem::take(&mut rest)[position - cut..].split_first_mut()?;
             (rest, cut) = (behind, position + 1);
             match one {
-                State::Running(running) => Some((stages[position], &mut **running)),
+                StageState::Running(running) => Some((stages[position], &mut **running)),
                 _ => None,
             }
         })
@@ -127,48 +136,51 @@ impl States {
     ///
     /// # Panics
     /// If it runs: only [`States::take`] ends that, so that nobody drops a running job by accident.
-    pub(super) fn set(&mut self, stage: usize, state: State) {
-        assert!(!matches!(self.get(stage), State::Running(_)), "invariant: a job that runs is taken first");
+    pub(super) fn set(&mut self, stage: usize, state: StageState) {
+        assert!(
+            !matches!(self.get(stage), StageState::Running(_)),
+            "invariant: a job that runs is taken first"
+        );
         self.exchange(stage, state);
     }
 
-    fn exchange(&mut self, stage: usize, state: State) -> State {
+    fn exchange(&mut self, stage: usize, state: StageState) -> StageState {
         let position = self.positions[&stage];
         match &self.states[position] {
-            State::Waiting { .. } => {
+            StageState::Waiting { .. } => {
                 self.waiting -= 1;
                 self.unsettled.remove(&position);
             }
-            State::Ready { .. } | State::Blocked { .. } => drop(self.startable.remove(&position)),
-            State::Pausing { .. } => drop(self.pausing.remove(&position)),
-            State::Running(_) => drop(self.running.remove(&position)),
-            State::Failed { .. } => self.failed -= 1,
-            State::Done { .. } | State::Skipped => {}
+            StageState::Ready { .. } | StageState::Blocked { .. } => drop(self.startable.remove(&position)),
+            StageState::Pausing { .. } => drop(self.pausing.remove(&position)),
+            StageState::Running(_) => drop(self.running.remove(&position)),
+            StageState::Failed { .. } => self.failed -= 1,
+            StageState::Done { .. } | StageState::Skipped => {}
         }
         match &state {
-            State::Waiting { .. } => {
+            StageState::Waiting { .. } => {
                 self.waiting += 1;
                 self.unsettled.insert(position);
             }
-            State::Ready { .. } | State::Blocked { .. } => drop(self.startable.insert(position)),
-            State::Pausing { .. } => drop(self.pausing.insert(position)),
-            State::Running(_) => drop(self.running.insert(position)),
-            State::Failed { .. } => self.failed += 1,
-            State::Done { .. } | State::Skipped => {}
+            StageState::Ready { .. } | StageState::Blocked { .. } => drop(self.startable.insert(position)),
+            StageState::Pausing { .. } => drop(self.pausing.insert(position)),
+            StageState::Running(_) => drop(self.running.insert(position)),
+            StageState::Failed { .. } => self.failed += 1,
+            StageState::Done { .. } | StageState::Skipped => {}
         }
         std::mem::replace(&mut self.states[position], state)
     }
 
     /// Takes a stage out, to be put elsewhere; till then it waits.
     #[must_use]
-    pub(super) fn take(&mut self, stage: usize) -> State {
-        self.exchange(stage, State::Waiting { forced: false })
+    pub(super) fn take(&mut self, stage: usize) -> StageState {
+        self.exchange(stage, StageState::Waiting { forced: false })
     }
 
     /// Something that a stage needs has changed.
     pub(super) fn look_again(&mut self, stage: usize) {
         if let Some(&position) = self.positions.get(&stage)
-            && let State::Waiting { .. } = self.states[position]
+            && let StageState::Waiting { .. } = self.states[position]
         {
             self.unsettled.insert(position);
         }
@@ -178,7 +190,7 @@ impl States {
     pub(super) fn next_unsettled(&mut self) -> Option<(usize, bool)> {
         let position = self.unsettled.pop_first()?;
         match self.states[position] {
-            State::Waiting { forced } => Some((self.stages[position], forced)),
+            StageState::Waiting { forced } => Some((self.stages[position], forced)),
             _ => unreachable!("invariant: what is unsettled waits"),
         }
     }
@@ -192,19 +204,19 @@ impl States {
     /// Lets stages wait to be looked at whose pause is over.
     pub(super) fn end_pauses(&mut self, now: Instant) {
         let due = |position: &usize| match self.states[*position] {
-            State::Pausing { forced, until } if until <= now => Some((self.stages[*position], forced)),
+            StageState::Pausing { forced, until } if until <= now => Some((self.stages[*position], forced)),
             _ => None,
         };
         let due: Vec<_> = self.pausing.iter().filter_map(due).collect();
         for (stage, forced) in due {
-            self.set(stage, State::Waiting { forced });
+            self.set(stage, StageState::Waiting { forced });
         }
     }
 
     /// Keys and records of the stages that are done.
     pub(super) fn into_done(self) -> BTreeMap<usize, (Digest, Record)> {
         let done = self.stages.into_iter().zip(self.states).filter_map(|(stage, state)| match state {
-            State::Done { key, record, .. } => Some((stage, (key, *record))),
+            StageState::Done { key, record, .. } => Some((stage, (key, *record))),
             _ => None,
         });
         done.collect()

@@ -180,7 +180,7 @@ fn masked(events: Events, secrets: Arc<Secrets>) -> Events {
                 }
             }
             Event::Failed { error } => *error = without_secrets(error, &secrets),
-            Event::Step { .. } | Event::Share { .. } | Event::Rests { .. } => {}
+            Event::Step { .. } | Event::Task { .. } | Event::Checkpoints { .. } | Event::Rests { .. } => {}
         }
         events.emit(event);
     })

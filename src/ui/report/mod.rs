@@ -289,7 +289,7 @@ impl Report {
             for row in rows {
                 page.text("<tr>");
                 row.values.iter().for_each(|value| page.put(format_args!("<td>{}</td>", escape(value))));
-                for figure in &row.figures {
+                for figure in &row.metrics {
                     page.put(format_args!("<td class=\"n\">{}</td>", spread(*figure, row, compared)));
                 }
                 page.text("</tr>\n");

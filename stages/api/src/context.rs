@@ -196,31 +196,19 @@ impl Running {
         emptied.is_some_and(|emptied| emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(*key))
     }
 
+    /// Opens a durable folder. Where another process works in it, the stage is left: whoever runs it waits without
+    /// holding cores or memory, and enters it again.
     pub(crate) fn durable(&self, key: &Digest) -> Result<Durable> {
-        const LOOKED_EVERY: Duration = Duration::from_millis(250);
-        let mut waiting = false;
-        // One for the whole wait: only what it saw standing still long enough is dead.
-        let mut watch = self.store.watch_durable(key);
+        self.events.emit(Event::Checkpoints { folder: *key });
         loop {
-            match watch.poll()? {
+            match self.store.durable(key)? {
                 // What an earlier run left there is not gone on with.
-                AcquireDurable::Held(durable) if self.is_first_use(key) => {
-                    durable.remove()?;
-                    watch = self.store.watch_durable(key);
-                    continue;
-                }
+                AcquireDurable::Held(durable) if self.is_first_use(key) => durable.remove()?,
                 AcquireDurable::Held(durable) => return Ok(durable),
                 AcquireDurable::Busy(holder) => {
-                    if !std::mem::replace(&mut waiting, true) {
-                        let message = format!("waiting for {holder}, which has the same work in hand");
-                        self.events.emit(Event::Note { message });
-                    }
+                    return Err(Error::FolderBusy { folder: *key, holder: holder.to_string() });
                 }
             }
-            if self.stop.is_asked() {
-                return Err(Error::Interrupted);
-            }
-            std::thread::sleep(LOOKED_EVERY);
         }
     }
 }
@@ -478,7 +466,7 @@ impl Context {
         let Running { events, .. } = &self.running;
         let of = keys.shares.len() as u64;
         let left = missing.len() as u64;
-        events.emit(Event::Step { step: step.to_owned(), shares: of, missing: left });
+        events.emit(Event::Step { step: step.to_owned(), tasks: of, missing: left });
         self.running.done.store(0, Ordering::Relaxed);
         let done = AtomicU64::new(of - left);
         let failed = Stop::default();
@@ -490,7 +478,7 @@ impl Context {
             match &record {
                 Ok(_) => {
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    events.emit(Event::Share { step: step.to_owned(), done, of });
+                    events.emit(Event::Task { step: step.to_owned(), done, of });
                 }
                 Err(_) => failed.ask(),
             }

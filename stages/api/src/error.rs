@@ -68,6 +68,14 @@ pub enum Error {
         /// What is wrong with it, and where.
         message: String,
     },
+    /// Another process keeps checkpoints of the same work; the stage is entered again when it has let go.
+    #[error("{holder} works in the same folder of checkpoints")]
+    FolderBusy {
+        /// Key of the durable folder.
+        folder: Digest,
+        /// Who works in it.
+        holder: String,
+    },
     /// Asked to stop; what was finished is kept.
     #[error("interrupted")]
     Interrupted,
@@ -133,6 +141,8 @@ pub enum Class {
     Transient,
     /// The plan has to be made again.
     Replan,
+    /// Somebody else has to let go of something first.
+    Busy,
     /// A person asked for it.
     Interrupted,
 }
@@ -181,6 +191,7 @@ impl Error {
             | Self::Outdated { .. }
             | Self::Damaged { .. }
             | Self::Missing { .. } => Class::Replan,
+            Self::FolderBusy { .. } => Class::Busy,
             Self::Interrupted => Class::Interrupted,
         }
     }

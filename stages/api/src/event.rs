@@ -9,23 +9,28 @@ use std::{collections::BTreeMap, sync::Arc};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A step begins: so many shares, so many of them to do.
+    /// A step begins: how many tasks it has, and how many of them are to be done.
     Step {
         /// Its name.
         step: String,
-        /// All shares.
-        shares: u64,
+        /// All tasks.
+        tasks: u64,
         /// Those that are not recorded yet.
         missing: u64,
     },
-    /// A share ended.
-    Share {
+    /// A task ended.
+    Task {
         /// The step's name.
         step: String,
-        /// Shares recorded by now.
+        /// Tasks recorded by now.
         done: u64,
-        /// All shares.
+        /// All tasks.
         of: u64,
+    },
+    /// The stage keeps checkpoints in a folder that outlives it; the garbage collector leaves it to runs that need it.
+    Checkpoints {
+        /// Key of the folder.
+        folder: Digest,
     },
     /// Work within a step went on.
     Progress {

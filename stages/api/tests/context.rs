@@ -83,7 +83,7 @@ fn names(artifact: &Artifact) -> Vec<&str> {
 
 fn done(bench: &Bench) -> usize {
     let mut events = bench.events.lock().unwrap();
-    let done = events.iter().filter(|event| matches!(event, Event::Share { .. })).count();
+    let done = events.iter().filter(|event| matches!(event, Event::Task { .. })).count();
     events.clear();
     done
 }

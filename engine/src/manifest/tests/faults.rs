@@ -244,7 +244,7 @@ stages:
 fn loops_and_files_that_are_not_there() {
     let told = |files: &[(&str, &str)]| {
         let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
-        load_files(&files, &[]).map_or_else(|report| report.drawn(100), |_| "no fault".into())
+        load_files(&files, &[]).map_or_else(|report| report.rendered(), |_| "no fault".into())
     };
     let main = ("main.yaml", "extends: ./base/low.yaml\npipeline: p\n");
     insta::assert_snapshot!(
@@ -266,7 +266,7 @@ fn faults_point_into_each_file_after_layers() {
                 .as_bytes(),
         ),
     ];
-    insta::assert_snapshot!(load_files(files, &[]).expect_err("it is wrong").drawn(100));
+    insta::assert_snapshot!(load_files(files, &[]).expect_err("it is wrong").rendered());
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn faults_of_targets() {
     let manifest = super::right(super::GOOD, &[]);
     assert_eq!(manifest.targets(["base", "pages"]).expect("both are there"), [7, 0]);
     let report = manifest.targets(["base", "vocabluary"]).expect_err("one is not there");
-    insta::assert_snapshot!(report.drawn(100));
+    insta::assert_snapshot!(report.rendered());
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn a_manifest_removes_and_changes_stages_that_it_extends_and_no_others() {
     let by_set = load_files(&[("main.yaml", base.as_bytes())], &["stages.unique=null"]);
     assert_eq!(by_set.expect("it is right").stages.len(), 1);
     let told = over("extends: base.yaml\nstages:\n  uniqe: { with: { threshold: 0.5 } }\n  gone: null\n");
-    insta::assert_snapshot!(told.expect_err("two stages are not there").drawn(100));
+    insta::assert_snapshot!(told.expect_err("two stages are not there").rendered());
 }
 
 #[test]
@@ -304,6 +304,6 @@ fn manifests_that_extend_one_another_too_often_are_no_loop() {
     let texts: Vec<String> = (1..71).map(|number| format!("extends: {number}.yaml\n")).collect();
     let mut files: Vec<(&str, &[u8])> = vec![("main.yaml", b"extends: 0.yaml\n")];
     files.extend(names.iter().map(String::as_str).zip(texts.iter().map(|text| text.as_bytes())));
-    let told = load_files(&files, &[]).expect_err("they are too many").drawn(100);
+    let told = load_files(&files, &[]).expect_err("they are too many").rendered();
     assert!(told.contains("more than 64 manifests extend one another"), "{told}");
 }

@@ -176,7 +176,7 @@ fn places_of_fields_serve_later_faults() {
     let mut faults = crate::manifest::Faults::default();
     faults.push(manifest.misfit(0, &misfit));
     faults.push(manifest.misfit(1, &pipe_stage::Misfit::new("elsewhere", "is not given")));
-    insta::assert_snapshot!(manifest.report(faults).drawn(100));
+    insta::assert_snapshot!(manifest.report(faults).rendered());
 }
 
 #[test]

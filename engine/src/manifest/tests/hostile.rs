@@ -52,9 +52,9 @@ fn bytes_that_are_no_text_are_refused() {
     assert_eq!(one(b"pipeline: a\0b\n"), ["syntax"]);
     assert_eq!(one(b"pipeline: \x1b[31mred\n"), ["syntax"]);
     let told = load_files(&[("main.yaml", b"pipeline: \x1b[31mred\n")], &[]).expect_err("it is wrong");
-    assert!(!told.drawn(100).contains('\u{1b}'));
+    assert!(!told.rendered().contains('\u{1b}'));
     let escaped = load_one("pipeline: p\n\"\\e[31m\": 1\nstages: {}\n", &[]).expect_err("it is wrong");
-    assert!(!escaped.drawn(100).contains('\u{1b}'));
+    assert!(!escaped.rendered().contains('\u{1b}'));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn large_texts_end_soon() {
         ),
     ] {
         let started = Instant::now();
-        let told = load_one(&text, &[]).expect_err("it is wrong").drawn(100);
+        let told = load_one(&text, &[]).expect_err("it is wrong").rendered();
         assert!(started.elapsed() < Duration::from_secs(20), "{:?}: {}", started.elapsed(), &text[..40]);
         assert!(told.len() < 200_000, "{} bytes are told", told.len());
     }
@@ -116,7 +116,7 @@ fn no_cut_of_a_manifest_panics() {
         for joined in
             ["", "ä", "${", "*near", "!!int 3", "\u{0}", "]", "? - ", "}", "\u{e000}${vars.a}", "\r"]
         {
-            let told = load_one(&[before, joined, after].concat(), &[]).map_err(|report| report.drawn(60));
+            let told = load_one(&[before, joined, after].concat(), &[]).map_err(|report| report.rendered());
             drop(told);
         }
         let _ = load_one(before, &[]).map_err(|report| report.to_json());

@@ -242,10 +242,9 @@ fn right(text: &str, sets: &[&str]) -> Manifest {
 }
 
 impl Report {
-    /// Draws all faults as programs with a terminal do.
-    fn drawn(&self, width: usize) -> String {
-        let theme = miette::GraphicalTheme::unicode_nocolor();
-        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
+    /// Renders all errors as text, each with its places. How a terminal draws them is not the engine's business.
+    fn rendered(&self) -> String {
+        let handler = miette::NarratableReportHandler::new().with_context_lines(0);
         let mut text = String::new();
         for fault in self.diagnostics() {
             handler.render_report(&mut text, &fault).expect("a String takes all that is written");
@@ -257,7 +256,7 @@ impl Report {
 
 /// Renders the faults of a manifest, or says that there are none.
 fn told(text: &str, sets: &[&str]) -> String {
-    load_one(text, sets).map_or_else(|report| report.drawn(100), |_| "no fault".into())
+    load_one(text, sets).map_or_else(|report| report.rendered(), |_| "no fault".into())
 }
 
 fn codes(result: std::result::Result<Manifest, Box<Report>>) -> Vec<String> {
