@@ -2,6 +2,8 @@
 //! those that are not as the manifest expects. Decides no exit code and draws nothing.
 
 use crate::{
+    graph::Graph,
+    known::known_inputs,
     manifest::{Bounds, Code, Fault, Faults, Manifest},
     record::Record,
 };
@@ -113,6 +115,7 @@ impl Figures {
             }
             figures.comparisons.extend(compare(&family.name, &members));
         }
+        let known = known_inputs(manifest, &Graph::new(manifest));
         for (index, (name, stage)) in manifest.stages.iter().enumerate() {
             if stage.expect.is_empty() {
                 continue;
@@ -123,7 +126,7 @@ impl Figures {
                 let reported = metrics.iter().find(|metric| metric.name == expectation.metric);
                 // Stages leave out counts of nothing, such as those of documents that a rule dropped.
                 let is_declared = || {
-                    stage.config.stage.metrics().is_some_and(|declared| {
+                    stage.config.stage.metrics(&known[index]).is_some_and(|declared| {
                         declared.iter().any(|declared| covers(declared, &expectation.metric))
                     })
                 };

@@ -35,6 +35,8 @@ pub use manifest::stage_type;
 
 pub mod graph;
 
+pub(crate) mod known;
+
 pub mod schema;
 
 pub mod reference;

@@ -36,11 +36,13 @@ fn paths(config: &serde_json::Value) -> Vec<String> {
     fields.flat_map(below).collect()
 }
 
-/// Tells a misfit at its field's place.
+/// Tells a misfit at its field's place; one without a path at the stage's name.
 pub(crate) fn fault(misfit: &Misfit, found: Found<'_>, key: Span) -> Fault {
     let Misfit { path, message, help } = misfit;
-    let fault = Fault::new(Code::InvalidValue, format!("`{path}`: {message}"), message);
-    let fault = fault.at(found.span().unwrap_or(key));
+    let title = if path.is_empty() { message.clone() } else { format!("`{path}`: {message}") };
+    let fault = Fault::new(Code::InvalidValue, title, message);
+    let place = if path.is_empty() { None } else { found.span() };
+    let fault = fault.at(place.unwrap_or(key));
     let fault = match found.origin() {
         Some(origin) => fault.also(origin, "the value comes from here"),
         None => fault,

@@ -1,5 +1,5 @@
-//! Owns: what is known of stages without running anything: errors that the first bytes of sources reveal, names of
-//! metrics, the amount of work. Writes nothing.
+//! Owns: what is known of stages without running anything: errors that the settings of other stages and the first bytes
+//! of sources reveal, names of metrics, the amount of work. Writes nothing.
 
 use crate::{
     manifest::{Code, Fault, Faults, Need, Report},
@@ -27,8 +27,7 @@ impl Session {
     /// unknown.
     pub(crate) fn amounts(&self, stage: usize, resolved: Option<&Resolved>) -> Amounts {
         let Some(resolved) = resolved else {
-            return self
-                .amounts_of(stage, WorkInputs { sources: self.listing(stage), ..WorkInputs::default() });
+            return self.amounts_of(stage, self.no_inputs(stage));
         };
         let ports = resolved.inputs.iter();
         self.amounts_of(
@@ -82,12 +81,21 @@ impl Session {
         (expected != fixed).then_some(expected)
     }
 
+    /// What is known without the artifacts.
+    fn no_inputs(&self, stage: usize) -> WorkInputs {
+        WorkInputs {
+            sources: self.listing(stage),
+            known: self.known[stage].clone(),
+            ..WorkInputs::default()
+        }
+    }
+
     fn work_inputs<'p>(
         &self,
         stage: usize,
         ports: impl Iterator<Item = (&'p str, Vec<Digest>)>,
     ) -> WorkInputs {
-        let mut inputs = WorkInputs { sources: self.listing(stage), complete: true, ..WorkInputs::default() };
+        let mut inputs = WorkInputs { complete: true, ..self.no_inputs(stage) };
         for (port, digests) in ports {
             let artifacts: Vec<_> = digests.iter().map(|digest| read_artifact(&self.store, digest)).collect();
             inputs.complete &= artifacts.iter().all(Option::is_some);
@@ -106,13 +114,19 @@ impl Session {
         }
     }
 
+    /// Checks a stage's settings against what is known of its inputs.
+    pub(super) fn check_known(&self, stage: usize, faults: &mut Faults) {
+        let found = self.manifest.stages[stage].config.stage.check_known(&self.known[stage]);
+        found.iter().for_each(|misfit| faults.push(self.manifest.misfit(stage, misfit)));
+    }
+
     /// Compares the names under `expect` with the metrics that the stage declares.
     pub(super) fn check_expectations(&self, stage: usize, faults: &mut Faults) {
         let own = &self.manifest.stages[stage];
         if own.expect.is_empty() {
             return;
         }
-        let Some(declared) = own.config.stage.metrics() else { return };
+        let Some(declared) = own.config.stage.metrics(&self.known[stage]) else { return };
         for expectation in &own.expect {
             let metric = &expectation.metric;
             if !declared.iter().any(|declared| covers(declared, metric)) {

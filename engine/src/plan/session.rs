@@ -4,6 +4,7 @@ use crate::{
     command::written::Written,
     devices,
     graph::Graph,
+    known::known_inputs,
     lock::{Lock, LockedStage},
     manifest::{Code, Fault, Faults, Manifest, Need, Report, stage_type::StageType},
     plan::key::{self, Asked, InputDigests},
@@ -11,7 +12,7 @@ use crate::{
     record::{Journal, read_artifact},
     sources::{self, SourceError},
 };
-use pipe_stage::{Devices, Digest, Identity, Misfit, Pin, Places, SourceFile, SourceRequest, Store};
+use pipe_stage::{Devices, Digest, Identity, KnownInputs, Misfit, Pin, Places, SourceFile, SourceRequest, Store};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -44,6 +45,8 @@ pub struct Session {
     pub forced: BTreeSet<usize>,
     /// What stages ask for that this machine does not have.
     pub(super) unsettled: BTreeMap<usize, Misfit>,
+    /// What is known of each stage's inputs before anything runs.
+    pub(super) known: Vec<KnownInputs>,
 }
 
 /// What a listing of sources may rely on.
@@ -80,6 +83,7 @@ impl Session {
         let graph = Graph::new(&manifest);
         let journal = Journal::new(&project.cache, &manifest.pipeline);
         let listings = vec![None; manifest.stages.len()];
+        let known = known_inputs(&manifest, &graph);
         let pins = BTreeSet::new();
         let (program, unsettled) = (None, BTreeMap::new());
         let mut session = Self {
@@ -96,6 +100,7 @@ impl Session {
             adopted: None,
             forced: BTreeSet::new(),
             unsettled,
+            known,
         };
         session.settle(stages);
         let mut faults = Faults::default();
@@ -108,6 +113,7 @@ impl Session {
             }
         }
         for &stage in stages {
+            session.check_known(stage, &mut faults);
             session.check_expectations(stage, &mut faults);
             session.relist_with(stage, variable, Trust::Stamps, &mut faults);
         }

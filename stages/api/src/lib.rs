@@ -10,6 +10,8 @@ mod stage;
 
 mod port;
 
+mod facts;
+
 mod artifact;
 
 mod source;
@@ -38,6 +40,7 @@ pub use artifact::{Artifact, Content, Entry, Input, Item};
 pub use context::{Context, InputArtifact, Mode, Outcome, Setup, Stop, Work};
 pub use device::{Device, Devices, Missing, Probe};
 pub use error::{Class, Error, Halt, Result, guarded};
+pub use facts::{Facts, KnownInput, KnownInputs};
 pub use event::{Event, Events, Sink};
 pub use machine::{instruction_set, raise_open_files};
 pub use metric::{Better, Merge, Metric, Number, merge};

@@ -1,6 +1,9 @@
 //! Owns: what the author of a stage writes.
 
-use crate::{Artifact, Context, Devices, Error, Places, Port, Probe, Result, SourceFile, SourceRequest};
+use crate::{
+    Artifact, Context, Devices, Error, Facts, KnownInputs, Places, Port, Probe, Result, SourceFile,
+    SourceRequest,
+};
 use pipe_cache::Digest;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -31,6 +34,20 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
     /// Lists faults in which inputs are connected, beyond what ports say: an input that only some settings
     /// need, say. `connected` has the names of the ports that something flows into.
     fn check_inputs(&self, _connected: &[&str]) -> Vec<Misfit> {
+        Vec::new()
+    }
+
+    /// Lists what is known of an output before the stage runs: the vocabulary size of a tokenizer, the shape of a
+    /// model. Downstream stages find it in their [`KnownInputs`]; the names of facts are up to the stage types.
+    fn facts(&self, _output: &str, _inputs: &KnownInputs) -> Facts {
+        Facts::default()
+    }
+
+    /// Finds errors in what is known of the inputs: a model that no class of transformers computes, say, which
+    /// would otherwise fail only after it was trained.
+    ///
+    /// `check`, `plan` and `run` call it before anything runs. What is not known must not be an error.
+    fn check_known(&self, _inputs: &KnownInputs) -> Vec<Misfit> {
         Vec::new()
     }
 
@@ -73,11 +90,11 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
         None
     }
 
-    /// Lists the names of the metrics that a stage with these settings may report; a trailing `*` stands for any
-    /// ending (`dropped.*`). `None` means that they are not known before it runs.
+    /// Lists the names of the metrics that a stage with these settings and inputs may report; a trailing `*` stands
+    /// for any ending (`dropped.*`). `None` means that they are not known before it runs.
     ///
-    /// `pipe check` compares the names under `expect` with it.
-    fn metrics(&self) -> Option<Vec<String>> {
+    /// The names under `expect` are compared with it.
+    fn metrics(&self, _inputs: &KnownInputs) -> Option<Vec<String>> {
         None
     }
 
@@ -109,6 +126,8 @@ pub struct WorkInputs {
     pub complete: bool,
     /// The source files.
     pub sources: Arc<Vec<SourceFile>>,
+    /// What is known of the artifacts whether they are there or not.
+    pub known: KnownInputs,
 }
 
 impl WorkInputs {
@@ -191,6 +210,10 @@ pub trait DynStage: Send + Sync {
     fn check(&self) -> Vec<Misfit>;
     /// See [`Stage::check_inputs`].
     fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit>;
+    /// See [`Stage::facts`].
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts;
+    /// See [`Stage::check_known`].
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit>;
     /// See [`Stage::sources`].
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
     /// See [`Stage::preview`].
@@ -202,7 +225,7 @@ pub trait DynStage: Send + Sync {
     /// See [`Stage::memory_amount`].
     fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64>;
     /// See [`Stage::metrics`].
-    fn metrics(&self) -> Option<Vec<String>>;
+    fn metrics(&self, inputs: &KnownInputs) -> Option<Vec<String>>;
     /// See [`Stage::asks_for_device`].
     fn asks_for_device(&self) -> bool;
     /// See [`Stage::settle`].
@@ -220,6 +243,14 @@ impl<S: Stage> DynStage for S {
 
     fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit> {
         Stage::check_inputs(self, connected)
+    }
+
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        Stage::facts(self, output, inputs)
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        Stage::check_known(self, inputs)
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
@@ -242,8 +273,8 @@ impl<S: Stage> DynStage for S {
         Stage::memory_amount(self, inputs)
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
-        Stage::metrics(self)
+    fn metrics(&self, inputs: &KnownInputs) -> Option<Vec<String>> {
+        Stage::metrics(self, inputs)
     }
 
     fn asks_for_device(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Owns: running a stage by itself, in a store of its own: for tests of stages, here and elsewhere.
 
 use crate::{
-    Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, LocalEntry, Mode, Outcome,
-    Result, Setup, SourceFile, Stage, Stop, covers,
+    Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, KnownInput, KnownInputs,
+    LocalEntry, Mode, Outcome, Result, Setup, SourceFile, Stage, Stop, covers,
 };
 use pipe_cache::{Acquire, Commit, Digest, Lease, Store};
 use std::{
@@ -56,10 +56,12 @@ impl Bench {
         mode: Mode,
     ) -> Result<Outcome> {
         let mut by_port: BTreeMap<String, Vec<InputArtifact>> = BTreeMap::new();
+        let mut known = KnownInputs::default();
         for (port, artifact) in inputs {
             let (digest, artifact) = (artifact.digest(), (*artifact).clone());
             let input = InputArtifact { label: String::new(), digest, artifact };
             by_port.entry((*port).to_owned()).or_default().push(input);
+            known.connect(port, KnownInput::default());
         }
         let events = self.events.clone();
         let lease = match self.store.acquire(&Digest::of(S::NAME.as_bytes()))? {
@@ -80,7 +82,7 @@ impl Bench {
             lease: lease.as_ref().map(Lease::token),
         };
         let outcome = Context::new(setup).enter(stage as &dyn DynStage)?;
-        if let Some(declared) = Stage::metrics(stage) {
+        if let Some(declared) = Stage::metrics(stage, &known) {
             for metric in &outcome.metrics {
                 let name = &metric.name;
                 let is_declared = declared.iter().any(|declared| covers(declared, name));

@@ -13,7 +13,7 @@ pub mod rules;
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
-use pipe_stage::{Code, Context, In, Inputs, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use pipe_stage::{Code, Context, In, KnownInputs, Inputs, Misfit, Out, Port, Result, Share, ShareFile, Stage};
 use repair::repair;
 use rules::{Profile, Rule, Rules};
 use schemars::JsonSchema;
@@ -114,7 +114,7 @@ impl Stage for Clean {
         score.into_iter().chain(elements).chain(languages).chain(code).chain(thresholds).collect()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let cleaner = Cleaner::new(self);
         let of_prose = if self.profile == Profile::Code { None } else { Some(cleaner.rules.active()) };
         let rules: BTreeSet<Rule> = cleaner.code.active().chain(of_prose.into_iter().flatten()).collect();
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn rules_that_are_off_report_nothing() {
-        let names = |clean: Clean| clean.metrics().unwrap();
+        let names = |clean: Clean| clean.metrics(&KnownInputs::default()).unwrap();
         let has = |names: &[String], name: &str| names.iter().any(|declared| declared == name);
         let web = names(Clean::default());
         assert!(has(&web, "dropped.gopher_words_min") && has(&web, "skipped.c4_line_words"));

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, Stage,
+    Code, Context, Error, FILES, In, KnownInputs, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, Stage,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -79,7 +79,7 @@ impl Stage for Dedup {
         faults.into_iter().flatten().collect()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         Some(METRICS.map(str::to_owned).to_vec())
     }
 

@@ -15,7 +15,7 @@ mod templates;
 
 use crate::documents::{Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
 use minijinja::{Environment, ErrorKind, Value};
-use pipe_stage::{Code, Context, Error, In, Inputs, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, Error, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ impl Stage for Examples {
         own.into_iter().flatten().chain(templates).collect()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         Some(METRICS.map(str::to_owned).to_vec())
     }
 

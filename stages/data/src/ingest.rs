@@ -61,7 +61,7 @@ use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Entry, Error, FILES, Item, Metric, Misfit, Out, Places, Port, Result, SourceFile,
+    Code, Context, Entry, Error, FILES, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result, SourceFile,
     SourceRequest, Stage, WorkInputs,
 };
 use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
@@ -204,7 +204,7 @@ impl Stage for Ingest {
         bytes.sum()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let names =
             ["documents", "shards", "bytes", "rejected", "redirects", "duplicates", "rows", "rows_sampled"];
         Some(names.map(str::to_owned).to_vec())

@@ -9,7 +9,7 @@ use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 use pipe_stage::{
-    Code, Context, Error, In, Input, Inputs, Item, Links, LocalEntry, Misfit, Out, Places, Port, Result,
+    Code, Context, Error, In, Input, Inputs, Item, KnownInputs, Links, LocalEntry, Misfit, Out, Places, Port, Result,
     Share, ShareFile, SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
@@ -133,7 +133,7 @@ impl Stage for IngestTokens {
         misfits.flatten().collect()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let sets = self.sets().into_iter().filter(|(_, glob)| !glob.is_empty());
         Some([METRIC.to_owned()].into_iter().chain(sets.flat_map(|(set, _)| metrics_of_set(set))).collect())
     }

@@ -5,7 +5,7 @@ mod containment;
 
 use std::collections::BTreeMap;
 
-use pipe_stage::{Code, Context, Error, FILES, In, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{Code, Context, Error, FILES, In, KnownInputs, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl Stage for Split {
         faults.into_iter().flatten().collect()
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         Some(METRICS.map(str::to_owned).to_vec())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipe_stage::{
-    Artifact, Code, Context, Digest, Error, In, Inputs, LocalEntry, Merge, Metric, Out, Port, Result, Share,
+    Artifact, Code, Context, Digest, Error, In, KnownInputs, Inputs, LocalEntry, Merge, Metric, Out, Port, Result, Share,
     Stage,
 };
 use schemars::JsonSchema;
@@ -52,7 +52,7 @@ impl Stage for Tokenize {
         TEST.port(),
     ];
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let sets = [TRAIN, VALIDATION, TEST].into_iter().flat_map(|set| metrics_of_set(set.name()));
         Some(METRICS.into_iter().chain([NORMALIZED, RATIO]).map(str::to_owned).chain(sets).collect())
     }

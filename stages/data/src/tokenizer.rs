@@ -14,7 +14,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use pipe_stage::{
-    Code, Context, Error, In, Inputs, Item, Links, Misfit, Out, Places, Port, Result, Share, SourceFile,
+    Code, Context, Error, Facts, In, Inputs, Item, KnownInputs, Links, Misfit, Out, Places, Port, Result, Share, SourceFile,
     SourceRequest, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
@@ -66,6 +66,9 @@ impl Default for TokenizerStage {
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Text to train on; not needed beside `from`.").optional();
 const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and tokenizer_config.json.");
+
+/// A fact about a tokenizer that is to be trained: the size that is asked for.
+pub const VOCABULARY_SIZE: &str = "vocabulary_size";
 
 const VOCABULARY: &str = "vocabulary";
 /// What a training reports; one that is adopted has the first only.
@@ -127,6 +130,14 @@ impl Stage for TokenizerStage {
         }
     }
 
+    fn facts(&self, _: &str, _: &KnownInputs) -> Facts {
+        match self.from {
+            None => Facts::default()
+                .with(VOCABULARY_SIZE, self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT)),
+            Some(_) => Facts::default(),
+        }
+    }
+
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         let Some(from) = &self.from else { return Ok(Vec::new()) };
         let path = places.project.join(from);
@@ -177,7 +188,7 @@ impl Stage for TokenizerStage {
         }
     }
 
-    fn metrics(&self) -> Option<Vec<String>> {
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let reported = if self.from.is_some() { &METRICS[..1] } else { &METRICS };
         Some(reported.iter().map(|name| (*name).to_owned()).collect())
     }
