@@ -242,3 +242,61 @@ fn an_interrupted_training_goes_on_where_it_was() {
     assert_eq!(&tiny.project.outputs(), made);
     tiny.project.assert_clean();
 }
+
+#[test]
+fn estimates_follow_steps_and_the_size_of_the_model() {
+    let tiny = Tiny::new();
+    tiny.run(&[]);
+    let seconds = |sets: &[&str]| {
+        let plan = tiny.plan(sets);
+        let of = |stage: &str| plan[stage]["estimate"]["seconds"].as_f64().unwrap();
+        ["base", "classifier", "scores"].map(of)
+    };
+    let [base, classifier, scores] = seconds(&["--set", "stages.base.with.steps=61"]);
+    let [long, ..] = seconds(&["--set", "stages.base.with.steps=6100"]);
+    assert!((long / base - 100.0).abs() < 5.0, "{long} s for 100 times {base} s");
+    // 20 times the parameters, 16 times the context.
+    let large = seconds(&["--set", "stages.base.with.preset=gpt2"]);
+    for (large, small) in large.into_iter().zip([base, classifier, scores]) {
+        assert!(large > 20.0 * small, "{large} s beside {small} s");
+    }
+}
+
+#[test]
+fn check_finds_what_training_would_find_late() {
+    let tiny = Tiny::new();
+    let check = |manifest: &str, code: i32| {
+        let output = tiny.command(&["check", manifest]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
+    };
+    let write = |name: &str, stages: &str| {
+        let text = format!("pipeline: tiny\nextends: pipeline.yaml\nstages:\n{stages}");
+        tiny.project.write(name, &text);
+    };
+    write("narrow.yaml", "  base: { with: { preset: gpt2-tiny, model: { norm: post, intermediate_size: 128 } } }\n");
+    let told = check("narrow.yaml", 2);
+    for part in ["export", "OpenAIGPTLMHeadModel", "256 and not 128", "`norm: pre`"] {
+        assert!(told.contains(part), "no `{part}` in:\n{told}");
+    }
+    assert_eq!(tiny.command(&["run", "narrow.yaml"]).output().unwrap().status.code(), Some(2));
+
+    let expected = |name: &str| format!("{{ expect: {{ {name}: {{ max: 9 }} }} }}");
+    let known = [("base", "val_loss"), ("scores", "base.bits_per_byte"), ("scores", "classifier.accuracy")];
+    for (stage, name) in known {
+        write("known.yaml", &format!("  {stage}: {}\n", expected(name)));
+        check("known.yaml", 0);
+    }
+    let unknown = [
+        ("base", "val_los", "`val_loss`"),
+        ("scores", "base.bits_per_bite", "`base.bits_per_byte`"),
+        ("scores", "base.accuracy", "no metric"),
+        ("export", "size", "parameters"),
+    ];
+    for (stage, name, help) in unknown {
+        write("unknown.yaml", &format!("  {stage}: {}\n", expected(name)));
+        let told = check("unknown.yaml", 2);
+        assert!(told.contains(name) && told.contains(help), "{told}");
+    }
+}

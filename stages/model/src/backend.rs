@@ -5,18 +5,18 @@ use pipe_stage::{Devices, Misfit, Missing, Probe};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The machine's part that computes. Another backend gives other low bits, so it stands in the key.
+/// Device to compute on. Results differ between backends in their last bits, so the backend is part of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Backend {
-    /// The CPU, with fused kernels.
+    /// The CPU.
     #[default]
     Cpu,
-    /// A GPU through wgpu (Vulkan, Metal); needs a build with the feature `wgpu`.
+    /// A GPU through wgpu (Vulkan or Metal). Needs a build with the feature `wgpu`.
     Wgpu,
-    /// An NVIDIA GPU; needs a build with the feature `cuda`.
+    /// An NVIDIA GPU through CUDA. Needs a build with the feature `cuda`.
     Cuda,
-    /// The best that this build and this machine have: `cuda`, else `wgpu` on a real GPU, else `cpu`.
+    /// The best backend of this build and this machine: `cuda`, else `wgpu` on a real GPU, else `cpu`.
     Auto,
 }
 

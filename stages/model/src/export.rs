@@ -1,26 +1,31 @@
 //! The stage `export`: a model's folder with a card that says what it is and what it was made of.
 
 use crate::evaluation::Scores;
-use crate::huggingface::{Config, ModelFiles, Purpose};
+use crate::huggingface::{Config, ModelFiles, Purpose, no_stock_class};
+use crate::known::KnownModel;
+use crate::reported::{Reported, names};
 use crate::transformer::{Form, Placement};
 use crate::{METRICS, MODEL};
 use pipe_data::DOCUMENTS;
 use pipe_data::documents::{Column, DocumentReader};
-use pipe_stage::{Code, Context, Error, In, InputItem, Inputs, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
+    WorkInputs,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Makes a folder that stock Hugging Face libraries load, with a model card.
+/// Exports a model as a folder that stock Hugging Face libraries load, with a model card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Export {
-    /// Title of the model card.
+    /// Title of the model card, one line.
     pub name: String,
-    /// One paragraph of the card: what the model is for.
+    /// A paragraph for the card: what the model is for.
     pub description: String,
-    /// Licence of the weights, by its SPDX identifier; empty for none stated.
+    /// Licence of the weights as an SPDX expression, such as `MIT OR Apache-2.0`. By default the card states none.
     pub license: String,
 }
 
@@ -31,11 +36,12 @@ impl Default for Export {
 }
 
 const MODEL_IN: In = In::new("model", &MODEL, "The model to export.");
-const SCORES: In = In::new("scores", &METRICS, "Evaluations that the card quotes.").optional().many();
-const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, by the map's labels.")
+const SCORES: In = In::new("scores", &METRICS, "Evaluations whose metrics the card lists.").optional().many();
+const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, under the labels of the map.")
     .optional()
     .many();
-const MODEL_OUT: Out = Out::main("model", &MODEL, "The folder, README.md included.");
+const PARAMETERS: Reported = Reported::new("parameters", "");
+const MODEL_OUT: Out = Out::main("model", &MODEL, "The model folder, with README.md.");
 
 impl Stage for Export {
     const NAME: &'static str = "export";
@@ -49,9 +55,24 @@ impl Stage for Export {
         let is_spdx = self.license.chars().all(|c| c.is_ascii_alphanumeric() || " .-+()".contains(c));
         let faults = [
             Misfit::unless(is_line(&self.name), "name", "must be one line"),
-            Misfit::unless(is_spdx, "license", "is no SPDX identifier"),
+            Misfit::unless(is_spdx, "license", "is not an SPDX expression"),
         ];
         faults.into_iter().flatten().collect()
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let fault = KnownModel::of(inputs, MODEL_IN).and_then(|model| no_stock_class(&model.architecture));
+        fault.map(|(message, help)| Misfit::new("", message).help(help)).into_iter().collect()
+    }
+
+    /// Bytes of the weights, which are read and written.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        let known = KnownModel::of(&inputs.known, MODEL_IN)?;
+        Some(4.0 * known.architecture.parameters() as f64)
+    }
+
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
+        Some(names([&[PARAMETERS][..]]))
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -115,7 +136,7 @@ fn export(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     }
     card.origins(&params.sources);
     share.write("model", "README.md", card.text.as_bytes())?;
-    share.count("parameters", files.config.architecture.parameters() as u64);
+    share.metric(PARAMETERS.metric(files.config.architecture.parameters() as f64));
     Ok(())
 }
 

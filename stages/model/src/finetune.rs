@@ -3,18 +3,20 @@
 use crate::backend::{Backend, PROBE};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
 use crate::jsonl;
+use crate::known::KnownModel;
 use crate::random::{hash, mix};
+use crate::reported::{Reported, names, report};
 use crate::training::{
     AdamW, Build, Classification, Ending, Examples, ExamplesWriter, Folder, Interval, LOSS, LabelRule, Loop,
-    LrSchedule, Rates, State, Validation, noted_cluster,
+    LrSchedule, RATES, Rates, State, Validation, noted_cluster,
 };
 use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result, Share,
-    Stage, WorkInputs,
+    Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe, Result,
+    Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,47 +26,51 @@ use std::time::Duration;
 
 /// Trains a classifier of documents, starting from a language model.
 ///
-/// A label is what `examples` gave a document, or, where `label` is set, what its first group captures in the path
-/// of the document's URL. Documents without one, and those of labels with fewer than `min_documents_per_label` documents, are
-/// left out and counted. The head reads the hidden state at a text's last token, as transformers' classes for
-/// sequence classification do.
+/// The label of a document is the one that `examples` gave it or, if `label` is set, the part of its URL that the first
+/// group of `label` captures. Documents without a label, and documents of labels with fewer than
+/// `min_documents_per_label` documents, are left out and counted. The head reads the hidden state at the last token of
+/// a text, like the classes for sequence classification of transformers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finetune {
-    /// Regular expression on the path of a document's URL, whose first group captures the label; left out for
-    /// labelled documents out of `examples`.
+    /// Regular expression for the path of a document's URL; its first group captures the label. Leave it out for
+    /// documents that `examples` has labelled.
     pub label: String,
-    /// Documents that a label must have in the training set.
+    /// Minimum number of training documents per label, from 1; rarer labels are left out.
     pub min_documents_per_label: u64,
-    /// Tokens read from the head of each document; no more than the model's context. It becomes the
-    /// classifier's context, so that nobody gives it longer texts than it has learned from.
+    /// Number of tokens that are read from the beginning of each document, from 1; at most the context length of the
+    /// model. It becomes the context length of the classifier, which is not trained on longer texts.
     pub max_length: usize,
-    /// Optimizer steps. Texts seen are `steps * batch_size`.
+    /// Number of optimizer steps, from 1. The model sees `steps * batch_size` texts.
     pub steps: u64,
-    /// Texts of a batch.
+    /// Texts per batch, from 1 to 65,536.
     pub batch_size: usize,
-    /// AdamW, its rate and clipping.
+    /// AdamW: learning rate, momentum, weight decay and gradient clipping.
     pub optimizer: AdamW,
-    /// How the learning rate falls after warmup.
+    /// How the learning rate decreases after the warmup.
     pub schedule: LrSchedule,
-    /// Steps over which the learning rate rises to `optimizer.lr`.
+    /// Steps over which the learning rate rises linearly to `optimizer.lr`.
     pub warmup_steps: u64,
-    /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
+    /// Fraction of the steps, from 0 to 1, in which `warmup-stable-decay` lowers the learning rate; other schedules
+    /// ignore it.
     pub decay_fraction: f64,
-    /// Probability of dropping an activation, from 0 to below 1.
+    /// Probability of dropout, from 0 to below 1.
     pub dropout: f64,
-    /// Share of the near-duplicate clusters held out, where no `validation` input is given.
+    /// Fraction of the training documents that is held out for validation if there is no input `validation`, above 0
+    /// and at most 0.5. Near duplicates stay on the same side.
     pub validation_share: f64,
-    /// Figures on the held-out set during training, and early stopping; `eval_batches` plays no part.
+    /// Validation during training, and early stopping. A validation reads all held-out texts; `eval_batches` is
+    /// ignored.
     pub validation: Validation,
-    /// Decides the head's initial weights, order and dropout.
+    /// Seed for the head's initial weights, order and dropout.
     pub seed: u64,
     /// Device to train on.
     pub backend: Backend,
-    /// Steps from one checkpoint to the next.
+    /// Steps between checkpoints, from 1. It changes no result.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_steps: u64,
-    /// Time after which a checkpoint is stored even between these steps, such as `90s`, `10m` or `1h30m`.
+    /// Longest time between checkpoints, such as `90s`, `10m` or `1h30m`; a checkpoint is saved after this time even if
+    /// fewer than `checkpoint_steps` steps were taken. It changes no result.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_interval: Interval,
 }
@@ -96,14 +102,30 @@ const MODEL_IN: In = In::new("model", &MODEL, "The language model to start from.
 const TRAIN: In = In::new(
     "train",
     &DOCUMENTS,
-    "Documents to learn from: examples with labels, or documents with labels in their URLs.",
+    "Documents to train on: labelled by `examples`, or with labels in their URLs.",
 );
 const VALIDATION: In =
-    In::new("validation", &DOCUMENTS, "Held-out documents; without them a share of `train` is held out.")
+    In::new("validation", &DOCUMENTS, "Held-out documents; without them a part of `train` is held out.")
         .optional();
-const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "Must be the model's own, if given.").optional();
+const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer of the model; any other is an error. It can be left out.").optional();
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The classifier with its tokenizer.");
-const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and held-out figures by step.");
+const HISTORY: Out = Out::new("history", &METRICS, "history.jsonl: loss, learning rate and gradient norm of each step, and validations.");
+
+/// Of the weights that the stage gives; with validation only.
+const VALIDATED: [Reported; 3] = [
+    Reported::new("accuracy", "").higher_is_better(),
+    Reported::new("macro_f1", "").higher_is_better(),
+    Reported::new(LOSS, "").lower_is_better(),
+];
+const COUNTS: [Reported; 7] = [
+    Reported::new("accuracy_majority", ""),
+    Reported::new("labels", ""),
+    Reported::new("documents_unlabelled", ""),
+    Reported::new("documents_of_rare_labels", ""),
+    Reported::new("texts_train", ""),
+    Reported::new("texts_validation", ""),
+    Reported::new("steps", ""),
+];
 
 impl Stage for Finetune {
     const NAME: &'static str = "finetune";
@@ -128,15 +150,36 @@ impl Stage for Finetune {
             Misfit::unless(
                 self.validation_share > 0.0 && self.validation_share <= 0.5,
                 "validation_share",
-                "must lie above 0 and up to 0.5",
+                "must be above 0 and at most 0.5",
             ),
         ];
         own.into_iter().flatten().chain(self.training().check()).collect()
     }
 
-    /// Tokens at most; the model's size is not known before it is trained.
-    fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
-        Some(self.steps as f64 * self.batch_size as f64 * self.max_length as f64)
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        match KnownModel::of(inputs, MODEL_IN) {
+            Some(base) if output == MODEL_OUT.name() => self.classifier_on(base).facts(),
+            _ => Facts::default(),
+        }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let is_classifier = KnownModel::of(inputs, MODEL_IN).is_some_and(|model| model.is_classifier);
+        let fault = Misfit::unless(!is_classifier, "", "`needs.model` is a classifier, not a language model");
+        fault.map(|fault| fault.help("name the stage that makes the language model")).into_iter().collect()
+    }
+
+    /// Floating-point operations of training on texts of `max_length` tokens.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        let base = KnownModel::of(&inputs.known, MODEL_IN).unwrap_or_else(KnownModel::typical);
+        let architecture = self.classifier_on(base).architecture;
+        let tokens = self.steps as f64 * self.batch_size as f64 * architecture.context as f64;
+        Some(tokens * architecture.flops_per_token_of_blocks())
+    }
+
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
+        let validated: &[Reported] = if self.validation.eval_interval > 0 { &VALIDATED } else { &[] };
+        Some(names([validated, &COUNTS, &RATES]))
     }
 
     fn asks_for_device(&self) -> bool {
@@ -258,18 +301,18 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     }
     share.write("history", "history.jsonl", &jsonl::to_bytes(&state.progress.history))?;
     if let Some(validation) = state.progress.final_validation(config.validation.patience > 0) {
-        for (name, better) in [("accuracy", true), ("macro_f1", true), (LOSS, false)] {
-            let metric = Metric::new(name, f64::from(validation[name]), "");
-            share.metric(if better { metric.higher_is_better() } else { metric.lower_is_better() });
-        }
+        report(share, &VALIDATED, VALIDATED.map(|metric| f64::from(validation[metric.name])));
     }
-    share.metric(Metric::new("accuracy_majority", majority, ""));
-    share.count("labels", labels.len() as u64);
-    share.count("documents_unlabelled", without.label);
-    share.count("documents_of_rare_labels", without.common_label);
-    share.count("texts_train", texts.0 as u64);
-    share.count("texts_validation", texts.1 as u64);
-    share.count("steps", state.progress.step);
+    let counts = [
+        majority,
+        labels.len() as f64,
+        without.label as f64,
+        without.common_label as f64,
+        texts.0 as f64,
+        texts.1 as f64,
+        state.progress.step as f64,
+    ];
+    report(share, &COUNTS, counts);
     rates.report(share);
     Ok(())
 }
@@ -375,6 +418,12 @@ impl Finetune {
             }));
         }
         Ok((counts.into_keys().collect(), Without { label: unlabelled, common_label: rare }))
+    }
+
+    /// The classifier that becomes of a language model: `max_length` is its context.
+    fn classifier_on(&self, base: KnownModel) -> KnownModel {
+        let context = self.max_length.min(base.architecture.context);
+        KnownModel { architecture: Architecture { context, ..base.architecture }, is_classifier: true }
     }
 
     fn is_held_out(&self, cluster: u64) -> bool {

@@ -3,6 +3,7 @@
 //! ```text
 //! pretrain.rs, finetune.rs, evaluation/, export.rs   the stages
 //! generate.rs                                        writing text with a model
+//! known.rs, reported.rs                              what is known before a stage runs: models, names of metrics
 //! training/                                          the loop, batches, schedules, checkpoints
 //! huggingface/                                       models as folders that stock libraries load
 //! transformer/                                       shapes, modules, initial weights, parameters by name
@@ -19,6 +20,8 @@ mod pretrain;
 mod backend;
 mod jsonl;
 mod kinds;
+mod known;
+mod reported;
 
 mod generate;
 mod huggingface;

@@ -4,76 +4,84 @@ use crate::backend::{Backend, PROBE};
 use crate::generate::{self, continuation};
 use crate::huggingface::{Config, ModelFiles, Purpose, TokenizerFiles};
 use crate::jsonl;
+use crate::known::{KnownModel, vocabulary};
 use crate::random;
+use crate::reported::{Reported, names, report};
 use crate::training::{
-    AdamW, Build, Ending, Folder, Interval, LOSS, LanguageModelling, Loop, LrSchedule, Order, Rates, Sample,
-    Sampler, State, Validation, Windows, flat_stream,
+    AdamW, Build, Ending, Folder, Interval, LOSS, LanguageModelling, Loop, LrSchedule, Order, RATES, Rates,
+    Sample, Sampler, State, Validation, Windows, flat_stream,
 };
 use crate::transformer::{Architecture, ArchitectureOverrides, CausalLm, Preset};
 use crate::{METRICS, MODEL};
 use pipe_cache::Durable;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
-    Share, Stage, WorkInputs,
+    Code, Context, Devices, Error, FILES, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
+    Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Trains a language model from scratch, of the form of Llama or of GPT-2.
+/// Trains a decoder-only language model from scratch, with the architecture of Llama or of GPT-2.
 ///
-/// Documents follow each other in one stream, each ended by the tokenizer's end-of-document token.
+/// The training documents are concatenated into one stream of tokens, with the tokenizer's end-of-document token after
+/// each. Every sequence of a batch is a window of `context_length` tokens of this stream. Checkpoints are saved in the
+/// cache; an interrupted run resumes from the last one and ends with the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pretrain {
-    /// Shape of the model, where `model` does not say otherwise.
+    /// Model shape to start from; `model` overrides single fields of it.
     pub preset: Preset,
-    /// Parts of the shape that differ from the preset's.
+    /// Fields of the model shape that differ from the preset.
     pub model: ArchitectureOverrides,
-    /// Optimizer steps. Tokens seen are `steps * batch_size * gradient_accumulation_steps * context`.
+    /// Number of optimizer steps, from 1. The model sees
+    /// `steps * batch_size * gradient_accumulation_steps * context_length` tokens.
     pub steps: u64,
-    /// Sequences of a batch.
+    /// Sequences per micro-batch, from 1 to 65,536. Memory grows with it.
     pub batch_size: usize,
-    /// Batches of a step; their gradients are averaged.
+    /// Micro-batches per optimizer step, from 1 to 65,536; their gradients are averaged. Use it to train with larger
+    /// batches than fit into memory.
     pub gradient_accumulation_steps: u64,
-    /// AdamW, its rate and clipping.
+    /// AdamW: learning rate, momentum, weight decay and gradient clipping.
     pub optimizer: AdamW,
-    /// How the learning rate falls after warmup.
+    /// How the learning rate decreases after the warmup.
     pub schedule: LrSchedule,
-    /// Steps over which the learning rate rises to `optimizer.lr`.
+    /// Steps over which the learning rate rises linearly to `optimizer.lr`.
     pub warmup_steps: u64,
-    /// Fraction of the steps over which the learning rate of `warmup-stable-decay` falls.
+    /// Fraction of the steps, from 0 to 1, in which `warmup-stable-decay` lowers the learning rate; other schedules
+    /// ignore it.
     pub decay_fraction: f64,
-    /// Probability of dropping an activation, from 0 to below 1.
+    /// Probability of dropout, from 0 to below 1. 0 by default: most models see each token only once or twice.
     pub dropout: f64,
-    /// Which windows of the stream a step sees.
+    /// Order in which training visits the windows of the stream.
     pub order: Order,
-    /// Decides initial weights, order, dropout and samples.
+    /// Seed for initial weights, order, dropout and samples.
     pub seed: u64,
-    /// Loss on the held-out stream during training, and early stopping.
+    /// Validation during training, and early stopping.
     pub validation: Validation,
-    /// Texts written at each validation.
+    /// Texts that the model writes at each validation, to show its progress.
     pub samples: Samples,
     /// Device to train on.
     pub backend: Backend,
-    /// Steps from one checkpoint to the next.
+    /// Steps between checkpoints, from 1. It changes no result.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_steps: u64,
-    /// Time after which a checkpoint is stored even between these steps, such as `90s`, `10m` or `1h30m`.
+    /// Longest time between checkpoints, such as `90s`, `10m` or `1h30m`; a checkpoint is saved after this time even if
+    /// fewer than `checkpoint_steps` steps were taken. It changes no result.
     #[schemars(extend("x-runtime" = true))]
     pub checkpoint_interval: Interval,
 }
 
-/// Texts that show training progress.
+/// Texts that the model writes during training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Samples {
-    /// Each is continued at every validation; none means no samples.
+    /// Beginnings of texts; the model continues each of them at every validation. By default there are none.
     pub prompts: Vec<String>,
-    /// Tokens written after each prompt.
+    /// Maximum number of tokens written after each prompt.
     pub max_new_tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token always.
+    /// Sampling temperature, from 0; 0 always takes the most likely token.
     pub temperature: f64,
 }
 
@@ -107,12 +115,25 @@ impl Default for Pretrain {
     }
 }
 
-const TRAIN: In = In::new("train", &TOKENS, "Tokens to learn from.");
+const TRAIN: In = In::new("train", &TOKENS, "Tokens to train on.");
 const VALIDATION: In = In::new("validation", &TOKENS, "Held-out tokens for the validation loss.");
-const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer that made both.");
+const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer that made the tokens of both.");
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The trained model with its tokenizer.");
-const HISTORY: Out = Out::new("history", &METRICS, "Loss, learning rate and gradient norm of each step.");
-const SAMPLES: Out = Out::new("samples", &FILES, "Texts written during training.");
+const HISTORY: Out = Out::new("history", &METRICS, "history.jsonl: loss, learning rate and gradient norm of each step, and validations.");
+const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that the model wrote during training.");
+
+/// Of the weights that the stage gives; with validation only.
+const VALIDATED: [Reported; 2] = [
+    Reported::new(LOSS, "nat/token").lower_is_better(),
+    Reported::new("val_perplexity", "").lower_is_better(),
+];
+const TRAIN_LOSS: Reported = Reported::new("train_loss", "nat/token").lower_is_better();
+const COUNTS: [Reported; 4] = [
+    Reported::new("parameters", ""),
+    Reported::new("steps", ""),
+    Reported::new("tokens_seen", ""),
+    Reported::new("tokens_train", ""),
+];
 
 impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
@@ -141,13 +162,29 @@ impl Stage for Pretrain {
         own.into_iter().flatten().chain(self.training().check()).collect()
     }
 
-    /// Floating-point operations. Those of the head count for a vocabulary of common size: the tokenizer's is not
-    /// known before it is trained.
-    fn work(&self, _inputs: &WorkInputs) -> Option<f64> {
-        const VOCABULARY: usize = 16_384;
-        let architecture = self.architecture(VOCABULARY);
-        let rows = self.steps as f64 * self.batch_size as f64 * self.gradient_accumulation_steps as f64;
-        Some(rows * architecture.context as f64 * architecture.flops_per_token())
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        if output == MODEL_OUT.name() { self.known_model(inputs).facts() } else { Facts::default() }
+    }
+
+    /// The whole shape, now that the vocabulary is known.
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let shape = self.known_model(inputs).architecture.check();
+        shape.err().map(|fault| Misfit::new("model", fault)).into_iter().collect()
+    }
+
+    /// Floating-point operations of training and of validation, which is a third of training for each token.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        let architecture = self.known_model(&inputs.known).architecture;
+        let batch_tokens = (self.batch_size * architecture.context) as f64;
+        let trained = self.steps as f64 * self.gradient_accumulation_steps as f64;
+        let validations = self.validation.times(self.steps) as f64;
+        let validated = validations * self.validation.eval_batches as f64;
+        Some((trained + validated / 3.0) * batch_tokens * architecture.flops_per_token())
+    }
+
+    fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
+        let validated: &[Reported] = if self.validation.eval_interval > 0 { &VALIDATED } else { &[] };
+        Some(names([validated, &[TRAIN_LOSS], &COUNTS, &RATES]))
     }
 
     fn asks_for_device(&self) -> bool {
@@ -222,33 +259,40 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
     }
     share.write("history", "history.jsonl", &jsonl::to_bytes(&progress.history))?;
     share.write("samples", "samples.jsonl", &jsonl::to_bytes(&progress.samples))?;
-    report(config, share, &state, architecture, tokens);
+    report_result(config, share, &state, architecture, tokens);
     rates.report(share);
     Ok(())
 }
 
-fn report(config: &Pretrain, share: &mut Share, state: &State<CausalLm>, shape: Architecture, tokens: u64) {
+fn report_result(
+    config: &Pretrain,
+    share: &mut Share,
+    state: &State<CausalLm>,
+    shape: Architecture,
+    tokens: u64,
+) {
     let progress = &state.progress;
     let validation = progress.final_validation(config.validation.patience > 0);
     if let Some(&loss) = validation.and_then(|validation| validation.get(LOSS)) {
         let loss = f64::from(loss);
-        share.metric(Metric::new("val_loss", loss, "nat/token").lower_is_better());
-        share.metric(Metric::new("val_perplexity", loss.exp(), "").lower_is_better());
+        report(share, &VALIDATED, [loss, loss.exp()]);
     }
     if let Some(loss) = progress.mean_loss(100) {
-        share.metric(Metric::new("train_loss", loss, "nat/token").lower_is_better());
+        share.metric(TRAIN_LOSS.metric(loss));
     }
     let seen =
         progress.step * config.gradient_accumulation_steps * (config.batch_size * shape.context) as u64;
-    share.count("parameters", shape.parameters() as u64);
-    share.count("steps", progress.step);
-    share.count("tokens_seen", seen);
-    share.count("tokens_train", tokens);
+    report(share, &COUNTS, [shape.parameters() as u64, progress.step, seen, tokens].map(|count| count as f64));
 }
 
 impl Pretrain {
     fn architecture(&self, vocabulary: usize) -> Architecture {
         self.model.over(self.preset.shape(vocabulary))
+    }
+
+    fn known_model(&self, inputs: &KnownInputs) -> KnownModel {
+        let architecture = self.architecture(vocabulary(inputs, TOKENIZER_IN));
+        KnownModel { architecture, is_classifier: false }
     }
 
     fn training(&self) -> Loop<'_> {

@@ -82,6 +82,11 @@ impl Surprise {
         self.loss().exp()
     }
 
+    /// Bits per byte, bits per character, perplexity.
+    pub(crate) fn rates(&self) -> [f64; 3] {
+        [self.bits_per_byte(), self.bits_per_character(), self.perplexity()]
+    }
+
     pub(crate) fn bits_per_byte(&self) -> f64 {
         self.nats / std::f64::consts::LN_2 / self.bytes.max(1) as f64
     }

@@ -1,4 +1,4 @@
-//! The stage `eval`: figures of language models and classifiers on held-out documents.
+//! The stage `eval`: metrics of language models and classifiers on held-out documents.
 
 mod ngram;
 mod windows;
@@ -8,7 +8,9 @@ use crate::generate::{self, continuation};
 use crate::huggingface::{ModelFiles, Purpose};
 use crate::jsonl;
 use crate::kernels::loss::IGNORE;
+use crate::known::KnownModel;
 use crate::random;
+use crate::reported::Reported;
 use crate::scores::{Confusion, Surprise, majority};
 use crate::training::{ExamplesWriter, LabelRule, flat_stream};
 use crate::transformer::{CausalLm, Ids};
@@ -18,8 +20,8 @@ use pipe_data::documents::{Column, Document, DocumentReader};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{DOCUMENTS, TOKENS, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, Metric, Misfit, Out, Port, Probe, Result,
-    Share, Stage,
+    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, KnownInputs, Metric, Misfit, Out, Port, Probe,
+    Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,35 +29,36 @@ use windows::{Window, disjoint_windows, sliding_windows};
 
 /// Scores models on held-out documents.
 ///
-/// A language model gets perplexity, bits per byte and bits per character, twice: by sliding windows, in
-/// which each token sees at least `context - stride` tokens before it, and by windows that do not overlap,
-/// the rule of many scripts. Perplexity compares models of one vocabulary only; bits per byte compare all.
-/// Where `tokens` are given, a 3-gram model of these tokens (interpolated, with modified Kneser-Ney smoothing) is the
-/// baseline of every model with the same tokenizer: it is scored on the same text and the same predictions.
-/// A classifier gets accuracy and macro F1, beside the accuracy of always giving the commonest label.
+/// For a language model it reports perplexity, bits per byte and bits per character. Each is reported twice: by sliding
+/// windows, in which each token has at least `context_length - stride` tokens before it, and by windows that do not
+/// overlap, as many scripts compute it. Perplexity depends on the vocabulary: compare models with different tokenizers
+/// in bits per byte. If `tokens` is connected, a 3-gram model of these tokens (interpolated, with modified Kneser-Ney
+/// smoothing) is the baseline of every model with the same tokenizer; it is scored on the same text. For a classifier
+/// the stage reports accuracy and macro F1, and the accuracy of always answering the most common label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Eval {
-    /// Bytes of text that language models are scored on, of documents that lie evenly among all; at most
-    /// 200,000, which the output `text` holds.
+    /// Bytes of text that language models are scored on, from 1 to 200,000. If the documents have more, an evenly spread
+    /// sample of them is taken; the output `text` has the text.
     pub text_bytes_max: usize,
-    /// Tokens that the 3-gram model learns from, from the first of `tokens` on. It takes 256 to 512 MiB of memory
-    /// for its counts, and reads these tokens once for every 16.8 million of them.
+    /// Maximum number of tokens that the 3-gram model counts, from 1, starting with the first of `tokens`. Counting
+    /// takes 256 to 512 MiB of memory and reads these tokens once per 16.8 million of them.
     pub ngram_tokens_max: u64,
-    /// Tokens by which the sliding window moves; half the context where it is left out.
+    /// Tokens by which the sliding window moves, from 1; half the context length by default. A smaller stride gives each
+    /// token more context and takes more time.
     pub stride: Option<usize>,
-    /// Regular expression on the path of a document's URL, for classifiers; its first group captures the
-    /// label, as in `finetune`. Left out for labelled documents out of `examples`.
+    /// For classifiers: regular expression for the path of a document's URL; its first group captures the label, as in
+    /// `finetune`. Leave it out for documents that `examples` has labelled.
     pub label: String,
-    /// Each is continued by every language model.
+    /// Beginnings of texts; every language model continues each of them.
     pub prompts: Vec<String>,
-    /// Tokens written after each prompt.
+    /// Maximum number of tokens written after each prompt.
     pub max_new_tokens: usize,
-    /// Divides the logits of samples; 0 takes the likeliest token always.
+    /// Sampling temperature, from 0; 0 always takes the most likely token.
     pub temperature: f64,
     /// Seed for sampling.
     pub seed: u64,
-    /// Sequences that go through a model at once; changes no figure beyond rounding.
+    /// Sequences per batch, from 1 to 65,536. It affects speed and memory, and metrics only by rounding.
     pub batch_size: usize,
     /// Device to evaluate on.
     pub backend: Backend,
@@ -80,19 +83,50 @@ impl Default for Eval {
 
 const TEXT_BYTES_MAX: usize = 200_000;
 
-const MODELS: In = In::new("model", &MODEL, "Language models and classifiers, one or several.").many();
-const HELD_OUT: In = In::new("documents", &DOCUMENTS, "Documents that no model has seen.");
+const MODELS: In = In::new("model", &MODEL, "The language models and classifiers to score.").many();
+const HELD_OUT: In = In::new("documents", &DOCUMENTS, "Held-out documents, which no model was trained on.");
 const TRAIN: In =
-    In::new("train", &DOCUMENTS, "Training documents: the commonest label is taken from these.").optional();
+    In::new("train", &DOCUMENTS, "Training documents: the most common label is taken from them.").optional();
 const TRAIN_TOKENS: In = In::new(
     "tokens",
     &TOKENS,
-    "Training tokens: a 3-gram model of these is the baseline of models that share their tokenizer.",
+    "Training tokens: a 3-gram model of them is the baseline of models with the same tokenizer.",
 )
 .optional();
-const SCORES: Out = Out::main("scores", &METRICS, "scores.json and scores.md: every figure of every model.");
-const TEXT: Out = Out::new("text", &FILES, "text.txt: the very text that language models were scored on.");
+const SCORES: Out = Out::main("scores", &METRICS, "scores.json and scores.md: all metrics of all models.");
+const TEXT: Out = Out::new("text", &FILES, "text.txt: the text that language models were scored on.");
 const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that language models wrote.");
+
+/// Of language models: by sliding windows.
+const SLIDING: [Reported; 3] = [
+    Reported::new("bits_per_byte", "bit/byte").lower_is_better(),
+    Reported::new("bits_per_character", "bit/character").lower_is_better(),
+    Reported::new("perplexity", "vocabulary of the model").lower_is_better(),
+];
+/// Of the 3-gram model that is the baseline of a language model.
+const BASELINE: [Reported; 4] = [
+    Reported::new("bits_per_byte_kneser_ney", "bit/byte"),
+    Reported::new("bits_per_character_kneser_ney", "bit/character"),
+    Reported::new("perplexity_kneser_ney", "vocabulary of the model"),
+    Reported::new("tokens_kneser_ney", "token"),
+];
+/// Of language models: by windows that do not overlap, and the size of the text.
+const DISJOINT: [Reported; 5] = [
+    Reported::new("bits_per_byte_disjoint", "bit/byte").lower_is_better(),
+    Reported::new("bits_per_character_disjoint", "bit/character").lower_is_better(),
+    Reported::new("perplexity_disjoint", "vocabulary of the model").lower_is_better(),
+    Reported::new("tokens", "token"),
+    Reported::new("bytes", "byte"),
+];
+/// Of classifiers.
+const CLASSIFIER: [Reported; 6] = [
+    Reported::new("accuracy", "").higher_is_better(),
+    Reported::new("accuracy_majority", ""),
+    Reported::new("accuracy_gain", ""),
+    Reported::new("macro_f1", "").higher_is_better(),
+    Reported::new("loss", "nat/text"),
+    Reported::new("texts", "text"),
+];
 
 impl Stage for Eval {
     const NAME: &'static str = "eval";
@@ -128,6 +162,53 @@ impl Stage for Eval {
         own.into_iter().flatten().collect()
     }
 
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let models = KnownModel::all(inputs, MODELS);
+        let are_classifiers =
+            !models.is_empty() && models.iter().all(|model| model.is_some_and(|model| model.is_classifier));
+        let has_use = !inputs.is_connected(TRAIN_TOKENS) || !are_classifiers;
+        let fault = "`needs.tokens` is the baseline of language models, and every model here is a classifier";
+        let fault = Misfit::unless(has_use, "", fault);
+        fault.map(|fault| fault.help("remove `tokens`, or add a language model")).into_iter().collect()
+    }
+
+    /// Floating-point operations: a prediction takes a third of the training on its token. Of documents for
+    /// classifiers, as much as of the text for language models is taken.
+    fn work(&self, inputs: &WorkInputs) -> Option<f64> {
+        const BYTES_PER_TOKEN: f64 = 4.0;
+        let text = self.text_bytes_max as f64 / BYTES_PER_TOKEN;
+        let samples = (self.prompts.len() * self.max_new_tokens) as f64;
+        let of_model = |known: Option<KnownModel>| {
+            let KnownModel { architecture, is_classifier } = known.unwrap_or_else(KnownModel::typical);
+            if is_classifier {
+                return text * architecture.flops_per_token_of_blocks() / 3.0;
+            }
+            // Sliding windows meet a token several times, windows that do not overlap once.
+            let passes = architecture.context as f64 / self.stride(architecture.context) as f64 + 1.0;
+            (text * passes + samples) * architecture.flops_per_token() / 3.0
+        };
+        Some(KnownModel::all(&inputs.known, MODELS).into_iter().map(of_model).sum())
+    }
+
+    fn metrics(&self, inputs: &KnownInputs) -> Option<Vec<String>> {
+        let models = model_names(inputs.of(MODELS).iter().map(|input| input.label.as_str()));
+        let has_baseline = inputs.is_connected(TRAIN_TOKENS);
+        let mut names = Vec::new();
+        for (model, known) in models.iter().zip(KnownModel::all(inputs, MODELS)) {
+            let mut groups: Vec<&[Reported]> = Vec::new();
+            if known.is_none_or(|known| !known.is_classifier) {
+                groups.extend([&SLIDING[..], &DISJOINT]);
+                groups.extend(has_baseline.then_some(&BASELINE[..]));
+            }
+            if known.is_none_or(|known| known.is_classifier) {
+                groups.push(&CLASSIFIER);
+            }
+            let all = groups.into_iter().flatten();
+            names.extend(all.map(|reported| metric_name(&models, model, reported)));
+        }
+        Some(names)
+    }
+
     fn asks_for_device(&self) -> bool {
         self.backend.asks_for_device()
     }
@@ -138,13 +219,7 @@ impl Stage for Eval {
 
     fn run(&self, ctx: &Context) -> Result<()> {
         let models = ctx.many(MODELS);
-        let name = |(i, label): (usize, &str)| match label {
-            "" if models.len() == 1 => "model".to_owned(),
-            "" => format!("model {}", i + 1),
-            label => label.to_owned(),
-        };
-        let labels = models.iter().map(|model| model.label.as_str());
-        let names: Vec<String> = labels.enumerate().map(name).collect();
+        let names = model_names(models.iter().map(|model| model.label.as_str()));
         let mut items = vec![ctx.input(HELD_OUT).item("documents")];
         items.extend(ctx.optional(TRAIN).map(|documents| documents.item("train")));
         items.extend(ctx.optional(TRAIN_TOKENS).map(|tokens| tokens.item("tokens")));
@@ -158,6 +233,25 @@ impl Stage for Eval {
         ctx.output(SCORES, scored.entries("scores"))?;
         ctx.output(TEXT, scored.entries("text"))?;
         ctx.output(SAMPLES, scored.entries("samples"))
+    }
+}
+
+/// What models are called: by their labels, else by their number where there are several.
+fn model_names<'a>(labels: impl ExactSizeIterator<Item = &'a str>) -> Vec<String> {
+    let models = labels.len();
+    let name = |(i, label): (usize, &str)| match label {
+        "" if models == 1 => "model".to_owned(),
+        "" => format!("model {}", i + 1),
+        label => label.to_owned(),
+    };
+    labels.enumerate().map(name).collect()
+}
+
+/// The name of a metric of one of these models.
+fn metric_name(models: &[String], model: &str, reported: &Reported) -> String {
+    match models {
+        [_] => reported.name.to_owned(),
+        _ => format!("{model}.{}", reported.name),
     }
 }
 
@@ -212,7 +306,7 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let config = &params.config;
     let documents = inputs.named("documents").expect("invariant: `run` gives this item");
     let text = sample_of_text(documents, config.text_bytes_max)?;
-    let (mut scores, mut samples) = (Vec::new(), Vec::new());
+    let (mut scores, mut metrics, mut samples) = (Vec::new(), Vec::new(), Vec::new());
     let mut is_text_used = false;
     let mut baseline = inputs.named("tokens").map(|tokens| Baseline { config, tokens, figures: None });
     for name in &params.models {
@@ -221,42 +315,34 @@ fn score(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         let figures = match &model.config.purpose {
             Purpose::Language => {
                 is_text_used = true;
-                let figures = config.language_figures(name, &model, &text, share, &mut samples)?;
-                match &mut baseline {
-                    Some(baseline) => beside_perplexity(figures, baseline.figures_for(&model, &text, share)?),
-                    None => figures,
-                }
+                let (sliding, disjoint) =
+                    config.language_figures(name, &model, &text, share, &mut samples)?;
+                let baseline = match &mut baseline {
+                    Some(baseline) => baseline.figures_for(&model, &text, share)?,
+                    None => Vec::new(),
+                };
+                [sliding, baseline, disjoint].concat()
             }
             Purpose::Classification(labels) => {
                 config.classifier_figures(&model, labels, documents, inputs.named("train"), share)?
             }
         };
-        let figures = figures.into_iter().map(|(figure, value, unit)| Score {
-            model: name.clone(),
-            name: figure.into(),
-            value,
-            unit: unit.into(),
-        });
-        scores.extend(figures);
+        for (reported, value) in figures {
+            let metric = reported.metric(value);
+            scores.push(Score {
+                model: name.clone(),
+                name: metric.name.clone(),
+                value,
+                unit: metric.unit.clone(),
+            });
+            metrics.push(Metric { name: metric_name(&params.models, name, &reported), ..metric });
+        }
     }
     if let Some(Baseline { figures: None, .. }) = baseline {
         let message = "no language model has the tokenizer that made `needs.tokens`";
         return Err(Error::input(message).help("give the tokens that one of them was trained on"));
     }
-    for score in &scores {
-        let name = if params.models.len() == 1 {
-            score.name.clone()
-        } else {
-            format!("{}.{}", score.model, score.name)
-        };
-        let metric = Metric::new(name, score.value, &score.unit);
-        share.metric(match score.name.as_str() {
-            "accuracy" | "macro_f1" => metric.higher_is_better(),
-            name if name.ends_with(BASELINE) => metric,
-            name if name.starts_with("bits") || name.starts_with("perplexity") => metric.lower_is_better(),
-            _ => metric,
-        });
-    }
+    metrics.into_iter().for_each(|metric| share.metric(metric));
     let scores = Scores { version: 1, scores };
     let mut json = serde_json::to_vec_pretty(&scores).expect("invariant: scores are plain data");
     json.push(b'\n');
@@ -300,10 +386,12 @@ fn sample_of_text(documents: &InputItem, bytes_max: usize) -> Result<String> {
     Ok(text)
 }
 
-type Figures = Vec<(&'static str, f64, &'static str)>;
+/// Metrics of a model with their values.
+type Figures = Vec<(Reported, f64)>;
 
-/// How names of the 3-gram model's figures end.
-const BASELINE: &str = "_kneser_ney";
+fn figures<const N: usize>(group: [Reported; N], values: [f64; N]) -> Figures {
+    group.into_iter().zip(values).collect()
+}
 
 /// A 3-gram model of the training tokens; counted when the first model with their tokenizer is met.
 struct Baseline<'a> {
@@ -334,12 +422,8 @@ impl Baseline<'_> {
         let probabilities = counting.probabilities(&predictions(&ids), || share.check_stop())?;
         let nats = -probabilities.iter().map(|p| p.ln()).sum::<f64>();
         let surprise = surprise(nats, &ids, &tokenizer, text);
-        let figures = vec![
-            ("bits_per_byte_kneser_ney", surprise.bits_per_byte(), "bit/byte"),
-            ("bits_per_character_kneser_ney", surprise.bits_per_character(), "bit/character"),
-            ("perplexity_kneser_ney", surprise.perplexity(), "vocabulary of the model"),
-            ("tokens_kneser_ney", counting.tokens as f64, "token"),
-        ];
+        let [byte, character, perplexity] = surprise.rates();
+        let figures = figures(BASELINE, [byte, character, perplexity, counting.tokens as f64]);
         Ok(self.figures.insert(figures).clone())
     }
 
@@ -351,13 +435,6 @@ impl Baseline<'_> {
     }
 }
 
-/// The model's figures by sliding windows, then the baseline's, then the others.
-fn beside_perplexity(mut figures: Figures, baseline: Figures) -> Figures {
-    let at = figures.iter().position(|(name, ..)| *name == "perplexity").map_or(figures.len(), |at| at + 1);
-    figures.splice(at..at, baseline);
-    figures
-}
-
 /// Nats over all of `ids` but the first, which only stands before the others.
 fn surprise(nats: f64, ids: &[u32], tokenizer: &Tokenizer, text: &str) -> Surprise {
     let first = tokenizer.decode(&ids[..1]);
@@ -367,6 +444,12 @@ fn surprise(nats: f64, ids: &[u32], tokenizer: &Tokenizer, text: &str) -> Surpri
 }
 
 impl Eval {
+    /// Tokens by which the sliding window of a model moves.
+    fn stride(&self, context: usize) -> usize {
+        self.stride.unwrap_or(context / 2).clamp(1, context)
+    }
+
+    /// Figures by sliding windows, and those by windows that do not overlap.
     fn language_figures(
         &self,
         name: &str,
@@ -374,7 +457,7 @@ impl Eval {
         text: &str,
         share: &Share,
         samples: &mut Vec<Written>,
-    ) -> Result<Figures> {
+    ) -> Result<(Figures, Figures)> {
         let context = model.config.architecture.context;
         let (lm, tokenizer) = (model.language_model(&self.backend.device())?, model.open_tokenizer()?);
         let ids = tokenizer.encode(text);
@@ -383,22 +466,15 @@ impl Eval {
                 Error::input("the held-out text has fewer than two tokens").help("hold more documents out")
             );
         }
-        let stride = self.stride.unwrap_or(context / 2).clamp(1, context);
+        let stride = self.stride(context);
         let scorer = Scorer { model: &lm, ids: &ids, rows: self.batch_size, share };
         let surprise = |nats| surprise(nats, &ids, &tokenizer, text);
         let sliding = surprise(scorer.nats(&sliding_windows(ids.len(), context, stride))?);
         let disjoint = surprise(scorer.nats(&disjoint_windows(ids.len(), context))?);
         samples.extend(self.write_samples(name, &lm, &tokenizer, model)?);
-        Ok(vec![
-            ("bits_per_byte", sliding.bits_per_byte(), "bit/byte"),
-            ("bits_per_character", sliding.bits_per_character(), "bit/character"),
-            ("perplexity", sliding.perplexity(), "vocabulary of the model"),
-            ("bits_per_byte_disjoint", disjoint.bits_per_byte(), "bit/byte"),
-            ("bits_per_character_disjoint", disjoint.bits_per_character(), "bit/character"),
-            ("perplexity_disjoint", disjoint.perplexity(), "vocabulary of the model"),
-            ("tokens", disjoint.tokens as f64, "token"),
-            ("bytes", disjoint.bytes as f64, "byte"),
-        ])
+        let [byte, character, perplexity] = disjoint.rates();
+        let disjoint = [byte, character, perplexity, disjoint.tokens as f64, disjoint.bytes as f64];
+        Ok((figures(SLIDING, sliding.rates()), figures(DISJOINT, disjoint)))
     }
 
     fn write_samples(
@@ -475,14 +551,9 @@ impl Eval {
 
 fn classifier_table(loss: f64, confusion: &Confusion, commonest: usize) -> Figures {
     let baseline = confusion.accuracy_of_always(commonest);
-    vec![
-        ("accuracy", confusion.accuracy(), ""),
-        ("accuracy_majority", baseline, ""),
-        ("accuracy_gain", confusion.accuracy() - baseline, ""),
-        ("macro_f1", confusion.macro_f1(), ""),
-        ("loss", loss, "nat/text"),
-        ("texts", confusion.total() as f64, "text"),
-    ]
+    let accuracy = confusion.accuracy();
+    let gain = accuracy - baseline;
+    figures(CLASSIFIER, [accuracy, baseline, gain, confusion.macro_f1(), loss, confusion.total() as f64])
 }
 
 fn count_labels(

@@ -65,17 +65,10 @@ impl Family {
 impl Config {
     /// The stock class of transformers that computes this model; an error where none does.
     pub(crate) fn stock_class(&self) -> Result<&'static str> {
-        let shape = &self.architecture;
-        if Family::of(shape) == Family::Gpt && shape.feed_forward != 4 * shape.features {
-            let (found, wanted) = (shape.feed_forward, 4 * shape.features);
-            let message = format!(
-                "no stock class of transformers has this shape: with `norm: post` it is OpenAIGPTLMHeadModel, whose \
-                 `feed_forward` is 4 times its `features`, {wanted} and not {found}"
-            );
-            return Err(Error::input(message)
-                .help(format!("train with `feed_forward: {wanted}`, or with `norm: pre`, which takes any")));
+        match no_stock_class(&self.architecture) {
+            Some((message, help)) => Err(Error::input(message).help(help)),
+            None => Ok(self.class()),
         }
-        Ok(self.class())
     }
 
     fn class(&self) -> &'static str {
@@ -198,6 +191,18 @@ impl Config {
         let (bos, pad) = (token("bos_token_id")?, token("pad_token_id")?);
         Ok(Self { architecture, purpose, bos, eos, pad })
     }
+}
+
+/// Why no stock class of transformers computes a model of this shape, and what to do; none where one does.
+pub(crate) fn no_stock_class(shape: &Architecture) -> Option<(String, String)> {
+    let (found, wanted) = (shape.feed_forward, 4 * shape.features);
+    (Family::of(shape) == Family::Gpt && found != wanted).then(|| {
+        let message = format!(
+            "no class of transformers computes this model: with `norm: post` it would be OpenAIGPTLMHeadModel, whose \
+             `intermediate_size` is 4 times `hidden_size`, {wanted} and not {found}"
+        );
+        (message, format!("train with `intermediate_size: {wanted}`, or with `norm: pre`, which takes any"))
+    })
 }
 
 /// A token id of the vocabulary; none where the field is missing, null or -1, which older files say for none.
@@ -428,14 +433,14 @@ mod tests {
         assert!(refused(&llama, "model_type", json!("bert")).contains("bert"));
         assert!(refused(&llama, "num_key_value_heads", json!(3)).contains("divide"));
         assert!(refused(&gpt2, "activation_function", json!("relu")).contains("`activation_function`"));
-        assert!(refused(&gpt2, "n_head", json!(5)).contains("share the width"));
+        assert!(refused(&gpt2, "n_head", json!(5)).contains("share the hidden size"));
         assert!(Config::from_json(b"{").is_err());
         for field in ["num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "pad_token_id"] {
             assert!(refused(&llama, field, json!("x")).contains(field));
         }
         let many = json!({ "quant_method": "gptq" });
         assert!(refused(&llama, "quantization_config", many).contains("`quantization_config`"));
-        assert!(refused(&llama, "hidden_size", json!(1_u64 << 40)).contains("the width"));
+        assert!(refused(&llama, "hidden_size", json!(1_u64 << 40)).contains("the hidden size"));
     }
 
     #[test]

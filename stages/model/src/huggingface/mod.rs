@@ -16,7 +16,7 @@
 mod config;
 mod layout;
 
-pub(crate) use config::{Config, Purpose};
+pub(crate) use config::{Config, Purpose, no_stock_class};
 pub(crate) use layout::{from_stock, to_stock};
 
 use crate::safetensors::{Tensors, decode, encode};

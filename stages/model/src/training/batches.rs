@@ -7,14 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// Which windows of the token stream a step trains on.
+/// Order in which training visits the windows of the token stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Each epoch goes once through all windows, in an order and from an offset that follow from the seed.
+    /// Random: each epoch visits every window once, in an order and with an offset that follow from the seed.
     #[default]
     Shuffled,
-    /// From the beginning to the end, again and again; the seed plays no part.
+    /// From the beginning of the stream to its end, in every epoch.
     Sequential,
 }
 

@@ -15,10 +15,11 @@
 use super::run::{Objective, Recipe, Speed, Watcher, train};
 use super::state::{Build, Files, Point, State};
 use crate::jsonl;
+use crate::reported::Reported;
 use burn::module::Module;
 use burn::prelude::*;
 use pipe_cache::{CheckpointRef, Content, Durable};
-use pipe_stage::{Error, Metric, Result, Share, instruction_set};
+use pipe_stage::{Error, Result, Share, instruction_set};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,12 @@ pub(crate) enum Ending {
 #[derive(Debug, Default)]
 pub(crate) struct Rates(Vec<Speed>);
 
+/// What is reported of them; only where the device's peak is known, the second.
+pub(crate) const RATES: [Reported; 2] = [
+    Reported::new("tokens_per_second", "token/s").higher_is_better().by_clock(),
+    Reported::new("utilisation", "").higher_is_better().by_clock(),
+];
+
 impl Rates {
     /// Reports the medians of what a clock made of this process's steps.
     pub(crate) fn report(&self, share: &mut Share) {
@@ -59,12 +66,12 @@ impl Rates {
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied()
         };
-        if let Some(rate) = median(&mut self.0.iter().map(|speed| speed.tokens_per_second)) {
-            let rate = Metric::new("tokens_per_second", rate, "token/s");
-            share.metric(rate.higher_is_better().by_clock());
-        }
-        if let Some(part) = median(&mut self.0.iter().filter_map(|speed| speed.utilisation)) {
-            share.metric(Metric::new("utilisation", part, "").higher_is_better().by_clock());
+        let medians = [
+            median(&mut self.0.iter().map(|speed| speed.tokens_per_second)),
+            median(&mut self.0.iter().filter_map(|speed| speed.utilisation)),
+        ];
+        for (rate, median) in RATES.iter().zip(medians) {
+            median.into_iter().for_each(|median| share.metric(rate.metric(median)));
         }
     }
 }

@@ -162,11 +162,44 @@ impl Objective for Classification {
     }
 
     fn flops_per_token(&self) -> f64 {
-        let head = 6.0 * (self.architecture.vocabulary * self.architecture.features) as f64;
-        self.architecture.flops_per_token() - head
+        self.architecture.flops_per_token_of_blocks()
     }
 
     fn is_on_cpu(&self) -> bool {
         self.is_on_cpu
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transformer::{Form, fresh, tiny};
+    use burn::prelude::*;
+
+    #[test]
+    fn padding_is_not_counted_as_tokens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let examples = |name: &str| {
+            let mut writer = ExamplesWriter::create(&folder.path().join(name), 50).expect("a file");
+            writer.push(&[1, 2], 0).expect("written");
+            writer.push(&[1, 2, 3, 4, 5], 1).expect("written");
+            writer.finish().expect("finished")
+        };
+        let architecture = tiny(Form::Llama, true);
+        let device = Device::flex().autodiff();
+        let source = |name: &str, shape: &[usize], start| Ok::<_, Error>(fresh(1, name, shape, start));
+        let model = architecture.build_classifier(2, &device, source).expect("a classifier");
+        let task = Classification {
+            architecture,
+            classes: 2,
+            train: examples("train"),
+            validation: examples("validation"),
+            rows: 2,
+            is_on_cpu: true,
+            pad: 0,
+            seed: 1,
+        };
+        // Two rows as wide as the longer text.
+        assert_eq!(task.loss(&model, 0, Noise::NONE).expect("a loss").tokens, 7);
     }
 }

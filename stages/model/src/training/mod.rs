@@ -19,7 +19,7 @@ pub use schedule::LrSchedule;
 pub use settings::{AdamW, Interval, Validation};
 
 pub(crate) use batches::Windows;
-pub(crate) use checkpoints::{Ending, Folder, Rates};
+pub(crate) use checkpoints::{Ending, Folder, RATES, Rates};
 pub(crate) use classification::{Classification, Examples, ExamplesWriter};
 pub(crate) use labels::{LabelRule, noted_cluster};
 pub(crate) use language::{LanguageModelling, Sampler};

@@ -3,17 +3,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate falls after warmup.
+/// How the learning rate decreases after the warmup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrSchedule {
     /// Half a cosine from `lr` to `lr_min` (Loshchilov and Hutter, 2017).
     #[default]
     Cosine,
-    /// Constant, then a line to `lr_min` over the last `decay_fraction` of the steps (Hu et al., 2024). More steps
-    /// later continue from where the decay began.
+    /// Constant, then linear to `lr_min` over the last `decay_fraction` of the steps (Hu et al., 2024). A later run with
+    /// more steps continues from the step at which the decay began.
     WarmupStableDecay,
-    /// Constant after warmup.
+    /// Constant. A later run with more steps continues from the last step.
     Constant,
 }
 

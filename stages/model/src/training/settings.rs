@@ -8,23 +8,23 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// AdamW (Loshchilov and Hutter, 2019) with clipping by the global gradient norm.
+/// The optimizer AdamW (Loshchilov and Hutter, 2019), with gradients clipped by their global norm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamW {
-    /// Highest learning rate.
+    /// Learning rate at the end of the warmup, above 0 and up to 1.
     pub lr: f64,
-    /// Learning rate at the end; a tenth of `lr` where it is left out.
+    /// Learning rate at the end of the schedule, from 0 to `lr`; a tenth of `lr` by default.
     pub lr_min: Option<f64>,
-    /// Exponential decay rate of the first moment.
+    /// Decay rate of the running mean of gradients, from 0 to below 1.
     pub beta1: f64,
-    /// Exponential decay rate of the second moment.
+    /// Decay rate of the running mean of squared gradients, from 0 to below 1.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the denominator of an update for numerical stability, above 0 and below 1.
     pub epsilon: f64,
-    /// Decoupled weight decay; applied to matrices, never to norms.
+    /// Decoupled weight decay, from 0 to 10; applied to matrices, not to biases and the weights of norms.
     pub weight_decay: f64,
-    /// Largest norm of the gradient over all parameters; 0 for no clipping.
+    /// Maximum norm of the gradient over all parameters; a larger gradient is scaled down to it. 0 turns clipping off.
     pub max_grad_norm: f64,
 }
 
@@ -47,19 +47,19 @@ impl AdamW {
         self.lr_min.unwrap_or(self.lr / 10.0)
     }
 
-    /// Faults by field path, for a config that holds this as `optimizer`.
+    /// Errors by field path, for a config that holds this as `optimizer`.
     pub(crate) fn check(&self) -> impl Iterator<Item = Misfit> {
         let share = 0.0..1.0;
         let lr_min = self.lr_min();
         let faults = [
-            Misfit::unless(self.lr > 0.0 && self.lr <= 1.0, "optimizer.lr", "must lie above 0 and up to 1"),
+            Misfit::unless(self.lr > 0.0 && self.lr <= 1.0, "optimizer.lr", "must be above 0 and at most 1"),
             Misfit::unless((0.0..=self.lr).contains(&lr_min), "optimizer.lr_min", "must be from 0 to `lr`"),
             Misfit::unless(share.contains(&self.beta1), "optimizer.beta1", "must be from 0 to below 1"),
             Misfit::unless(share.contains(&self.beta2), "optimizer.beta2", "must be from 0 to below 1"),
             Misfit::unless(
                 self.epsilon > 0.0 && self.epsilon < 1.0,
                 "optimizer.epsilon",
-                "must lie between 0 and 1",
+                "must be above 0 and below 1",
             ),
             Misfit::unless(
                 (0.0..=10.0).contains(&self.weight_decay),
@@ -72,16 +72,16 @@ impl AdamW {
     }
 }
 
-/// Figures on the held-out set during training.
+/// Validation during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
-    /// Steps from one validation to the next, one after the last step besides; 0 for none at all.
+    /// Steps between validations; the last step is always followed by one. 0 turns validation off.
     pub eval_interval: u64,
-    /// Batches of a validation, at most; they lie evenly over the held-out set.
+    /// Maximum number of batches per validation; they are spread evenly over the held-out set.
     pub eval_batches: u64,
-    /// Validations without a new least loss after which training ends and gives the best weights; 0 never
-    /// ends early and gives the last.
+    /// Early stopping: number of validations in a row without a lower loss after which training ends. The stage then
+    /// returns the weights with the lowest validation loss. 0 turns it off: the stage returns the last weights.
     pub patience: u64,
 }
 
@@ -91,7 +91,17 @@ impl Default for Validation {
     }
 }
 
-/// A span of time in whole units, such as `90s`, `10m` or `1h30m`.
+impl Validation {
+    /// Validations of a run with so many steps that does not end early.
+    pub(crate) fn times(&self, steps: u64) -> u64 {
+        match self.eval_interval {
+            0 => 0,
+            interval => steps.div_ceil(interval),
+        }
+    }
+}
+
+/// A time in hours, minutes and seconds, such as `90s`, `10m` or `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval(pub Duration);
 
@@ -169,7 +179,7 @@ pub(crate) struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Faults by field path, for a config that has these fields under their own names.
+    /// Errors by field path, for a config that has these fields under their own names.
     pub(crate) fn check(&self) -> impl Iterator<Item = Misfit> {
         let rows = 1..=65_536;
         let faults = [
@@ -190,7 +200,7 @@ impl Loop<'_> {
             Misfit::unless(
                 self.warmup_steps <= self.warmup_end(),
                 "warmup_steps",
-                "must be no more than the steps before the decay",
+                "must not exceed the number of steps before the decay",
             ),
         ];
         faults.into_iter().flatten().chain(self.optimizer.check())

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A family of choices that belong together.
+/// Architecture of a model: how the parts of a block are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {
@@ -15,30 +15,30 @@ pub enum Form {
     Gpt2,
 }
 
-/// Where normalisation stands in a block.
+/// Position of the norms in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Before attention and feed-forward, and once more at the end (GPT-2, Llama).
+    /// Before attention and feed-forward, and once after the last block (GPT-2, Llama).
     #[default]
     Pre,
     /// After each residual sum (Vaswani et al., 2017; GPT).
     Post,
 }
 
-/// What token embeddings are multiplied by.
+/// Factor that token embeddings are multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmbeddingScale {
-    /// Nothing.
+    /// None.
     #[default]
     None,
-    /// The root of the width (Vaswani et al., 2017).
+    /// The square root of `hidden_size` (Vaswani et al., 2017).
     RootWidth,
 }
 
 /// The shape of a model. `check` has to find no fault before a model is built.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
     /// The family of choices.
     pub form: Form,
@@ -80,14 +80,14 @@ impl Architecture {
     /// Says what is wrong with the shape, if anything.
     pub fn check(&self) -> Result<(), String> {
         let sizes = [
-            ("the vocabulary", self.vocabulary, 1 << 24),
-            ("the width", self.features, 1 << 16),
+            ("the vocabulary size", self.vocabulary, 1 << 24),
+            ("the hidden size", self.features, 1 << 16),
             ("the number of layers", self.layers, 1 << 10),
             ("the number of heads", self.heads, 1 << 12),
-            ("the number of key heads", self.kv_heads, 1 << 12),
+            ("the number of key and value heads", self.kv_heads, 1 << 12),
             ("the head dimension", self.head_dim, 1 << 12),
-            ("the feed-forward width", self.feed_forward, 1 << 18),
-            ("the context", self.context, 1 << 22),
+            ("the intermediate size", self.feed_forward, 1 << 18),
+            ("the context length", self.context, 1 << 22),
         ];
         if let Some((name, size, most)) =
             sizes.into_iter().find(|(_, size, most)| !(1..=*most).contains(size))
@@ -98,20 +98,20 @@ impl Architecture {
         if self.context * self.head_dim > ROTARY_ELEMENTS_MAX && self.form == Form::Llama {
             let Self { context, head_dim, .. } = self;
             return Err(format!(
-                "a context of {context} with a head dimension of {head_dim} needs rotary tables of more than 1 GiB"
+                "a context length of {context} with a head dimension of {head_dim} needs rotary tables of more than 1 GiB"
             ));
         }
         if self.parameters() > PARAMETERS_MAX {
             return Err(format!(
-                "the model has {} parameters, more than {PARAMETERS_MAX}",
+                "the model has {} parameters, more than the {PARAMETERS_MAX} that are supported",
                 self.parameters()
             ));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(format!("{} key heads do not divide {} heads", self.kv_heads, self.heads));
+            return Err(format!("the number of key and value heads, {}, does not divide the number of heads, {}", self.kv_heads, self.heads));
         }
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
-            return Err(format!("the norm's epsilon is {}", self.norm_epsilon));
+            return Err(format!("the epsilon of norms is {}, not a number from 0", self.norm_epsilon));
         }
         match self.form {
             Form::Llama => self.check_llama(),
@@ -121,13 +121,13 @@ impl Architecture {
 
     fn check_llama(&self) -> Result<(), String> {
         if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("the head dimension is {}, an odd number", self.head_dim));
+            return Err(format!("the head dimension is {}; it must be an even number with rotary positions", self.head_dim));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return Err(format!("the rotary base is {}", self.rope_theta));
+            return Err(format!("the base of the rotary frequencies is {}, not a number above 0", self.rope_theta));
         }
         if self.norm == Placement::Post {
-            return Err("`norm: post` is for the form `gpt2`, here it is `llama`".into());
+            return Err("`norm: post` needs the architecture `gpt2`, and this is `llama`".into());
         }
         Ok(())
     }
@@ -136,13 +136,13 @@ impl Architecture {
         if self.kv_heads != self.heads {
             let Self { heads, kv_heads, .. } = self;
             return Err(format!(
-                "the form `gpt2` has as many key heads as heads, here {kv_heads} and {heads}"
+                "the architecture `gpt2` needs as many key and value heads as heads, not {kv_heads} and {heads}"
             ));
         }
         if self.heads * self.head_dim != self.features {
             let Self { features, heads, head_dim, .. } = self;
             return Err(format!(
-                "in the form `gpt2` the heads share the width, here {heads} of {head_dim} features make {}, not {features}",
+                "the architecture `gpt2` needs heads that share the hidden size: {heads} of {head_dim} features make {}, not {features}",
                 heads * head_dim
             ));
         }
@@ -194,8 +194,13 @@ impl Architecture {
     /// Floating-point operations of training on one token: 6 per matrix parameter, and attention counted as
     /// if it were not causal (the convention of the PaLM paper's appendix B).
     pub fn flops_per_token(&self) -> f64 {
-        let matrices = self.layers * self.block_matrices() + self.vocabulary * self.features;
-        6.0 * matrices as f64 + 12.0 * (self.layers * self.heads * self.head_dim * self.context) as f64
+        self.flops_per_token_of_blocks() + 6.0 * (self.vocabulary * self.features) as f64
+    }
+
+    /// The same without the product with the head.
+    pub(crate) fn flops_per_token_of_blocks(&self) -> f64 {
+        let attention = self.layers * self.heads * self.head_dim * self.context;
+        6.0 * (self.layers * self.block_matrices()) as f64 + 12.0 * attention as f64
     }
 }
 
@@ -240,7 +245,7 @@ pub(crate) mod tests {
         let fault = |architecture: Architecture| architecture.check().expect_err("a fault");
         let (llama, gpt2) = (tiny(Form::Llama, true), tiny(Form::Gpt2, true));
         assert!(fault(Architecture { norm: Placement::Post, ..llama }).contains("`norm: post`"));
-        assert!(fault(Architecture { kv_heads: 2, ..gpt2 }).contains("key heads"));
+        assert!(fault(Architecture { kv_heads: 2, ..gpt2 }).contains("key and value heads"));
         assert!(fault(Architecture { head_dim: 7, ..gpt2 }).contains("make 28, not 24"));
         assert_eq!(Architecture { heads: 8, kv_heads: 8, head_dim: 3, ..gpt2 }.check(), Ok(()));
     }

@@ -4,24 +4,23 @@ use super::architecture::{Architecture, EmbeddingScale, Form, Placement};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A named shape.
+/// A named model shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Llama form, 2 layers of width 64, context 64: for tests.
+    /// Llama architecture, 2 layers, `hidden_size` 64, `context_length` 64: for tests.
     GptTiny,
-    /// Llama form, 6 layers of width 256, context 256: 6.9M parameters at a vocabulary of 4,096.
+    /// Llama architecture, 6 layers, `hidden_size` 256, `context_length` 256: 6.9M parameters at a vocabulary of 4,096.
     #[default]
     GptSmall,
-    /// GPT-2 form, 2 layers of width 64, context 64: for tests.
+    /// GPT-2 architecture, 2 layers, `hidden_size` 64, `context_length` 64: for tests.
     #[serde(rename = "gpt2-tiny")]
     Gpt2Tiny,
-    /// GPT-2 as it was published: 12 layers of width 768, context 1,024: 124M parameters at a vocabulary of
+    /// GPT-2 as published: 12 layers, `hidden_size` 768, `context_length` 1,024: 124M parameters at a vocabulary of
     /// 50,257.
     Gpt2,
-    /// After Vaswani et al. (2017), decoder only: GPT-2 form with norms after the residual sums, embeddings
-    /// scaled by the root of the width and a head of its own; 4 layers of width 512, context 512: 23M parameters
-    /// at a vocabulary of 10,000.
+    /// After Vaswani et al. (2017), decoder only: GPT-2 architecture with `norm: post`, scaled embeddings and a separate
+    /// output head; 4 layers, `hidden_size` 512, `context_length` 512: 23M parameters at a vocabulary of 10,000.
     Classic,
 }
 
@@ -80,37 +79,38 @@ impl Preset {
     }
 }
 
-/// Overrides of a preset's shape; what is left out stays as the preset has it.
+/// Fields of a model shape; a field that is left out has the value of the preset.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArchitectureOverrides {
-    /// Family of architectures: how the parts of a block are built.
+    /// How the parts of a block are built.
     pub architecture: Option<Form>,
-    /// Where normalisation stands; `post` only in the architecture `gpt2`.
+    /// Position of the norms; `post` needs the architecture `gpt2`.
     pub norm: Option<Placement>,
-    /// What token embeddings are multiplied by before positions are added. The files of a model hold the
-    /// products, so that any reader computes the same; a tied head is written apart then.
+    /// Factor that token embeddings are multiplied by before positions are added. Exported embeddings are already
+    /// multiplied, so that stock libraries compute the same; a tied output head is then exported as a matrix of its own.
     pub embedding_scale: Option<EmbeddingScale>,
-    /// Number of blocks.
+    /// Number of blocks, from 1 to 1,024.
     pub num_layers: Option<usize>,
-    /// Width of the residual stream.
+    /// Width of the residual stream, from 1 to 65,536.
     pub hidden_size: Option<usize>,
-    /// Query heads.
+    /// Number of query heads, from 1 to 4,096.
     pub num_heads: Option<usize>,
-    /// Key and value heads; must divide `num_heads`, and equal it in the architecture `gpt2`.
+    /// Number of key and value heads (grouped-query attention). It must divide `num_heads`, and equal it in the
+    /// architecture `gpt2`.
     pub num_kv_heads: Option<usize>,
-    /// Features per head; must be an even number in the architecture `llama`. If it is left out and `hidden_size` or
-    /// `num_heads` is given, it is `hidden_size / num_heads`.
+    /// Features per head, up to 4,096; must be an even number in the architecture `llama`. If it is left out and
+    /// `hidden_size` or `num_heads` is given, it is `hidden_size / num_heads`.
     pub head_dim: Option<usize>,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer, from 1 to 262,144.
     pub intermediate_size: Option<usize>,
-    /// Longest sequence in tokens.
+    /// Length of a training sequence in tokens, from 1 to 4,194,304, and the longest text that the model can read.
     pub context_length: Option<usize>,
-    /// Base of the rotary frequencies; ignored in the architecture `gpt2`.
+    /// Base of the rotary frequencies, above 0; the architecture `gpt2` ignores it.
     pub rope_theta: Option<f64>,
-    /// Added to the mean square, or the variance, in normalisation.
+    /// Added to the variance in norms for numerical stability, from 0.
     pub norm_epsilon: Option<f64>,
-    /// Whether token embedding and output head share their weights.
+    /// Whether token embeddings and output head share their weights.
     pub tied: Option<bool>,
 }
 

@@ -1,6 +1,7 @@
 //! The four stages on small data: what they make, that interruptions leave no trace, that faults are named.
 
 mod golden;
+mod known;
 mod world;
 
 use pipe_data::Examples;
