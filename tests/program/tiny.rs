@@ -275,7 +275,10 @@ fn check_finds_what_training_would_find_late() {
         let text = format!("pipeline: tiny\nextends: pipeline.yaml\nstages:\n{stages}");
         tiny.project.write(name, &text);
     };
-    write("narrow.yaml", "  base: { with: { preset: gpt2-tiny, model: { norm: post, intermediate_size: 128 } } }\n");
+    write(
+        "narrow.yaml",
+        "  base: { with: { preset: gpt2-tiny, model: { norm: post, intermediate_size: 128 } } }\n",
+    );
     let told = check("narrow.yaml", 2);
     for part in ["export", "OpenAIGPTLMHeadModel", "256 and not 128", "`norm: pre`"] {
         assert!(told.contains(part), "no `{part}` in:\n{told}");

@@ -83,11 +83,7 @@ impl Session {
 
     /// What is known without the artifacts.
     fn no_inputs(&self, stage: usize) -> WorkInputs {
-        WorkInputs {
-            sources: self.listing(stage),
-            known: self.known[stage].clone(),
-            ..WorkInputs::default()
-        }
+        WorkInputs { sources: self.listing(stage), known: self.known[stage].clone(), ..WorkInputs::default() }
     }
 
     fn work_inputs<'p>(

@@ -12,7 +12,9 @@ use crate::{
     record::{Journal, read_artifact},
     sources::{self, SourceError},
 };
-use pipe_stage::{Devices, Digest, Identity, KnownInputs, Misfit, Pin, Places, SourceFile, SourceRequest, Store};
+use pipe_stage::{
+    Devices, Digest, Identity, KnownInputs, Misfit, Pin, Places, SourceFile, SourceRequest, Store,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,

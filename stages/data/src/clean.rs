@@ -13,7 +13,9 @@ pub mod rules;
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
-use pipe_stage::{Code, Context, In, KnownInputs, Inputs, Misfit, Out, Port, Result, Share, ShareFile, Stage};
+use pipe_stage::{
+    Code, Context, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+};
 use repair::repair;
 use rules::{Profile, Rule, Rules};
 use schemars::JsonSchema;

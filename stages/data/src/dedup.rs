@@ -10,7 +10,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, KnownInputs, Inputs, Item, LocalEntry, Misfit, Out, Port, Result, Share, Stage,
+    Code, Context, Error, FILES, In, Inputs, Item, KnownInputs, LocalEntry, Misfit, Out, Port, Result, Share,
+    Stage,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;

@@ -61,8 +61,8 @@ use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Entry, Error, FILES, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result, SourceFile,
-    SourceRequest, Stage, WorkInputs,
+    Code, Context, Entry, Error, FILES, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
+    SourceFile, SourceRequest, Stage, WorkInputs,
 };
 use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
 use rejected::{Budgets, Tally};

@@ -9,8 +9,8 @@ use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 use pipe_stage::{
-    Code, Context, Error, In, Input, Inputs, Item, KnownInputs, Links, LocalEntry, Misfit, Out, Places, Port, Result,
-    Share, ShareFile, SourceFile, SourceRequest, Stage,
+    Code, Context, Error, In, Input, Inputs, Item, KnownInputs, Links, LocalEntry, Misfit, Out, Places, Port,
+    Result, Share, ShareFile, SourceFile, SourceRequest, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

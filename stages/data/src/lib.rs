@@ -38,7 +38,7 @@ pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use split::Split;
 pub use tokenize::Tokenize;
-pub use tokenizer::{TokenizerStage, VOCABULARY_SIZE};
 pub use tokenizer::encode::Tokenizer;
 pub use tokenizer::json::TOKENIZER;
+pub use tokenizer::{TokenizerStage, VOCABULARY_SIZE};
 pub use tokens::TOKENS;

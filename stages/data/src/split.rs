@@ -5,7 +5,9 @@ mod containment;
 
 use std::collections::BTreeMap;
 
-use pipe_stage::{Code, Context, Error, FILES, In, KnownInputs, Inputs, Item, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, FILES, In, Inputs, Item, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
+};
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipe_stage::{
-    Artifact, Code, Context, Digest, Error, In, KnownInputs, Inputs, LocalEntry, Merge, Metric, Out, Port, Result, Share,
-    Stage,
+    Artifact, Code, Context, Digest, Error, In, Inputs, KnownInputs, LocalEntry, Merge, Metric, Out, Port,
+    Result, Share, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

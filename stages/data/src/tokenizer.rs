@@ -14,8 +14,8 @@ use std::io::BufReader;
 use std::path::Path;
 
 use pipe_stage::{
-    Code, Context, Error, Facts, In, Inputs, Item, KnownInputs, Links, Misfit, Out, Places, Port, Result, Share, SourceFile,
-    SourceRequest, Stage, WorkInputs,
+    Code, Context, Error, Facts, In, Inputs, Item, KnownInputs, Links, Misfit, Out, Places, Port, Result,
+    Share, SourceFile, SourceRequest, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -132,8 +132,9 @@ impl Stage for TokenizerStage {
 
     fn facts(&self, _: &str, _: &KnownInputs) -> Facts {
         match self.from {
-            None => Facts::default()
-                .with(VOCABULARY_SIZE, self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT)),
+            None => {
+                Facts::default().with(VOCABULARY_SIZE, self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT))
+            }
             Some(_) => Facts::default(),
         }
     }

@@ -37,9 +37,10 @@ impl Default for Export {
 
 const MODEL_IN: In = In::new("model", &MODEL, "The model to export.");
 const SCORES: In = In::new("scores", &METRICS, "Evaluations whose metrics the card lists.").optional().many();
-const DATA: In = In::new("documents", &DOCUMENTS, "Documents that the card counts, under the labels of the map.")
-    .optional()
-    .many();
+const DATA: In =
+    In::new("documents", &DOCUMENTS, "Documents that the card counts, under the labels of the map.")
+        .optional()
+        .many();
 const PARAMETERS: Reported = Reported::new("parameters", "");
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The model folder, with README.md.");
 
@@ -67,8 +68,11 @@ impl Stage for Export {
 
     /// Bytes of the weights, which are read and written.
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
-        let known = KnownModel::of(&inputs.known, MODEL_IN)?;
-        Some(4.0 * known.architecture.parameters() as f64)
+        Some(KnownModel::of(&inputs.known, MODEL_IN)?.architecture.weight_bytes())
+    }
+
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        Some(KnownModel::of(&inputs.known, MODEL_IN)?.architecture.inference_bytes(0))
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {

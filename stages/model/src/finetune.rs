@@ -7,16 +7,16 @@ use crate::known::KnownModel;
 use crate::random::{hash, mix};
 use crate::reported::{Reported, names, report};
 use crate::training::{
-    AdamW, Build, Classification, Ending, Examples, ExamplesWriter, Folder, Interval, LOSS, LabelRule, Loop,
-    LrSchedule, RATES, Rates, State, Validation, noted_cluster,
+    AdamW, Build, Classification, Ending, Examples, ExamplesWriter, Folder, HISTORY_BYTES_PER_STEP, Interval,
+    LOSS, LabelRule, Loop, LrSchedule, RATES, Rates, State, Validation, noted_cluster,
 };
 use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
 use pipe_data::documents::{Column, DocumentReader};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe, Result,
-    Share, Stage, WorkInputs,
+    Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
+    Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -107,9 +107,18 @@ const TRAIN: In = In::new(
 const VALIDATION: In =
     In::new("validation", &DOCUMENTS, "Held-out documents; without them a part of `train` is held out.")
         .optional();
-const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer of the model; any other is an error. It can be left out.").optional();
+const TOKENIZER_IN: In = In::new(
+    "tokenizer",
+    &TOKENIZER,
+    "The tokenizer of the model; any other is an error. It can be left out.",
+)
+.optional();
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The classifier with its tokenizer.");
-const HISTORY: Out = Out::new("history", &METRICS, "history.jsonl: loss, learning rate and gradient norm of each step, and validations.");
+const HISTORY: Out = Out::new(
+    "history",
+    &METRICS,
+    "history.jsonl: loss, learning rate and gradient norm of each step, and validations.",
+);
 
 /// Of the weights that the stage gives; with validation only.
 const VALIDATED: [Reported; 3] = [
@@ -175,6 +184,19 @@ impl Stage for Finetune {
         let architecture = self.classifier_on(base).architecture;
         let tokens = self.steps as f64 * self.batch_size as f64 * architecture.context as f64;
         Some(tokens * architecture.flops_per_token_of_blocks())
+    }
+
+    /// Bytes of the classifier and of the history.
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let history = HISTORY_BYTES_PER_STEP * self.steps as f64;
+        let base = KnownModel::of(&inputs.known, MODEL_IN).unwrap_or_else(KnownModel::typical);
+        Some(base.architecture.weight_bytes() + history)
+    }
+
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let base = KnownModel::of(&inputs.known, MODEL_IN).unwrap_or_else(KnownModel::typical);
+        let architecture = self.classifier_on(base).architecture;
+        Some(architecture.training_bytes(self.batch_size * architecture.context))
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {

@@ -8,16 +8,16 @@ use crate::known::{KnownModel, vocabulary};
 use crate::random;
 use crate::reported::{Reported, names, report};
 use crate::training::{
-    AdamW, Build, Ending, Folder, Interval, LOSS, LanguageModelling, Loop, LrSchedule, Order, RATES, Rates,
-    Sample, Sampler, State, Validation, Windows, flat_stream,
+    AdamW, Build, Ending, Folder, HISTORY_BYTES_PER_STEP, Interval, LOSS, LanguageModelling, Loop,
+    LrSchedule, Order, RATES, Rates, Sample, Sampler, State, Validation, Windows, flat_stream,
 };
 use crate::transformer::{Architecture, ArchitectureOverrides, CausalLm, Preset};
 use crate::{METRICS, MODEL};
 use pipe_cache::Durable;
 use pipe_data::{TOKENIZER, TOKENS, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, FILES, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
-    Result, Share, Stage, WorkInputs,
+    Code, Context, Devices, Error, FILES, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port,
+    Probe, Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -119,8 +119,13 @@ const TRAIN: In = In::new("train", &TOKENS, "Tokens to train on.");
 const VALIDATION: In = In::new("validation", &TOKENS, "Held-out tokens for the validation loss.");
 const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer that made the tokens of both.");
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The trained model with its tokenizer.");
-const HISTORY: Out = Out::new("history", &METRICS, "history.jsonl: loss, learning rate and gradient norm of each step, and validations.");
-const SAMPLES: Out = Out::new("samples", &FILES, "samples.jsonl: texts that the model wrote during training.");
+const HISTORY: Out = Out::new(
+    "history",
+    &METRICS,
+    "history.jsonl: loss, learning rate and gradient norm of each step, and validations.",
+);
+const SAMPLES: Out =
+    Out::new("samples", &FILES, "samples.jsonl: texts that the model wrote during training.");
 
 /// Of the weights that the stage gives; with validation only.
 const VALIDATED: [Reported; 2] = [
@@ -180,6 +185,17 @@ impl Stage for Pretrain {
         let validations = self.validation.times(self.steps) as f64;
         let validated = validations * self.validation.eval_batches as f64;
         Some((trained + validated / 3.0) * batch_tokens * architecture.flops_per_token())
+    }
+
+    /// Bytes of the model and of the history.
+    fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let history = HISTORY_BYTES_PER_STEP * self.steps as f64;
+        Some(self.known_model(&inputs.known).architecture.weight_bytes() + history)
+    }
+
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let architecture = self.known_model(&inputs.known).architecture;
+        Some(architecture.training_bytes(self.batch_size * architecture.context))
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
@@ -282,7 +298,11 @@ fn report_result(
     }
     let seen =
         progress.step * config.gradient_accumulation_steps * (config.batch_size * shape.context) as u64;
-    report(share, &COUNTS, [shape.parameters() as u64, progress.step, seen, tokens].map(|count| count as f64));
+    report(
+        share,
+        &COUNTS,
+        [shape.parameters() as u64, progress.step, seen, tokens].map(|count| count as f64),
+    );
 }
 
 impl Pretrain {

@@ -20,8 +20,8 @@ use pipe_data::documents::{Column, Document, DocumentReader};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{DOCUMENTS, TOKENS, Tokenizer};
 use pipe_stage::{
-    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, KnownInputs, Metric, Misfit, Out, Port, Probe,
-    Result, Share, Stage, WorkInputs,
+    Code, Context, Devices, Error, FILES, In, InputItem, Inputs, KnownInputs, Metric, Misfit, Out, Port,
+    Probe, Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,20 @@ impl Stage for Eval {
             (text * passes + samples) * architecture.flops_per_token() / 3.0
         };
         Some(KnownModel::all(&inputs.known, MODELS).into_iter().map(of_model).sum())
+    }
+
+    /// Scores, text and samples have about the same size for all models.
+    fn output_amount(&self, _: &WorkInputs) -> Option<f64> {
+        Some(1.0)
+    }
+
+    /// Bytes for the largest of the models: they are read one after the other.
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let of_model = |known: Option<KnownModel>| {
+            let architecture = known.unwrap_or_else(KnownModel::typical).architecture;
+            architecture.inference_bytes(self.batch_size * architecture.context)
+        };
+        KnownModel::all(&inputs.known, MODELS).into_iter().map(of_model).reduce(f64::max)
     }
 
     fn metrics(&self, inputs: &KnownInputs) -> Option<Vec<String>> {

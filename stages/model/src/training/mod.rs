@@ -26,5 +26,5 @@ pub(crate) use language::{LanguageModelling, Sampler};
 pub(crate) use run::{Loss, Objective, Recipe, Speed, Watcher, train};
 pub(crate) use schedule::LearningRate;
 pub(crate) use settings::Loop;
-pub(crate) use state::{Build, LOSS, Point, Sample, State};
+pub(crate) use state::{Build, HISTORY_BYTES_PER_STEP, LOSS, Point, Sample, State};
 pub(crate) use stream::{TokenFile, TokenWriter, flat_stream};

@@ -94,6 +94,9 @@ impl Progress {
     }
 }
 
+/// Bytes of a line of the history, about.
+pub(crate) const HISTORY_BYTES_PER_STEP: f64 = 90.0;
+
 /// The figure that validations are compared by.
 pub(crate) const LOSS: &str = "val_loss";
 

@@ -108,7 +108,10 @@ impl Architecture {
             ));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
-            return Err(format!("the number of key and value heads, {}, does not divide the number of heads, {}", self.kv_heads, self.heads));
+            return Err(format!(
+                "the number of key and value heads, {}, does not divide the number of heads, {}",
+                self.kv_heads, self.heads
+            ));
         }
         if !(self.norm_epsilon.is_finite() && self.norm_epsilon >= 0.0) {
             return Err(format!("the epsilon of norms is {}, not a number from 0", self.norm_epsilon));
@@ -121,10 +124,16 @@ impl Architecture {
 
     fn check_llama(&self) -> Result<(), String> {
         if !self.head_dim.is_multiple_of(2) {
-            return Err(format!("the head dimension is {}; it must be an even number with rotary positions", self.head_dim));
+            return Err(format!(
+                "the head dimension is {}; it must be an even number with rotary positions",
+                self.head_dim
+            ));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
-            return Err(format!("the base of the rotary frequencies is {}, not a number above 0", self.rope_theta));
+            return Err(format!(
+                "the base of the rotary frequencies is {}, not a number above 0",
+                self.rope_theta
+            ));
         }
         if self.norm == Placement::Post {
             return Err("`norm: post` needs the architecture `gpt2`, and this is `llama`".into());
@@ -201,6 +210,36 @@ impl Architecture {
     pub(crate) fn flops_per_token_of_blocks(&self) -> f64 {
         let attention = self.layers * self.heads * self.head_dim * self.context;
         6.0 * (self.layers * self.block_matrices()) as f64 + 12.0 * attention as f64
+    }
+}
+
+/// Bytes of a process besides models and batches.
+const BASE_BYTES: f64 = (32 << 20) as f64;
+
+impl Architecture {
+    /// Bytes of the weights as f32.
+    pub(crate) fn weight_bytes(&self) -> f64 {
+        4.0 * self.parameters() as f64
+    }
+
+    /// Estimates the memory of training on micro-batches of so many tokens: weights, gradients and two moments, and
+    /// what each layer keeps for the backward pass.
+    pub(crate) fn training_bytes(&self, tokens: usize) -> f64 {
+        BASE_BYTES + 4.0 * self.weight_bytes() + (self.layers * tokens) as f64 * self.layer_bytes()
+    }
+
+    /// Estimates the memory of computing with batches of so many tokens: weights, as read and as used, and one layer.
+    pub(crate) fn inference_bytes(&self, tokens: usize) -> f64 {
+        BASE_BYTES + 2.0 * self.weight_bytes() + tokens as f64 * self.layer_bytes()
+    }
+
+    /// Bytes that a layer keeps of a token: normed inputs, projections, sums and the feed-forward layer.
+    fn layer_bytes(&self) -> f64 {
+        let floats = match self.form {
+            Form::Llama => 8 * self.features + 3 * self.feed_forward,
+            Form::Gpt2 => 8 * self.features + 2 * self.feed_forward,
+        };
+        4.0 * floats as f64
     }
 }
 

@@ -58,10 +58,9 @@ fn metrics_are_declared_exactly_as_they_are_reported() {
         let tuned = world.bench.run(&config, &[("model", &model), ("train", &world.documents)]);
         assert_eq!(reported(&tuned.expect("tuned")), declared(&config, &none));
     }
-    let tuned = world.bench.run(
-        &Finetune { steps: 2, ..tuning() },
-        &[("model", &model), ("train", &world.documents)],
-    );
+    let tuned = world
+        .bench
+        .run(&Finetune { steps: 2, ..tuning() }, &[("model", &model), ("train", &world.documents)]);
     let tuned = world.bench.output(&tuned.expect("tuned"), "model").expect("a classifier");
 
     let eval = Eval { label: tuning().label, ..Eval::default() };
@@ -127,14 +126,20 @@ fn models_that_do_not_fit_are_found_before_they_are_trained() {
     assert!(found.contains("parameters"), "{found}");
 
     let fits = inputs(&[("model", "", model_of(&tiny())), tokens]);
-    for misfits in [Export::default().check_known(&fits), tuning().check_known(&fits), Eval::default().check_known(&fits)] {
+    for misfits in [
+        Export::default().check_known(&fits),
+        tuning().check_known(&fits),
+        Eval::default().check_known(&fits),
+    ] {
         assert_eq!(misfits, []);
     }
     // What is not known is no error.
     let unknown = inputs(&[("model", "", Facts::default()), ("tokens", "", Facts::default())]);
-    for misfits in
-        [Export::default().check_known(&unknown), tuning().check_known(&unknown), Eval::default().check_known(&unknown)]
-    {
+    for misfits in [
+        Export::default().check_known(&unknown),
+        tuning().check_known(&unknown),
+        Eval::default().check_known(&unknown),
+    ] {
         assert_eq!(misfits, []);
     }
 }
@@ -142,7 +147,10 @@ fn models_that_do_not_fit_are_found_before_they_are_trained() {
 #[test]
 fn work_follows_steps_model_and_vocabulary() {
     let of = |config: &Pretrain, size| work(config, inputs(&[("tokenizer", "", tokenizer(size))]));
-    let small = Pretrain { validation: Validation { eval_interval: 0, ..Validation::default() }, ..Pretrain::default() };
+    let small = Pretrain {
+        validation: Validation { eval_interval: 0, ..Validation::default() },
+        ..Pretrain::default()
+    };
     let long = Pretrain { steps: small.steps * 100, ..small.clone() };
     assert_eq!(of(&long, 4096) / of(&small, 4096), 100.0);
     // Per token: 6 per parameter of a matrix, and attention.
@@ -155,6 +163,20 @@ fn work_follows_steps_model_and_vocabulary() {
     assert!(of(&large, 50_304) > 50.0 * of(&small, 4096));
     let validated = Pretrain { validation: Validation::default(), ..small.clone() };
     assert!(of(&validated, 4096) > of(&small, 4096) && of(&validated, 4096) < 1.2 * of(&small, 4096));
+
+    let amounts = |config: &Pretrain| {
+        let known = inputs(&[("tokenizer", "", tokenizer(4096))]);
+        let inputs = WorkInputs { known, ..WorkInputs::default() };
+        [config.memory_amount(&inputs), config.output_amount(&inputs)].map(|amount| amount.expect("known"))
+    };
+    let ([memory, output], [memory_long, output_long]) = (amounts(&small), amounts(&long));
+    assert!(memory == memory_long && output_long < 1.5 * output, "a longer training takes no more of either");
+    // 375 MiB were measured.
+    assert!(memory > 300.0 * f64::from(1 << 20) && memory < 400.0 * f64::from(1 << 20), "{memory}");
+    let [batched, _] = amounts(&Pretrain { batch_size: 80, ..small.clone() });
+    assert!(batched > 5.0 * memory, "{batched}");
+    let [memory_large, output_large] = amounts(&large);
+    assert!(memory_large > 10.0 * memory && output_large > 10.0 * output, "{memory_large}, {output_large}");
 
     let (small, large) = (model_of(&small), model_of(&large));
     let on = |model: &Facts| inputs(&[("model", "", model.clone())]);
