@@ -11,8 +11,8 @@ pub static MODEL: Kind = Kind {
     look: look_at_model,
 };
 
-/// Figures: history.jsonl of a training run, scores.json and scores.md of an evaluation.
-pub static METRICS: Kind = Kind::files("metrics", "Figures as JSON, JSON Lines or Markdown.");
+/// Metrics: history.jsonl of a training run, scores.json and scores.md of an evaluation.
+pub static METRICS: Kind = Kind::files("metrics", "Metrics as JSON, JSON Lines or Markdown.");
 
 fn look_at_model(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     let mut lines = Vec::new();
