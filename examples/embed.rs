@@ -1,4 +1,4 @@
-//! The engine as a library: load a manifest, plan it, run it, and do something of one's own with its events.
+//! The engine as a library: loads a manifest, plans it, runs it, and handles its events.
 //!
 //! ```sh
 //! cargo run --release --no-default-features --example embed -- examples/embed.yaml
@@ -17,11 +17,11 @@ use pipe::{
 use pipe_stage::Store;
 use std::{error::Error, path::Path, process::ExitCode};
 
-/// The stage types that manifests may use; a program with `pipe-data` lists `StageType::of::<Clean>()` too.
+/// The stage types that manifests can use; a program with `pipe-data` also lists `StageType::of::<Clean>()`.
 static STAGES: [StageType; 1] = [StageType::with_own_ports::<Command>()];
 
 fn main() -> ExitCode {
-    // Stages run in processes of their own, which are this program again.
+    // Stages run in separate processes of this program.
     if matches!(std::env::args().nth(1).as_deref(), Some("worker" | "watcher")) {
         return pipe::cli::main(&STAGES);
     }
@@ -36,9 +36,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a whole manifest; says whether every stage is up to date in the end.
+/// Runs a whole manifest; returns whether every stage is up to date at the end.
 fn embed(path: &str) -> Result<bool, Box<dyn Error>> {
-    // A manifest that loads is right; an error shows every fault at its place.
+    // A manifest that loads is valid; an error shows all errors with their locations.
     let manifest = load(path, &[], &World::machine(), &STAGES)?;
     let stages = Graph::new(&manifest).subset(&[]);
     let project = Project::of(Path::new(path), None)?;

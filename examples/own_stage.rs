@@ -1,12 +1,12 @@
-//! A stage of one's own: the most frequent words of some text files.
+//! A custom stage: the most frequent words of some text files.
 //!
 //! ```sh
 //! cargo run --release --no-default-features --example own_stage -- run examples/own_stage.yaml
 //! cargo run --release --no-default-features --example own_stage -- stages frequent-words
 //! ```
 //!
-//! Change a file below `docs/` and run again: `count` does the one share that changed, `merge` runs, and if
-//! the table comes out as it was, `longest`, which reads it, does not run.
+//! Change a file below `docs/` and run it again: `count` runs one task, for the changed file, then `merge` runs. If
+//! the table is the same as before, the stage `longest`, which reads it, does not run.
 
 use pipe::{command::Command, stage_type::StageType};
 use pipe_stage::{
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, io::Write, process::ExitCode};
 
-/// The table of stage types; `main` is all that a program of one's own needs besides.
+/// The table of stage types. Besides it, a program only needs `main`.
 static STAGES: [StageType; 2] = [StageType::of::<FrequentWords>(), StageType::with_own_ports::<Command>()];
 
 fn main() -> ExitCode {
@@ -26,17 +26,17 @@ fn main() -> ExitCode {
 /// Lists the most frequent words of text files.
 ///
 /// Words are runs of letters, in lower case.
-// This comment and those of the fields are what `pipe stages frequent-words` prints.
+// `pipe stages frequent-words` prints this comment and those of the fields.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct FrequentWords {
-    /// The folder to look in, relative to the project's root.
+    /// Folder with the files, relative to the project root.
     folder: String,
     /// Globs of files in it.
     files: Vec<String>,
-    /// Words to list.
+    /// Maximum number of words to list.
     words_max: usize,
-    /// Letters that a word has at least.
+    /// Minimum number of letters of a word.
     letters_min: usize,
 }
 
@@ -55,7 +55,7 @@ const TABLE: Out = Out::main("table", &WORDS, "The most frequent words, most fre
 
 impl Stage for FrequentWords {
     const NAME: &'static str = "frequent-words";
-    /// History: 1, the first. Raised whenever the table may come out otherwise.
+    /// History: 1: initial version. Raised whenever the table may differ.
     const REVISION: u32 = 1;
     const PORTS: &'static [Port] = &[TABLE.port()];
 
@@ -67,7 +67,7 @@ impl Stage for FrequentWords {
         faults.into_iter().flatten().collect()
     }
 
-    /// Names the files; the engine lists, watches and hashes them, so that a changed one is always seen.
+    /// Names the files; the engine lists, watches and hashes them, so that changes are detected.
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Ok(vec![SourceRequest {
             source: "text".to_owned(),
@@ -81,7 +81,7 @@ impl Stage for FrequentWords {
         }])
     }
 
-    /// The recipe. Each file is a share of its own, done on any core and kept when the run is killed.
+    /// The recipe. Each file is one task, which can run on any core and is kept when the run is killed.
     fn run(&self, ctx: &Context) -> Result<()> {
         let files = ctx.sources().iter().map(|file| Item::of_sources(&file.name, [file.clone()])).collect();
         let counted = ctx.each("count", &self.letters_min, files, count)?;
@@ -92,8 +92,8 @@ impl Stage for FrequentWords {
     }
 }
 
-/// Counts one file. A function, not a closure: whatever decides the result comes through its arguments, and
-/// so stands in the share's key.
+/// Counts the words of one file. It is a function, not a closure, so that everything that affects the result is an
+/// argument and therefore part of the task's key.
 fn count(letters_min: &usize, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let file = &inputs.item().entries()[0];
     let text = String::from_utf8(file.bytes()?).map_err(|_| {
@@ -109,7 +109,7 @@ fn count(letters_min: &usize, inputs: &Inputs, share: &mut Share) -> Result<()> 
     Ok(())
 }
 
-/// Adds all counts up.
+/// Adds up all counts.
 fn merge(words_max: &usize, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut all = Counts::new();
     for item in inputs.items() {
@@ -134,7 +134,7 @@ fn words(text: &str, letters_min: usize) -> Counts {
     counts
 }
 
-/// Most frequent first, equal ones in the order of their letters: no hash order, no clock, always these bytes.
+/// Most frequent first, then alphabetically: it depends on no hash order and no clock, so the bytes are always the same.
 fn table(counts: Counts, words_max: usize) -> String {
     let mut rows: Vec<(String, u64)> = counts.into_iter().collect();
     rows.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));

@@ -1,4 +1,4 @@
-//! `pipe generate`: text from a model, on the command line.
+//! `pipe generate`: generates text with a model, on the command line.
 
 use clap::Args;
 use pipe::cli::{FolderCommand, Work, arguments};
@@ -55,18 +55,18 @@ impl Generate {
         };
         let new = Generator::load(folder)?.generate(&text, &options, || true)?;
         let mut out = io::stdout().lock();
-        // A reader that has gone has had enough.
-        let told = if json {
+        // If the reader is gone, there is nothing more to do.
+        let output = if json {
             serde_json::json!({ "version": 1, "prompt": text, "text": new }).to_string()
         } else {
             pipe::cli::plain(&format!("{text}{new}")).into_owned()
         };
-        let _ = writeln!(out, "{told}").and_then(|()| out.flush());
+        let _ = writeln!(out, "{output}").and_then(|()| out.flush());
         Ok(())
     }
 }
 
-/// Longer prompts don't fit any context.
+/// Longer prompts do not fit any context.
 const PROMPT_BYTES_MAX: u64 = 1 << 20;
 
 fn stdin() -> Result<String> {

@@ -1,4 +1,4 @@
-//! `pipe init`: what a new project holds. Twenty fables, retold for this purpose, are its pages.
+//! `pipe init`: the content of a new project. Its pages are twenty fables, retold for this purpose.
 
 use pipe::cli::{Ci, Template};
 
@@ -19,7 +19,7 @@ fn files(name: &str) -> Vec<(String, String)> {
     std::iter::once(("pipeline.yaml".to_owned(), manifest)).chain(pages).collect()
 }
 
-/// A fable as a page: its title stands in the first line, and each further line is a paragraph.
+/// A fable as a page: the first line is the title, and each further line is a paragraph.
 fn page(fable: &str) -> Option<(String, String)> {
     let mut lines = fable.lines().filter(|line| !line.trim().is_empty());
     let title = lines.next()?;

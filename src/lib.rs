@@ -1,7 +1,7 @@
-//! The command line of `pipe`, for the program of that name and for others with stage types of their own.
+//! The command line of `pipe`, for the program `pipe` and for programs with their own stage types.
 //!
-//! The engine is the package `pipe-engine`, whose modules are here too: a program with stages of its own needs this
-//! package and `pipe-stage` only.
+//! The engine is the package `pipe-engine`, whose modules are re-exported here, so a program with its own stage types
+//! needs only this package and `pipe-stage`.
 
 pub use pipe_engine::{
     command, devices, expiry, figures, garbage, graph, lock, machine, manifest, plan, project, record,

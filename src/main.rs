@@ -1,5 +1,5 @@
-//! The program `pipe`: its table of stage types, that of commands on models, and what a new project holds. The
-//! only file that names the field's packages.
+//! The program `pipe`: its table of stage types, its commands on models, and the content of a new project. Only this
+//! file and those commands use the packages for data and models.
 
 use pipe::{
     cli::{FolderCommand, Program},

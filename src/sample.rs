@@ -1,4 +1,4 @@
-//! `pipe data sample`: some documents of a stage, such as those that a rule dropped.
+//! `pipe data sample`: a sample of a stage's documents, such as those that a rule dropped.
 
 use clap::Args;
 use pipe::cli::{FolderCommand, Work, arguments};
@@ -29,7 +29,7 @@ struct Sample {
     /// Number of documents.
     #[arg(short = 'n', long, default_value_t = 10, value_name = "DOCUMENTS")]
     limit: usize,
-    /// Characters to print of each text.
+    /// Maximum characters to print of each text.
     #[arg(long, default_value_t = 400)]
     characters: usize,
     /// Random seed; the same seed picks the same documents.

@@ -1,4 +1,4 @@
-//! What is in the cache, how much it is, and whether it is whole.
+//! Lists the content of the cache, measures it, and checks it for damage.
 
 use crate::object::{ARTIFACTS, OBJECTS, placed_at};
 use crate::record::RECORDS;
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::SystemTime;
 
-/// The kinds of things that a cache holds under a digest.
+/// The kinds of content that a cache stores under a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
-    /// Bytes, by their digest.
+    /// Bytes, under their digest.
     Object,
-    /// Canonical JSON, by its digest.
+    /// Canonical JSON, under its digest.
     Artifact,
-    /// What a key led to, by the key.
+    /// The result of a key, under that key.
     Record,
 }
 
@@ -43,27 +43,27 @@ impl fmt::Display for EntryKind {
     }
 }
 
-/// One thing in the cache, as its folder shows it.
+/// An entry of the cache, as listed in its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its digest or, of a record, its key.
+    /// Its digest; for a record, its key.
     pub digest: Digest,
     /// The size of its file in bytes.
     pub size: u64,
-    /// When it came, or was last used again by a commit, in whole seconds.
+    /// When it was added, or last reused by a commit, in whole seconds.
     pub placed: SystemTime,
 }
 
-/// A number of files and of the bytes in them.
+/// A number of files and their total size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// The sum of their sizes; blocks that files share count each time.
+    /// Total size; blocks that several files share are counted for each.
     pub bytes: u64,
 }
 
-/// How much a cache holds.
+/// The size of a cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// In `objects/`.
@@ -76,33 +76,33 @@ pub struct Usage {
     pub runs: Amount,
     /// In `work/durable/`: checkpoints.
     pub checkpoints: Amount,
-    /// In the rest of `work/`: leases, and what is on its way.
+    /// In the rest of `work/`: leases and unfinished files.
     pub work: Amount,
-    /// All else: what the engine keeps beside.
+    /// Everything else: what the engine stores there.
     pub other: Amount,
 }
 
-/// Something in the cache that is not what its name says.
+/// A damaged entry of the cache.
 #[derive(Debug)]
 pub struct Damage {
-    /// What it is.
+    /// Its kind.
     pub kind: EntryKind,
-    /// Its digest or, of a record, its key.
+    /// Its digest; for a record, its key.
     pub digest: Digest,
-    /// Where it stands, or stood.
+    /// Its path, before a repair.
     pub path: PathBuf,
     /// What is wrong with it.
     pub cause: DamageCause,
-    /// It was put right, or taken out of the way so that the next run makes it again.
+    /// Whether it was repaired, or removed so that the next run computes it again.
     pub repaired: bool,
 }
 
-/// What is wrong with a damaged thing.
+/// What is wrong with a damaged entry.
 #[derive(Debug)]
 pub enum DamageCause {
-    /// Its bytes are not those that were stored.
+    /// Its bytes differ from those that were stored.
     Content,
-    /// Its bytes are right, but somebody touched the file: plans would take it for absent.
+    /// Its bytes are correct but its time stamp is not, so plans would treat it as missing.
     Stamp,
     /// It cannot be read.
     Unreadable(Error),
@@ -112,48 +112,48 @@ impl fmt::Display for DamageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Content => f.write_str("its content has changed"),
-            Self::Stamp => f.write_str("its content is right, its time stamp is not"),
+            Self::Stamp => f.write_str("its content is correct, but its time stamp is not"),
             Self::Unreadable(error) => error.fmt(f),
         }
     }
 }
 
-/// What [`Store::verify`] does about damage.
+/// What [`Store::verify`] does with damaged entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// Names it.
+    /// Reports them.
     Report,
-    /// Puts stamps right, and takes all else out of the way.
+    /// Fixes time stamps, and removes everything else that is damaged.
     Discard,
 }
 
-/// How far [`Store::verify`] has come.
+/// Progress of [`Store::verify`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// What has been read.
+    /// Read so far.
     pub done: Amount,
-    /// What there is to read.
+    /// To be read in total.
     pub total: Amount,
 }
 
 impl Store {
-    /// Lists the objects, in the order of digests; a few folders' worth is in memory at a time.
+    /// Lists the objects, sorted by digest; only a few folders are in memory at a time.
     pub fn objects(&self) -> impl Iterator<Item = Result<Entry>> + use<> {
         self.entries(EntryKind::Object)
     }
 
-    /// Lists the things of one kind, in the order of digests.
+    /// Lists the entries of a kind, sorted by digest.
     pub fn entries(&self, kind: EntryKind) -> impl Iterator<Item = Result<Entry>> + use<> {
         let tree = self.root().join(kind.tree());
         let (folders, error) = match files::list(&tree) {
-            // What others leave here (`.DS_Store`) is none of our business.
+            // Ignore files of other programs (`.DS_Store`).
             Ok(folders) => (folders.into_iter().filter(|(name, _)| is_shard(name)).collect(), None),
             Err(error) => (Vec::new(), Some(Err(error))),
         };
         error.into_iter().chain(folders.into_iter().flat_map(|(shard, folder)| entries_of(&shard, &folder)))
     }
 
-    /// Counts what there is.
+    /// Measures the cache.
     pub fn usage(&self) -> Result<Usage> {
         let count = |kind| {
             self.entries(kind).try_fold(Amount::default(), |mut amount, entry| {
@@ -172,7 +172,7 @@ impl Store {
         })
     }
 
-    /// Counts what is in a folder, but for these entries of it.
+    /// Measures a folder, except for these entries.
     fn count_but(&self, folder: &std::path::Path, left_out: &[&str]) -> Result<Amount> {
         let mut amount = Amount::default();
         for (name, path) in files::list(folder)? {
@@ -185,9 +185,9 @@ impl Store {
         Ok(amount)
     }
 
-    /// Reads everything with all cores, and names what is damaged, in the order of kinds and digests.
+    /// Reads everything, using all cores, and returns the damaged entries, sorted by kind and digest.
     ///
-    /// `progress` is called now and then, from several threads.
+    /// `progress` is called occasionally, from several threads.
     pub fn verify(&self, repair: Repair, progress: impl Fn(Progress) + Sync) -> Result<Vec<Damage>> {
         let mut all = Vec::new();
         for kind in [EntryKind::Object, EntryKind::Artifact, EntryKind::Record] {
@@ -228,7 +228,7 @@ impl Store {
         let cause = match self.check_entry(kind, &digest) {
             Ok(None) => return None,
             Ok(Some(cause)) => cause,
-            Err(error) if is_missing(&error) => return None, // collected or retired meanwhile
+            Err(error) if is_missing(&error) => return None, // collected or retired in the meantime
             Err(error) => DamageCause::Unreadable(error),
         };
         let repaired = repair == Repair::Discard
@@ -274,12 +274,12 @@ fn is_missing(error: &Error) -> bool {
     }
 }
 
-/// Whether this is the name of a folder for digests that begin so.
+/// Whether this is the name of a folder for digests with that prefix.
 fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Lists one folder of a tree. Names that are no digests, or of another folder, are nobody's.
+/// Lists one folder of a tree. Names that are not digests, or belong to another folder, are ignored.
 fn entries_of(shard: &str, folder: &std::path::Path) -> Vec<Result<Entry>> {
     let entry = |(name, path): (String, PathBuf)| {
         let digest = name.parse().ok().filter(|_| name.starts_with(shard))?;

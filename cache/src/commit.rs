@@ -1,9 +1,8 @@
-//! Publication, grouped: whoever comes while another one waits for the disk is taken along the next time.
+//! Publishes commits in groups: callers that arrive while a group is being synced form the next group.
 //!
-//! A pair of fsyncs is about 2 ms; a thousand shares that finish together should not pay for a thousand. One
-//! caller leads: it takes all that is queued, puts the files on the disk side by side, gives them their
-//! names, syncs each folder once, and only then links the records, so that whoever sees a record may trust
-//! that all it names is there.
+//! A pair of fsyncs takes about 2 ms, and a thousand shares that finish together should not need a thousand pairs.
+//! One caller leads: it takes everything in the queue, syncs the files in parallel, renames them, syncs each folder
+//! once, and only then links the records. So when a record is visible, everything that it refers to is on the disk.
 
 use crate::object::{ARTIFACTS, OBJECTS, Staged};
 use crate::record::{self, RECORDS};
@@ -15,30 +14,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Enough for the file system to join the syncs, few enough not to trouble others.
+/// Enough for the file system to merge the syncs, few enough not to disturb others.
 const SYNC_THREADS_MAX: usize = 8;
 
-/// What is to become visible together: all of it, or (when it fails) no record of it.
+/// Content that becomes visible together: all of it, or, if the commit fails, no record.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// New objects; one that is there already stays.
+    /// New objects; an existing object is kept.
     pub objects: Vec<Staged>,
     /// New artifacts.
     pub artifacts: Vec<Vec<u8>>,
-    /// Keys and the bodies of their records.
+    /// Keys and record bodies.
     pub records: Vec<(Digest, Vec<u8>)>,
 }
 
-/// What became of a record.
+/// The outcome of publishing a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Published {
-    /// It is the record of its key now.
+    /// It is now the record of its key.
     First,
-    /// Another one came first; this is its body, and the one that counts.
+    /// Another record came first; this is its body, which is the valid one.
     Lost(Vec<u8>),
 }
 
-/// Where callers meet.
+/// Where callers wait for each other.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<QueueState>,
@@ -57,7 +56,7 @@ struct Job {
     outcome: Arc<Mutex<Option<Result<Vec<Published>>>>>,
 }
 
-/// A commit, all of whose bytes are in files.
+/// A commit whose bytes are all in files.
 #[derive(Debug, Default)]
 struct Prepared {
     objects: Vec<Staged>,
@@ -66,9 +65,9 @@ struct Prepared {
 }
 
 impl Store {
-    /// Makes objects, artifacts and, after them, records visible, and returns what became of each record.
+    /// Publishes objects and artifacts and, after them, records; returns the outcome for each record.
     ///
-    /// When it returns, all of it is on the disk. Calls from many threads share the cost.
+    /// When this returns, everything is on the disk. Calls from several threads share the cost.
     pub fn commit(&self, commit: Commit) -> Result<Vec<Published>> {
         let prepared = self.prepare(commit)?;
         if prepared.is_empty() {
@@ -94,7 +93,7 @@ impl Store {
         }
     }
 
-    /// Writes what is still in memory to files; done by each caller for itself, before it queues.
+    /// Writes what is still in memory to files; each caller does this before it joins the queue.
     fn prepare(&self, commit: Commit) -> Result<Prepared> {
         let artifacts = commit.artifacts.iter().map(|bytes| self.stage(bytes)).collect::<Result<_>>()?;
         let record = |(key, body): &(Digest, Vec<u8>)| Ok((*key, self.stage(&record::seal(key, body))?));
@@ -113,7 +112,7 @@ impl Prepared {
     }
 }
 
-/// The jobs of one turn. Its end, even by a panic, answers every one of them and lets the next one lead.
+/// The jobs of one group. When it is dropped, even by a panic, every job is answered and the next caller can lead.
 struct Batch<'a> {
     queue: &'a Queue,
     jobs: Vec<Job>,
@@ -141,7 +140,7 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// Publishes commits together; one that fails does not touch the others.
+/// Publishes commits together; if one fails, the others are not affected.
 fn publish(store: &Store, commits: Vec<Prepared>) -> Vec<Result<Vec<Published>>> {
     let mut outcomes: Vec<Result<Vec<Published>>> = commits.iter().map(|_| Ok(Vec::new())).collect();
     let fail = |outcome: &mut Result<Vec<Published>>, error: Error| {
@@ -188,7 +187,7 @@ fn publish(store: &Store, commits: Vec<Prepared>) -> Vec<Result<Vec<Published>>>
     outcomes
 }
 
-/// Puts files on the disk side by side, and returns what failed, with the number of its commit.
+/// Syncs files in parallel, and returns the errors with the numbers of their commits.
 fn settle(files: &[(usize, &Staged)]) -> Vec<(usize, Error)> {
     let settle = |(index, file): &(usize, &Staged)| file.settle().err().map(|error| (*index, error));
     let threads = files.len().min(SYNC_THREADS_MAX);
@@ -208,7 +207,7 @@ fn settle(files: &[(usize, &Staged)]) -> Vec<(usize, Error)> {
     })
 }
 
-/// Gives objects and artifacts their names.
+/// Renames objects and artifacts to their final names.
 fn name(
     store: &Store,
     folders: &mut Folders<'_>,
@@ -218,21 +217,21 @@ fn name(
 ) -> Result<()> {
     for object in objects {
         let blob: Blob = object.blob();
-        // Synced even when the object is there: whoever named it may not have got so far yet.
+        // Synced even if the object exists: the process that renamed it may not have synced the folder yet.
         let path = folders.enter(index, OBJECTS, &blob.digest)?;
         if !store.reuse(&blob) {
             object.rename(&path)?;
         }
     }
     for artifact in artifacts {
-        // An old one is replaced by an equal one, which is whole, and young for the garbage collector.
+        // An existing one is replaced by an equal one, which is complete and recent for the garbage collector.
         let path = folders.enter(index, ARTIFACTS, &artifact.blob().digest)?;
         artifact.rename(&path)?;
     }
     Ok(())
 }
 
-/// The folders in which names were made since the last sync, with the commits that made them.
+/// The folders with names created since the last sync, and the commits that created them.
 struct Folders<'a> {
     store: &'a Store,
     touched: BTreeSet<(PathBuf, usize)>,
@@ -243,14 +242,14 @@ impl<'a> Folders<'a> {
         Self { store, touched: BTreeSet::new() }
     }
 
-    /// Makes the folder for a digest and returns the path for it.
+    /// Creates the folder for a digest and returns the path.
     fn enter(&mut self, index: usize, tree: &str, digest: &Digest) -> Result<PathBuf> {
         let path = self.store.sharded(tree, digest);
         let folder = path.parent().expect("invariant: a sharded path has a folder").to_owned();
         let mut anchored = self.store.0.anchored.lock().expect("invariant: no panic under this lock");
         if !anchored.contains(&folder) {
             files::create_dir(&folder)?;
-            // Who made it, we or another process, may not have synced its name yet.
+            // Whichever process created the folder, it may not have synced its name yet.
             self.touched.insert((self.store.root().join(tree), index));
             anchored.insert(folder.clone());
         }
@@ -258,7 +257,7 @@ impl<'a> Folders<'a> {
         Ok(path)
     }
 
-    /// Syncs each folder once, and returns what failed for which commit.
+    /// Syncs each folder once, and returns the errors for each commit.
     fn sync(&mut self) -> Vec<(usize, Error)> {
         let mut failures = Vec::new();
         let mut last: Option<(PathBuf, Result<()>)> = None;

@@ -1,13 +1,13 @@
-//! The name of a piece of content: its BLAKE3 hash.
+//! The digest of content: its BLAKE3 hash.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-/// The BLAKE3 hash of some bytes: the name of an object, an artifact or a key.
+/// A BLAKE3 hash: the name of an object or artifact, or a key.
 ///
-/// Its text form, also in serde, is exactly 64 lowercase hexadecimal digits.
+/// Its text form, also in serde, is 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -17,13 +17,13 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Hashes `bytes` in a domain of its own (BLAKE3's key derivation), so that digests made for
-    /// different purposes never meet.
+    /// Hashes `bytes` in a separate domain (BLAKE3's key derivation), so that digests for different purposes never
+    /// collide.
     pub fn derive(context: &'static str, bytes: &[u8]) -> Self {
         Self(blake3::derive_key(context, bytes))
     }
 
-    /// Takes 32 bytes that are a digest already.
+    /// Wraps 32 bytes that are already a digest.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -33,7 +33,7 @@ impl Digest {
         &self.0
     }
 
-    /// Returns the first 12 hexadecimal digits, for people.
+    /// Returns the first 12 hexadecimal digits, for display.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
@@ -51,7 +51,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 64 lowercase hexadecimal digits")]
 pub struct ParseDigestError;
@@ -69,7 +69,7 @@ impl FromStr for Digest {
     }
 }
 
-/// Upper case is refused: one digest, one spelling, one file name.
+/// Upper case is refused, so that a digest has only one spelling and one file name.
 fn nibble(digit: u8) -> Result<u8, ParseDigestError> {
     match digit {
         b'0'..=b'9' => Ok(digit - b'0'),
@@ -104,13 +104,13 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Some bytes' digest and size: all that is needed to find an object and to check it.
+/// Digest and size of some bytes, which is enough to find an object and to verify it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Blob {
     /// The digest of the bytes.
     pub digest: Digest,
-    /// Their number.
+    /// Number of bytes.
     pub size: u64,
 }
 
@@ -121,22 +121,22 @@ impl Blob {
     }
 }
 
-/// Hashes bytes that come in pieces.
+/// Hashes bytes incrementally.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(blake3::Hasher);
 
 impl Hasher {
-    /// Starts what ends as [`Digest::of`] all the bytes.
+    /// Creates a hasher whose result equals [`Digest::of`] of all bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts what ends as [`Digest::derive`] of all the bytes.
+    /// Creates a hasher whose result equals [`Digest::derive`] of all bytes.
     pub fn derive(context: &'static str) -> Self {
         Self(blake3::Hasher::new_derive_key(context))
     }
 
-    /// Takes the next bytes; pieces of 16 KiB and more are fastest.
+    /// Adds bytes; pieces of 16 KiB and more are fastest.
     pub fn update(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(bytes);
         self

@@ -1,11 +1,11 @@
-//! Durable folders: checkpoints that outlive a crash.
+//! Durable folders: checkpoints that survive a crash.
 //!
-//! Each owner writes to a folder of its own, `KEY/FENCE/`, so that one that was thought dead and comes back
-//! late harms nobody. Its successor checks what it left, byte by byte, and links what is whole into its own
-//! folder; files of checkpoints are never written to again.
+//! Each owner writes to a separate folder, `KEY/FENCE/`, so an owner that was presumed dead and continues late does
+//! no harm. Its successor verifies what it left byte by byte, and links what is intact into its own folder. Files of
+//! checkpoints are never modified.
 //!
-//! A checkpoint is a folder that gets its name when all in it is on the disk. Its `manifest.json` is the
-//! last file of it:
+//! A checkpoint is a folder that is renamed to its final name once everything in it is on the disk. Its last file is
+//! `manifest.json`:
 //!
 //! ```text
 //! {"version": 1, "files": {"NAME": {"digest": "ab12…", "size": 42}, …}, "meta": …}
@@ -28,17 +28,17 @@ const MANIFEST: &str = "manifest.json";
 const OWNER: &str = "owner";
 const WORKSPACE: &str = "files";
 
-/// Version history of `manifest.json`: 1 is the first.
+/// Version history of `manifest.json`: 1: initial version.
 const MANIFEST_VERSION: u32 = 1;
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const NAME_BYTES_MAX: usize = 200;
 
-/// What came of asking for a durable folder.
+/// The result of requesting a durable folder.
 #[derive(Debug)]
 pub enum AcquireDurable {
-    /// It is ours.
+    /// Acquired by this process.
     Held(Durable),
-    /// Another one works in it.
+    /// Another owner is using it.
     Busy(Holder),
 }
 
@@ -68,8 +68,8 @@ impl Store {
         Watch::new(self, key, Purpose::Durable)
     }
 
-    /// Lists the checkpoints of a key, oldest name first, for planning: without the lease, and by names and
-    /// sizes only.
+    /// Lists the checkpoints of a key, sorted by name, for planning: without the lease, and without reading their
+    /// content.
     pub fn peek_durable(&self, key: &Digest) -> Result<Vec<CheckpointRef>> {
         let mut checkpoints = BTreeMap::new();
         for (_, fence) in fences(&self.durables_dir().join(key.to_string()))? {
@@ -83,21 +83,21 @@ impl Store {
     }
 }
 
-/// A durable folder, as those see it who look after the cache.
+/// A durable folder, as seen by garbage collection.
 #[derive(Debug, Clone)]
 pub struct DurableEntry {
     /// Its key.
     pub key: Digest,
-    /// Files in it, of all its owners.
+    /// Its files, of all owners.
     pub amount: Amount,
-    /// When something in it was written last.
+    /// Time of the last write in it.
     pub touched: SystemTime,
-    /// Who works in it.
+    /// The owner that is using it.
     pub holder: Option<Holder>,
 }
 
 impl Store {
-    /// Lists the durable folders, in the order of keys.
+    /// Lists the durable folders, sorted by key.
     pub fn durables(&self) -> Result<Vec<DurableEntry>> {
         let mut entries = Vec::new();
         let mut holders = lease::holders(self, Purpose::Durable)?;
@@ -119,7 +119,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Removes the durable folder of a key with all in it; false when somebody works in it, or may.
+    /// Removes the durable folder of a key and its content; returns false if an owner is, or may be, using it.
     pub fn remove_durable(&self, key: &Digest) -> Result<bool> {
         match self.watch_durable(key).poll()? {
             Acquire::Busy(_) => Ok(false),
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-/// Moves all of a key out of sight in one step, then removes it.
+/// Moves everything of a key away in one step, then deletes it.
 fn remove_home(store: &Store, home: &Path) -> Result<()> {
     let aside = store.temp_name()?;
     match fs::rename(home, &aside) {
@@ -142,7 +142,7 @@ fn remove_home(store: &Store, home: &Path) -> Result<()> {
     }
 }
 
-/// A folder for checkpoints under a lease of its own. Its checkpoints stay when it is dropped.
+/// A folder for checkpoints, with its own lease. Checkpoints are kept when it is dropped.
 #[derive(Debug)]
 pub struct Durable {
     store: Store,
@@ -156,16 +156,16 @@ pub struct Durable {
 pub enum Content<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
-    /// A copy of this file (its blocks are shared where the file system can).
+    /// A copy of this file (sharing blocks if the file system supports it).
     File(&'a Path),
 }
 
 /// A checkpoint in a durable folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckpointRef {
-    /// Its name; names order checkpoints.
+    /// Its name; checkpoints are ordered by name.
     pub name: String,
-    /// What its writer noted.
+    /// Metadata from its writer.
     pub meta: serde_json::Value,
     files: BTreeMap<String, Blob>,
     folder: PathBuf,
@@ -179,7 +179,7 @@ struct Manifest {
 }
 
 impl Durable {
-    /// Makes the folder of a new owner, with all that earlier ones left whole.
+    /// Creates the folder of a new owner, with everything intact that earlier owners left.
     fn found(store: &Store, home: PathBuf, lease: Lease) -> Result<Self> {
         let earlier = fences(&home)?;
         let folder = home.join(lease.fence().to_string());
@@ -203,9 +203,10 @@ impl Durable {
         &self.lease
     }
 
-    /// Writes a checkpoint: when this returns it is whole and on the disk, before that it does not exist.
+    /// Writes a checkpoint. It becomes visible when it is complete and on the disk, just before this returns.
     ///
-    /// `name` orders it among the others (a step with leading zeros); one of the same name is replaced.
+    /// `name` determines its order (use a step number with leading zeros); an existing checkpoint with that name is
+    /// replaced.
     pub fn checkpoint(
         &self,
         name: &str,
@@ -239,19 +240,19 @@ impl Durable {
 
         let place = self.folder.join(name);
         self.lease.check()?;
-        // A folder cannot be renamed over a full one. Earlier checkpoints bridge the moment in between.
+        // A folder cannot be renamed over one with content. Earlier checkpoints cover the moment in between.
         self.drop_checkpoint(name)?;
         fs::rename(new, &place).map_err(Error::io("create", &place))?;
         files::sync(&self.folder)
     }
 
-    /// Lists the checkpoints whose every byte is right, oldest name first.
+    /// Lists the checkpoints whose content is verified, sorted by name.
     pub fn checkpoints(&self) -> Result<Vec<CheckpointRef>> {
         let checkpoints = list_checkpoints(&self.folder)?;
         Ok(checkpoints.into_iter().filter(CheckpointRef::is_whole).collect())
     }
 
-    /// Deletes all checkpoints but those of these names.
+    /// Deletes all checkpoints except those with these names.
     pub fn keep(&self, names: &[&str]) -> Result<()> {
         for checkpoint in list_names(&self.folder)? {
             if !names.contains(&checkpoint.as_str()) {
@@ -261,7 +262,7 @@ impl Durable {
         Ok(())
     }
 
-    /// Moves a checkpoint out of sight in one step, then removes it.
+    /// Moves a checkpoint away in one step, then deletes it.
     fn drop_checkpoint(&self, name: &str) -> Result<()> {
         let aside = self.store.temp_name()?;
         match fs::rename(self.folder.join(name), &aside) {
@@ -271,16 +272,16 @@ impl Durable {
         }
     }
 
-    /// Returns a folder for programs that keep checkpoints in their own way.
+    /// Returns a folder for programs that manage checkpoints themselves.
     ///
-    /// A successor gets a copy of it as it was, unchecked: such a program itself has to see what is whole.
+    /// A successor gets a copy of it without verification; such a program must check itself what is intact.
     pub fn workspace(&self) -> Result<PathBuf> {
         let path = self.folder.join(WORKSPACE);
         files::create_dir(&path)?;
         Ok(path)
     }
 
-    /// Removes the folder with all checkpoints: the work is done and recorded.
+    /// Removes the folder with all checkpoints, when the work is finished and recorded.
     pub fn remove(self) -> Result<()> {
         self.lease.check()?;
         remove_home(&self.store, &self.home)
@@ -289,13 +290,13 @@ impl Durable {
 
 impl Drop for Durable {
     fn drop(&mut self) {
-        // Tells that nobody writes here any more, though this process may live on.
+        // Shows that nobody writes here any more, even if this process continues to run.
         fs::remove_file(self.folder.join(OWNER)).ok();
     }
 }
 
 impl CheckpointRef {
-    /// Returns where a file of the checkpoint stands, for reading only; `None` when it has no such file.
+    /// Returns the path of a file of the checkpoint, for reading only; `None` if there is no such file.
     pub fn path(&self, file: &str) -> Option<PathBuf> {
         self.files.contains_key(file).then(|| self.folder.join(file))
     }
@@ -326,7 +327,7 @@ impl CheckpointRef {
             let to = place.join(name);
             let from = self.folder.join(name);
             match fs::hard_link(&from, &to) {
-                // Linux lets nobody link the read-only files of another user.
+                // Linux does not let users link read-only files of other users.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     files::copy(&from, &to)?;
                     settle(&to)?;
@@ -339,7 +340,7 @@ impl CheckpointRef {
     }
 }
 
-/// Gives the folder of a new owner what earlier ones left whole: of each name the latest.
+/// Gives the folder of a new owner what earlier owners left intact: the latest of each name.
 fn inherit(earlier: &[(u64, PathBuf)], new: &Path) -> Result<()> {
     write_new(&new.join(OWNER), Owner::current().to_string().as_bytes())?;
     let mut inherited = BTreeSet::new();
@@ -354,11 +355,11 @@ fn inherit(earlier: &[(u64, PathBuf)], new: &Path) -> Result<()> {
     if let Some((_, last)) = earlier.last() {
         copy_tree(&last.join(WORKSPACE), &new.join(WORKSPACE))?;
     }
-    // The earlier folders go next: what is to take their place is on the disk before.
+    // The earlier folders are deleted next, so their replacement must be on the disk.
     files::sync(new)
 }
 
-/// Reads what checkpoints a folder has, in the order of names, without looking at their bytes.
+/// Lists the checkpoints of a folder, sorted by name, without reading their content.
 fn list_checkpoints(folder: &Path) -> Result<Vec<CheckpointRef>> {
     let parse = |name: String, text: &[u8]| {
         let folder = folder.join(&name);
@@ -387,7 +388,7 @@ fn list_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names.filter(|name| check_name(name).is_ok()).collect())
 }
 
-/// A checkpoint, or a file of one, has a plain name: no path, nothing hidden, none of ours.
+/// Names of checkpoints and their files are plain: no path, not hidden, not reserved.
 fn check_name(name: &str) -> Result<()> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let good = (1..=NAME_BYTES_MAX).contains(&name.len())
@@ -404,14 +405,13 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<Blob> {
     Ok(Blob::of(bytes))
 }
 
-/// Makes a file of a checkpoint read-only, since others will link it, and puts it on the disk.
+/// Makes a file of a checkpoint read-only, since others will link it, and syncs it.
 fn settle(path: &Path) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(Error::io("stamp", path))?;
     files::sync(path)
 }
 
-/// Copies a program's own files and puts the copies on the disk. Of what is neither a file nor a folder, links
-/// are made anew, and the rest stays behind.
+/// Copies a program's files and syncs the copies. Symbolic links are recreated; other special files are ignored.
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let metadata = match fs::symlink_metadata(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -420,7 +420,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     if metadata.is_dir() {
         files::create_dir(to)?;
         for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
-            // As they are: these names are the program's, and need not be UTF-8.
+            // Kept as bytes: names chosen by programs need not be UTF-8.
             let name = entry.map_err(Error::io("list", from))?.file_name();
             copy_tree(&from.join(&name), &to.join(&name))?;
         }
@@ -449,7 +449,7 @@ fn highest(home: &Path) -> Result<u64> {
     Ok(fences(home)?.last().map_or(0, |(fence, _)| *fence))
 }
 
-/// Says whether nobody can write to an owner's folder any more.
+/// Whether nobody can write to an owner's folder any more.
 fn is_abandoned(folder: &Path) -> Result<bool> {
     let path = folder.join(OWNER);
     match fs::read_to_string(&path) {
@@ -459,11 +459,11 @@ fn is_abandoned(folder: &Path) -> Result<bool> {
     }
 }
 
-/// Removes folders that have a successor, which has all that was whole in them, and no living owner.
+/// Removes folders without a living owner whose intact content a successor has taken over.
 pub(crate) fn sweep(store: &Store, failed: &mut Vec<Error>) -> Result<()> {
     for (name, home) in files::list(&store.durables_dir())? {
         if name.parse::<Digest>().is_err() {
-            continue; // nobody's
+            continue; // not ours
         }
         let swept = fences(&home).and_then(|mut fences| {
             fences.pop();

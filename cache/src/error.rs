@@ -1,39 +1,39 @@
-//! What can go wrong between the cache and the disk.
+//! Errors of the cache and its file system.
 
 use crate::Digest;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the cache could not do what was asked.
+/// Why a cache operation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file is there, but its bytes are not those of its name. See [`Store::discard`](crate::Store::discard).
+    /// The file exists, but its content does not match its digest. See [`Store::discard`](crate::Store::discard).
     #[error("`{}` is damaged: its content no longer has the digest {}", path.display(), digest.short())]
     Damaged {
-        /// What the content should be.
+        /// The expected digest.
         digest: Digest,
-        /// Where it stands.
+        /// Its path.
         path: PathBuf,
     },
 
-    /// Nothing is stored under this digest here; it may have been collected, or never have come.
+    /// Nothing is stored under this digest; it may have been collected, or never stored.
     #[error("{digest} is not in the cache")]
     Missing {
-        /// What was asked for.
+        /// The requested digest.
         digest: Digest,
     },
 
-    /// The file system has no space, or the user no quota, left.
+    /// The file system is full, or the user's quota is used up.
     #[error("no space left to write `{}`", path.display())]
     Full {
         /// What was being written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error message.
         source: io::Error,
     },
 
-    /// Another owner has taken over, because this one seemed dead; nothing more may be written.
+    /// Another owner has taken over because this one appeared dead; nothing more may be written.
     #[error("the lease on {} was lost to another process", key.short())]
     Lost {
         /// The key of the lease.
@@ -41,51 +41,51 @@ pub enum Error {
     },
 
     /// The folder was written by a newer version of this program.
-    #[error("the cache `{}` has format {found}, and this program knows formats up to {known}", path.display())]
+    #[error("the cache `{}` has format {found}, but this program supports formats up to {known}", path.display())]
     Newer {
         /// The cache.
         path: PathBuf,
-        /// The format that its `version` file names.
+        /// The format in its `version` file.
         found: u32,
-        /// The newest format that is known here.
+        /// The newest known format.
         known: u32,
     },
 
-    /// The folder holds something else; making a cache of it would litter it.
+    /// The folder contains other files, so it is not used as a cache.
     #[error("`{}` is not a cache, and not empty", path.display())]
     NotACache {
         /// The folder.
         path: PathBuf,
     },
 
-    /// A file stands where the cache needs a folder.
+    /// A file is where the cache needs a folder.
     #[error("`{}` is a file, but the cache needs a folder there; move it away", path.display())]
     NotAFolder {
         /// The file.
         path: PathBuf,
     },
 
-    /// A checkpoint, or a file of one, has a name that is no plain file name.
+    /// The name of a checkpoint, or of one of its files, is not a plain file name.
     #[error("`{name}` cannot be the name of a checkpoint or of its file: use A-Z, a-z, 0-9, `_`, `-`, `.`")]
     BadName {
         /// The name.
         name: String,
     },
 
-    /// Any other failure of the file system.
+    /// Any other error of the file system.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried: `read`, `create`, ...
+        /// The attempted operation: `read`, `create`, ...
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder concerned.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error message.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Returns what turns the system's error about `path` into ours.
+    /// Returns a function that converts the system's error about `path`.
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let path = path.as_ref().to_owned();
@@ -101,7 +101,7 @@ impl Error {
         }
     }
 
-    /// Returns the same error once more, for another who waits for the same failed call.
+    /// Returns the same error again, for another caller that waits for the same operation.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Damaged { digest, path } => Self::Damaged { digest: *digest, path: path.clone() },
@@ -121,7 +121,7 @@ impl Error {
     }
 }
 
-/// Finds the file on the way to a path, where a folder should be.
+/// Finds a file on a path where a folder should be.
 fn file_in(path: &Path) -> Option<PathBuf> {
     let found = path.ancestors().find_map(|above| Some((above, std::fs::metadata(above).ok()?)));
     found.filter(|(_, metadata)| !metadata.is_dir()).map(|(above, _)| above.to_owned())

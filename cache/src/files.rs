@@ -1,4 +1,4 @@
-//! The few file operations that the store is made of.
+//! The file operations that the store uses.
 
 use crate::{Blob, Error, Hasher, Result};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// A file that is removed unless it is moved to its place.
+/// A file that is removed unless it is moved to its final place.
 #[derive(Debug)]
 pub(crate) struct TempFile {
     path: PathBuf,
@@ -25,24 +25,24 @@ impl TempFile {
         &self.path
     }
 
-    /// Moves the file to its place, over what may be there.
+    /// Moves the file to its final place, replacing what is there.
     pub(crate) fn rename(mut self, to: &Path) -> Result<()> {
         fs::rename(&self.path, to).map_err(Error::io("create", to))?;
         self.kept = true;
         Ok(())
     }
 
-    /// Leaves the file where it is.
+    /// Keeps the file where it is.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.kept = true;
         std::mem::take(&mut self.path)
     }
 
-    /// Gives the file a second name, unless that name is taken; true when this file has it now.
+    /// Links the file to another name unless that exists; returns whether the name now refers to this file.
     pub(crate) fn link(&self, to: &Path) -> Result<bool> {
         match fs::hard_link(&self.path, to) {
             Ok(()) => Ok(true),
-            // Over NFS the answer to a link that was made may get lost, and the repetition find it there.
+            // Over NFS the reply to a successful link may be lost, and its repetition then finds the link.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let links = fs::symlink_metadata(&self.path).map_err(Error::io("examine", &self.path))?;
                 Ok(links.nlink() > 1)
@@ -60,20 +60,20 @@ impl Drop for TempFile {
     }
 }
 
-/// Creates a file that was not there, for reading and writing.
+/// Creates a new file for reading and writing.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
-/// Makes a file read-only and gives it the stamp of an object: one second after the epoch, on every machine.
+/// Makes a file read-only and sets the time stamp of objects: one second after the epoch, on every machine.
 pub(crate) fn seal(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // Times before permissions: some network file systems refuse the former to a read-only file.
+    // Times before permissions: some network file systems refuse to set times of read-only files.
     file.set_modified(sealed_at()).map_err(Error::io("stamp", path))?;
     file.set_permissions(Permissions::from_mode(0o444)).map_err(Error::io("stamp", path))
 }
 
-/// Says whether a file has the stamp that [`seal`] gives.
+/// Whether a file has the time stamp that [`seal`] sets.
 pub(crate) fn is_sealed(metadata: &fs::Metadata) -> bool {
     metadata.is_file() && metadata.mtime() == 1 && metadata.mtime_nsec() == 0
 }
@@ -82,21 +82,21 @@ fn sealed_at() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1)
 }
 
-/// Waits until a file or folder is on the disk.
+/// Syncs a file or folder to the disk.
 pub(crate) fn sync(path: &Path) -> Result<()> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     file.sync_all().map_err(Error::io("write", path))
 }
 
-/// Makes a folder and those above it.
+/// Creates a folder and its parents.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(Error::io("create", path))
 }
 
-/// Removes a folder with all in it; it may be gone already.
+/// Removes a folder and its content, if it exists.
 pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     let removed = match fs::remove_dir_all(path) {
-        // A program may have left folders in which nothing may be changed.
+        // A program may have left read-only folders.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             make_writable(path);
             fs::remove_dir_all(path)
@@ -109,7 +109,7 @@ pub(crate) fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// Lets the owner of folders change them, as far as that is us.
+/// Makes folders writable for their owner, if permitted.
 fn make_writable(path: &Path) {
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -120,7 +120,7 @@ fn make_writable(path: &Path) {
     }
 }
 
-/// Removes a file; false when it was gone already.
+/// Removes a file; returns false if it did not exist.
 pub(crate) fn remove_file(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -129,7 +129,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Lists a folder in the order of names; a folder that is not there is empty.
+/// Lists a folder, sorted by name; a missing folder is empty.
 pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -138,7 +138,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::io("list", path))?;
-        // All names here are ours and plain; others are none of our business.
+        // All names used here are valid UTF-8; others belong to other programs.
         if let Ok(name) = entry.file_name().into_string() {
             names.push((name, entry.path()));
         }
@@ -147,7 +147,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(names)
 }
 
-/// Looks at all that is below a folder, and at itself; what goes meanwhile is passed over.
+/// Visits a folder and everything below it; entries that disappear meanwhile are skipped.
 pub(crate) fn walk(folder: &Path, see: &mut dyn FnMut(&fs::Metadata)) -> Result<()> {
     let mut paths = vec![folder.to_owned()];
     while let Some(path) = paths.pop() {
@@ -189,15 +189,15 @@ pub(crate) fn hash_open(file: &mut File, path: &Path) -> Result<Blob> {
     Ok(Blob { digest: hasher.finish(), size })
 }
 
-/// Copies a file to one that does not exist yet, and returns what the copy holds.
+/// Copies a file to a new one, and returns digest and size of the copy.
 ///
-/// Shares the blocks where the file system can (reflink). Never a hard link: whoever can write to the one
-/// would write to the other, and root can always write.
+/// Shares blocks if the file system supports it (reflink). It never makes a hard link: a write to one file would
+/// change the other, and root can always write.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<Blob> {
     let mut source = File::open(from).map_err(Error::io("open", from))?;
     let mut target = create_new(to).map_err(Error::io("create", to))?;
     if reflink(&source, &target) {
-        // The copy is hashed, not the source, which may be changing.
+        // Hash the copy, since the source may be changing.
         return hash_open(&mut target, to);
     }
     let mut hasher = Hasher::new();
@@ -234,21 +234,21 @@ fn reflink(_source: &File, _target: &File) -> bool {
     false
 }
 
-/// Opens a file of the store for reading. A link, a folder or a pipe in its place was not put there by us,
-/// and is an error for which [`is_misplaced`] holds.
+/// Opens a file of the store for reading. A link, a folder or a pipe in its place is an error for which
+/// [`is_misplaced`] returns true.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Says whether something that is no file stands in the place of one.
+/// Whether something other than a regular file is in its place.
 pub(crate) fn is_misplaced(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
         || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
-/// Reads a file of the store of at most `size_max` bytes; `None` when it is larger.
+/// Reads a file of the store of at most `size_max` bytes; `None` if it is larger.
 pub(crate) fn read_at_most(path: &Path, size_max: u64) -> io::Result<Option<Vec<u8>>> {
     let file = open(path)?;
     let size = file.metadata()?.len();

@@ -1,15 +1,16 @@
 //! Leases: the right to work on a key, with a fencing number.
 //!
-//! A lease is a file `KEY.FENCE` that names its owner and carries a counter, which the owner raises by
-//! rewriting it in place. It is made by link(2), so that of two who want the same number one gets it. Who
-//! takes over from a dead owner, or one that seems dead, makes the next number and removes what it
-//! superseded.
+//! A lease is a file `KEY.FENCE` that names its owner and contains a counter, which the owner increments by rewriting
+//! it in place. It is created by link(2), so that if two processes want the same number only one gets it. A process
+//! that takes over from an owner that is dead, or appears dead, creates the next number and removes the leases it
+//! supersedes.
 //!
-//! Two never both believe to hold a key: each makes its file and *then* looks again. Of any two, the one
-//! whose file came later sees the other's, and gives way to any file that it had not judged dead before.
-//! (Files, not numbers: a number may come back after a release, so each file has a nonce.)
+//! Two processes never both believe that they hold a key: each creates its file and *then* checks again. Of any two,
+//! the one whose file came later sees the other's, and yields to any file that it had not judged dead before. (It
+//! compares files, not numbers: a number may be reused after a release, so each file has a nonce.)
 //!
-//! A lease saves work, it does not guard it: records are first-wins, and durable folders are apart by fence.
+//! A lease saves work; correctness does not depend on it: the first record wins, and durable folders are separated by
+//! fencing number.
 
 use crate::files::{self, TempFile};
 use crate::owner::{self, Liveness, Owner};
@@ -27,43 +28,43 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Owners raise their counters no less often than this.
+/// Maximum interval between increments of the counter.
 const BEAT_MAX: Duration = Duration::from_secs(5);
 
-/// And no more often than this.
+/// Minimum interval between increments.
 const BEAT_MIN: Duration = Duration::from_millis(1);
 
-/// Raised that many times within the patience of others, at least.
+/// Minimum number of increments within the patience of others.
 const BEATS_PER_PATIENCE: u32 = 6;
 
-/// A file system keeps the times of files to two seconds at worst.
+/// Coarsest resolution of file times: two seconds.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
 
-/// A lease file is a few hundred bytes; more is not one.
+/// Maximum size of a lease file; real ones have a few hundred bytes.
 const LEASE_BYTES_MAX: u64 = 4096;
 
-/// Two who give way to each other try again, at different times, so often.
+/// Number of attempts, at different times, when two processes yield to each other.
 const TRIES: u32 = 8;
 
-/// What came of asking for a lease.
+/// The result of requesting a lease.
 #[derive(Debug)]
 pub enum Acquire {
-    /// It is ours.
+    /// Acquired by this process.
     Held(Lease),
-    /// Another one works on the key.
+    /// Another owner is working on the key.
     Busy(Holder),
 }
 
-/// Who holds a lease, as its file says.
+/// The holder of a lease, according to its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The fencing number.
     pub fence: u64,
-    /// The name of the owner's machine; empty where the file does not say.
+    /// Host name of the owner; empty if unknown.
     pub host: String,
-    /// The owner's process number there; 0 where the file does not say.
+    /// Process id of the owner on its host; 0 if unknown.
     pub pid: u32,
-    /// How often the owner has raised the counter.
+    /// How often the owner has incremented the counter.
     pub beat: u64,
 }
 
@@ -74,28 +75,28 @@ impl fmt::Display for Holder {
 }
 
 impl Store {
-    /// Asks for the lease of a key once, without waiting.
+    /// Requests the lease of a key once, without waiting.
     ///
-    /// It is given when nobody has it, or its owner was a process of this machine that is gone. To wait
-    /// for an owner, and to find out that one elsewhere is dead, [`watch`](Self::watch) it.
+    /// It succeeds if there is no owner, or if the owner was a process of this machine that has ended. To wait for an
+    /// owner, or to find out that an owner elsewhere is dead, use [`watch`](Self::watch).
     pub fn acquire(&self, key: &Digest) -> Result<Acquire> {
         self.watch(key).poll()
     }
 
-    /// Prepares to wait for the lease of a key; holds nothing.
+    /// Prepares to wait for the lease of a key; it holds nothing.
     pub fn watch(&self, key: &Digest) -> Watch {
         Watch::new(self, key, Purpose::Work)
     }
 
-    /// Says whether somebody works on a key, without waiting: by the rule of [`watch`](Self::watch), but for
-    /// owners that cannot be seen from here, whose counters are dated by the file system's clock.
+    /// Whether an owner is working on a key, without waiting. It uses the rule of [`watch`](Self::watch), except that
+    /// the counter of an owner that cannot be seen from here is dated by the file system's clock.
     ///
-    /// Gives the holder that is alive, or that may be.
+    /// Returns the holder that is, or may be, alive.
     pub fn holder(&self, key: &Digest) -> Result<Option<Holder>> {
         holder(self, &Purpose::Work.stem(key))
     }
 
-    /// Lists the leases that there are, dead ones included, with their keys.
+    /// Lists existing leases, including those of dead owners, with their keys.
     pub fn leases(&self) -> Result<Vec<(Digest, Holder)>> {
         let files = files::list(&self.leases_dir())?;
         let key = |stem: &str| stem.strip_suffix(Purpose::DURABLE).unwrap_or(stem).parse().ok();
@@ -112,7 +113,7 @@ impl Store {
     }
 }
 
-/// What a lease is for: each purpose has leases of its own.
+/// What a lease is for: each purpose has separate leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Work,
@@ -141,8 +142,8 @@ impl Purpose {
 /// Waits for the lease of a key, without holding anything.
 ///
 /// An owner that cannot be seen from here is dead when its counter has not changed for
-/// [`Options::lease_patience`](crate::Options::lease_patience) by this machine's clock, while polled at
-/// least every quarter of it: an observer that was itself asleep has seen nothing.
+/// [`Options::lease_patience`](crate::Options::lease_patience) by this machine's clock, while it was polled at least
+/// every quarter of that time: an observer that was suspended itself has observed nothing.
 #[derive(Debug)]
 pub struct Watch {
     store: Store,
@@ -153,7 +154,7 @@ pub struct Watch {
     awaited: Option<(u64, PathBuf)>,
 }
 
-/// The counter of a lease, and when it was first and last seen so.
+/// The counter of a lease, and when this value was first and last seen.
 #[derive(Debug, Clone)]
 struct Sighting {
     fence: u64,
@@ -167,12 +168,12 @@ impl Watch {
         Self { store: store.clone(), key: *key, stem: purpose.stem(key), seen: Vec::new(), awaited: None }
     }
 
-    /// Asks for the lease, and takes it if nobody has it or its owner is dead.
+    /// Requests the lease, and takes it if there is no owner or its owner is dead.
     pub fn poll(&mut self) -> Result<Acquire> {
         self.poll_above(0)
     }
 
-    /// Asks for the lease with a fencing number above `floor`.
+    /// Requests the lease with a fencing number above `floor`.
     pub(crate) fn poll_above(&mut self, floor: u64) -> Result<Acquire> {
         // While its holder lives, a look at that one file is enough, however many leases there are.
         if let Some((fence, path)) = self.awaited.take()
@@ -193,7 +194,7 @@ impl Watch {
                 Taken::Raced => {}
             }
         }
-        // Somebody was quicker each time, and has let go each time that we looked.
+        // Another process was faster each time, and had released the lease at each check.
         let holder = self.find()?.pop().map(|lease| lease.content.holder(lease.fence));
         Ok(Acquire::Busy(holder.unwrap_or(Holder { fence: 0, host: owner::host_name(), pid: 0, beat: 0 })))
     }
@@ -220,7 +221,7 @@ impl Watch {
         Ok(found)
     }
 
-    /// Returns the highest lease whose owner is not gone, and has not stood still too long before our eyes.
+    /// Returns the highest lease whose owner has not ended, and whose counter has not been unchanged for too long.
     fn living<'a>(&mut self, found: &'a [Found]) -> Option<&'a Found> {
         let now = Instant::now();
         let patience = self.store.0.options.lease_patience;
@@ -244,7 +245,7 @@ impl Watch {
         living
     }
 
-    /// Makes the lease file and looks whether it counts.
+    /// Creates the lease file and checks whether it is valid.
     fn take(&self, fence: u64, superseded: &[Found]) -> Result<Taken> {
         let content = Content::new();
         let path = self.store.leases_dir().join(format!("{}.{fence}", self.stem));
@@ -269,7 +270,7 @@ impl Watch {
     }
 }
 
-/// Finds the living holder of a lease by one look.
+/// Finds the living holder of a lease with a single look.
 fn holder(store: &Store, stem: &str) -> Result<Option<Holder>> {
     Ok(living(store, &|own| own == stem)?.remove(stem))
 }
@@ -296,8 +297,8 @@ fn living(store: &Store, is_wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<St
     Ok(living)
 }
 
-/// Whether the owner of a lease lives, or may: one that cannot be seen from here does as long as its counter
-/// was raised within the patience.
+/// Whether the owner of a lease is, or may be, alive. An owner that cannot be seen from here counts as alive if its
+/// counter was incremented within the patience.
 fn is_living(store: &Store, path: &Path, content: &Content) -> Result<bool> {
     match content.liveness() {
         Liveness::Alive => Ok(true),
@@ -336,9 +337,9 @@ fn split_name(name: &str) -> Option<(&str, u64)> {
 fn create(store: &Store, path: &Path, content: &Content) -> Result<bool> {
     let (temp, mut file) = store.temp_file()?;
     file.write_all(content.to_text().as_bytes()).map_err(Error::io("write", temp.path()))?;
-    // Not synced: after a crash of the machine nobody is left to hold it.
+    // Not synced: after a crash of the machine no holder is left.
     match temp.link(path) {
-        // Copies of a cache may lack the folders that were empty.
+        // A copied cache may lack empty folders.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             files::create_dir(&store.leases_dir())?;
             temp.link(path)
@@ -347,13 +348,13 @@ fn create(store: &Store, path: &Path, content: &Content) -> Result<bool> {
     }
 }
 
-/// Different for any two processes, and growing.
+/// Differs between any two processes, and increases with each attempt.
 fn pause(attempt: u32) -> Duration {
     let spread = Digest::of(format!("{}{attempt}", Owner::current()).as_bytes()).as_bytes()[0];
     Duration::from_millis(u64::from(attempt + 1) * 2 + u64::from(spread) / 16)
 }
 
-/// What a lease file says.
+/// The content of a lease file.
 ///
 /// ```text
 /// pipe lease 1
@@ -363,7 +364,7 @@ fn pause(attempt: u32) -> Duration {
 /// beat 00000000000000000042        always 20 digits, so that it is rewritten in place
 /// ```
 ///
-/// A file that says something else (cut short by a crash of the machine) has an owner who is not known.
+/// A file with other content (truncated by a crash of the machine) has an unknown owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Content {
     owner: Option<Owner>,
@@ -377,13 +378,13 @@ impl Content {
         Self {
             owner: Some(Owner::current().clone()),
             host: owner::host_name(),
-            // Not only a number: where /proc is hidden, processes of two containers may look alike.
+            // Not only the process id: without /proc, processes of two containers may look the same.
             nonce: owner::unique(),
             beat: 0,
         }
     }
 
-    /// Reads a lease file; `None` when it is gone.
+    /// Reads a lease file; `None` if it does not exist.
     fn read(path: &Path) -> Result<Option<Self>> {
         match files::read_at_most(path, LEASE_BYTES_MAX) {
             Ok(text) => Ok(Some(Self::parse(&text.unwrap_or_default()))),
@@ -428,7 +429,7 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle)
 }
 
-/// The right to work on a key. Given back when dropped.
+/// The right to work on a key. Released when dropped.
 #[derive(Debug)]
 pub struct Lease {
     key: Digest,
@@ -443,7 +444,7 @@ pub struct Lease {
 
 /// Proof of a lease for another process that works on behalf of its holder, such as a worker.
 ///
-/// It is worth as much as the lease: when that was given back or lost, so is the token.
+/// It is valid as long as the lease: if the lease was released or lost, the token is worthless.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseToken {
@@ -459,7 +460,7 @@ impl LeaseToken {
         &self.key
     }
 
-    /// Fails with [`Error::Lost`] when the lease is no longer held; looks at the disk.
+    /// Fails with [`Error::Lost`] if the lease is no longer held; it reads the disk.
     pub(crate) fn check(&self, store: &Store) -> Result<()> {
         let path = store.leases_dir().join(format!("{}.{}", Purpose::Work.stem(&self.key), self.fence));
         let is_held = Content::read(&path)?.is_some_and(|content| {
@@ -470,7 +471,7 @@ impl LeaseToken {
 }
 
 impl Lease {
-    /// Returns what proves to the store, in this process or another one, that this lease is held.
+    /// Returns proof for the store, in this process or another one, that this lease is held.
     pub fn token(&self) -> LeaseToken {
         let owner = self.content.owner.as_ref().map(ToString::to_string).unwrap_or_default();
         LeaseToken { key: self.key, fence: self.fence, owner, nonce: self.content.nonce }
@@ -495,17 +496,17 @@ impl Lease {
         &self.key
     }
 
-    /// Returns the fencing number: higher than that of whoever was superseded.
+    /// Returns the fencing number, which is higher than that of all superseded owners.
     pub fn fence(&self) -> u64 {
         self.fence
     }
 
-    /// Says whether another owner has taken over, as far as the last beat of the counter saw.
+    /// Whether another owner has taken over, as of the last heartbeat.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Fails with [`Error::Lost`] when another owner has taken over; looks at the disk.
+    /// Fails with [`Error::Lost`] if another owner has taken over; it reads the disk.
     pub fn check(&self) -> Result<()> {
         let held = Content::read(&self.path)?.is_some_and(|content| content.same_file(&self.content));
         if !held || self.is_lost() {
@@ -528,7 +529,7 @@ impl Drop for Lease {
     }
 }
 
-/// The thread that raises the counter.
+/// The thread that increments the counter.
 struct Heartbeat {
     path: PathBuf,
     content: Content,
@@ -541,15 +542,16 @@ impl Heartbeat {
             match self.beat() {
                 Ok(true) => {}
                 Ok(false) => return self.lost.store(true, Ordering::Release),
-                // A full or unreachable disk may come back; if not, others will take over, and we see it.
+                // A full or unreachable disk may recover; if not, others will take over, and this process notices.
                 Err(_) => {}
             }
         }
     }
 
-    /// Raises the counter; false when the lease is another's, or gone.
+    /// Increments the counter; returns false if the lease belongs to another owner or is gone.
     ///
-    /// Opened anew each time: over NFS that shows what others did, and closing shows others what we did.
+    /// Opened again each time: over NFS, opening shows what others wrote, and closing shows others what this process
+    /// wrote.
     fn beat(&mut self) -> io::Result<bool> {
         let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
             Err(error) if is_gone(&error) => return Ok(false),
@@ -566,11 +568,12 @@ impl Heartbeat {
     }
 }
 
-/// Removes the leases of this machine's dead processes. A race with who takes over is harmless, see above.
+/// Removes the leases of dead processes of this machine. A race with a process that takes over is harmless, as
+/// explained above.
 pub(crate) fn sweep(store: &Store, forgotten: impl Fn(&Path) -> bool, failed: &mut Vec<Error>) -> Result<()> {
     for (name, path) in files::list(&store.leases_dir())? {
         if split_name(&name).is_none() {
-            continue; // nobody's
+            continue; // not ours
         }
         let swept = Content::read(&path).and_then(|content| {
             let is_dead = match content.map(|content| content.liveness()) {

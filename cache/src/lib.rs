@@ -1,17 +1,17 @@
-//! Bytes by their BLAKE3 digest, records by key, leases and durable folders, in one folder that many
-//! processes, users and machines may share.
+//! Stores bytes under their BLAKE3 digest, and records under keys, with leases and durable folders, in one folder
+//! that processes, users and machines can share.
 //!
-//! The invariant: **the cache knows no stages.** It does not know what a key is made of, what a record
-//! or an artifact says, or who asks; it only promises that
+//! The invariant: **the cache knows no stages.** It does not know what a key is made of, what a record or an artifact
+//! means, or who uses it. It only guarantees that
 //!
-//! - what is visible is whole: an object, artifact or record appears under its name complete and on the
-//!   disk, or not at all, whatever is killed and whenever;
-//! - what is read is what was written: bytes are checked against their digest whenever they are read for
-//!   use, and damage is an [`Error::Damaged`], never silence;
-//! - the first record of a key wins, and everyone sees the same one;
-//! - one owner at a time holds the [`Lease`] of a key, a dead one loses it, and a late one can do no harm.
+//! - what is visible is complete: an object, artifact or record appears under its name complete and on the disk, or not
+//!   at all, whichever process is killed and whenever;
+//! - reads return what was written: bytes are checked against their digest whenever they are read for use, and damage
+//!   is an [`Error::Damaged`], never ignored;
+//! - the first record of a key wins, and all readers see the same one;
+//! - one owner at a time holds the [`Lease`] of a key, a dead one loses it, and a late one does no harm.
 //!
-//! The folder is drawn in [`Store`].
+//! The folder layout is shown at [`Store`].
 
 mod digest;
 mod error;
@@ -44,5 +44,5 @@ pub use scratch::{Scratch, Swept};
 pub use store::{Options, Store};
 pub use trash::Trash;
 
-/// What most functions here return.
+/// The result type of most functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,6 +1,6 @@
-//! Objects and artifacts: bytes that are named by their digest.
+//! Objects and artifacts: bytes stored under their digest.
 //!
-//! Owns: how they are written, found, checked and copied out. Their publication is in `commit`.
+//! Owns: how they are written, found, verified and copied out. They are published in `commit`.
 
 use crate::files::{self, TempFile};
 use crate::{Blob, Commit, Digest, Error, Hasher, Result, Store, owner};
@@ -10,18 +10,18 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Small writes are gathered to this size: BLAKE3 is fast on long pieces, and so are disks.
+/// Small writes are collected up to this size: hashing and writing are faster in large pieces.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// No artifact is larger; a file that claims to be one is damaged.
+/// Maximum size of an artifact; a larger file is damaged.
 const ARTIFACT_BYTES_MAX: u64 = 1 << 30;
 
 pub(crate) const OBJECTS: &str = "objects";
 pub(crate) const ARTIFACTS: &str = "artifacts";
 
-/// Writes a new object, and hashes it on the way.
+/// Writes a new object, and hashes it while writing.
 ///
-/// Nothing is visible before the [`Commit`] of what [`finish`](Self::finish) returns; dropping the writer
+/// Nothing is visible before the [`Commit`] of the value that [`finish`](Self::finish) returns; dropping the writer
 /// removes what was written.
 #[derive(Debug)]
 pub struct ObjectWriter {
@@ -33,7 +33,7 @@ pub struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    /// Ends the object.
+    /// Finishes the object.
     pub fn finish(mut self) -> Result<Staged> {
         self.drain().map_err(Error::io("write", self.temp.path()))?;
         Ok(Staged { blob: Blob { digest: self.hasher.finish(), size: self.size }, temp: self.temp })
@@ -56,7 +56,7 @@ impl ObjectWriter {
 }
 
 impl Write for ObjectWriter {
-    /// Takes all of `bytes`; an error, then or later, means that the object cannot be finished.
+    /// Writes all of `bytes`. After an error, here or later, the object cannot be finished.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.buffer.len() + bytes.len() > BUFFER_BYTES {
             self.drain()?;
@@ -87,12 +87,12 @@ impl Staged {
         self.blob
     }
 
-    /// Returns where its bytes stand until it is committed, for reading them back.
+    /// Returns the path of its bytes until it is committed, for reading them back.
     pub fn path(&self) -> &Path {
         self.temp.path()
     }
 
-    /// Puts it on the disk, with the stamp that it will have.
+    /// Syncs it to the disk, with its final time stamp.
     pub(crate) fn settle(&self) -> Result<()> {
         files::seal(self.temp.path())?;
         files::sync(self.temp.path())
@@ -107,7 +107,7 @@ impl Staged {
     }
 }
 
-/// What tells that a file is still the one that was read: ctime moves whenever anything else does.
+/// Identifies the state of a file that was read: ctime changes whenever anything else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: u64,
@@ -134,7 +134,7 @@ impl Store {
         Ok(ObjectWriter { temp, file, hasher: Hasher::new(), size: 0, buffer: Vec::new() })
     }
 
-    /// Writes and publishes one small object, unless it is there already.
+    /// Writes and publishes a small object, unless it exists.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob::of(bytes);
         if !self.reuse(&blob) {
@@ -144,9 +144,9 @@ impl Store {
         Ok(blob)
     }
 
-    /// Copies a file into a new object, sharing blocks where the file system can.
+    /// Copies a file into a new object, sharing blocks if the file system supports it.
     ///
-    /// What counts is what was copied: the caller compares [`Staged::blob`] with what it expects.
+    /// The result describes the copy: the caller compares [`Staged::blob`] with what it expects.
     pub fn import(&self, path: &Path) -> Result<Staged> {
         let temp = TempFile::new(self.temp_name()?);
         let blob = files::copy(path, temp.path())?;
@@ -159,15 +159,15 @@ impl Store {
         writer.finish()
     }
 
-    /// Returns where an object stands, or would stand.
+    /// Returns the path of an object, whether or not it exists.
     pub fn object_path(&self, digest: &Digest) -> PathBuf {
         self.sharded(OBJECTS, digest)
     }
 
-    /// Says whether an object is there, by size and stamp only: good enough for a plan.
+    /// Whether an object exists, by size and time stamp only; sufficient for a plan.
     ///
-    /// One of the right size with another stamp, as after a copy that did not keep times, is read and, if its
-    /// bytes are right, stamped again.
+    /// An object of the right size with another time stamp, such as a copy made without times, is read and, if its
+    /// bytes are correct, stamped again.
     pub fn holds(&self, blob: &Blob) -> bool {
         let path = self.object_path(&blob.digest);
         match fs::symlink_metadata(&path) {
@@ -177,7 +177,7 @@ impl Store {
         }
     }
 
-    /// Reads an object whose stamp is not ours, once for each state of its file.
+    /// Verifies an object with a foreign time stamp, once for each state of its file.
     fn is_right(&self, blob: &Blob, path: &Path, stamp: Stamp) -> bool {
         if let Some((seen, is_right)) = self.seen(&blob.digest)
             && seen == stamp
@@ -185,7 +185,7 @@ impl Store {
             return is_right;
         }
         let is_right = files::hash(path).is_ok_and(|found| found == *blob);
-        // The file of another user cannot be stamped; then each process reads it once.
+        // A file of another user cannot be stamped; each process then reads it once.
         let stamp = if is_right && files::seal(path).is_ok() {
             fs::symlink_metadata(path).map_or(stamp, |metadata| Stamp::of(&metadata))
         } else {
@@ -208,16 +208,16 @@ impl Store {
         self.0.verified.lock().expect("invariant: no panic under this lock").remove(digest);
     }
 
-    /// Says whether an object is there and, if so, makes it young for the garbage collector (ctime).
+    /// Whether an object exists; if so, its ctime is updated, so that the garbage collector treats it as recent.
     ///
-    /// An object of another user that cannot be made young counts as not there: it is replaced by an equal
-    /// one, which is young.
+    /// An object of another user whose ctime cannot be updated counts as missing: it is replaced by an equal, recent
+    /// one.
     pub(crate) fn reuse(&self, blob: &Blob) -> bool {
         let path = self.object_path(&blob.digest);
         self.holds(blob) && fs::set_permissions(path, Permissions::from_mode(0o444)).is_ok()
     }
 
-    /// Reads a whole object and checks it.
+    /// Reads a whole object and verifies it.
     pub fn read(&self, blob: &Blob) -> Result<Vec<u8>> {
         let path = self.object_path(&blob.digest);
         let damaged = || Error::Damaged { digest: blob.digest, path: path.clone() };
@@ -227,9 +227,9 @@ impl Store {
         if Blob::of(&bytes) == *blob { Ok(bytes) } else { Err(damaged()) }
     }
 
-    /// Checks an object's bytes and returns where they stand, for reading only.
+    /// Verifies an object and returns its path, for reading only.
     ///
-    /// A process reads the whole object for this once, and again only when the file has changed since.
+    /// A process reads the whole object once for this, and again only if the file has changed.
     pub fn verified(&self, blob: &Blob) -> Result<PathBuf> {
         let path = self.object_path(&blob.digest);
         let damaged = || Error::Damaged { digest: blob.digest, path: path.clone() };
@@ -239,7 +239,7 @@ impl Store {
         if metadata.len() != blob.size {
             return Err(damaged());
         }
-        // Stamped before it is read: what changes meanwhile is seen the next time.
+        // The stamp is taken before reading, so that a concurrent change is noticed the next time.
         let stamp = Stamp::of(&metadata);
         if self.seen(&blob.digest) == Some((stamp, true)) {
             return Ok(path);
@@ -251,12 +251,12 @@ impl Store {
         Ok(path)
     }
 
-    /// Copies an object out to `path`, checked, writable, and with the time of now; what was there is replaced.
+    /// Copies an object to `path`, verified, writable, and with the current time; an existing file is replaced.
     ///
-    /// Blocks are shared where the file system can. A copy that is cut short never has the name.
+    /// Blocks are shared if the file system supports it. An incomplete copy never has the final name.
     pub fn materialize(&self, blob: &Blob, path: &Path) -> Result<()> {
         let source = self.object_path(&blob.digest);
-        // Not named after the file: its name may be as long as names can be.
+        // The temporary name does not contain the file name, which may have the maximum length.
         let temp = TempFile::new(path.with_file_name(format!(".pipe-{:016x}.partial", owner::unique())));
         files::open(&source).map_err(|error| missing_or(&blob.digest, &source, error))?;
         if files::copy(&source, temp.path())? != *blob {
@@ -265,14 +265,14 @@ impl Store {
         temp.rename(path)
     }
 
-    /// Takes a damaged object out of the way, so that it will be made again; true when there was one.
+    /// Removes a damaged object, so that it is computed again; returns whether there was one.
     ///
-    /// An object that turns out to be whole (someone else made it again meanwhile) stays.
+    /// An object that turns out to be intact (another process has recreated it) is kept.
     pub fn discard(&self, digest: &Digest) -> Result<bool> {
         self.discard_from(OBJECTS, digest)
     }
 
-    /// Takes a damaged artifact out of the way, as [`discard`](Self::discard) does with an object.
+    /// Removes a damaged artifact, as [`discard`](Self::discard) does with an object.
     pub fn discard_artifact(&self, digest: &Digest) -> Result<bool> {
         self.discard_from(ARTIFACTS, digest)
     }
@@ -283,7 +283,7 @@ impl Store {
             fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
                 && files::hash(path).is_ok_and(|blob| blob.digest == *digest)
         };
-        // Looked at where it is: others may be reading a whole one.
+        // Checked in place: others may be reading an intact one.
         if is_whole(&path) {
             files::seal(&path)?;
             return Ok(false);
@@ -294,7 +294,7 @@ impl Store {
             result => result.map_err(Error::io("remove", &path))?,
         }
         self.forget(digest);
-        // And again now that nobody can replace it: somebody may have, between the look and the move.
+        // Checked again now that nobody can replace it: it may have been replaced between the check and the move.
         let is_replaced = is_whole(aside.path());
         if is_replaced {
             files::seal(aside.path())?;
@@ -305,18 +305,18 @@ impl Store {
         Ok(!is_replaced)
     }
 
-    /// Writes and publishes one artifact.
+    /// Writes and publishes an artifact.
     pub fn put_artifact(&self, bytes: &[u8]) -> Result<Digest> {
         self.commit(Commit { artifacts: vec![bytes.to_vec()], ..Commit::default() })?;
         Ok(Digest::of(bytes))
     }
 
-    /// Returns where an artifact stands, or would stand.
+    /// Returns the path of an artifact, whether or not it exists.
     pub fn artifact_path(&self, digest: &Digest) -> PathBuf {
         self.sharded(ARTIFACTS, digest)
     }
 
-    /// Reads an artifact and checks it.
+    /// Reads an artifact and verifies it.
     pub fn artifact(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.artifact_path(digest);
         let bytes = files::read_at_most(&path, ARTIFACT_BYTES_MAX)
@@ -326,7 +326,7 @@ impl Store {
     }
 }
 
-/// Something else under an object's name is damage, too.
+/// Something else under an object's name counts as damage, too.
 fn missing_or(digest: &Digest, path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::Missing { digest: *digest },
@@ -335,7 +335,7 @@ fn missing_or(digest: &Digest, path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// Returns the time at which a file got its place in the store, or was last reused.
+/// Returns the time at which a file was placed in the store, or last reused.
 pub(crate) fn placed_at(metadata: &Metadata) -> SystemTime {
     let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
     SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)

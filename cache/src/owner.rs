@@ -1,7 +1,7 @@
-//! Which process owns something, and whether that process is still there.
+//! Identifies processes that own something, and whether they still run.
 //!
-//! Owns: the identity of a process across machines, reboots, containers and reused process numbers.
-//! Knows nothing of what is owned.
+//! Owns: the identity of a process across machines, reboots, containers and reused process ids. Nothing here depends
+//! on what is owned.
 
 use std::fmt;
 use std::fs;
@@ -9,41 +9,41 @@ use std::io;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-/// A process, so named that no two are ever confused.
+/// A process, with an identity that is never reused.
 ///
-/// Its text form `HOST.BOOT.NAMESPACE.PID.START` is a file name.
+/// Its text form `HOST.BOOT.NAMESPACE.PID.START` is a valid file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// 16 hexadecimal digits of the hash of machine id and host name; `-` where unknown.
+    /// 16 hexadecimal digits of the hash of machine id and host name; `-` if unknown.
     host: String,
-    /// The kernel's boot id, 32 hexadecimal digits; `-` where unknown.
+    /// The kernel's boot id, 32 hexadecimal digits; `-` if unknown.
     boot: String,
-    /// The inode of the namespace that `pid` counts in; 0 where unknown.
+    /// The inode of the namespace of `pid`; 0 if unknown.
     namespace: u64,
-    /// The process number.
+    /// The process id.
     pub(crate) pid: u32,
-    /// When it started, in clock ticks since boot; 0 where unknown.
+    /// Start time in clock ticks since boot; 0 if unknown.
     start: u64,
 }
 
-/// What is known of an owner from here.
+/// Whether an owner is alive, as far as can be seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
     /// It runs on this machine.
     Alive,
-    /// It ran on this machine, and is no more.
+    /// It ran on this machine and has ended.
     Gone,
-    /// It cannot be seen from here: another machine, or another container.
+    /// It cannot be seen from here: it runs on another machine or in another container.
     Unknown,
 }
 
 impl Owner {
-    /// The process that asks.
+    /// The calling process.
     pub fn current() -> &'static Self {
         static CURRENT: OnceLock<Owner> = OnceLock::new();
         CURRENT.get_or_init(|| {
             let pid = std::process::id();
-            // The number that /proc shows is the one that others find there.
+            // The process id in /proc is the one that others see there.
             let status = Status::read("self").filter(|status| status.pid == pid);
             Self {
                 host: host(),
@@ -55,7 +55,7 @@ impl Owner {
         })
     }
 
-    /// Finds out whether the owner still runs.
+    /// Checks whether the owner still runs.
     pub fn liveness(&self) -> Liveness {
         let here = Self::current();
         if self == here {
@@ -63,7 +63,7 @@ impl Owner {
         }
         let known = |text: &str| text != "-";
         if self.boot != here.boot {
-            // Both machine id and host name are the same, so the machine was restarted since.
+            // Machine id and host name are the same, so the machine was restarted.
             let restarted = self.host == here.host && known(&self.host) && known(&self.boot);
             return if restarted { Liveness::Gone } else { Liveness::Unknown };
         }
@@ -79,7 +79,7 @@ impl Owner {
         }
     }
 
-    /// Asks the kernel where /proc is missing, or hides the processes of others.
+    /// Asks the kernel if /proc is missing or hides the processes of others.
     fn liveness_by_signal(&self) -> Liveness {
         let pid = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw);
         match pid.map(rustix::process::test_kill_process) {
@@ -96,9 +96,9 @@ impl fmt::Display for Owner {
     }
 }
 
-/// A text that names no owner.
+/// A text that does not identify an owner.
 #[derive(Debug, thiserror::Error)]
-#[error("this names no process")]
+#[error("this does not identify a process")]
 pub struct ParseOwnerError;
 
 impl FromStr for Owner {
@@ -118,16 +118,16 @@ impl FromStr for Owner {
     }
 }
 
-/// A number that no other process has, and that this one never gives again.
+/// A number that no other process has, and that this process never returns again.
 ///
-/// Process numbers, start times and clocks repeat over containers and hosts; this is random.
+/// It is random, since process ids, start times and clocks repeat across containers and hosts.
 pub fn unique() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     static SEED: OnceLock<u64> = OnceLock::new();
     let seed = *SEED.get_or_init(|| {
-        // The standard library seeds it from the system's random numbers.
+        // The standard library seeds it with the system's random numbers.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.finish()
@@ -135,12 +135,12 @@ pub fn unique() -> u64 {
     seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The name of this machine, for people.
+/// The host name, for display.
 pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Machine ids alone may be baked into an image that many nodes boot; host names alone are often `localhost`.
+/// Machine ids alone may be the same on all nodes that boot one image, and host names alone are often `localhost`.
 fn host() -> String {
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     if cfg!(target_os = "linux") && id.trim().is_empty() {
@@ -163,10 +163,10 @@ fn namespace() -> u64 {
     link.to_string_lossy().chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
 }
 
-/// The part of `/proc/PID/stat` that matters here.
+/// The relevant part of `/proc/PID/stat`.
 struct Status {
     pid: u32,
-    /// It has ended, and only waits for its parent to notice.
+    /// A zombie: it has ended, and its parent has not waited for it.
     ended: bool,
     start: u64,
 }
@@ -180,7 +180,7 @@ impl Status {
         }
     }
 
-    /// Field 3 is the state and field 22 the start; field 2, the name, may itself hold blanks and brackets.
+    /// Field 3 is the state and field 22 the start time; field 2, the name, may contain spaces and brackets.
     fn parse(stat: &str) -> Option<Self> {
         let (head, tail) = stat.rsplit_once(')')?;
         let pid = head.split_once(' ')?.0.parse().ok()?;

@@ -1,7 +1,7 @@
-//! Records: what a key led to.
+//! Records: the results of keys.
 //!
-//! A record file is its body, a line feed, the checksum of key and body in hexadecimal, and a line feed. A
-//! file that is not so is no record: it reads as absent, and gives way to the next one that is published.
+//! A record file consists of its body, a line feed, the checksum of key and body in hexadecimal, and a line feed. Any
+//! other file is not a record: it counts as absent, and is replaced by the next record.
 
 use crate::files::{self, TempFile};
 use crate::object::Staged;
@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// No record is larger; a file that claims to be one is damaged.
+/// Maximum size of a record; a larger file is damaged.
 const RECORD_BYTES_MAX: u64 = 1 << 28;
 
 /// Line feed, 64 digits, line feed.
@@ -29,24 +29,24 @@ impl Store {
         }
     }
 
-    /// Removes the record of a key whose body is `found`, because what it promises cannot be had. False when
-    /// there was none, or another one came since it was read: that one stays.
+    /// Removes the record of a key with the body `found`, because objects that it refers to are missing. Returns
+    /// false if there was none, or if another record came since: that one is kept.
     ///
-    /// Only for the holder of a lease, or who works for one.
+    /// Only for the holder of a lease, or a process that works for it.
     ///
     /// # Errors
-    /// [`Error::Lost`] when the lease is no longer held.
+    /// [`Error::Lost`] if the lease is no longer held.
     pub fn retire(&self, key: &Digest, found: &[u8], lease: &LeaseToken) -> Result<bool> {
         lease.check(self)?;
         self.take_away(key, |body| body.is_none_or(|body| body == found))
     }
 
-    /// Returns where the record of a key stands, or would stand.
+    /// Returns the path of the record of a key, whether or not it exists.
     pub fn record_path(&self, key: &Digest) -> PathBuf {
         self.sharded(RECORDS, key)
     }
 
-    /// Gives a record, which is on the disk already, its name, unless another one has it.
+    /// Links a record, which is already on the disk, to its name, unless another record has it.
     pub(crate) fn publish(&self, key: &Digest, record: &Staged) -> Result<Published> {
         let path = self.record_path(key);
         loop {
@@ -56,12 +56,12 @@ impl Store {
             if let Some(body) = self.record(key)? {
                 return Ok(Published::Lost(body));
             }
-            // Damaged, or retired since.
+            // Damaged, or retired in the meantime.
             self.discard_record(key)?;
         }
     }
 
-    /// Takes a damaged record out of the way; true when there was one. A whole one stays.
+    /// Removes a damaged record; returns whether there was one. An intact record is kept.
     pub(crate) fn discard_record(&self, key: &Digest) -> Result<bool> {
         match self.record(key) {
             Ok(Some(_)) => Ok(false),
@@ -69,7 +69,7 @@ impl Store {
         }
     }
 
-    /// Takes a record away if `is_wanted` says so of its body, which is `None` for a damaged one.
+    /// Removes a record if `is_wanted` returns true for its body, which is `None` for a damaged record.
     fn take_away(&self, key: &Digest, is_wanted: impl Fn(Option<&[u8]>) -> bool) -> Result<bool> {
         let path = self.record_path(key);
         let aside = TempFile::new(self.temp_name()?);
@@ -77,7 +77,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             result => result.map_err(Error::io("remove", &path))?,
         }
-        // Looked at only now: a good one may have come since it was last read.
+        // Read only now: a good record may have been published since the last read.
         let text = files::read_at_most(aside.path(), RECORD_BYTES_MAX).ok().flatten();
         if !is_wanted(text.and_then(|text| unseal(key, text)).as_deref()) {
             aside.link(&path)?;
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-/// Makes the text of a record's file.
+/// Builds the content of a record file.
 pub(crate) fn seal(key: &Digest, body: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(body.len() + TRAILER_BYTES);
     text.extend_from_slice(body);
@@ -98,14 +98,14 @@ pub(crate) fn seal(key: &Digest, body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Returns the body of a record's file if it is whole, and that of this key.
+/// Returns the body of a record file if it is intact and belongs to that key.
 fn unseal(key: &Digest, mut text: Vec<u8>) -> Option<Vec<u8>> {
     let length = text.len().checked_sub(TRAILER_BYTES)?;
     let trailer = text.split_off(length);
     (trailer == format!("\n{}\n", checksum(key, &text)).as_bytes()).then_some(text)
 }
 
-/// The key goes in, so that a record under a wrong name is none.
+/// Includes the key, so that a record under a wrong name is not valid.
 fn checksum(key: &Digest, body: &[u8]) -> Digest {
     Hasher::derive("pipe record v1").update(key.as_bytes()).update(body).finish()
 }

@@ -1,4 +1,4 @@
-//! Temporary folders, and what dead processes left.
+//! Temporary folders, and what dead processes left behind.
 
 use crate::files;
 use crate::owner::{Liveness, Owner};
@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What an owner that cannot be seen from here has not touched for so long is forgotten.
+/// Age after which leftovers of an owner that cannot be seen from here are removed.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A temporary folder on the cache's file system, removed with all in it when dropped.
+/// A temporary folder on the cache's file system; dropping it removes it and its content.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -31,23 +31,23 @@ impl AsRef<Path> for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed now is swept up later.
+        // What cannot be removed now is removed by a later sweep.
         files::remove_dir(&self.path).ok();
     }
 }
 
 impl Store {
-    /// Makes a temporary folder.
+    /// Creates a temporary folder.
     pub fn scratch(&self) -> Result<Scratch> {
         Ok(Scratch { path: self.temp_dir()? })
     }
 
-    /// Removes what this machine's dead processes left: temporary files, leases, and durable folders that
-    /// have a successor.
+    /// Removes what dead processes of this machine left: temporary files, leases, and durable folders with a
+    /// successor.
     ///
-    /// What a process left that cannot be seen from here goes when it was not touched for a week. Cheap
-    /// when there is nothing; puts nothing on the disk by force. What cannot be removed, such as another
-    /// user's, is told and stays.
+    /// Leftovers of a process that cannot be seen from here are removed if they were not touched for a week. Cheap if
+    /// there is nothing to do; it does not sync. What cannot be removed, such as files of another user, is reported
+    /// and kept.
     pub fn sweep(&self) -> Result<Swept> {
         let mut failed = Vec::new();
         for (name, path) in files::list(&self.root().join("work/tmp"))? {
@@ -66,19 +66,19 @@ impl Store {
     }
 }
 
-/// What came of [`Store::sweep`].
+/// The result of [`Store::sweep`].
 #[derive(Debug)]
 #[must_use = "says what could not be removed"]
 pub struct Swept {
-    /// Why leftovers of dead processes are still there; no reason not to work with the cache.
+    /// Why leftovers of dead processes could not be removed. The cache can be used nevertheless.
     pub failed: Vec<Error>,
 }
 
-/// Says whether nothing at `path` was touched for long.
+/// Whether nothing at `path` was touched for a long time.
 fn is_forgotten(path: &Path) -> bool {
     let Ok(metadata) = fs::symlink_metadata(path) else { return false };
     let young = |time: SystemTime| time.elapsed().is_ok_and(|age| age < FORGOTTEN_AFTER);
-    // A time that is not known, or in the future, says nothing.
+    // Unknown or future times are no evidence.
     let touched = metadata.modified().map_or(true, |time| young(time) || time > SystemTime::now());
     if touched {
         return false;

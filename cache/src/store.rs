@@ -1,4 +1,4 @@
-//! The folder, and the handle on it.
+//! The cache folder, and the handle to it.
 
 use crate::files::{self, TempFile};
 use crate::object::Stamp;
@@ -11,39 +11,39 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-/// The format of the folder, raised when an older program could misread a newer one.
+/// Format of the folder; raised when an older program could misread a newer folder.
 ///
-/// - 1: the first.
+/// - 1: initial version.
 const VERSION: u32 = 1;
 
-/// What stands in a cache's folder, and may stand there before its `version` does.
+/// The entries of a cache folder, which may exist before its `version` file.
 const NAMES: [&str; 6] = [".gitignore", "objects", "artifacts", "records", "runs", "work"];
 
-/// A cache: one folder, safe to share between processes, users and machines (NFS included).
+/// A cache: one folder that processes, users and machines (NFS included) can share safely.
 ///
 /// ```text
 /// .pipe/
 /// ├── version                     `pipe store 1`
 /// ├── .gitignore                  `*`
 /// ├── objects/ab/ab12…            bytes by their BLAKE3 digest; mode 444, modified at 1 s after the epoch
-/// ├── artifacts/ab/ab12…          canonical JSON by its digest, made and understood by others
-/// ├── records/ab/ab12…            what a key led to: the body, a line feed, the checksum, a line feed
-/// ├── runs/                       one folder each, made and understood by the engine
+/// ├── artifacts/ab/ab12…          canonical JSON by its digest, written and interpreted by others
+/// ├── records/ab/ab12…            the result of a key: the body, a line feed, the checksum, a line feed
+/// ├── runs/                       one folder per run, written and interpreted by the engine
 /// └── work/
-///     ├── tmp/OWNER/              files on their way, and scratch folders, of one process
-///     ├── leases/KEY.FENCE        who works on a key: owner and a counter that the owner raises
-///     └── durable/KEY/FENCE/      what outlives a crash; `leases/KEY-durable.FENCE` is its lease
-///         ├── owner               who may write here; absent: nobody
-///         ├── files/              a program's own files (copied to a successor as they are)
+///     ├── tmp/OWNER/              unfinished files and scratch folders of one process
+///     ├── leases/KEY.FENCE        who works on a key: the owner, and a counter that it increments
+///     └── durable/KEY/FENCE/      what survives a crash; `leases/KEY-durable.FENCE` is its lease
+///         ├── owner               who may write here; if absent, nobody
+///         ├── files/              a program's own files (copied to a successor without changes)
 ///         └── NAME/               a checkpoint: its files, mode 444, and
-///             └── manifest.json   their sizes and digests, and what the owner noted
+///             └── manifest.json   their sizes and digests, and metadata from the owner
 /// ```
 ///
-/// Everything is written under `work/tmp/` first and put on the disk (fsync) before it gets its name, so
-/// that a name always stands for the whole. OWNER is host, boot, pid namespace, process and its start, so
-/// that what a dead process left is known for what it is; see [`Store::sweep`].
+/// Everything is written under `work/tmp/` and synced before it is renamed, so that a name always refers to complete
+/// content. OWNER consists of host, boot, pid namespace, process and its start time, so that leftovers of a dead
+/// process can be recognised; see [`Store::sweep`].
 ///
-/// Version history: 1 is the first.
+/// Version history: 1: initial version.
 ///
 /// Clones share one handle.
 #[derive(Debug, Clone)]
@@ -54,18 +54,18 @@ pub(crate) struct Inner {
     pub(crate) root: PathBuf,
     pub(crate) options: Options,
     pub(crate) queue: commit::Queue,
-    /// Objects whose bytes this process has checked, as they were then, and whether they were right.
+    /// Objects that this process has verified, with the state of their files and the result.
     pub(crate) verified: Mutex<HashMap<Digest, (Stamp, bool)>>,
     /// Folders whose own name this process knows to be on the disk.
     pub(crate) anchored: Mutex<HashSet<PathBuf>>,
     temp: PathBuf,
 }
 
-/// How a store behaves where the default does not fit.
+/// Options of a store.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long the counter of a lease may stand still before others take over, when its owner cannot be
-    /// seen from here. Owners raise it at least six times as often. All users of one cache should agree.
+    /// How long the counter of a lease may stay unchanged before others take over, if its owner cannot be seen from
+    /// here. Owners increment it at least six times within this time. All users of a cache should use the same value.
     pub lease_patience: Duration,
 }
 
@@ -76,17 +76,17 @@ impl Default for Options {
 }
 
 impl Store {
-    /// Opens the cache in `root`, and makes it if need be.
+    /// Opens the cache in `root`; creates it if it does not exist.
     pub fn open(root: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(root, Options::default())
     }
 
-    /// Opens the cache in `root` to look at it: one that is not there is empty, and is not created.
+    /// Opens the cache in `root` for reading; a missing cache is empty and is not created.
     pub fn peek(root: impl AsRef<Path>) -> Result<Self> {
         if root.as_ref().exists() { Self::open(root) } else { Self::at(root.as_ref(), Options::default()) }
     }
 
-    /// Opens the cache in `root` with other options.
+    /// Opens the cache in `root` with these options.
     pub fn open_with(root: impl AsRef<Path>, options: Options) -> Result<Self> {
         let store = Self::at(root.as_ref(), options)?;
         match fs::read_to_string(store.version_path()) {
@@ -149,7 +149,7 @@ impl Store {
         }
         fs::write(self.root().join(".gitignore"), "*\n")
             .map_err(Error::io("write", self.root().join(".gitignore")))?;
-        // The version comes last, and whole: with it the folder is a cache.
+        // The version file comes last and complete: it makes the folder a cache.
         let (temp, mut file) = self.temp_file()?;
         file.write_all(format!("pipe store {VERSION}\n").as_bytes())
             .and_then(|()| file.sync_all())
@@ -159,7 +159,7 @@ impl Store {
         files::sync(self.root())
     }
 
-    /// Where something of this digest stands in one of the three trees.
+    /// The path for a digest in one of the three trees.
     pub(crate) fn sharded(&self, tree: &str, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
         self.root().join(tree).join(&name[..2]).join(name)
@@ -173,12 +173,12 @@ impl Store {
         self.root().join("work/durable")
     }
 
-    /// A name in this process's own temporary folder that nothing else uses, on no other machine either.
+    /// A name in this process's temporary folder that nothing else uses, also on other machines.
     fn temp_path(&self) -> PathBuf {
         self.0.temp.join(format!("{:016x}", owner::unique()))
     }
 
-    /// The time of the file system's clock, which all machines that share it see alike.
+    /// The time by the file system's clock, which is the same for all machines that share it.
     pub(crate) fn now(&self) -> Result<SystemTime> {
         let (temp, file) = self.temp_file()?;
         file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("examine", temp.path()))
@@ -196,13 +196,13 @@ impl Store {
         Ok(path)
     }
 
-    /// A free name in the temporary folder, which is there.
+    /// A free name in the temporary folder, which exists.
     pub(crate) fn temp_name(&self) -> Result<PathBuf> {
         files::create_dir(&self.0.temp)?;
         Ok(self.temp_path())
     }
 
-    /// Creates something in the temporary folder, which another handle may be removing as its last act.
+    /// Creates something in the temporary folder, which another handle may be removing at the moment.
     fn in_temp<T>(&self, path: &Path, create: impl Fn() -> io::Result<T>) -> Result<T> {
         for _ in 0..100 {
             match create() {
@@ -216,7 +216,7 @@ impl Store {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Succeeds only when nothing is left in it.
+        // Succeeds only if the folder is empty.
         fs::remove_dir(&self.temp).ok();
     }
 }

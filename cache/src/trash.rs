@@ -1,7 +1,7 @@
-//! The way out of the store: things go to a folder of their own first, and may come back from there.
+//! Removal from the store: entries are first moved to a separate folder, and may be put back.
 //!
-//! Owns: how something leaves. Knows not what is needed; whoever collects decides that, looks again when all
-//! of it is aside, and puts back what somebody has asked for meanwhile.
+//! Owns: how entries are removed. It does not know what is needed: the caller decides that, checks again when
+//! everything is moved away, and puts back what is needed by then.
 
 use crate::audit::{Amount, EntryKind};
 use crate::object::placed_at;
@@ -12,10 +12,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// Things that were taken out of a store, and are not deleted yet.
+/// Entries that were moved out of a store, and are not deleted yet.
 ///
-/// Dropped, or left behind by a crash, it takes them along: they were garbage when they were taken, and who
-/// misses one makes it again.
+/// If dropped, or left behind by a crash, they are deleted: they were garbage when they were taken, and can be
+/// computed again.
 #[derive(Debug)]
 pub struct Trash {
     store: Store,
@@ -31,10 +31,10 @@ impl Store {
 }
 
 impl Trash {
-    /// Takes a thing out of the store; false when it is gone, or was used by a commit at or after `before`.
+    /// Moves an entry out of the store; returns false if it is gone, or was used by a commit at or after `before`.
     ///
-    /// A commit that relies on an object makes it young first (see [`Store::commit`]), so what is old at this
-    /// moment is relied on by no commit on its way.
+    /// A commit that relies on an object updates its ctime first (see [`Store::commit`]), so no pending commit relies
+    /// on an entry that is old now.
     pub fn take(&mut self, kind: EntryKind, digest: &Digest, before: SystemTime) -> Result<bool> {
         let path = self.store.sharded(kind.tree(), digest);
         let metadata = match fs::symlink_metadata(&path) {
@@ -53,18 +53,18 @@ impl Trash {
         Ok(true)
     }
 
-    /// Lists what was taken.
+    /// Lists the entries that were taken.
     pub fn taken(&self) -> impl Iterator<Item = (EntryKind, Digest)> + use<'_> {
         self.taken.keys().copied()
     }
 
-    /// Puts a thing back, unless an equal one came meanwhile.
+    /// Puts an entry back, unless an equal one was added in the meantime.
     pub fn put_back(&mut self, kind: EntryKind, digest: &Digest) -> Result<()> {
         if self.taken.remove(&(kind, *digest)).is_none() {
             return Ok(());
         }
         let (place, path) = (self.place(kind, digest), self.store.sharded(kind.tree(), digest));
-        // Link and not rename: what came meanwhile stays.
+        // Link instead of rename, which would replace an entry added in the meantime.
         match fs::hard_link(&place, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => result.map_err(Error::io("create", &path))?,
@@ -72,7 +72,7 @@ impl Trash {
         files::remove_file(&place).map(drop)
     }
 
-    /// Deletes what was taken, and tells how much it was.
+    /// Deletes the entries that were taken, and returns their number and size.
     pub fn empty(self) -> Amount {
         let mut amount = Amount::default();
         self.taken.values().for_each(|bytes| amount.add(*bytes));

@@ -1,6 +1,6 @@
-//! Several processes on one cache, some of which are killed.
+//! Several processes that use one cache, some of which are killed.
 //!
-//! Each test starts this very program again to play a role in a process of its own.
+//! Each test starts this program again to play a role in a separate process.
 
 use pipe_cache::{
     Acquire, AcquireDurable, Blob, Commit, Content, Digest, Error, Options, Published, Repair, Store,
@@ -17,7 +17,7 @@ const ROLE: &str = "PIPE_CACHE_TEST_ROLE";
 const ROOT: &str = "PIPE_CACHE_TEST_ROOT";
 const PATIENCE_MS: &str = "PIPE_CACHE_TEST_PATIENCE_MS";
 
-/// What a process of its own does, by the name of its role.
+/// What a child process does, by the name of its role.
 #[test]
 #[ignore = "played by the processes that the other tests start"]
 fn role() {
@@ -35,7 +35,7 @@ fn role() {
     }
 }
 
-/// A process that plays a role; killed at the end, if not before.
+/// A process that plays a role; killed at the end, if not earlier.
 struct Player {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -61,7 +61,7 @@ impl Player {
         Self { child, lines }
     }
 
-    /// Returns what the player says next; the test harness talks, too, on other lines.
+    /// Returns the player's next message; the test harness prints other lines, too.
     fn hear(&mut self) -> Option<String> {
         self.lines.find_map(|line| Some(line.ok()?.split_once("> ")?.1.to_owned()))
     }
@@ -83,7 +83,7 @@ impl Drop for Player {
     }
 }
 
-/// Speaks to the test that started this process. Begins a line, whatever the harness has printed on it.
+/// Sends a message to the test that started this process. It begins a new line, whatever the harness has printed.
 fn say(text: impl std::fmt::Display) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "\n> {text}").and_then(|()| stdout.flush()).unwrap();
@@ -91,7 +91,7 @@ fn say(text: impl std::fmt::Display) {
 
 fn cache() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
-    // Made by one handle and used by another, which so has no temporary folder of its own yet.
+    // Created by one handle and used by another, which has no temporary folder yet.
     Store::open(folder.path()).unwrap();
     let store = Store::open(folder.path()).unwrap();
     (folder, store)
@@ -99,12 +99,12 @@ fn cache() -> (tempfile::TempDir, Store) {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Not random, but different each time: the moments at which players are killed.
+/// The moments at which players are killed: not random, but different each time.
 fn moments(count: u64) -> impl Iterator<Item = Duration> {
     (0..count).map(|turn| Duration::from_micros(turn * 7_919 % 40_000))
 }
 
-/// The bytes of one of the objects of a turn; some are of several pages.
+/// The content of an object of a turn; some span several pages.
 fn content(turn: u64, part: u64) -> Vec<u8> {
     let size = (turn * 31 + part * 17_389) % 60_000;
     (0..size).map(|at| (at * (turn + 1) + part) as u8).collect()
@@ -149,7 +149,7 @@ fn a_killed_writer_leaves_nothing_broken() {
     assert!(leftovers > 0, "no writer was killed at work");
 }
 
-/// Says whether there is a record of a turn; all that it names must be there.
+/// Whether there is a record of a turn; everything that it refers to must exist.
 fn check_record(store: &Store, turn: u64) -> bool {
     let Some(body) = store.record(&Digest::of(&turn.to_le_bytes())).unwrap() else { return false };
     assert_eq!(store.artifact(&Digest::of(&body)).unwrap(), body);
@@ -219,7 +219,7 @@ fn the_lease_of_a_killed_process_is_free_at_once() {
     let Acquire::Busy(holder) = store.acquire(&key).unwrap() else { panic!("robbed") };
     assert_eq!((holder.pid, holder.fence), (owner.child.id(), 1));
 
-    // Killed, but not yet waited for: a zombie is dead enough.
+    // Killed, but not yet waited for: a zombie counts as dead.
     let killed = Instant::now();
     owner.child.kill().unwrap();
     let lease = loop {
@@ -314,7 +314,7 @@ fn a_killed_trainer_goes_on_from_its_last_checkpoint() {
     }
 }
 
-/// Runs inside a file system of 2 MiB.
+/// Runs in a file system of 2 MiB.
 fn fill(store: &Store) {
     let ballast = store.root().join("runs/ballast");
     fs::write(&ballast, vec![0; 500_000]).unwrap();

@@ -1,4 +1,4 @@
-//! The store as its users see it, in one process: what goes in comes out, and damage is seen.
+//! The store as its users see it, in one process: reads return what was written, and damage is detected.
 
 use pipe_cache::{
     Acquire, AcquireDurable, Blob, Commit, DamageCause, Digest, EntryKind, Error, Published, Repair, Store,
@@ -22,7 +22,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Changes one bit and nothing else: size, mode and time stay.
+/// Flips one bit and changes nothing else: size, mode and time are kept.
 fn flip(path: &Path, at: usize) {
     let modified = fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = fs::read(path).unwrap();
@@ -33,7 +33,7 @@ fn flip(path: &Path, at: usize) {
     file.set_permissions(Permissions::from_mode(0o444)).unwrap();
 }
 
-/// Names what lies in the temporary folders.
+/// Lists the temporary folders.
 fn temporaries(store: &Store) -> Vec<String> {
     let owners = fs::read_dir(store.root().join("work/tmp")).unwrap();
     let files = owners.flat_map(|owner| fs::read_dir(owner.unwrap().path()).unwrap());
@@ -311,7 +311,7 @@ fn many_may_make_the_same_cache_at_once() {
     assert_eq!(Store::open(&root).unwrap().objects().count(), 8);
 }
 
-/// A cache that was copied without times (`cp -r`, S3) and without its empty folders is as good as before.
+/// A cache that was copied without times (`cp -r`, S3) and without its empty folders works like the original.
 #[test]
 fn a_copy_without_times_and_empty_folders_is_whole() {
     let (folder, store) = store();
@@ -332,7 +332,7 @@ fn a_copy_without_times_and_empty_folders_is_whole() {
     assert!(copied.sweep().unwrap().failed.is_empty());
 }
 
-/// Copies files with the time of now; folders without files are left out.
+/// Copies files with the current time, and omits folders without files.
 fn copy_tree(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
@@ -371,7 +371,7 @@ fn a_file_where_a_folder_belongs_is_named() {
     assert!(error.to_string().contains(&folder.display().to_string()), "{error}");
 }
 
-/// While a whole object is looked at because somebody thought it damaged, others go on reading it.
+/// While an object that was reported as damaged is checked, others can still read it.
 #[test]
 fn a_whole_object_is_never_out_of_sight() {
     let (_folder, store) = store();

@@ -1,13 +1,13 @@
 //! Owns: `uses: command`, the stage type for programs in any language.
 //!
-//! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies: a program run by root writes
-//! through any permission) and leaves what it makes in `$PIPE_OUTPUT_<name>`. Besides these and the
-//! variables that `env` names, its environment is fixed; see [`PATH`]. `$PIPE_DURABLE` is a folder for
-//! checkpoints that outlives a crash; `$PIPE_EVENTS` takes progress, figures and notes.
+//! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies, since a program that runs as root can
+//! write to read-only files) and leaves its results in `$PIPE_OUTPUT_<name>`. Apart from these and the variables
+//! listed under `env`, its environment is fixed; see [`PATH`]. `$PIPE_DURABLE` is a folder for checkpoints that
+//! survives a crash; `$PIPE_EVENTS` receives progress, metrics and notes.
 //!
 //! Revisions:
-//! 1. the first
-//! 2. a line that fails ends the command (`sh -eu`); `PATH` and `HOME` are fixed; an output may not stay empty
+//! 1. initial version
+//! 2. a line that fails ends the command (`sh -eu`); `PATH` and `HOME` are fixed; an output must not be empty
 
 mod channel;
 
@@ -42,35 +42,39 @@ use std::{
     sync::OnceLock,
 };
 
-/// Runs a shell line; what it leaves in its output folders becomes artifacts.
+/// Runs a shell command; the files in its output folders become artifacts.
 ///
-/// Files that the line names are inputs too, wherever they are: a change of one runs it again. What it reads
-/// without naming it, such as imported modules, belongs under `files`; undeclared inputs are not noticed.
+/// Files that the command line names are inputs, wherever they are: if one changes, the stage runs again. List other
+/// files that the command reads, such as imported modules, under `files`; inputs that are not declared are not
+/// detected.
 ///
-/// The line runs as `sh -eu` (with `-o pipefail` where the system's `sh` has it), so a part that fails and a
-/// variable that is not set end it. Its environment is fixed: `PATH` holds the system's folders and `HOME` is an
-/// empty folder, unless `env` or the line names them.
+/// The command runs as `sh -eu` (with `-o pipefail` if the system's `sh` supports it), so it ends at the first part
+/// that fails and at an unset variable. Its environment is fixed: `PATH` contains the system's folders and `HOME` is
+/// an empty folder, unless `env` or the command line names them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Command {
-    /// The line for `sh -eu -c`, run in the project's root.
+    /// Command line for `sh -eu -c`, run in the project root.
     pub run: String,
-    /// Globs of further files that it reads, relative to the project's root, or folders. Each must match a file.
+    /// Further files that the command reads: globs or folders, relative to the project root. Each must match at least
+    /// one file.
     pub files: Vec<String>,
-    /// Outputs by name, each with its kind: `figure: files`.
+    /// Outputs: name and kind, such as `model: files`.
     pub outputs: BTreeMap<String, String>,
-    /// Outputs that may stay empty; for any other that is an error.
+    /// Outputs that may be empty. An empty output is otherwise an error, since it usually means that the command
+    /// wrote elsewhere.
     pub may_be_empty: Vec<String>,
-    /// Names of environment variables that it sees; their values decide the result. Not for passwords and
-    /// tokens: `${secret.NAME}` in the line passes those.
+    /// Environment variables to pass to the command; their values are part of the cache key. Do not list passwords
+    /// and tokens here; pass them as `${secret.NAME}` in the command line.
     pub env: Vec<String>,
-    /// Input whose shards it gets one at a time, as `shard` with their extension, each in a process of its own;
-    /// the other inputs stand whole beside each. What it leaves as `shard`, with any extension, keeps the
-    /// shard's name, and everything else goes below a folder called like it.
+    /// Input to process one shard at a time: the command runs once per shard, as a separate process, and finds it as
+    /// the file `shard` with its extension; other inputs are complete each time. An output file `shard`, with any
+    /// extension, keeps the name of the input shard; other output files are placed in a folder with that name. By
+    /// default, the command runs once.
     pub each: Option<String>,
 }
 
-/// What stands in the key of a command: the config and the values of its variables.
+/// The part of the config that keys contain: the settings and the values of variables.
 #[derive(Serialize, JsonSchema)]
 struct CommandLine<'a> {
     run: &'a str,
@@ -78,10 +82,10 @@ struct CommandLine<'a> {
     env: BTreeMap<&'a str, Value>,
 }
 
-/// Kinds of artifacts by name, for inputs of commands; set once by `main`.
+/// Kinds of artifacts by name, for inputs of commands; set once, at the start of the program.
 static KINDS: OnceLock<Vec<&'static Kind>> = OnceLock::new();
 
-/// Lets commands receive artifacts of these kinds as ordinary files.
+/// Registers kinds of artifacts that commands can receive as ordinary files.
 pub fn know_kinds(kinds: Vec<&'static Kind>) {
     let _ = KINDS.set(kinds);
 }
@@ -104,7 +108,8 @@ impl OwnPorts for Command {
         variables::passed(&self.env, &self.run).into_iter().map(str::to_owned).collect()
     }
 
-    /// A command is one process, which nobody tells how many threads to start; shards are commands side by side.
+    /// A command is one process with an unknown number of threads, so it gets one core by default; with `each`,
+    /// commands run in parallel.
     fn cpus_default(&self) -> Option<usize> {
         self.each.is_none().then_some(1)
     }
@@ -125,7 +130,7 @@ impl Stage for Command {
         });
         let variables =
             self.env.iter().enumerate().filter(|(_, name)| !is_name(name)).map(|(position, _)| {
-                Misfit::new(format!("env[{position}]"), "is no name of an environment variable")
+                Misfit::new(format!("env[{position}]"), "is not a valid name of an environment variable")
             });
         let secrets = self.env.iter().enumerate().filter(|(_, name)| variables::looks_secret(name)).map(
             |(position, name)| {
@@ -137,13 +142,13 @@ impl Stage for Command {
         let unknown =
             self.may_be_empty.iter().enumerate().filter(|(_, name)| !self.outputs.contains_key(*name));
         let unknown =
-            unknown.map(|(position, _)| Misfit::new(format!("may_be_empty[{position}]"), "is no output"));
-        let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must hold a shell line");
+            unknown.map(|(position, _)| Misfit::new(format!("may_be_empty[{position}]"), "is not an output"));
+        let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must be a command line");
         empty.into_iter().chain(names).chain(variables).chain(secrets).chain(unknown).collect()
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
-        // One look each: there may be thousands of commands.
+        // One check per name, since there may be thousands of commands.
         let is_file = |name: &String| places.project.join(name).is_file();
         let named: Vec<String> = words::named(&self.run)
             .iter()
@@ -161,7 +166,7 @@ impl Stage for Command {
     }
 
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
-        // The files that a command names are mostly its code, whose size says nothing about its time.
+        // The files that a command names are mostly its code, whose size does not predict its time.
         inputs.artifact_bytes().map(|bytes| bytes as f64)
     }
 
@@ -174,7 +179,7 @@ impl Stage for Command {
             if self.each.as_ref() == Some(port) {
                 let [input] = &inputs[..] else {
                     let message =
-                        format!("`each: {port}` takes the shards of one stage, and these are several");
+                        format!("`each: {port}` takes the shards of a single stage, but several are given");
                     return Err(Error::input(message));
                 };
                 let shard = Some(shard_name(&input.artifact));
@@ -230,18 +235,18 @@ struct Call<'a> {
     ports: Vec<Place>,
 }
 
-/// Where an input goes.
+/// Destination of an input.
 #[derive(Serialize, JsonSchema)]
 struct Place {
     port: String,
     label: String,
     kind: String,
-    /// Of the input whose shards come one at a time: the file's name.
+    /// For the input that is processed one shard at a time: the file name.
     #[serde(skip_serializing_if = "Option::is_none")]
     shard: Option<String>,
 }
 
-/// The glob of a request for what an item of `files` names: a folder stands for all that it holds.
+/// The glob for an item of `files`: a folder includes everything in it.
 fn files_of(glob: &str, places: &Places) -> String {
     let glob = glob.trim_start_matches("./");
     let folder = glob.trim_end_matches('/');
@@ -254,10 +259,10 @@ fn files_of(glob: &str, places: &Places) -> String {
 
 fn empty_output(name: &str) -> Error {
     let help = format!("write files to `$PIPE_OUTPUT_{name}`, or list `{name}` under `may_be_empty`");
-    Error::input(format!("the command left nothing in its output `{name}`")).help(help)
+    Error::input(format!("the command wrote nothing to its output `{name}`")).help(help)
 }
 
-/// How a shard is called where it is laid out: always the same, since names are in no key.
+/// The file name of a shard: always the same, since names are not part of keys.
 fn shard_name(artifact: &Artifact) -> String {
     let extension =
         |entry: &pipe_stage::Entry| Some(Path::new(&entry.name).extension()?.to_str()?.to_owned());
@@ -276,13 +281,13 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
         exclude: vec![".pipe/**".to_owned(), "out/**".to_owned(), ".git/**".to_owned()],
         links: Links::EveryName,
         field: field.to_owned(),
-        help: Some("names are relative to the project's root".to_owned()),
+        help: Some("names are relative to the project root".to_owned()),
         pin: None,
     }
 }
 
-/// Where programs are looked up, unless `env` or the line names `PATH`. What the user's own holds differs between
-/// machines and terminals, and would decide results without being in any key.
+/// The `PATH` of commands, unless `env` or the command line names `PATH`. The user's `PATH` differs between machines
+/// and terminals, and would affect results without being part of a key.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
@@ -296,7 +301,7 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     process.stdin(Stdio::null()).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
     process.env("HOME", folder(&scratch.path().join("home"))?);
     process.env("TMPDIR", folder(&scratch.path().join("tmp"))?);
-    // The values themselves and not those of the key: these may be other than UTF-8.
+    // The raw values, not those of the key, since they may not be UTF-8.
     let passed = params.line.env.keys().copied().chain(secrets.iter().map(String::as_str));
     let passed = passed.chain(["CUDA_VISIBLE_DEVICES", tree::MARK]);
     process.envs(passed.filter_map(|name| Some((name, std::env::var_os(name)?))));
@@ -340,8 +345,8 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// Takes what lies in a folder for what the command would have made: all of it where there is one output, else the
-/// folder below it that has the output's name.
+/// Takes a folder as the result of a command: all of it if there is one output, otherwise the subfolder with the name
+/// of the output.
 fn adopt(params: &Call<'_>, folder: &Path, secrets: &Secrets, share: &mut Share) -> Result<()> {
     if params.ports.iter().any(|place| place.shard.is_some()) {
         let message = "a result of a command with `each` cannot be adopted: which file belongs to which shard is unknown";
@@ -360,14 +365,14 @@ fn adopt(params: &Call<'_>, folder: &Path, secrets: &Secrets, share: &mut Share)
     Ok(())
 }
 
-/// Checks that a file is what the plan saw.
+/// Checks that a file has not changed since the plan.
 fn still_as_planned(file: &LocalEntry) -> Result<Stamp> {
     let path = file.path()?;
     stamp(&path).map_err(|_| Error::SourceChanged { name: file.name().to_owned() })
 }
 
-/// Checks that nobody wrote a file while the command ran, not even what it held before: in between the command may
-/// have read something else.
+/// Checks that nobody wrote to a file while the command ran, even if its content is the same again: the command may
+/// have read something else in between.
 fn untouched(file: &LocalEntry, before: Stamp) -> Result<()> {
     let changed = || Error::SourceChanged { name: file.name().to_owned() };
     let now = file.path().and_then(|path| stamp(&path).map_err(|_| changed()));
@@ -379,13 +384,13 @@ fn untouched(file: &LocalEntry, before: Stamp) -> Result<()> {
     };
     match written::changed(file.name()) {
         written::Changes::Once => Err(changed()),
-        // Only its permissions or links: `chmod +x tool.sh && ./tool.sh` does that each time.
+        // Only its permissions or links changed: `chmod +x tool.sh && ./tool.sh` does that each time.
         written::Changes::Again if !is_written => Ok(()),
         written::Changes::Again => {
             let name = file.name();
-            let message = format!("`{name}` changed while the command ran, and so it did the time before");
+            let message = format!("`{name}` changed while the command ran, for the second time");
             let help = format!(
-                "if the command writes `{name}`, let it write to an output or to `$TMPDIR` instead; if somebody else \
+                "if the command writes `{name}`, write to an output or to `$TMPDIR` instead; if another program \
                  changed it, run again"
             );
             Err(Error::input(message).help(help))
@@ -393,7 +398,7 @@ fn untouched(file: &LocalEntry, before: Stamp) -> Result<()> {
     }
 }
 
-/// Takes in what the command left in a folder, if it is what the output's kind says.
+/// Imports what the command left in a folder, if it matches the output's kind.
 fn take(
     output: &str,
     kind_name: &str,
@@ -405,7 +410,7 @@ fn take(
     let mut entries = Vec::new();
     for (own, path) in files_below(folder, output)? {
         if secrets.mask(&own) != own {
-            let message = format!("the name of a file in the output `{output}` holds a secret");
+            let message = format!("the name of a file in the output `{output}` contains a secret");
             return Err(Error::input(message).help("give it a name without the secret"));
         }
         let name = match (each, own.strip_prefix("shard")) {
@@ -422,21 +427,21 @@ fn take(
     const LINES: usize = 4;
     match kind(kind_name).map(|kind| (kind.look)(&entries, LINES)) {
         Some(Err(error)) => {
-            let message = format!("what the command left in `{output}` is no `{kind_name}`: {error}");
+            let message = format!("the output `{output}` of the command is not valid `{kind_name}`: {error}");
             Err(Error::input(message).help("docs/formats.md describes the layout of each kind"))
         }
         _ => Ok(()),
     }
 }
 
-/// Makes `${secret.NAME}` the shell's own `${NAME}`: a secret reaches a process as a variable only, so that
-/// neither a spec nor the list of processes shows it. Returns the names too.
+/// Replaces `${secret.NAME}` by the shell's `${NAME}`: secrets are only passed as variables, so they appear neither
+/// in specs nor in the list of processes. Also returns the names.
 fn without_secrets(line: &str) -> (String, BTreeSet<String>) {
     let names = crate::secrets::names(line).map(str::to_owned).collect();
     (line.replace("${secret.", "${"), names)
 }
 
-/// Writes entries as ordinary files, views with their rows selected.
+/// Writes entries as ordinary files; of views, only the selected rows.
 pub fn lay_out(entries: &[LocalEntry], kind: Option<&'static Kind>, folder: &Path) -> Result<()> {
     for entry in entries {
         let path = folder.join(entry.name());
@@ -459,14 +464,14 @@ fn folder(path: &Path) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Lists the files that a command left in a folder by their names, in name order. What cannot be kept is an
-/// error that names it: empty folders, links to folders, names that are not UTF-8.
+/// Lists the files in an output folder, sorted by name. What cannot be stored is an error: empty folders, links to
+/// folders, names that are not UTF-8.
 fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
     const FILES_MAX: usize = 1_000_000;
     const NAME_BYTES_MAX: usize = 1024;
     let refused = |path: &Path, why: &str, help: &str| {
         let own = path.strip_prefix(root).unwrap_or(path).display();
-        Err(Error::input(format!("cannot keep `{own}` of the output `{output}`: {why}")).help(help))
+        Err(Error::input(format!("cannot store `{own}` of the output `{output}`: {why}")).help(help))
     };
     let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -485,9 +490,15 @@ fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
                 Ok(target) if target.is_dir() => {
                     return refused(&path, "it is a link to a folder", "copy the folder into the output");
                 }
-                Ok(_) => return refused(&path, "it is no file", "outputs hold files and folders of files"),
+                Ok(_) => {
+                    return refused(
+                        &path,
+                        "it is not a regular file",
+                        "outputs can contain only files and folders",
+                    );
+                }
                 Err(_) if kind.is_symlink() => {
-                    return refused(&path, "it is a link that leads nowhere", "remove it");
+                    return refused(&path, "it is a broken link", "remove it");
                 }
                 Err(error) => return Err(examined(error)),
             }
@@ -495,7 +506,7 @@ fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
             match own {
                 None => return refused(&path, "its name is not UTF-8", "rename it"),
                 Some(own) if own.contains('\\') => {
-                    return refused(&path, "its name holds a backslash", "rename it");
+                    return refused(&path, "its name contains a backslash", "rename it");
                 }
                 Some(own) if own.len() > NAME_BYTES_MAX => {
                     return refused(&path, "its path is longer than 1024 bytes", "shorten it");
@@ -503,7 +514,7 @@ fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
                 Some(own) => files.push((own.to_owned(), path)),
             }
             if files.len() > FILES_MAX {
-                return Err(Error::input(format!("the command made more than {FILES_MAX} files")));
+                return Err(Error::input(format!("the command created more than {FILES_MAX} files")));
             }
         }
         if is_empty && folder != root {

@@ -1,5 +1,5 @@
-//! Owns: which devices this machine has, for stages that leave it open. Knows no driver: it runs a probe in a
-//! process of its own, and remembers the answer for as long as program and drivers stay as they are.
+//! Owns: which devices this machine has, for stages with `backend: auto`. It knows no driver: it runs a probe in a
+//! separate process, and caches the result until the program or a driver changes.
 //!
 //! ```text
 //! stamps/devices-PROBE     JSON: {"version": 1, "made_by": DIGEST, "devices": …}
@@ -17,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A driver that takes longer does not work.
+/// A driver that takes longer than this counts as broken.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(60);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
-/// What drivers leave in the file system: another version of one changes these.
+/// Files that drivers install; a new driver version changes them.
 const DRIVERS: [&str; 8] = [
     "/proc/driver/nvidia/version",
     "/dev/dri",
@@ -32,7 +32,7 @@ const DRIVERS: [&str; 8] = [
     "/usr/local/share/vulkan/icd.d",
     "/usr/local/cuda",
 ];
-/// What tells drivers which devices to show.
+/// Variables that select the devices that drivers show.
 const VARIABLES: [&str; 5] = [
     "CUDA_VISIBLE_DEVICES",
     "VK_DRIVER_FILES",
@@ -48,7 +48,7 @@ struct Remembered {
     devices: Devices,
 }
 
-/// Asks a probe, or remembers what it said; an error says why it gave no answer.
+/// Runs a probe, or returns its cached result; an error says why there is none.
 pub fn find(probe: &Probe, cache: &Path) -> Result<Devices, String> {
     let memory = sources::stamps(cache).join(format!("devices-{}", probe.name));
     let made_by = circumstances();
@@ -59,12 +59,12 @@ pub fn find(probe: &Probe, cache: &Path) -> Result<Devices, String> {
     }
     let devices = ask(probe)?;
     let text = serde_json::to_vec(&Remembered { version: 1, made_by, devices: devices.clone() });
-    // Without this memory the next plan asks again; it is no reason to fail.
+    // Without the cache file the probe runs again; this is no reason to fail.
     let _ = text.map_err(std::io::Error::from).and_then(|text| sources::replace(&memory, &text));
     Ok(devices)
 }
 
-/// Digest of all that an answer depends on: program, drivers, what they are told, machine.
+/// Digest of everything that a result depends on: program, drivers, variables, machine.
 fn circumstances() -> Digest {
     let stamp = |path: &Path| match fs::metadata(path) {
         Ok(data) => format!("{} {} {}.{}", path.display(), data.len(), data.mtime(), data.mtime_nsec()),
@@ -90,7 +90,7 @@ fn ask(probe: &Probe) -> Result<Devices, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| format!("cannot start the probe for devices: {error}"))?;
+        .map_err(|error| format!("cannot start the device probe: {error}"))?;
     let mut out = child.stdout.take().expect("invariant: stdout is piped");
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -99,12 +99,12 @@ fn ask(probe: &Probe) -> Result<Devices, String> {
     });
     let started = Instant::now();
     let status = loop {
-        match child.try_wait().map_err(|error| format!("cannot wait for the probe for devices: {error}"))? {
+        match child.try_wait().map_err(|error| format!("cannot wait for the device probe: {error}"))? {
             Some(status) => break status,
             None if started.elapsed() > PROBE_TIME_MAX => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("the probe for devices gave no answer within {PROBE_TIME_MAX:?}"));
+                return Err(format!("the device probe did not answer within {PROBE_TIME_MAX:?}"));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -112,6 +112,6 @@ fn ask(probe: &Probe) -> Result<Devices, String> {
     let text = reader.join().ok().and_then(Result::ok).unwrap_or_default();
     match serde_json::from_slice(&text) {
         Ok(devices) if status.success() => Ok(devices),
-        _ => Err(format!("the probe for devices died ({status}): a driver may be broken")),
+        _ => Err(format!("the device probe crashed ({status}): a driver may be broken")),
     }
 }

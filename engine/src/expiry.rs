@@ -16,28 +16,28 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How old things may become.
+/// Maximum ages.
 #[derive(Debug, Clone, Copy)]
 pub struct Ages {
-    /// Runs that ended longer ago go, unless they are pinned or the last of their pipeline.
+    /// For runs, since they ended. Pinned runs and the last run of each pipeline are kept.
     pub runs: Duration,
     /// Checkpoints in whose folder nothing was written for longer go, unless somebody works there or a run that is
     /// pinned, live or recent needs them.
     pub checkpoints: Duration,
 }
 
-/// What went, or would go.
+/// What was removed, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Expired {
-    /// Folders of runs.
+    /// Number of run folders.
     pub runs: u64,
-    /// Folders of checkpoints.
+    /// Number of checkpoint folders.
     pub checkpoints: u64,
-    /// Bytes of all that went.
+    /// Their total size.
     pub bytes: u64,
 }
 
-/// Why nothing, or not all of it, went.
+/// Why nothing, or not everything, was removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpiryError {
     /// A run's folder cannot be read.
@@ -48,7 +48,7 @@ pub enum ExpiryError {
     Io {
         /// `list`, `shorten`.
         action: &'static str,
-        /// What.
+        /// The event.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -95,7 +95,7 @@ pub fn expire(
         }
     }
 
-    // Plans read the ends of journals only.
+    // Plans only read the end of a journal.
     if mode == Collect::Now {
         for journal in journals(&store.root().join("journal"))? {
             let shortened = record::shorten(&journal);
@@ -106,9 +106,9 @@ pub fn expire(
     Ok(expired)
 }
 
-/// Removes the folder of a run: its manifest, events and logs. What the run made stays in the cache.
+/// Removes the folder of a run: its manifest, events and logs. Its results stay in the cache.
 pub fn remove_run(store: &Store, run: &RunFolder) -> Result<(), pipe_cache::Error> {
-    // Out of sight in one step.
+    // Move it away in one step.
     let aside = store.scratch()?;
     let place = aside.path().join("run");
     match fs::rename(&run.path, &place) {

@@ -1,5 +1,5 @@
-//! Owns: what the figures of a run say together: those of a matrix side by side, with mean and spread over seeds, and
-//! those that are not as the manifest expects. Decides no exit code and draws nothing.
+//! Owns: summaries of a run's metrics: comparisons of the stages of a matrix, with mean and deviation over seeds, and
+//! checks against `expect`. It decides no exit code and prints nothing.
 
 use crate::{
     graph::Graph,
@@ -12,97 +12,97 @@ use pipe_stage::{Better, Digest, Metric, covers};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The axis along which figures are gathered: runs that differ in nothing but chance.
+/// The axis that metrics are averaged over: its stages differ only in random numbers.
 pub const SEED: &str = "seed";
 
-/// What is told at the end of a run beside its table.
+/// What is reported at the end of a run, besides its table.
 #[derive(Debug, Default)]
 pub struct Figures {
-    /// One for each matrix whose stages have figures.
+    /// One for each matrix whose stages have metrics.
     pub comparisons: Vec<Comparison>,
-    /// All that was expected, in the order of the stages.
+    /// All checks of `expect`, in the order of the stages.
     pub findings: Vec<Finding>,
-    /// Expectations of figures that a stage did not report.
+    /// Errors: expected metrics that a stage did not report.
     pub faults: Faults,
 }
 
-/// The stages of a matrix side by side.
+/// The stages of a matrix compared.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The entry of the manifest.
+    /// Name of the entry in the manifest.
     pub stage: String,
-    /// Axes of the rows: all but that of seeds.
+    /// Axes of the rows: all except the seed.
     pub axes: Vec<String>,
-    /// Figures, in the order in which stages report them.
+    /// Metrics, in the order in which stages report them.
     pub columns: Vec<Column>,
     /// In the order of the stages.
     pub rows: Vec<ComparisonRow>,
 }
 
 impl Comparison {
-    /// The most stages that a row gathers.
+    /// The largest number of stages in a row.
     pub fn stages_max(&self) -> usize {
         self.rows.iter().map(|row| row.stages).max().unwrap_or(0)
     }
 }
 
-/// A figure that is compared.
+/// A metric that is compared.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// Its unit; empty for plain numbers.
+    /// Its unit; empty if it has none.
     pub unit: String,
-    /// Which way is good.
+    /// Whether higher or lower values are better.
     pub better: Better,
 }
 
 /// One combination of values.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct ComparisonRow {
-    /// By axis, as they are written in names of stages.
+    /// By axis, as written in stage names.
     pub values: Vec<String>,
-    /// Stages that were gathered: finished ones.
+    /// Number of finished stages in this row.
     pub stages: usize,
     /// By column; `None` where no stage reported the metric.
     pub metrics: Vec<Option<Spread>>,
 }
 
-/// A figure over several stages.
+/// A metric over several stages.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Arithmetic mean.
     pub mean: f64,
-    /// Standard deviation of a sample, by n - 1; of two stages and more.
+    /// Sample standard deviation (n - 1), for two or more stages.
     pub deviation: Option<f64>,
 }
 
-/// A stage of a matrix with its figures.
+/// A stage of a matrix with its metrics.
 #[derive(Debug)]
 pub struct Member<'a> {
     /// Values by axis.
     pub values: Vec<(&'a str, &'a str)>,
-    /// What it reported.
+    /// Its metrics.
     pub metrics: Vec<Metric>,
 }
 
-/// A figure beside what was expected of it.
+/// A metric and its expected range.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// Which stage.
+    /// Name of the stage.
     pub stage: String,
-    /// Which figure.
+    /// Name of the metric.
     pub metric: String,
     /// Its value.
     pub value: f64,
-    /// Between what it had to lie.
+    /// The expected range.
     pub bounds: Bounds,
-    /// Whether it does.
+    /// Whether the value is within the range.
     pub met: bool,
 }
 
 impl Figures {
-    /// Looks at the stages that are up to date, by their position in the manifest.
+    /// Summarises the stages that are up to date, by their position in the manifest.
     pub fn of(manifest: &Manifest, done: &BTreeMap<usize, (Digest, Record)>) -> Self {
         let mut figures = Self::default();
         let metrics = |stage: usize| done.get(&stage).map(|(_, record)| &record.metrics);
@@ -139,7 +139,7 @@ impl Figures {
                         met: expectation.bounds.hold(value),
                     }),
                     None => {
-                        let message = format!("`{name}` reports no figure `{}`", expectation.metric);
+                        let message = format!("`{name}` reports no metric `{}`", expectation.metric);
                         let fault = Fault::new(Code::UnknownMetric, message, "expected here");
                         let known = metrics.iter().map(|metric| metric.name.as_str());
                         figures.faults.push(fault.nearest(&expectation.metric, known).at(expectation.place));
@@ -150,16 +150,16 @@ impl Figures {
         figures
     }
 
-    /// The figures that are not as expected.
+    /// The metrics that are out of range.
     pub fn unmet(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| !finding.met)
     }
 }
 
-/// Puts the stages of a matrix side by side; `None` if they have no figures.
+/// Compares the stages of a matrix; `None` if they have no metrics.
 ///
-/// Figures that no clock made and that are good in one direction are compared; where there is none, the first that
-/// each stage reports.
+/// Compares metrics that do not depend on a clock and for which higher or lower is better; if there is none, the
+/// first metric of each stage.
 pub fn compare(stage: &str, members: &[Member<'_>]) -> Option<Comparison> {
     let lasting = |member: &'_ Member<'_>| -> Vec<Metric> {
         let lasting = member.metrics.iter().filter(|metric| !metric.clock);

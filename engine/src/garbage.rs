@@ -1,13 +1,13 @@
-//! Owns: what of a cache is still needed, and in which order the rest goes. Knows no manifest and no run: it is
-//! told which keys and artifacts to keep.
+//! Owns: which content of a cache is needed, and in which order the rest is deleted. It knows no manifests and no
+//! runs; the caller passes the keys and artifacts to keep.
 //!
-//! Needed is what a key to keep, or a record that is not old, leads to. The rest goes cheapest first: each
-//! object costs the seconds per byte of the dearest record that names it, and one that no record names costs
-//! nothing. Records of stages stay: they are small, and a stage stays cached though its objects are gone; the
-//! next run makes again what it has to read.
+//! Everything that the keys to keep, or recent records, refer to is needed. The rest is deleted cheapest first: the
+//! cost of an object is that of the most expensive record that refers to it, in seconds per byte; objects without a
+//! record cost nothing. Records of stages are kept: they are small, and a stage remains cached although its objects
+//! are gone; the next run recomputes what it has to read.
 //!
-//! Safe beside live runs: what is young stays, since a commit makes young what it relies on; what goes is moved
-//! aside, the records are looked at once more, and what somebody needs by then comes back.
+//! Safe during runs: recent entries are kept, and a commit makes everything that it relies on recent. Entries to
+//! delete are first moved away; then the records are read again, and entries that are needed by then are put back.
 
 use crate::{
     record::{Record, read_artifact},
@@ -23,68 +23,69 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What to keep whatever it costs.
+/// What to keep whatever its size.
 #[derive(Debug, Clone, Default)]
 pub struct Roots {
-    /// Keys of stages: of pinned runs, lock files, recent and live runs.
+    /// Keys of stages: of pinned, recent and current runs, and of lock files.
     pub keys: BTreeSet<Digest>,
-    /// Artifacts that live runs read.
+    /// Artifacts that current runs read.
     pub artifacts: BTreeSet<Digest>,
     /// Folders of checkpoints that pinned, live and recent runs use.
     pub folders: BTreeSet<Digest>,
-    /// What came since then is a live run's.
+    /// Everything added since then belongs to a current run.
     pub since: Option<SystemTime>,
     /// What could not be looked at.
     pub warnings: Vec<Warning>,
 }
 
-/// How far to go.
+/// Options of a collection.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes that may stay.
+    /// Maximum size in bytes.
     pub bytes_max: u64,
-    /// Records that are not older keep what they name.
+    /// Records younger than this keep what they refer to.
     pub recent: Duration,
-    /// What was used by a commit so lately is not touched: whoever relies on it may not have recorded it yet.
+    /// Entries used by a commit more recently than this are kept: the record that relies on them may not be written
+    /// yet.
     pub young: Duration,
-    /// Whether anything really goes.
+    /// Whether to delete anything.
     pub mode: Collect,
 }
 
-/// Whether anything really goes.
+/// Whether to delete anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collect {
-    /// It does.
+    /// Delete.
     Now,
-    /// It is told what would.
+    /// Only report.
     Rehearse,
 }
 
-/// What was collected.
+/// The result of a collection.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Collected {
-    /// Bytes of objects, artifacts and records before.
+    /// Size of objects, artifacts and records before, in bytes.
     pub bytes_before: u64,
-    /// After.
+    /// Size afterwards.
     pub bytes_after: u64,
-    /// Bytes that are needed: no limit can go below.
+    /// Size of what is needed: no limit can go below it.
     pub bytes_needed: u64,
-    /// What went, by the stage type that made it, most bytes first.
+    /// Deleted content by the stage type that made it, largest first.
     pub gone: Vec<Gone>,
     /// What could not be deleted or looked at.
     pub warnings: Vec<Warning>,
 }
 
-/// What went of one stage type's making.
+/// Deleted content of one stage type.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Gone {
-    /// `ingest`; `tasks` for what only the records of tasks name, `nothing` for what no record names.
+    /// `ingest`; `tasks` if only records of tasks refer to it, `nothing` if no record does.
     pub made_by: String,
-    /// Objects.
+    /// Number of objects.
     pub objects: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// Seconds that it takes to make them again, about.
+    /// Approximate seconds to recompute them.
     pub seconds: f64,
 }
 
@@ -94,18 +95,18 @@ pub enum GarbageError {
     /// The cache failed.
     #[error(transparent)]
     Cache(#[from] pipe_cache::Error),
-    /// Another process collects.
-    #[error("{0} collects garbage here already")]
+    /// Another process is collecting.
+    #[error("{0} is already collecting garbage in this cache")]
     Busy(String),
-    /// The roots cannot be found.
-    #[error("cannot find out what is needed: {0}")]
+    /// The roots cannot be determined.
+    #[error("cannot determine what is needed: {0}")]
     Roots(BoxedError),
 }
 
-/// Why roots cannot be found, as whoever looks for them says it.
+/// The error from finding the roots.
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Collects garbage. `roots` is asked again before anything is deleted.
+/// Collects garbage. `roots` is called again before anything is deleted.
 pub fn collect(
     store: &Store,
     limits: Limits,
@@ -137,8 +138,8 @@ pub fn collect(
     Ok(collected)
 }
 
-/// Moves aside, looks again, puts back, deletes. Returns bytes that are gone, and folders of links that point
-/// to nothing now.
+/// Moves entries away, checks again, puts entries back, deletes the rest. Returns the number of bytes deleted, and
+/// folders whose links are broken now.
 fn sweep_out(
     store: &Store,
     survey: &Survey,
@@ -150,7 +151,7 @@ fn sweep_out(
     for thing in chosen {
         trash.take(thing.kind, &thing.digest, survey.young)?;
     }
-    // Records of shares that promise what is gone would only be retired one by one.
+    // Records of shares whose objects are gone would otherwise be retired one by one.
     let gone: HashSet<Digest> = trash.taken().map(|(_, digest)| digest).collect();
     for (key, blobs) in &survey.shares {
         if blobs.iter().any(|digest| gone.contains(digest)) {
@@ -171,7 +172,7 @@ fn sweep_out(
     Ok((trash.empty().bytes, trees))
 }
 
-/// Puts back what is needed by now, and the records of shares all of whose objects are there after all.
+/// Puts back what is needed by now, and the records of shares whose objects all exist.
 fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), GarbageError> {
     let taken: Vec<(EntryKind, Digest)> = trash.taken().collect();
     for (kind, digest) in &taken {
@@ -193,7 +194,7 @@ fn put_back(trash: &mut Trash, again: &Survey, before: &Survey) -> Result<(), Ga
     Ok(())
 }
 
-/// Something that may go.
+/// An entry that may be deleted.
 #[derive(Debug, Clone)]
 struct Thing {
     kind: EntryKind,
@@ -203,26 +204,26 @@ struct Thing {
     cost: Cost,
 }
 
-/// What it takes to make a byte of something again, and who does.
+/// The cost of recomputing a byte, and the stage type that does it.
 #[derive(Debug, Clone, Default)]
 struct Cost {
     seconds_per_byte: f64,
     made_by: String,
 }
 
-/// A cache at a moment.
+/// The state of a cache.
 struct Survey {
-    /// What is older may go.
+    /// Older entries may be deleted.
     young: SystemTime,
     bytes: u64,
     objects: Vec<(Digest, u64, SystemTime)>,
     orphans: Vec<(Digest, u64, SystemTime)>,
     artifacts: HashMap<Digest, Artifact>,
-    /// Objects.
+    /// Number of objects.
     needed: HashSet<Digest>,
     needed_artifacts: HashSet<Digest>,
     costs: HashMap<Digest, Cost>,
-    /// Records of shares and steps that are not needed, with the objects that they name.
+    /// Records of shares and steps that are not needed, with the objects that they refer to.
     shares: Vec<(Digest, Vec<Digest>)>,
 }
 
@@ -240,7 +241,7 @@ fn newer(store: &Store, key: &Digest, found: u32, known: u32) -> pipe_cache::Err
     pipe_cache::Error::Newer { path: store.record_path(key), found, known }
 }
 
-/// What the record of a finished step holds; written by `pipe-stage`.
+/// Content of the record of a finished step; written by `pipe-stage`.
 #[derive(Deserialize)]
 struct StepRecord {
     shares: Vec<ShareRecord>,
@@ -353,7 +354,7 @@ impl Survey {
         self.needed.extend(blobs.map(|blob| blob.digest));
     }
 
-    /// Notes what a record says of the objects that it names; of several records the dearest counts.
+    /// Adds what a record says about its objects; if several refer to an object, the most expensive counts.
     fn see_blobs(&mut self, blobs: &[Blob], seconds: f64, made_by: &str, is_root: bool) {
         let bytes: u64 = blobs.iter().map(|blob| blob.size).sum();
         let seconds_per_byte = seconds / bytes.max(1) as f64;
@@ -362,7 +363,7 @@ impl Survey {
                 self.needed.insert(blob.digest);
             }
             let cost = self.costs.entry(blob.digest).or_default();
-            // A stage's name says more than `tasks`, which names the same objects.
+            // The name of a stage type is more useful than `tasks`, which refers to the same objects.
             let is_named = !cost.made_by.is_empty() && cost.made_by != "tasks";
             if !is_named || (made_by != "tasks" && seconds_per_byte > cost.seconds_per_byte) {
                 made_by.clone_into(&mut cost.made_by);
@@ -371,7 +372,7 @@ impl Survey {
         }
     }
 
-    /// What has to go so that no more than this is left: cheapest to make again first, then oldest.
+    /// Selects entries to delete until the size is below this: cheapest to recompute first, then oldest.
     fn choose(&self, bytes_max: u64) -> Vec<Thing> {
         let orphan = |(digest, bytes, placed): &(Digest, u64, SystemTime)| Thing {
             kind: EntryKind::Artifact,

@@ -1,28 +1,28 @@
-//! Owns: the DAG of a manifest's stages: their order, what a target needs, and how it is drawn.
-//! Knows no cache and no files.
+//! Owns: the DAG of a manifest's stages: their order, the dependencies of a target, and drawings. It knows no cache
+//! and no files.
 
 use crate::manifest::{Manifest, Need, stage_type::StageType};
 use petgraph::{Direction, graph::DiGraph, graph::NodeIndex, visit::EdgeRef};
 use std::{cmp::Reverse, collections::BinaryHeap, fmt::Write};
 
-/// Stages and what flows between them. A node's index is the stage's position in the manifest.
+/// Stages and the artifacts between them. A node's index is the stage's position in the manifest.
 #[derive(Debug)]
 pub struct Graph {
     edges: DiGraph<(), Flow>,
     order: Vec<usize>,
 }
 
-/// One artifact that flows from a stage to another.
+/// An artifact that passes from one stage to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// Which output it leaves.
+    /// The output it comes from.
     pub output: String,
-    /// Which input it enters.
+    /// The input it goes to.
     pub input: String,
 }
 
 impl Graph {
-    /// Makes the graph of a manifest.
+    /// Builds the graph of a manifest.
     pub fn new(manifest: &Manifest) -> Self {
         let mut edges = DiGraph::with_capacity(manifest.stages.len(), 2 * manifest.stages.len());
         for _ in &manifest.stages {
@@ -40,27 +40,27 @@ impl Graph {
         Self { edges, order }
     }
 
-    /// Lists all stages so that each comes after those that it needs; otherwise in the manifest's order.
+    /// Lists all stages in topological order; otherwise in the order of the manifest.
     pub fn order(&self) -> &[usize] {
         &self.order
     }
 
-    /// Lists the stages that a stage reads from, each once, in the manifest's order.
+    /// Lists the direct dependencies of a stage, in the order of the manifest.
     pub fn upstream(&self, stage: usize) -> Vec<usize> {
         self.neighbours(stage, Direction::Incoming)
     }
 
-    /// Lists the stages that read from a stage, each once, in the manifest's order.
+    /// Lists the direct dependents of a stage, in the order of the manifest.
     pub fn downstream(&self, stage: usize) -> Vec<usize> {
         self.neighbours(stage, Direction::Outgoing)
     }
 
-    /// Lists the targets and all that they need, in running order; without targets, everything.
+    /// Lists the targets and all their dependencies, in running order; without targets, all stages.
     pub fn subset(&self, targets: &[usize]) -> Vec<usize> {
         self.subset_up_to(targets, |_| false)
     }
 
-    /// Lists these stages and all that depend on them, in running order.
+    /// Lists these stages and all their dependents, in running order.
     pub fn all_downstream(&self, stages: &[usize]) -> Vec<usize> {
         let mut found = vec![false; self.edges.node_count()];
         let mut open = stages.to_vec();
@@ -72,7 +72,7 @@ impl Graph {
         self.order.iter().copied().filter(|stage| found[*stage]).collect()
     }
 
-    /// The same, without what only stages need that keep what they have.
+    /// As [`Self::subset`], without stages that only kept stages depend on.
     pub fn subset_up_to(&self, targets: &[usize], keeps: impl Fn(usize) -> bool) -> Vec<usize> {
         if targets.is_empty() {
             return self.order.clone();
@@ -100,7 +100,7 @@ impl Graph {
     }
 }
 
-/// Orders by Kahn's algorithm; of the stages that are ready, the first of the manifest comes first.
+/// Kahn's algorithm; among the stages that are ready, the first of the manifest comes first.
 fn order(edges: &DiGraph<(), Flow>) -> Vec<usize> {
     let mut waits: Vec<usize> =
         edges.node_indices().map(|node| edges.edges_directed(node, Direction::Incoming).count()).collect();
@@ -120,10 +120,10 @@ fn order(edges: &DiGraph<(), Flow>) -> Vec<usize> {
     order
 }
 
-/// A way to draw a graph.
+/// A format of drawings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drawing {
-    /// A line per stage, for terminals.
+    /// One line per stage, for terminals.
     Text,
     /// For Markdown.
     Mermaid,
@@ -219,7 +219,7 @@ impl Picture<'_> {
         out + "}\n"
     }
 
-    /// Walks the flows into the stages drawn; all that flows into a drawn stage is drawn or left out with it.
+    /// Visits the edges into the stages that are drawn.
     fn each_flow(&self, mut see: impl FnMut(usize, usize, &Flow)) {
         let drawn: std::collections::HashSet<_> = self.stages.iter().copied().collect();
         for stage in self.stages {
@@ -235,7 +235,7 @@ impl Picture<'_> {
         }
     }
 
-    /// `stage`, or `stage.output` where it is not the main one.
+    /// `stage`, or `stage.output` if it is not the main output.
     fn written(&self, need: &Need) -> String {
         let from = self.name(need.stage);
         let ports = &self.manifest.stages[need.stage].config.ports;
@@ -253,7 +253,7 @@ impl Picture<'_> {
     }
 }
 
-/// `train` where both ends have one name, else `documents to train`.
+/// `train` if both ends have the same name, otherwise `documents to train`.
 fn arrow(flow: &Flow) -> String {
     if flow.output == flow.input { flow.input.clone() } else { format!("{} to {}", flow.output, flow.input) }
 }

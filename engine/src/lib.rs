@@ -1,12 +1,12 @@
-//! The engine of `pipe`: from a manifest's text to a plan, and from a plan to artifacts and records.
+//! The engine of `pipe`: turns a manifest into a plan, and a plan into artifacts and records.
 //!
-//! A module uses only modules above it in this list; the same holds within `manifest`, `plan` and `run`. The engine
-//! knows no documents, no tokens and no models: it gets a table of stage types from the program that embeds it. It
-//! knows no terminal either: it returns values and emits events, and the package `pipe` draws them.
+//! A module uses only modules above it in this list; the same applies within `manifest`, `plan` and `run`. The engine
+//! knows no documents, tokens or models: it gets a table of stage types from the program that embeds it. It knows no
+//! terminal either: it returns values and emits events, and the package `pipe` displays them.
 
 #![expect(
     clippy::result_large_err,
-    reason = "a fault holds all that a diagnostic shows, and ends what it is told by"
+    reason = "an error contains everything that its diagnostic shows, and is returned only once"
 )]
 
 pub mod warning;

@@ -1,4 +1,4 @@
-//! Owns: the lock file: what the last full run of a pipeline made, to be committed and read in a diff.
+//! Owns: the lock file: the results of the last complete run of a pipeline, to be committed and reviewed as a diff.
 
 use pipe_stage::{Digest, Metric, Number};
 use serde::{Deserialize, Serialize};
@@ -10,45 +10,47 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The version of the format. 1 is the first.
+/// Version of the format. History: 1: initial version.
 const VERSION: u32 = 1;
 
-/// What a pipeline led to.
+/// The results of a pipeline.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     /// Revision of this format: 1.
     pub version: u32,
-    /// Revisions of sources that can change under one name; an input, changed only by `--update-pins`.
+    /// Revisions of sources whose content can change under the same name. They are an input, changed only by
+    /// `--update-pins`.
     pub pins: BTreeMap<String, String>,
     /// By stage name.
     pub stages: BTreeMap<String, LockedStage>,
 }
 
-/// What a stage led to.
+/// The result of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedStage {
-    /// What was asked for.
+    /// What was requested: digest of the stage's settings and the recipes of its inputs.
     pub recipe: Digest,
-    /// What decided the result.
+    /// Digest of everything that determines the result.
     pub key: Digest,
-    /// Artifacts that were made, by port.
+    /// The artifacts produced, by port.
     pub outputs: BTreeMap<String, Digest>,
-    /// Figures that no clock made, by name.
+    /// Metrics that do not depend on a clock, by name.
     #[serde(with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
-    /// What the kernels ran on: `avx2`.
+    /// Instruction sets that the kernels used: `avx2`.
     pub instruction_sets: Vec<String>,
-    /// Whether the stage keeps this, though its inputs or settings changed.
+    /// Whether the stage keeps this result although its inputs or settings changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
 }
 
-/// Why a lock file cannot be read. It is never taken for none: frozen stages would run, and pins would move.
+/// Why a lock file cannot be read. This is never treated as a missing file: frozen stages would run, and pins would
+/// change.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// The file system failed, or the file is no text.
+    /// The file system failed, or the file is not text.
     #[error("cannot read the lock file `{}`: {source}", path.display())]
     Unreadable {
         /// The file.
@@ -56,7 +58,7 @@ pub enum LockError {
         /// What the system said.
         source: io::Error,
     },
-    /// Git left both sides of a merge in it.
+    /// It contains conflict markers of a Git merge.
     #[error("the lock file `{}` has merge conflict markers, the first in line {line}", path.display())]
     Conflict {
         /// The file.
@@ -64,15 +66,15 @@ pub enum LockError {
         /// Counted from 1.
         line: usize,
     },
-    /// A newer program wrote it.
-    #[error("the lock file `{}` has version {found}, and this program reads version {VERSION}", path.display())]
+    /// It was written by a newer program.
+    #[error("the lock file `{}` has version {found}, but this program reads version {VERSION}", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u64,
     },
-    /// It is no lock file.
+    /// It is not a lock file.
     #[error("`{}` is not a lock file: {message}", path.display())]
     Malformed {
         /// The file.
@@ -102,7 +104,7 @@ impl Lock {
     /// Reads a lock file; `None` if there is none.
     ///
     /// # Errors
-    /// Where there is a file, but not one that this program can read.
+    /// If there is a file, but this program cannot read it.
     pub fn read(path: &Path) -> Result<Option<Self>, LockError> {
         #[derive(Deserialize)]
         struct Head {
@@ -126,7 +128,7 @@ impl Lock {
         }
     }
 
-    /// Writes the file if it would change.
+    /// Writes the file if its content changes.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self).expect("invariant: a lock is plain data");
         text.push('\n');
@@ -135,7 +137,7 @@ impl Lock {
         }
         let path = target(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // The mode of any new file, from which the system takes the umask; one that is there keeps its own.
+        // A new file gets the usual mode, to which the system applies the umask; an existing file keeps its mode.
         let mut fresh =
             tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
         fresh.write_all(text.as_bytes())?;
@@ -148,7 +150,7 @@ impl Lock {
     }
 }
 
-/// Follows symbolic links to the file that is to be written, which need not be there.
+/// Follows symbolic links to the file to write, which need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     const LINKS_MAX: usize = 40;
     let mut path = path.to_owned();
@@ -161,7 +163,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Figures, some of which may not be finite.
+/// Metrics, some of which may not be finite.
 mod numbers {
     use super::{BTreeMap, Number};
     use serde::{Deserialize, Deserializer, Serializer};
@@ -182,7 +184,7 @@ mod numbers {
 }
 
 impl LockedStage {
-    /// Keeps of a stage what no clock made.
+    /// Keeps the parts of a stage's result that do not depend on a clock.
     pub fn new(
         recipe: Digest,
         key: Digest,
@@ -201,7 +203,7 @@ impl LockedStage {
         }
     }
 
-    /// Whether bytes can be expected to be equal: same key, same instruction sets.
+    /// Whether equal bytes can be expected: same key, same instruction sets.
     pub fn is_comparable(&self, other: &Self) -> bool {
         self.key == other.key && self.instruction_sets == other.instruction_sets
     }

@@ -1,4 +1,4 @@
-//! Owns: what this machine has: cores, memory, GPUs, disk; control groups are heeded.
+//! Owns: the resources of this machine: cores, memory, GPUs, disk; limits of control groups apply.
 
 use crate::record::Machine;
 use std::{
@@ -8,12 +8,12 @@ use std::{
     sync::OnceLock,
 };
 
-/// Cores that this process may use.
+/// Number of cores that this process may use.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Bytes of memory that this process may use: the machine's, or its control group's if that is less.
+/// Bytes of memory that this process may use: the machine's memory, or the limit of its control group if lower.
 pub fn memory() -> u64 {
     let physical = physical_memory();
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -41,7 +41,7 @@ fn physical_memory() -> u64 {
     told.and_then(|told| told.trim().parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// NVIDIA GPUs that this process may use, by the names that `CUDA_VISIBLE_DEVICES` takes.
+/// NVIDIA GPUs that this process may use, by the names used in `CUDA_VISIBLE_DEVICES`.
 pub fn gpus() -> Vec<String> {
     if let Ok(visible) = std::env::var("CUDA_VISIBLE_DEVICES") {
         let names = visible.split(',').map(str::trim);
@@ -51,13 +51,13 @@ pub fn gpus() -> Vec<String> {
     (0..listed).map(|gpu| gpu.to_string()).collect()
 }
 
-/// Bytes free on a path's file system.
+/// Free bytes on the file system of a path.
 pub fn disk_free(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     rustix::fs::statvfs(there).ok().map(|stat| stat.f_bavail * stat.f_frsize)
 }
 
-/// The file of the program that this process runs, also when another one has taken its place since.
+/// The executable file of this process, even if another file has replaced it since.
 pub fn program() -> io::Result<PathBuf> {
     const SELF: &str = "/proc/self/exe";
     if cfg!(target_os = "linux") && Path::new(SELF).exists() {
@@ -77,7 +77,7 @@ pub fn program_file() -> io::Result<PathBuf> {
     }
 }
 
-/// What processes that run this program are called in listings.
+/// Name of processes of this program in process listings.
 pub fn program_name() -> OsString {
     std::env::current_exe().map_or_else(|_| OsString::from("pipe"), PathBuf::into_os_string)
 }
@@ -94,12 +94,12 @@ pub fn describe() -> Machine {
     machine.clone()
 }
 
-/// How many processes the system has killed for memory, here and in our control group.
+/// Number of processes that the system has killed for lack of memory, on this machine and in this control group.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct OomCount(u64);
 
 impl OomCount {
-    /// The count by now.
+    /// The current count.
     pub fn now() -> Self {
         let count = |text: String| {
             let line = text.lines().find_map(|line| line.strip_prefix("oom_kill ").map(str::to_owned));

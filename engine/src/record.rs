@@ -1,4 +1,4 @@
-//! Owns: what the engine keeps of a stage that ran, by its key. Knows not how it ran.
+//! Owns: what the engine stores about a stage that ran, under its key. It does not depend on how stages run.
 //!
 //! ```text
 //! records/KEY      this, as JSON         journal/PIPELINE/STAGE.jsonl    one `Visit` a line, newest last
@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a key led to.
+/// The result of a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -24,41 +24,41 @@ pub struct Record {
     pub uses: String,
     /// Its revision.
     pub revision: u32,
-    /// Digest of the program that held the type, where the key has it.
+    /// Digest of the program that contained the type, if it is part of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<Digest>,
-    /// The config without its defaults: what is in the key.
+    /// The config without defaults, as in the key.
     pub config: Value,
-    /// Artifacts that were read, by port.
+    /// The artifacts that were read, by port.
     pub inputs: BTreeMap<String, Vec<RecordedInput>>,
-    /// Source files that were read: lines of digest, source and name, apart by tabs.
+    /// The source files that were read: lines of digest, source and name, separated by tabs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Blob>,
-    /// Artifacts that were made, by port.
+    /// The artifacts produced, by port.
     pub outputs: BTreeMap<String, Digest>,
-    /// Figures.
+    /// Its metrics.
     pub metrics: Vec<Metric>,
     /// Seconds of wall time.
     pub seconds: f64,
-    /// Seconds of processor time, of the stage's process and those that it waited for.
+    /// Seconds of CPU time of the stage's process and the processes that it waited for.
     pub cpu_seconds: f64,
-    /// Bytes of memory at its peak.
+    /// Peak memory in bytes.
     pub memory_peak: u64,
-    /// Bytes of what it made.
+    /// Size of its outputs in bytes.
     pub output_bytes: u64,
-    /// What it wrote to stdout and stderr.
+    /// Its output on stdout and stderr.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Blob>,
-    /// Where it ran.
+    /// The machine that it ran on.
     pub machine: Machine,
-    /// What it was granted of that machine; unknown in older records.
+    /// The resources that it was granted; unknown in older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
-    /// What the kernels of its shares ran on.
+    /// Instruction sets that the kernels used.
     pub instruction_sets: Vec<String>,
     /// Version of `pipe`.
     pub code: String,
-    /// When it ended, RFC 3339.
+    /// When it ended, in RFC 3339.
     pub finished: String,
 }
 
@@ -66,14 +66,14 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedInput {
-    /// Key of a map in `needs`; empty otherwise.
+    /// Its key in the map under `needs`; otherwise empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub label: String,
     /// The artifact.
     pub digest: Digest,
 }
 
-/// A machine, as far as it explains figures.
+/// Properties of a machine that explain metrics and times.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
@@ -81,21 +81,21 @@ pub struct Machine {
     pub host: String,
     /// `linux x86_64`.
     pub system: String,
-    /// Cores that the engine may use.
+    /// Number of cores that the engine may use.
     pub cpus: usize,
     /// Bytes of memory that the engine may use.
     pub memory: u64,
 }
 
-/// What a stage was granted while it ran.
+/// The resources that a stage was granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Granted {
-    /// Cores.
+    /// Number of cores.
     pub cpus: usize,
-    /// Bytes of memory; 0 if it asked for none.
+    /// Bytes of memory; 0 if it did not request any.
     pub memory: u64,
-    /// GPUs.
+    /// Number of GPUs.
     pub gpus: usize,
 }
 
@@ -103,10 +103,10 @@ impl Record {
     /// Revision of the format: 1 is the first.
     pub(crate) const VERSION: u32 = 1;
 
-    /// Reads the record of a key; one of another format counts as none.
+    /// Reads the record of a key; a record of another format counts as absent.
     ///
     /// # Errors
-    /// Where a newer program wrote it: taken for none it would be made again, and retired.
+    /// If a newer program wrote it: treated as absent it would be computed again, and retired.
     pub fn read(store: &Store, key: &Digest) -> Result<Option<Self>, pipe_cache::Error> {
         let Some(bytes) = store.record(key)? else { return Ok(None) };
         Self::parse(&bytes).map_err(|found| pipe_cache::Error::Newer {
@@ -116,12 +116,13 @@ impl Record {
         })
     }
 
-    /// Reads the body of a stage's record; that of a share or step is none. The error is the version of a newer one.
+    /// Parses the body of a stage's record; records of shares and steps give `None`. The error is the version of a
+    /// newer record.
     pub(crate) fn parse(body: &[u8]) -> Result<Option<Self>, u32> {
         #[derive(Deserialize)]
         struct Head {
             version: u32,
-            /// What records of shares and steps lack.
+            /// Missing in records of shares and steps.
             #[serde(rename = "uses")]
             _uses: String,
         }
@@ -132,17 +133,17 @@ impl Record {
         }
     }
 
-    /// The bytes that are stored.
+    /// The bytes to store.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("invariant: a record is plain data")
     }
 
-    /// Reads an artifact that this record names; `None` if it is gone or damaged.
+    /// Reads an artifact of this record; `None` if it is missing or damaged.
     pub fn output(&self, store: &Store, port: &str) -> Option<Artifact> {
         read_artifact(store, self.outputs.get(port)?)
     }
 
-    /// Whether everything that was made is there, by size and stamp.
+    /// Whether all outputs exist, by size and time stamp.
     pub fn is_held(&self, store: &Store) -> bool {
         let held = |digest| {
             read_artifact(store, digest)
@@ -151,7 +152,7 @@ impl Record {
         self.outputs.values().all(held)
     }
 
-    /// The figure that stands for the stage: the first that no clock made.
+    /// The main metric of the stage: the first that does not depend on a clock.
     pub fn main_metric(&self) -> Option<&Metric> {
         self.metrics.iter().find(|metric| !metric.clock)
     }
@@ -162,18 +163,18 @@ pub fn read_artifact(store: &Store, digest: &Digest) -> Option<Artifact> {
     store.artifact(digest).ok().and_then(|bytes| Artifact::from_bytes(&bytes))
 }
 
-/// One run of a stage of a pipeline: what later plans compare with and estimate from.
+/// One run of a stage of a pipeline, for comparisons and estimates of later plans.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Visit {
     /// Revision of this format: [`Visit::VERSION`].
     pub version: u32,
-    /// What ran.
+    /// Key of the stage.
     pub key: Digest,
     /// Seconds of wall time.
     pub seconds: f64,
-    /// Bytes of memory at its peak.
+    /// Peak memory in bytes.
     pub memory_peak: u64,
-    /// Bytes of what it made.
+    /// Size of its outputs in bytes.
     pub output_bytes: u64,
     /// Tasks that were done, of those that there were.
     pub tasks: (u64, u64),
@@ -217,7 +218,7 @@ pub enum JournalError {
         /// What the system said.
         source: io::Error,
     },
-    /// A newer program wrote it.
+    /// It was written by a newer program.
     #[error(
         "the journal `{}` has lines of version {found}, and this program reads versions up to {}",
         path.display(),
@@ -250,19 +251,19 @@ impl JournalError {
     }
 }
 
-/// What is read of the end of a journal.
+/// Number of bytes to read from the end of a journal.
 const TAIL_BYTES: u64 = 32 << 10;
 
-/// Cuts off the beginning of a stage's journal that nobody reads; returns the bytes that went.
+/// Removes the part of a stage's journal that is never read; returns the number of bytes removed.
 ///
-/// A line that another process adds meanwhile may get lost, which costs estimates only.
+/// A line that another process adds at the same time may be lost, which affects only estimates.
 pub(crate) fn shorten(journal: &Path) -> io::Result<u64> {
     let length = fs::metadata(journal)?.len();
     if length <= 2 * TAIL_BYTES {
         return Ok(0);
     }
     let mut file = fs::File::open(journal)?;
-    // One byte more, so that a line that begins at the border counts as whole.
+    // One byte more, so that a line that begins at the boundary counts as complete.
     file.seek(SeekFrom::Start(length - TAIL_BYTES - 1))?;
     let mut tail = Vec::new();
     file.take(2 * TAIL_BYTES).read_to_end(&mut tail)?;
@@ -281,7 +282,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The journal of a pipeline; makes nothing.
+    /// The journal of a pipeline; does not create it.
     pub fn new(cache: &Path, pipeline: &str) -> Self {
         Self { folder: cache.join("journal").join(pipeline) }
     }

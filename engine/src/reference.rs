@@ -1,20 +1,20 @@
-//! Owns: the reference of stage types, as text and as JSON, made from their ports and their configs' schemas.
+//! Owns: the reference of stage types, as text and as JSON, from their ports and the schemas of their configs.
 
 use crate::manifest::stage_type::StageType;
 use pipe_stage::{Direction, Port};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Columns of the text.
+/// Width of the text in columns.
 const WIDTH: usize = 100;
 
-/// Lists stage types, one line each.
+/// Lists stage types, one line per type.
 pub fn overview(types: &[StageType]) -> String {
     let width = types.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
     types.iter().map(|kind| hanging(&format!("{:width$}  ", kind.name), &kind.about())).collect()
 }
 
-/// Describes one stage type: what it does, its ports, its config field by field.
+/// Describes a stage type: what it does, its ports, and the fields of its config.
 pub fn text(kind: &StageType) -> String {
     let mut out = format!("{} (revision {})\n\n", kind.name, kind.revision);
     out += &paragraphs("  ", kind.schema()["description"].as_str().unwrap_or_default());
@@ -22,7 +22,7 @@ pub fn text(kind: &StageType) -> String {
         let ports: Vec<&Port> = kind.ports.iter().filter(|port| port.direction == direction).collect();
         if ports.is_empty() {
             if kind.has_own_ports {
-                out += &format!("\n{title}\n  as its config and its needs name them\n");
+                out += &format!("\n{title}\n  defined by its config and its `needs`\n");
             }
             continue;
         }
@@ -44,7 +44,7 @@ pub fn text(kind: &StageType) -> String {
     out
 }
 
-/// The same for programs, with the whole schema.
+/// The same as JSON, with the whole schema.
 pub fn json(kind: &StageType) -> Value {
     let ports = |direction| {
         let port = |port: &Port| {
@@ -72,19 +72,19 @@ fn remarks(port: &Port) -> String {
     if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) }
 }
 
-/// A field of a config, or of a struct in it.
+/// A field of a config, or of a nested struct.
 #[derive(Debug, Serialize)]
 struct Field {
     /// `optimizer.lr`, `sources[].glob`.
     path: String,
-    /// What it takes, in words.
+    /// Its type, in words.
     takes: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     default: Option<Value>,
     about: String,
-    /// Choices that have documentation of their own.
+    /// Choices with their own documentation.
     choices: Vec<(String, String)>,
-    /// Whether it decides nothing about the result.
+    /// Whether it does not affect the result.
     runtime: bool,
 }
 
@@ -97,12 +97,12 @@ fn field_text(field: &Field) -> String {
         out += &hanging(&format!("      - {name}: "), about);
     }
     if field.runtime {
-        out += "      Decides nothing about the result: a change runs nothing again.\n";
+        out += "      Does not affect the result; changing it triggers no rerun.\n";
     }
     out
 }
 
-/// Lists the fields of a schema, those of structs within it after the field that holds them.
+/// Lists the fields of a schema, each followed by the fields of its nested structs.
 fn fields(schema: &Value) -> Vec<Field> {
     let mut walk = Walk { root: schema, open: vec![], fields: vec![] };
     walk.structure("", schema);
@@ -111,7 +111,7 @@ fn fields(schema: &Value) -> Vec<Field> {
 
 struct Walk<'a> {
     root: &'a Value,
-    /// Definitions on the way here, so that a type that holds itself ends.
+    /// The definitions above this one, so that recursive types end.
     open: Vec<&'a str>,
     fields: Vec<Field>,
 }
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes on into structs, through options, lists, maps and the choices of an enum.
+    /// Visits nested structs, also in options, lists, maps and enum variants.
     fn below(&mut self, path: &str, schema: &'a Value) {
         let name = schema["$ref"].as_str();
         if name.is_some_and(|name| self.open.contains(&name)) || self.open.len() >= 16 {
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
         self.open.pop();
     }
 
-    /// Says in words what a field takes.
+    /// Describes the type of a field in words.
     fn takes(&self, schema: &'a Value) -> String {
         let target = self.resolve(schema);
         if let Some(choices) = target["enum"].as_array() {
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
             _ => return "any value".into(),
         };
         distinct(types.iter().map(|name| match *name {
-            "string" => "text".to_owned(),
+            "string" => "string".to_owned(),
             "boolean" => "true | false".to_owned(),
             "integer" => format!("whole number{}", range(target)),
             "number" => format!("number{}", range(target)),
@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
         }))
     }
 
-    /// A struct, a map, or a choice with data, which schemas write as a struct of one required field.
+    /// A struct, a map, or an enum variant with data, which schemas represent as a struct with one required field.
     fn object(&self, target: &'a Value) -> String {
         let properties = target["properties"].as_object();
         let required = target["required"].as_array().map_or(0, Vec::len);
@@ -234,7 +234,7 @@ fn distinct(words: impl Iterator<Item = String>) -> String {
     all.join(" | ")
 }
 
-/// Writes ` from 0 to 1`, as far as the schema says it; the limits of machine integers say nothing.
+/// Writes ` from 0 to 1` if the schema has a range; the limits of integer types are omitted.
 fn range(schema: &Value) -> String {
     let machine = schema["format"].as_str().is_some_and(|format| format.starts_with("uint"));
     let low = schema["minimum"].as_f64().filter(|low| !(machine && *low == 0.0));
@@ -249,7 +249,7 @@ fn range(schema: &Value) -> String {
     }
 }
 
-/// Writes a default as YAML would have it.
+/// Writes a default as YAML.
 fn yaml(value: &Value) -> String {
     match value {
         Value::String(text) if !text.is_empty() && !text.contains([' ', ':', '#', '"', '\'']) => text.clone(),
@@ -258,7 +258,7 @@ fn yaml(value: &Value) -> String {
     }
 }
 
-/// Breaks a text into lines that fit; those after the first stand beneath the text's beginning.
+/// Breaks a text into lines that fit; later lines are indented to the start of the text.
 fn hanging(head: &str, text: &str) -> String {
     let indent = head.chars().count().min(WIDTH / 2);
     let mut lines = wrap(text, WIDTH - indent).into_iter();

@@ -1,4 +1,4 @@
-//! Owns: what of a cache is needed whatever it costs: what pinned, live and recent runs, and lock files, lead to.
+//! Owns: the roots of garbage collection: what pinned, current and recent runs, and lock files, refer to.
 
 use crate::{
     garbage::Roots,
@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Why it cannot be said what is needed; then nothing may go.
+/// Why the roots cannot be determined; nothing may be deleted then.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
     /// A run's folder cannot be read.
@@ -26,12 +26,12 @@ pub enum RootsError {
     /// A lock file cannot be read.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// What a run told cannot be read.
+    /// The events of a run cannot be read.
     #[error(transparent)]
     Events(#[from] EventsError),
 }
 
-/// What pinned, live and recent runs, and lock files, lead to.
+/// Finds everything that pinned, current and recent runs, and lock files, refer to.
 pub fn find(store: &Store, root: &Path, recent: Duration) -> Result<Roots, RootsError> {
     let mut roots = Roots::default();
     let mut locks = BTreeSet::new();
@@ -76,7 +76,7 @@ pub fn find(store: &Store, root: &Path, recent: Duration) -> Result<Roots, Roots
                 let stages = lock.iter().flat_map(|lock| lock.stages.values());
                 roots.keys.extend(stages.map(|stage| stage.key));
             }
-            // Other programs have files that end so, too; a lock of ours stands beside its manifest.
+            // Other programs use this extension too; our lock files have a manifest next to them.
             Err(_) if !has_manifest(path) => {}
             Err(error) => return Err(error.into()),
         }

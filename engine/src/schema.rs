@@ -1,14 +1,14 @@
-//! Owns: the JSON Schema of a whole manifest, for editors and for `pipe schema`. What a stage's `with` may
-//! hold follows from its `uses`.
+//! Owns: the JSON Schema of a whole manifest, for editors and `pipe schema`. The content of a stage's `with` depends
+//! on its `uses`.
 
 use crate::manifest::{Envelope, StageEntry, stage_type::StageType};
 use pipe_stage::canonical;
 use serde_json::{Map, Value, json};
 
-/// Makes the schema (JSON Schema 2020-12) of manifests whose stages are of these types.
+/// Builds the schema (JSON Schema 2020-12) of manifests with these stage types.
 ///
-/// Every value may also be a `${…}`, which a schema checks as the text that it is: so each field takes
-/// such a text beside what its type takes.
+/// Every value may also be a `${…}`, which a schema sees as text, so each field accepts such a text besides its own
+/// type.
 pub fn manifest(types: &[StageType]) -> Value {
     let mut definitions = Map::new();
     let configs: Vec<(&str, Value)> =
@@ -28,12 +28,12 @@ pub fn manifest(types: &[StageType]) -> Value {
     drop(envelope["properties"]["version"].as_object_mut().and_then(|version| version.remove("type")));
     envelope["$defs"] = Value::Object(definitions);
     envelope["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    // A manifest that extends another may leave to that one what it would have to say itself.
+    // A manifest that extends another may omit what the other defines.
     envelope["required"] = json!([]);
     envelope
 }
 
-/// Moves a config's schema to the definitions, under names that no other type has.
+/// Moves a config's schema to the definitions, under names that are unique per type.
 fn config(kind: &StageType, definitions: &mut Map<String, Value>) -> Value {
     let mut schema = kind.schema().clone();
     rename(&mut schema, kind.name);
@@ -47,7 +47,7 @@ fn config(kind: &StageType, definitions: &mut Map<String, Value>) -> Value {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-/// Makes references point to the names that a type's definitions get.
+/// Updates references to the new names of a type's definitions.
 fn rename(schema: &mut Value, prefix: &str) {
     match schema {
         Value::Object(fields) => {
@@ -69,7 +69,7 @@ fn with_types(mut stage: Value, types: &[StageType], configs: &[(&str, Value)]) 
     let choices = types.iter().map(|kind| json!({ "const": kind.name, "description": kind.about() }));
     stage["properties"]["uses"] = json!({ "description": "Its type.", "oneOf": choices.collect::<Vec<_>>() });
     stage["properties"]["needs"] = json!({ "$ref": "#/$defs/Needs" });
-    stage["properties"]["with"] = json!({ "description": "Its config." });
+    stage["properties"]["with"] = json!({ "description": "Its settings." });
     let interpolated = json!({ "$ref": "#/$defs/Interpolated" });
     let rule = |(name, config): &(&str, Value)| {
         json!({
@@ -93,7 +93,7 @@ fn needs() -> Value {
     let list = json!({ "type": "array", "items": one });
     let labelled = json!({ "type": "object", "additionalProperties": one });
     json!({
-        "description": "The stages whose outputs it reads: one, a list, or by input.",
+        "description": "The stages whose outputs it reads: one, a list, or a mapping by input.",
         "anyOf": [
             { "type": "null" }, one, list,
             { "type": "object", "additionalProperties": { "anyOf": [one, list, labelled] } },
@@ -101,7 +101,7 @@ fn needs() -> Value {
     })
 }
 
-/// Lets each field of each struct hold `${…}`.
+/// Lets each field of each struct be `${…}`.
 fn let_fields_interpolate(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -129,7 +129,7 @@ fn let_fields_interpolate(schema: &mut Value) {
     }
 }
 
-/// Says whether any text at all will do.
+/// Whether a schema accepts any text.
 fn takes_text(schema: &Value) -> bool {
     let open = ["pattern", "enum", "const", "format"].iter().all(|key| schema.get(key).is_none());
     schema["type"] == "string" && open

@@ -1,8 +1,7 @@
-//! Owns: taking secrets out of what a stage writes and tells, before anything else sees it.
+//! Owns: removing secrets from everything that a stage writes and reports, before anything else sees it.
 //!
-//! A secret is looked for as a whole, without the white space around it, and line by line; as it is, with
-//! bytes percent-encoded or escaped as in JSON, and within Base64. Whatever matches, in part or overlapping,
-//! becomes `***`.
+//! A secret is searched for as a whole, without surrounding white space, and line by line; as plain text,
+//! percent-encoded, escaped as in JSON, and within Base64. Each match, including partial overlaps, becomes `***`.
 
 use std::{
     borrow::Cow,
@@ -11,17 +10,17 @@ use std::{
     sync::Arc,
 };
 
-/// A shorter line of a secret is no secret: a bracket, a comma.
+/// Shorter lines of a secret, such as a bracket or a comma, are not searched for.
 const LINE_BYTES_MIN: usize = 3;
-/// In fewer letters of Base64, ordinary words would be found.
+/// With fewer letters of Base64, ordinary words would match.
 const BASE64_LETTERS_MIN: usize = 4;
 const MASK: &[u8] = b"***";
 
-/// The values to look for.
+/// The values to search for.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     patterns: Vec<Pattern>,
-    /// Bytes that a match may begin with.
+    /// Bytes that a match can begin with.
     first: Vec<bool>,
 }
 
@@ -34,23 +33,23 @@ struct Pattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Form {
     Text,
-    /// Either alphabet; line breaks may stand anywhere.
+    /// In either alphabet; with line breaks in any position.
     Base64,
 }
 
-/// What a text begins with.
+/// The result of comparing a text with a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// Something else.
+    /// No match.
     Nothing,
-    /// So many bytes of it are the pattern.
+    /// The first bytes of the text, this many, are the pattern.
     Whole(usize),
-    /// All of it is the pattern's beginning.
+    /// The whole text is the beginning of the pattern.
     Beginning,
 }
 
 impl Secrets {
-    /// The secrets that these settings name, by their values in the environment.
+    /// The secrets that these settings name, with their values in the environment.
     pub(crate) fn named_in(config: &serde_json::Value) -> Self {
         let mut names = BTreeSet::new();
         collect(config, &mut names);
@@ -83,7 +82,7 @@ impl Secrets {
         Self { patterns, first }
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there is nothing to search for.
     pub(crate) fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
@@ -92,7 +91,7 @@ impl Secrets {
         self.first.get(usize::from(byte)).is_some_and(|first| *first)
     }
 
-    /// A text without them.
+    /// A text without the secrets.
     pub(crate) fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !text.bytes().any(|byte| self.may_begin(byte)) {
             return Cow::Borrowed(text);
@@ -127,7 +126,7 @@ fn collect(value: &serde_json::Value, into: &mut BTreeSet<String>) {
 impl Pattern {
     fn find(&self, text: &[u8], end: End) -> Found {
         let decoded = self.follow(text, end, Reading::Decoded);
-        // `%25` may be a `%`, or what it is.
+        // `%25` may stand for `%` or for itself.
         let is_ambiguous = self.bytes.iter().any(|byte| matches!(byte, b'%' | b'\\'));
         let raw = if is_ambiguous { self.follow(text, end, Reading::Raw) } else { Found::Nothing };
         match (decoded, raw) {
@@ -142,7 +141,7 @@ impl Pattern {
         let mut at = 0;
         for (position, wanted) in self.bytes.iter().enumerate() {
             if self.form == Form::Base64 && position > 0 {
-                // At most one line break, so that no more is held back than a secret is long.
+                // At most one line break, so that no more text is held back than the secret is long.
                 at += usize::from(text.get(at) == Some(&b'\r'));
                 at += usize::from(text.get(at) == Some(&b'\n'));
             }
@@ -154,7 +153,7 @@ impl Pattern {
         Found::Whole(at)
     }
 
-    /// Whether a text begins with a byte, in any of the ways in which it may be written.
+    /// Whether a text begins with a byte, in any of its possible spellings.
     fn step(&self, wanted: u8, text: &[u8], end: End, reading: Reading) -> Found {
         let open = if end == End::Open { Found::Beginning } else { Found::Nothing };
         let Some(first) = text.first() else { return open };
@@ -186,14 +185,14 @@ impl Pattern {
     }
 }
 
-/// What an escape stands for.
+/// What an escape represents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Decoded,
     Raw,
 }
 
-/// Reads so many hexadecimal digits; `None` if the text ends before, `Some(None)` if it has something else.
+/// Reads this many hexadecimal digits; `None` if the text ends before, `Some(None)` if it contains something else.
 fn hexadecimal(text: &[u8], digits: usize) -> Option<Option<u32>> {
     let mut value = 0;
     for position in 0..digits {
@@ -205,7 +204,7 @@ fn hexadecimal(text: &[u8], digits: usize) -> Option<Option<u32>> {
     Some(Some(value))
 }
 
-/// What stands for a byte behind a backslash, in JSON and in shells.
+/// Escapes of a byte after a backslash, in JSON and in shells.
 fn escaped(escape: u8) -> Option<u8> {
     match escape {
         b'n' => Some(b'\n'),
@@ -216,8 +215,8 @@ fn escaped(escape: u8) -> Option<u8> {
     }
 }
 
-/// A text in Base64, at each of the three places where it may begin within a longer one: the letters that it
-/// alone decides, and those with the end of the whole.
+/// A text in Base64, for each of the three offsets at which it may begin within a longer one: the letters that depend
+/// on it alone, and those up to the end of the whole.
 fn base64_forms(text: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     for before in 0..3 {
@@ -250,21 +249,21 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Whether more may come.
+/// Whether more text may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
     Reached,
 }
 
-/// A text on its way through.
+/// A text being masked.
 #[derive(Debug, Default)]
 struct Mask {
-    /// What may be the beginning of a secret.
+    /// The possible beginning of a secret.
     held: Vec<u8>,
-    /// So many bytes of it are one.
+    /// Number of bytes of it that are part of a match.
     covered: usize,
-    /// Whether the last byte that went on was of one.
+    /// Whether the last byte that was passed on belonged to a match.
     inside: bool,
 }
 
@@ -274,7 +273,7 @@ impl Mask {
         let mut at = 0;
         'bytes: while at < self.held.len() {
             let rest = &self.held[at..];
-            // What cannot begin a secret goes on at once.
+            // Bytes that cannot begin a secret are passed on at once.
             if at >= self.covered && !secrets.may_begin(rest[0]) {
                 let plain = rest.iter().take_while(|byte| !secrets.may_begin(**byte)).count();
                 out.extend_from_slice(&rest[..plain]);
@@ -303,7 +302,8 @@ impl Mask {
     }
 }
 
-/// A log without secrets: what is written to it goes on to the file, but for what may be a secret's beginning.
+/// A log without secrets: text is passed on to the file, except for a possible beginning of a secret, which is held
+/// back.
 pub(crate) struct MaskedWriter<W> {
     secrets: Arc<Secrets>,
     mask: Mask,
@@ -316,7 +316,7 @@ impl<W: Write> MaskedWriter<W> {
         Self { secrets, mask: Mask::default(), out: Vec::new(), to }
     }
 
-    /// Writes what was held back.
+    /// Writes the text that was held back.
     pub(crate) fn end(mut self) -> io::Result<()> {
         self.pass(&[], End::Reached)
     }
@@ -392,7 +392,7 @@ mod tests {
             assert!(masked.contains("***"), "{text}");
             assert!(masked.len() < text.len() - 14, "{text}: {masked}");
         }
-        // Signs that are another in the alphabet for URLs.
+        // Characters that differ in the URL alphabet.
         let secrets = of(&["??>>??>>??"]);
         assert_eq!(secrets.mask("Pz8-Pj8_Pj4_Pw==").as_ref(), "***");
     }

@@ -1,8 +1,8 @@
-//! Owns: files outside the cache: which there are, and their digests. Knows no stage.
+//! Owns: files outside the cache: their lists and digests. It knows no stages.
 //!
-//! Files are watched by size, mtime, ctime and inode, and hashed when in doubt. A stamp is in doubt when
-//! the file changed so shortly before it was looked at that a later change might leave the same stamp
-//! (git's racy rule). Stamps are per machine, since inodes and clocks are:
+//! Files are watched by size, mtime, ctime and inode, and hashed when in doubt. A stamp is in doubt if the file
+//! changed so shortly before it was examined that a later change might leave the same stamp (git's racy rule). Stamps
+//! are stored per machine, since inodes and clocks differ:
 //!
 //! ```text
 //! stamps/HASH      HASH is of machine, root and globs; lines of
@@ -22,53 +22,53 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Why the files of a request cannot be had.
+/// Why the files of a request cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Nothing there.
+    /// No file matches.
     #[error("{}", request.nothing())]
     NothingFound {
-        /// What was asked for.
+        /// What was requested: digest of the stage's settings and the recipes of its inputs.
         request: Box<SourceRequest>,
     },
-    /// A pattern is not one.
+    /// A glob is not valid.
     #[error("`{glob}` is not a valid glob pattern: {message}")]
     BadGlob {
-        /// Which.
+        /// The glob.
         glob: String,
-        /// Why.
+        /// The reason.
         message: String,
-        /// Where in the config.
+        /// Field path in the config.
         field: String,
     },
-    /// More than a source may have.
+    /// More files than a source may have.
     #[error("more than {FILES_MAX} files below `{}`", root.display())]
     TooMany {
-        /// Where.
+        /// Its root.
         root: PathBuf,
     },
-    /// A name that cannot be written down.
+    /// A name that cannot be stored.
     #[error("the name of `{}` is not UTF-8, or contains a line break", path.display())]
     BadName {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// It cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
-        /// What.
+        /// The event.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
 
 const FILES_MAX: usize = 10_000_000;
 const DEPTH_MAX: usize = 128;
-/// A file that changed less than this before it was looked at is hashed again next time.
+/// A file that changed less than this before it was examined is hashed again the next time.
 const RACY_NANOSECONDS: i128 = 2_000_000_000;
 
-/// A file as it was seen.
+/// The state of a file when it was examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     size: u64,
@@ -78,23 +78,23 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Whether two stamps differ at most by a change of permissions, owner or links.
+    /// Whether two stamps differ at most in permissions, owner or links.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
         Self { ctime: other.ctime, ..*self } == *other
     }
 }
 
 struct Seen {
-    /// Relative to the root; empty if the root is the file.
+    /// Relative to the root; empty if the root is the file itself.
     name: String,
     file: SourceFile,
     stamp: Stamp,
     hashed: bool,
 }
 
-/// Lists and hashes what a request names, in name order.
+/// Lists and hashes the files of a request, sorted by name.
 ///
-/// `stamps` is the folder of stamps; `None` hashes everything and remembers nothing.
+/// `stamps` is the folder of stamps; with `None` everything is hashed and nothing is stored.
 pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<SourceFile>, SourceError> {
     let now = nanoseconds(SystemTime::now());
     let names = walk(request)?;
@@ -116,7 +116,7 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
     let seen: Vec<_> = names.into_par_iter().with_min_len(32).map(look).collect::<Result<_, _>>()?;
     let changed = seen.iter().any(|seen| seen.hashed) || seen.len() != known.len();
     if let Some(memory) = memory.filter(|_| changed) {
-        // Without this memory the next plan hashes again; it is no reason to fail.
+        // Without the stored stamps the next plan hashes again; this is no reason to fail.
         let _ = remember(&memory, &seen, now);
     }
     Ok(seen.into_iter().map(|seen| seen.file).collect())
@@ -127,7 +127,7 @@ pub fn stamps(cache: &Path) -> PathBuf {
     cache.join("stamps")
 }
 
-/// Hashes the program that this process runs.
+/// Hashes the program of this process.
 pub fn program(cache: &Path) -> Result<Digest, SourceError> {
     let unknown = |source| SourceError::Read { path: PathBuf::from("the program itself"), source };
     let request = SourceRequest {
@@ -149,7 +149,7 @@ fn identity(request: &SourceRequest) -> String {
     format!("{machine}\n{}\n{:?}\n{:?}", request.root.display(), request.include, request.exclude)
 }
 
-/// What tells this machine from others that share a cache with it.
+/// Identifies this machine among those that share a cache.
 pub(crate) fn machine() -> String {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -160,7 +160,7 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Returns names relative to the root; the one name `""` if the root is a file.
+/// Returns names relative to the root; only the name `""` if the root is a file.
 ///
 /// Names without wildcards are looked at one by one. A folder is listed only if a pattern may match something
 /// below it, so the size of the rest of a project costs nothing. Links to folders are followed, unless they
@@ -202,7 +202,7 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
             if is_link {
                 match fs::metadata(entry.path()) {
                     Ok(target) => kind = target.file_type(),
-                    // It leads nowhere.
+                    // A broken link.
                     Err(_) => continue,
                 }
             }
@@ -267,7 +267,7 @@ fn real_path(entry: &fs::DirEntry, is_link: bool, folder: Option<&Path>) -> io::
     }
 }
 
-/// A name as it can be listed.
+/// A name as it is listed.
 fn plain_name(name: PathBuf) -> Result<String, SourceError> {
     match name.to_str() {
         Some(text) if !text.contains(['\n', '\t']) => Ok(text.to_owned()),
@@ -275,14 +275,14 @@ fn plain_name(name: PathBuf) -> Result<String, SourceError> {
     }
 }
 
-/// Whether a link to a folder leads to one of the folders that it is in.
+/// Whether a link leads to a folder that contains it.
 fn leads_back(link: &Path, folder: &Path, above: &[PathBuf]) -> bool {
     let id = |path: &Path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     let target = id(link);
     target.is_none() || id(folder) == target || above.iter().any(|folder| id(folder) == target)
 }
 
-/// The name that a glob without wildcards stands for.
+/// The name that a glob without wildcards matches.
 fn literal(glob: &str) -> Option<String> {
     let (mut name, mut letters) = (String::with_capacity(glob.len()), glob.chars());
     while let Some(letter) = letters.next() {
@@ -295,13 +295,13 @@ fn literal(glob: &str) -> Option<String> {
     Some(name)
 }
 
-/// A glob by its folders.
+/// A glob, split by folders.
 struct Pattern(Vec<Part>);
 
 enum Part {
-    /// One folder or file whose name matches.
+    /// A folder or file whose name matches.
     One(GlobMatcher),
-    /// Any number of them.
+    /// Any number of folders.
     Any,
 }
 
@@ -310,7 +310,7 @@ impl Pattern {
         Self(vec![Part::Any])
     }
 
-    /// Splits a glob at its slashes; from one between braces on, anything may match.
+    /// Splits a glob at its slashes; after a slash within braces, anything may match.
     fn new(glob: &str) -> Self {
         let (mut parts, mut depth, mut from) = (Vec::new(), 0u32, 0);
         let mut letters = glob.char_indices();
@@ -353,7 +353,7 @@ impl Part {
         if glob == "**" {
             return Self::Any;
         }
-        // One that is no glob by itself is looked into: the whole glob decides.
+        // A part that is not a valid glob matches everything: the whole glob decides.
         GlobBuilder::new(glob)
             .literal_separator(true)
             .build()
@@ -361,7 +361,7 @@ impl Part {
     }
 }
 
-/// Folders that are left out with all that they hold.
+/// Folders that are excluded with everything in them.
 struct Pruned(GlobSet);
 
 impl Pruned {
@@ -393,9 +393,9 @@ fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, Source
     set.build().map_err(|error| bad(&patterns.join(" "), &error))
 }
 
-/// Forgets what is remembered of the files of a request, so that they are hashed when they are listed next.
+/// Removes the stored stamps of a request, so that its files are hashed the next time.
 pub(crate) fn forget(request: &SourceRequest, stamps: &Path) {
-    // One that stays only costs the trust that it had before.
+    // A file that remains is trusted no more than before.
     let _ = fs::remove_file(memory(request, stamps));
 }
 
@@ -403,7 +403,7 @@ fn memory(request: &SourceRequest, stamps: &Path) -> PathBuf {
     stamps.join(Digest::of(identity(request).as_bytes()).to_string())
 }
 
-/// Looks at a file.
+/// Examines a file.
 pub(crate) fn stamp(path: &Path) -> io::Result<Stamp> {
     let data = fs::metadata(path)?;
     let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
@@ -440,7 +440,7 @@ fn remembered(path: &Path) -> HashMap<String, (Stamp, Digest)> {
         Some((fields.next()?.to_owned(), (stamp, digest)))
     };
     let Ok(text) = fs::read_to_string(path) else { return HashMap::new() };
-    // The file is not synced when written: trust it only whole.
+    // The file is not synced when written: trust it only if it is complete.
     let whole = text
         .trim_end()
         .rsplit_once('\n')
@@ -462,10 +462,11 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
     replace(path, format!("{body}\n{}\n", Digest::of(body.as_bytes())).as_bytes())
 }
 
-/// Puts a file in place of another in one step, without syncing it.
+/// Replaces a file in one step, without syncing it.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    // Commands that only look make no cache, and a folder that another process is making one of is none yet.
+    // Commands that only read do not create a cache, and a folder in which another process is creating one is not a
+    // cache yet.
     let stamps = folder.ancestors().find(|above| above.ends_with("stamps"));
     if stamps.and_then(Path::parent).is_some_and(|cache| !cache.join("version").is_file()) {
         return Err(io::ErrorKind::NotFound.into());

@@ -1,8 +1,8 @@
-//! Owns: the processes that a process started, and those that they started. Finds them by who is whose child,
-//! which only Linux shows; elsewhere none are found, and the process group has to do.
+//! Owns: the processes that a process started, directly or indirectly. They are found by parent ids, which only Linux
+//! shows; elsewhere none are found, and only the process group is signalled.
 //!
-//! A worker is a subreaper: a process that outlives the one that started it becomes the worker's own child,
-//! in whatever session it is. So all that a command started is below the worker until it ends.
+//! A worker is a subreaper: if a process outlives its parent, it becomes a child of the worker, whatever session it
+//! is in. So everything that a command started is below the worker until it ends.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -12,22 +12,22 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The variable by which processes are found whose worker was killed, whoever is their parent then.
+/// The variable that marks processes whose worker was killed, whatever their parent is then.
 pub(crate) const MARK: &str = "PIPE_WORKER";
 
-/// Looks for new processes at most so often: one that only makes others is stopped by its parent's end.
+/// Maximum number of searches for new processes: a process that only forks is stopped when its parent ends.
 const PASSES_MAX: usize = 200;
 
-/// Every live process below one, parents before their children.
+/// All live processes below a process, parents before children.
 pub(crate) fn below(root: Pid) -> Vec<Pid> {
     below_except(root, &BTreeSet::new())
 }
 
-/// The same, without some processes and what is below them.
+/// The same, without some processes and those below them.
 fn below_except(root: Pid, except: &BTreeSet<i32>) -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for pid in pids() {
-        // What has ended has no children, and takes no signals.
+        // Processes that have ended have no children and cannot be signalled.
         if let Some((_, parent)) = status(pid).filter(|(state, _)| !matches!(state, 'Z' | 'X'))
             && !except.contains(&pid)
         {
@@ -44,7 +44,7 @@ fn below_except(root: Pid, except: &BTreeSet<i32>) -> Vec<Pid> {
     found.into_iter().filter_map(Pid::from_raw).collect()
 }
 
-/// The children of a process, those included that have ended and were not waited for.
+/// The children of a process, including zombies.
 pub(crate) fn children(root: Pid) -> Vec<Pid> {
     let wanted = root.as_raw_nonzero().get();
     pids()
@@ -61,14 +61,14 @@ fn pids() -> impl Iterator<Item = i32> {
 /// The state of a process, and its parent.
 fn status(pid: i32) -> Option<(char, i32)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // `7 (any name) S 1 …`: the name may hold anything.
+    // `7 (any name) S 1 …`: the name may contain anything.
     let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let text = String::from_utf8_lossy(&stat[behind..]).into_owned();
     let mut fields = text.split_ascii_whitespace();
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// Sends a signal to every process below one, and to those that they start meanwhile.
+/// Sends a signal to every process below a process, including those that are started meanwhile.
 pub(crate) fn signal(root: Pid, signal: Signal) {
     let mut signalled = BTreeSet::new();
     for _ in 0..PASSES_MAX {
@@ -83,10 +83,10 @@ pub(crate) fn signal(root: Pid, signal: Signal) {
     }
 }
 
-/// Asks every process below one to stop, but none that was asked before, nor what such a one has started since.
+/// Sends SIGTERM to every process below a process, except those that were asked before and the processes that these
+/// have started since.
 ///
-/// All are stopped before the first is asked, so that none is missed, and none is asked that another one starts to
-/// save its work.
+/// All are stopped before the first is asked, so that none is missed, and none that is started to save work is asked.
 pub(crate) fn ask(root: Pid, asked: &mut BTreeSet<i32>) {
     let (mut now, mut found) = (Vec::new(), BTreeSet::new());
     for _ in 0..PASSES_MAX {
@@ -110,7 +110,7 @@ pub(crate) fn ask(root: Pid, asked: &mut BTreeSet<i32>) {
     asked.append(&mut found);
 }
 
-/// Ends every process below one; returns whether there was any.
+/// Kills every process below a process; returns whether there was any.
 pub(crate) fn end_below(root: Pid) -> bool {
     let mut any = false;
     for _ in 0..PASSES_MAX {
@@ -127,7 +127,7 @@ pub(crate) fn end_below(root: Pid) -> bool {
     any
 }
 
-/// What marks the workers of this process: each has this and something of its own behind it.
+/// The mark of this process's workers: each has it as the prefix of its own mark.
 pub(crate) fn mark() -> &'static str {
     static OWN: OnceLock<String> = OnceLock::new();
     OWN.get_or_init(|| {
@@ -136,7 +136,7 @@ pub(crate) fn mark() -> &'static str {
     })
 }
 
-/// Ends every other process whose mark begins so.
+/// Kills every other process with this prefix of its mark.
 pub(crate) fn end_marked(mark: &str) {
     let wanted = format!("{MARK}={mark}");
     let is_wanted = |pid: &i32| {
@@ -174,7 +174,7 @@ mod tests {
         }
         assert!(below(rustix::process::getpid()).contains(&root));
         assert!(end_below(root));
-        // What was below the part that ended first is somebody else's child by now, and ends with it here.
+        // The children of the process that ended first have another parent by now, and are killed here too.
         assert!(below(root).is_empty());
         let _ = child.kill();
         child.wait().unwrap();

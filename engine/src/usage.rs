@@ -1,4 +1,4 @@
-//! Owns: what processes took, by `wait4` and `getrusage`, which neither std nor rustix has.
+//! Owns: resource usage of processes, by `wait4` and `getrusage`, which neither std nor rustix provides.
 
 use rustix::process::Pid;
 use std::{
@@ -8,25 +8,25 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What a process took, with all its descendants that were waited for.
+/// Resources used by a process and all its descendants that were waited for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usage {
-    /// Seconds of processor time.
+    /// Seconds of CPU time.
     pub cpu_seconds: f64,
-    /// Bytes of memory of the largest of these processes at its peak.
+    /// Peak memory of the largest of these processes, in bytes.
     pub memory_peak: u64,
 }
 
 /// Whether to wait until a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// Yes.
+    /// Wait.
     Ended,
-    /// No: look whether it has.
+    /// Return at once.
     Now,
 }
 
-/// The peaks of children that [`wait`] has waited for since the last [`since`].
+/// Peak memory of the children that [`wait`] has waited for since the last [`since`].
 static CHILDREN_PEAK: AtomicU64 = AtomicU64::new(0);
 
 /// Waits for a child; `None` if it has not ended.
@@ -53,7 +53,7 @@ pub fn wait(child: Pid, until: Until) -> io::Result<Option<(ExitStatus, Usage)>>
     }
 }
 
-/// What this process and its children have taken in all; the peak only of children since the last [`since`].
+/// Total usage of this process and its children; the peak only covers children since the last [`since`].
 pub fn total() -> Usage {
     let (own, children) = (of(libc::RUSAGE_SELF), of(libc::RUSAGE_CHILDREN));
     Usage {
@@ -62,7 +62,7 @@ pub fn total() -> Usage {
     }
 }
 
-/// What was taken after `before`, which is forgotten.
+/// Usage since `before`, which is reset.
 pub fn since(before: Usage) -> Usage {
     let total = total();
     CHILDREN_PEAK.store(0, Ordering::Relaxed);
@@ -71,7 +71,7 @@ pub fn since(before: Usage) -> Usage {
 
 #[expect(unsafe_code, reason = "the call fills a plain struct")]
 fn of(whom: libc::c_int) -> Usage {
-    // SAFETY: zeros are a value of this plain struct, and the pointer is to it.
+    // SAFETY: zeros are a valid value of this plain struct, and the pointer refers to it.
     let usage = unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();
         libc::getrusage(whom, &mut usage);

@@ -1,53 +1,55 @@
-//! `pipe adopt`: records an existing folder as the result of a command.
+//! `pipe adopt`.
 
 use super::{
-    Failure, Outcome, Pipeline,
+    Command, Failure, Outcome, Pipeline, Program,
     run::{failure, interrupts},
 };
 use crate::{
     figures::Figures,
     plan::Verdict,
     run::{self, Options, RunEvent},
-    stage_type::StageType,
     ui::{Progress, Stream},
 };
+use clap::Parser;
 use std::path::PathBuf;
 
-/// Arguments of `pipe adopt`.
-#[derive(clap::Args)]
+/// Record an existing folder as the result of a command.
+#[derive(Parser)]
+#[command(name = "adopt", after_help = "Example: pipe adopt pipeline.yaml train runs/2026-11-24")]
 pub(super) struct Adopt {
     #[command(flatten)]
     pipeline: Pipeline,
     /// The stage, of type `command`.
     stage: String,
-    /// The folder with its output; with several outputs, a folder below it for each.
+    /// The folder with its output. If the stage has several outputs, it contains one folder for each.
     folder: PathBuf,
 }
 
-impl Adopt {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+impl Command for Adopt {
+    fn run(self, program: &Program<'_>) -> Outcome {
         let name = &self.stage;
-        let (mut session, stages, targets) = self.pipeline.session(types, std::slice::from_ref(name))?;
+        let (mut session, stages, targets) =
+            self.pipeline.session(program.types, std::slice::from_ref(name))?;
         let &[stage] = &targets[..] else {
             let help = "name one stage of the matrix";
-            return Err(Failure::Call(
-                format!("`{name}` stands for {} stages", targets.len()),
+            return Err(Failure::Usage(
+                format!("`{name}` matches {} stages", targets.len()),
                 Some(help.to_owned()),
             ));
         };
         if !session.kind(stage).has_own_ports {
             let help = "only results of commands can be adopted; other stages have to run";
-            return Err(Failure::Call(
+            return Err(Failure::Usage(
                 format!("stage `{name}` is of type `{}`", session.kind(stage).name),
                 Some(help.to_owned()),
             ));
         }
         if session.frozen_at(stage).is_some() {
-            let help = "remove `freeze` from it first";
-            return Err(Failure::Call(format!("stage `{name}` is frozen"), Some(help.to_owned())));
+            let help = "remove `freeze` from the stage first";
+            return Err(Failure::Usage(format!("stage `{name}` is frozen"), Some(help.to_owned())));
         }
         if !self.folder.is_dir() {
-            return Err(Failure::Call(format!("there is no folder `{}`", self.folder.display()), None));
+            return Err(Failure::Usage(format!("there is no folder `{}`", self.folder.display()), None));
         }
         let planned = session.plan(&stages, &[])?;
         let open = planned
@@ -76,7 +78,7 @@ impl Adopt {
         let (failed, interrupted) = (summary.has_failed(), summary.interrupted);
         match summary.broken {
             Some(error) => Err(failure(error)),
-            None if failed => Err(Failure::Told),
+            None if failed => Err(Failure::Reported),
             None if interrupted => Err(Failure::Interrupted),
             None => Ok(()),
         }

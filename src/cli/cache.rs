@@ -1,6 +1,6 @@
 //! `pipe cache ls | du | verify | gc | pin | unpin | pins`.
 
-use super::{Failure, Outcome, runs::pick};
+use super::{Command, Failure, Outcome, Program, pretty, runs::pick};
 use crate::{
     expiry::{self, Ages, ExpiryError},
     garbage::{self, Collect, Collected, GarbageError, Limits},
@@ -13,6 +13,7 @@ use crate::{
         units::{bytes, seconds},
     },
 };
+use clap::Parser;
 use pipe_cache::{EntryKind, Repair};
 use pipe_stage::Store;
 use serde_json::json;
@@ -21,18 +22,19 @@ use std::{
     time::Duration,
 };
 
-/// Commands on the cache.
-#[derive(clap::Subcommand)]
+/// Inspect and clean up the cache.
+#[derive(Parser)]
+#[command(name = "cache", after_help = "Example: pipe cache verify")]
 pub(super) enum Cache {
     /// List cached results.
     Ls(Place),
     /// Show disk usage by kind.
     Du(Place),
-    /// Check all contents against their digests; the exit code is 1 if something is damaged.
+    /// Check all contents against their digests; exit with code 1 if something is damaged.
     Verify {
         #[command(flatten)]
         place: Place,
-        /// Quarantine damaged entries, so that the next run recomputes them.
+        /// Remove damaged entries, so that the next run recomputes them.
         #[arg(long)]
         repair: bool,
     },
@@ -57,19 +59,20 @@ pub(super) enum Cache {
 pub(super) struct Gc {
     #[command(flatten)]
     place: Place,
-    /// Bytes of objects, artifacts and records that may stay: `10GiB`.
+    /// Maximum size of objects, artifacts and records: `10GiB`.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: u64,
-    /// Keep runs and records that are not older than this.
+    /// Keep runs and records younger than this.
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = time)]
     recent: Duration,
     /// Grace period: never delete anything written or used more recently than this.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = time)]
     young: Duration,
-    /// Delete the folders and logs of runs that ended longer ago; pinned ones and the last of each pipeline stay.
+    /// Delete the folders and logs of runs that ended longer ago than this, except pinned runs and the last run of
+    /// each pipeline.
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = time)]
     runs: Duration,
-    /// Delete checkpoints of training that nobody has gone on with for so long.
+    /// Delete training checkpoints that were not used for longer than this.
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = time)]
     checkpoints: Duration,
     /// Show what would be deleted without deleting it.
@@ -96,7 +99,7 @@ fn time(text: &str) -> Result<Duration, String> {
     Time::parse(text).map(Time::duration).ok_or_else(|| "write a time, such as 1d, 12h or 90s".to_owned())
 }
 
-/// Which cache.
+/// The cache to use.
 #[derive(clap::Args)]
 pub(super) struct Place {
     /// Cache folder [default: .pipe in the project root].
@@ -116,17 +119,17 @@ impl Place {
     fn open(&self) -> Result<Store, Failure> {
         let project = self.project()?;
         if !project.cache.is_dir() {
-            return Err(Failure::Call(
+            return Err(Failure::Usage(
                 format!("there is no cache at `{}`", project.cache.display()),
-                Some("call it from within a project, or give the cache with `--cache`".to_owned()),
+                Some("run this in a project, or pass the cache with `--cache`".to_owned()),
             ));
         }
         Ok(Store::open(&project.cache)?)
     }
 }
 
-impl Cache {
-    pub(super) fn run(self) -> Outcome {
+impl Command for Cache {
+    fn run(self, _: &Program<'_>) -> Outcome {
         match self {
             Self::Ls(place) => list(&place),
             Self::Du(place) => usage(&place),
@@ -144,7 +147,7 @@ fn list(place: &Place) -> Outcome {
     let mut rows = Vec::new();
     for entry in store.entries(EntryKind::Record) {
         let key = entry?.digest;
-        // Records of shares and steps are many, and no stage's.
+        // Most records belong to shares and steps, not to stages.
         if let Some(record) = crate::record::Record::read(&store, &key)? {
             rows.push((record, key));
         }
@@ -152,7 +155,7 @@ fn list(place: &Place) -> Outcome {
     rows.sort_by(|a, b| (&a.0.finished, a.1).cmp(&(&b.0.finished, b.1)));
     if place.json {
         let all: Vec<_> = rows.iter().map(|(record, key)| json!({ "key": key, "record": record })).collect();
-        ui::print(&super::pretty(&json!({ "version": 1, "records": all })));
+        ui::print(&pretty(&json!({ "version": 1, "records": all })));
         return Ok(());
     }
     let row = |(record, key): &(crate::record::Record, pipe_stage::Digest)| {
@@ -182,7 +185,7 @@ fn usage(place: &Place) -> Outcome {
     if place.json {
         let part = |(name, amount): &(&str, pipe_cache::Amount)| json!({ "what": name, "files": amount.files, "bytes": amount.bytes });
         let all: Vec<_> = parts.iter().map(part).collect();
-        ui::print(&super::pretty(&json!({ "version": 1, "usage": all })));
+        ui::print(&pretty(&json!({ "version": 1, "usage": all })));
         return Ok(());
     }
     let row = |(name, amount): &(&str, pipe_cache::Amount)| {
@@ -206,7 +209,7 @@ impl Gc {
             GarbageError::Cache(error) => error.into(),
             GarbageError::Roots(error) => match error.downcast::<RootsError>() {
                 Ok(error) => (*error).into(),
-                Err(error) => Failure::Failed(format!("cannot find out what is needed: {error}"), None),
+                Err(error) => Failure::Failed(format!("cannot determine what is needed: {error}"), None),
             },
             error => Failure::Failed(error.to_string(), None),
         })?;
@@ -215,7 +218,7 @@ impl Gc {
         let expired = expiry::expire(&store, ages, &needed, mode).map_err(|error| match error {
             ExpiryError::Run(error) => error.into(),
             ExpiryError::Cache(error) => Failure::from(error),
-            ExpiryError::Io { .. } => Failure::Call(
+            ExpiryError::Io { .. } => Failure::Usage(
                 error.to_string(),
                 Some("make it readable and writable for this user".to_owned()),
             ),
@@ -223,11 +226,11 @@ impl Gc {
         collected.warnings.iter().for_each(ui::warn);
         let Collected { bytes_before, bytes_after, bytes_needed, gone, .. } = &collected;
         if self.place.json {
-            let mut told = json!(collected);
-            told["version"] = json!(1);
-            told["dry_run"] = json!(self.dry_run);
-            told["expired"] = json!(expired);
-            ui::print(&super::pretty(&told));
+            let mut output = json!(collected);
+            output["version"] = json!(1);
+            output["dry_run"] = json!(self.dry_run);
+            output["expired"] = json!(expired);
+            ui::print(&pretty(&output));
         } else if !gone.is_empty() {
             let row = |gone: &garbage::Gone| {
                 vec![
@@ -240,20 +243,22 @@ impl Gc {
             let rows = gone.iter().map(row).collect();
             ui::print(&ui::table(&["produced by", "files", "size", "time to recompute"], rows));
         }
-        let would = if self.dry_run { "would be" } else { "is" };
-        ui::say(&format!("the cache had {}, and {would} {} now", bytes(*bytes_before), bytes(*bytes_after)));
+        let after = if self.dry_run { "would be" } else { "is now" };
+        let (before, left) = (bytes(*bytes_before), bytes(*bytes_after));
+        ui::say(&format!("the size of the cache was {before} and {after} {left}"));
         if *bytes_after > self.max_size {
             ui::say(&format!(
-                "more than {}: {} of it are pinned, locked, in use or recent; see `--recent` and `pipe cache pins`",
+                "this is more than {}, but {} of it is pinned, locked, in use or recent; see `--recent` and `pipe cache pins`",
                 bytes(self.max_size),
                 bytes(*bytes_needed)
             ));
         }
         if expired.bytes > 0 {
-            let (runs, checkpoints) = (expired.runs, expired.checkpoints);
-            let gone = if self.dry_run { "would go" } else { "went" };
+            let deleted = if self.dry_run { "would delete" } else { "deleted" };
             ui::say(&format!(
-                "old folders of runs ({runs}) and checkpoints ({checkpoints}), and old journals {gone}: {}",
+                "{deleted} old folders of runs ({}) and checkpoints ({}), and old journals: {}",
+                expired.runs,
+                expired.checkpoints,
                 bytes(expired.bytes)
             ));
         }
@@ -282,7 +287,7 @@ impl Pin {
         let runs = all_runs(&store)?;
         let run = pick(&runs, &self.run).map_err(|message| {
             let help = "`pipe history MANIFEST` lists runs".to_owned();
-            Failure::Call(format!("no run `{}`: {message}", self.run), Some(help))
+            Failure::Usage(format!("no run `{}`: {message}", self.run), Some(help))
         })?;
         let changed = run.pin(pinned).map_err(|error| {
             Failure::Failed(format!("cannot change the pin of `{}`: {error}", run.path.display()), None)
@@ -292,7 +297,7 @@ impl Pin {
             Pinned::No => "unpinned",
         };
         if self.place.json {
-            ui::print(&super::pretty(&json!({ "version": 1, "run": run.id, "pinned": run.is_pinned() })));
+            ui::print(&pretty(&json!({ "version": 1, "run": run.id, "pinned": run.is_pinned() })));
         }
         ui::say(&format!("{state} {}{}", run.id, if changed { "" } else { " (already done)" }));
         Ok(())
@@ -309,7 +314,7 @@ fn pins(place: &Place) -> Outcome {
     runs.retain(RunFolder::is_pinned);
     if place.json {
         let run = |run: &RunFolder| json!({ "run": run.id, "pipeline": run.head.pipeline, "began": run.head.began });
-        ui::print(&super::pretty(&json!({ "version": 1, "pins": runs.iter().map(run).collect::<Vec<_>>() })));
+        ui::print(&pretty(&json!({ "version": 1, "pins": runs.iter().map(run).collect::<Vec<_>>() })));
         return Ok(());
     }
     if runs.is_empty() {
@@ -323,7 +328,7 @@ fn pins(place: &Place) -> Outcome {
     Ok(())
 }
 
-fn told(damage: &pipe_cache::Damage) -> String {
+fn description(damage: &pipe_cache::Damage) -> String {
     let kind = match damage.kind {
         EntryKind::Object => "object",
         EntryKind::Artifact => "artifact",
@@ -336,11 +341,13 @@ fn verify(place: &Place, repair: bool) -> Outcome {
     let store = place.open()?;
     let damages = store.verify(if repair { Repair::Discard } else { Repair::Report }, |_| {})?;
     if place.json {
-        let all: Vec<_> =
-            damages.iter().map(|damage| json!({ "digest": damage.digest, "what": told(damage) })).collect();
-        ui::print(&super::pretty(&json!({ "version": 1, "damages": all })));
+        let all: Vec<_> = damages
+            .iter()
+            .map(|damage| json!({ "digest": damage.digest, "what": description(damage) }))
+            .collect();
+        ui::print(&pretty(&json!({ "version": 1, "damages": all })));
     } else {
-        damages.iter().for_each(|damage| ui::print(&told(damage)));
+        damages.iter().for_each(|damage| ui::print(&description(damage)));
     }
     match (damages.len(), repair) {
         (0, _) => {
@@ -348,12 +355,14 @@ fn verify(place: &Place, repair: bool) -> Outcome {
             Ok(())
         }
         (count, true) => Err(Failure::Failed(
-            format!("{count} damaged, and taken out of the way"),
-            Some("`pipe run` makes them again".to_owned()),
+            format!("{} removed", ui::counted(count, "damaged entry")),
+            Some("`pipe run` recomputes what is missing".to_owned()),
         )),
         (count, false) => Err(Failure::Failed(
-            format!("{count} damaged"),
-            Some("`--repair` takes them out of the way, so that `pipe run` makes them again".to_owned()),
+            format!("{} found", ui::counted(count, "damaged entry")),
+            Some(
+                "`pipe cache verify --repair` removes damaged entries; `pipe run` recomputes them".to_owned(),
+            ),
         )),
     }
 }

@@ -1,26 +1,32 @@
-//! `pipe completions`: scripts for shells, and the values that only the program knows: stages, types and runs.
+//! `pipe completions`: shell scripts, and the values that only the program knows: stages, types and runs.
 
-use super::{Outcome, Pipeline};
+use super::{Command, Outcome, Pipeline, Program, usage};
 use crate::{run::folder::RunFolder, stage_type::StageType, ui};
+use clap::Parser;
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// Arguments of `pipe completions`.
-#[derive(clap::Args)]
+/// Print a shell completion script.
+#[derive(Parser)]
+#[command(
+    name = "completions",
+    after_help = "Example: pipe completions bash > ~/.local/share/bash-completion/completions/pipe"
+)]
 pub(super) struct Completions {
     /// The shell.
     shell: Shell,
 }
 
-/// Arguments of `pipe __complete`.
-#[derive(clap::Args)]
+/// List possible values for the last word; completion scripts call this.
+#[derive(Parser)]
+#[command(name = "__complete", hide = true)]
 pub(super) struct Complete {
-    /// The words of the command line after `pipe`, the last of them the one to complete.
+    /// The words after `pipe`; the last one is to be completed.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
 
-/// Asks the program first, and else completes subcommands, options and files.
+/// Asks the program first; otherwise completes subcommands, options and files.
 const BASH: &str = r#"
 _pipe_values() {
     local current="${COMP_WORDS[COMP_CWORD]}" values=""
@@ -50,9 +56,9 @@ const FISH: &str = r#"
 complete -c pipe -a '(pipe __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
 "#;
 
-impl Completions {
-    pub(super) fn run(self, mut usage: clap::Command) -> Outcome {
-        let mut script = Vec::new();
+impl Command for Completions {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let (mut usage, mut script) = (usage(program), Vec::new());
         clap_complete::generate(self.shell, &mut usage, "pipe", &mut script);
         let values = match self.shell {
             Shell::Bash => BASH,
@@ -65,10 +71,10 @@ impl Completions {
     }
 }
 
-impl Complete {
-    pub(super) fn run(self, usage: &clap::Command, types: &'static [StageType]) -> Outcome {
+impl Command for Complete {
+    fn run(self, program: &Program<'_>) -> Outcome {
         let current = self.words.last().map_or("", String::as_str);
-        let mut values = values(usage, &self.words, types);
+        let mut values = values(&usage(program), &self.words, program.types);
         values.retain(|value| value.starts_with(current));
         if !values.is_empty() {
             ui::print(&values.join("\n"));
@@ -77,7 +83,7 @@ impl Complete {
     }
 }
 
-/// What may stand in the place of the last word; nothing where the shell knows better.
+/// The possible values of the last word; empty if the shell completes it itself.
 fn values(usage: &clap::Command, words: &[String], types: &'static [StageType]) -> Vec<String> {
     let Some(Asked { argument, manifest, cache }) = asked(usage, words) else { return Vec::new() };
     let pipeline = || {
@@ -94,7 +100,7 @@ fn values(usage: &clap::Command, words: &[String], types: &'static [StageType]) 
     }
 }
 
-/// The argument that the last word is of, and what was said before.
+/// The argument that the last word belongs to, and relevant values before it.
 struct Asked {
     argument: String,
     manifest: Option<String>,
@@ -131,7 +137,7 @@ fn asked(usage: &clap::Command, words: &[String]) -> Option<Asked> {
     Some(Asked { argument, manifest, cache })
 }
 
-/// The name of an argument by its place; the last one may take many words.
+/// The name of an argument by its position; the last one may take several words.
 fn positional(command: &clap::Command, place: usize) -> Option<String> {
     let all: Vec<&clap::Arg> = command.get_positionals().collect();
     let last = all.last().filter(|last| matches!(last.get_action(), clap::ArgAction::Append));
@@ -142,7 +148,7 @@ fn id(argument: &clap::Arg) -> String {
     argument.get_id().to_string()
 }
 
-/// Names of stages; a matrix by its own, since brackets need quotes.
+/// Names of stages; a matrix by its name only, since brackets need quotes.
 fn stages(pipeline: &Pipeline, types: &'static [StageType]) -> Vec<String> {
     let Ok(manifest) = pipeline.load(types) else { return Vec::new() };
     let families = manifest.families.iter().map(|family| family.name.clone());
@@ -151,7 +157,7 @@ fn stages(pipeline: &Pipeline, types: &'static [StageType]) -> Vec<String> {
     single.chain(families).collect()
 }
 
-/// Ids of runs, the newest first, after the words for the last ones.
+/// Ids of runs, newest first, after the words for the last ones.
 fn runs(pipeline: &Pipeline, types: &'static [StageType]) -> Vec<String> {
     const RUNS_MAX: usize = 50;
     let Ok(runs) = pipeline.runs(types) else { return Vec::new() };

@@ -1,6 +1,6 @@
-//! `pipe diff`: two runs side by side, or a run and the lock file: settings, figures, and what else differs.
+//! `pipe diff`: compares two runs, or a run and the lock file: settings, metrics, and other differences.
 
-use super::{Failure, Outcome, Pipeline, history::Past, pretty, runs::Runs};
+use super::{Command, Failure, Outcome, Pipeline, Program, history::Past, pretty, runs::Runs};
 use crate::{
     lock::Lock,
     record::Record,
@@ -11,6 +11,7 @@ use crate::{
         units::{bytes, figure, seconds},
     },
 };
+use clap::Parser;
 use pipe_stage::{Better, Digest, Metric};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -19,8 +20,12 @@ use std::{
     path::Path,
 };
 
-/// Arguments of `pipe diff`.
-#[derive(clap::Args)]
+/// Compare the settings and metrics of two runs.
+#[derive(Parser)]
+#[command(
+    name = "diff",
+    after_help = "Examples:\n  pipe diff pipelines/gpt-small.yaml last~1 last\n  pipe diff pipelines/gpt-small.yaml lock"
+)]
 pub(super) struct Diff {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -35,22 +40,22 @@ pub(super) struct Diff {
     all: bool,
 }
 
-/// One of the two.
+/// One of the two runs.
 struct Side {
     label: String,
     stages: BTreeMap<String, SideStage>,
 }
 
-/// What is known of a stage on one side.
+/// A stage on one side.
 #[derive(Default)]
 struct SideStage {
     outcome: Option<&'static str>,
     result: Option<StageResult>,
-    /// Figures of a lock file whose record is gone.
+    /// Metrics from a lock file, if the record is gone.
     figures: BTreeMap<String, f64>,
 }
 
-/// A line: something of a stage, on both sides.
+/// A line of the table: a property of a stage on both sides.
 #[derive(Serialize)]
 struct DifferenceLine {
     stage: String,
@@ -64,12 +69,12 @@ struct DifferenceLine {
     differs: bool,
 }
 
-impl Diff {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
-        let runs = self.pipeline.runs(types)?;
+impl Command for Diff {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let runs = self.pipeline.runs(program.types)?;
         let before = self.side(&runs, &self.before)?;
         let after = self.side(&runs, &self.after)?;
-        let mut lines = compare(&before, &after, types);
+        let mut lines = compare(&before, &after, program.types);
         lines.retain(|line| self.all || line.differs);
         if self.pipeline.json {
             ui::print(&pretty(&json!({
@@ -98,13 +103,15 @@ impl Diff {
         ui::print(&ui::table(&["stage", "what", &before.label, &after.label, "change"], rows));
         Ok(())
     }
+}
 
+impl Diff {
     fn side(&self, runs: &Runs, said: &str) -> Result<Side, Failure> {
         let is_file = Path::new(said).extension().is_some_and(|extension| extension == "lock");
         if said == "lock" || is_file {
             let path = if is_file { said.into() } else { self.pipeline.project()?.lock() };
             let lock = Lock::read(&path)?.ok_or_else(|| {
-                Failure::Call(
+                Failure::Usage(
                     format!("no lock file at `{}`", path.display()),
                     Some(format!("a complete run writes it: pipe run {}", self.pipeline.manifest.display())),
                 )
@@ -181,19 +188,19 @@ fn compare(before: &Side, after: &Side, types: &[StageType]) -> Vec<DifferenceLi
     lines
 }
 
-/// Whether a difference is worth a line without `--all`.
+/// Whether a difference is shown without `--all`.
 #[derive(Clone, Copy, PartialEq)]
 enum Matters {
     Yes,
     No,
 }
 
-/// That one run made what another found is no difference of the two.
+/// If one run computed what the other found in the cache, that is not a difference.
 fn outcome_matters(a: &SideStage, b: &SideStage) -> Matters {
     if a.result.is_some() && b.result.is_some() { Matters::No } else { Matters::Yes }
 }
 
-/// The figures of a stage; those that a clock made matter to `--all` only.
+/// The metrics of a stage; those that depend on a clock are shown only with `--all`.
 fn metrics(stage: &str, a: &SideStage, b: &SideStage) -> Vec<DifferenceLine> {
     let of = |side: &SideStage| -> BTreeMap<String, (f64, Option<Metric>)> {
         match &side.result {
@@ -209,12 +216,12 @@ fn metrics(stage: &str, a: &SideStage, b: &SideStage) -> Vec<DifferenceLine> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let line = |name: &String| {
         let (a, b) = (a.get(name), b.get(name));
-        let told = [a, b].into_iter().flatten().find_map(|(_, metric)| metric.clone());
-        let is_clock = told.as_ref().is_some_and(|metric| metric.clock);
-        let unit = told.as_ref().map_or("", |metric| metric.unit.as_str());
+        let known = [a, b].into_iter().flatten().find_map(|(_, metric)| metric.clone());
+        let is_clock = known.as_ref().is_some_and(|metric| metric.clock);
+        let unit = known.as_ref().map_or("", |metric| metric.unit.as_str());
         let change = match (a, b) {
             (Some((a, _)), Some((b, _))) if a != b => {
-                change(*a, *b, told.as_ref().map(|metric| metric.better))
+                change(*a, *b, known.as_ref().map(|metric| metric.better))
             }
             _ => String::new(),
         };
@@ -249,7 +256,7 @@ fn change(before: f64, after: f64, better: Option<Better>) -> String {
     format!("{sign}{}{part}{judged}", figure(by))
 }
 
-/// The fields that stand in one of two configs, with their values; those that one leaves out have their default.
+/// The fields of both configs with their values; a field that one config omits has its default.
 fn settings(a: &Value, b: &Value, defaults: &Value) -> Vec<(String, Option<String>, Option<String>)> {
     let (mut flat_a, mut flat_b) = (BTreeMap::new(), BTreeMap::new());
     flatten("", a, &mut flat_a);

@@ -1,6 +1,6 @@
-//! Commands on an artifact, which the packages of the field add: `pipe serve`, `pipe generate`.
+//! Commands on artifacts, which the packages for data and models add: `pipe serve`, `pipe generate`.
 //!
-//! The engine finds the artifact, in the cache or in a folder, and knows nothing of what is done with it.
+//! The engine finds the artifact, in the cache or in a folder, and does not know what the command does with it.
 
 use super::{Failure, Outcome, Pipeline, get};
 use crate::{
@@ -12,23 +12,23 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use pipe_stage::{Digest, Error, LocalEntry};
 use std::path::{Path, PathBuf};
 
-/// A row of the table of commands on artifacts. `main.rs` makes the table.
+/// A row of the table of commands on artifacts. `main.rs` defines the table.
 pub struct FolderCommand {
-    /// What is typed; of a command in a group, `GROUP NAME`.
+    /// The command's name; in a group, `GROUP NAME`.
     pub name: &'static str,
-    /// The kind of artifact it takes.
+    /// The kind of artifact that it takes.
     pub kind: &'static str,
-    /// Adds help and arguments of its own.
+    /// Adds its help and arguments.
     pub arguments: fn(Command) -> Command,
-    /// The output to use where the command line names only a stage; `None` means its main output.
+    /// The output to use if the command line names only a stage; `None` means the main output.
     pub port: fn(&ArgMatches) -> Option<&'static str>,
-    /// Does it.
+    /// Runs it.
     pub run: Work,
 }
 
-/// What a command works on.
+/// Input of a command.
 pub enum Work {
-    /// A folder of ordinary files: that of a user, or one that is filled from the cache.
+    /// A folder of ordinary files: a given folder, or one that is filled from the cache.
     Folder(fn(&Path, &ArgMatches) -> pipe_stage::Result<()>),
     /// Entries of an artifact in the cache.
     Entries(fn(&[LocalEntry], &ArgMatches) -> pipe_stage::Result<()>),
@@ -45,16 +45,13 @@ impl FolderCommand {
             .value_parser(value_parser!(PathBuf))
             .help(match &self.run {
                 Work::Folder(_) => {
-                    format!(
-                        "A manifest whose stage STAGE made the {0}, or a folder that contains a {0}",
-                        self.kind
-                    )
+                    format!("A manifest with the stage STAGE, or a folder that contains a {0}", self.kind)
                 }
                 Work::Entries(_) => "The manifest".to_owned(),
             });
         let stage = Arg::new("stage")
             .value_name("STAGE[.PORT]")
-            .help(format!("The stage that made the {}", self.kind));
+            .help(format!("The stage that produced the {}", self.kind));
         let sets = Arg::new("set")
             .long("set")
             .value_name("PATH=VALUE")
@@ -79,7 +76,7 @@ impl FolderCommand {
                 let help =
                     format!("give the manifest instead: pipe {} pipelines/NAME.yaml {stage}", self.name);
                 let message = format!("`{}` is a folder, so it has no stage `{stage}`", from.display());
-                return Err(Failure::Call(message, Some(help)));
+                return Err(Failure::Usage(message, Some(help)));
             }
             return Ok(run(from, matches)?);
         }
@@ -98,7 +95,7 @@ impl FolderCommand {
         let artifact = read_artifact(&session.store, &digest).ok_or(Error::Missing { digest })?;
         if artifact.kind != self.kind {
             let message = format!("`{name}.{port}` is of kind {}, not {}", artifact.kind, self.kind);
-            return Err(Failure::Call(message, None));
+            return Err(Failure::Usage(message, None));
         }
         let entries: Vec<LocalEntry> =
             artifact.entries.iter().map(|entry| LocalEntry::new(&session.store, entry)).collect();
@@ -112,7 +109,7 @@ impl FolderCommand {
         }
     }
 
-    /// Says which stages could be meant.
+    /// Lists the stages that could be meant.
     fn no_stage(&self, pipeline: &Pipeline, types: &'static [StageType]) -> Failure {
         let manifest = match pipeline.load(types) {
             Ok(manifest) => manifest,
@@ -133,13 +130,13 @@ impl FolderCommand {
                 pipeline.manifest.display()
             ),
         };
-        Failure::Call(message, Some(help))
+        Failure::Usage(message, Some(help))
     }
 }
 
-/// Reads arguments that [`FolderCommand::arguments`] declared with `A::augment_args`.
+/// Returns the arguments that [`FolderCommand::arguments`] declared with `A::augment_args`.
 ///
-/// The match is one of these arguments, so this cannot fail but by a bug.
+/// `matches` contains these arguments, so this cannot fail.
 pub fn arguments<A: Args + FromArgMatches>(matches: &ArgMatches) -> A {
     A::from_arg_matches(matches).expect("invariant: these arguments were declared")
 }

@@ -1,14 +1,14 @@
 //! `pipe get`.
 
-use super::{Failure, Outcome, Pipeline, pretty};
+use super::{Command, Failure, Outcome, Pipeline, Program, pretty};
 use crate::{
     command::{kind, lay_out},
     manifest::split_output,
     plan::Session,
     record::{Record, read_artifact},
-    stage_type::StageType,
     ui,
 };
+use clap::Parser;
 use pipe_stage::{Artifact, Digest, Error, LocalEntry};
 use serde_json::{Value, json};
 use std::{
@@ -17,8 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Arguments of `pipe get`.
-#[derive(clap::Args)]
+/// Copy an output of a stage into a folder of ordinary files.
+#[derive(Parser)]
+#[command(name = "get", after_help = "Example: pipe get pipelines/gpt-small.yaml export model/")]
 pub(super) struct Get {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -28,10 +29,10 @@ pub(super) struct Get {
     folder: PathBuf,
 }
 
-impl Get {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
+impl Command for Get {
+    fn run(self, program: &Program<'_>) -> Outcome {
         let (stage, port) = split(&self.what);
-        let (session, target, key, record) = self.pipeline.recorded(types, stage)?;
+        let (session, target, key, record) = self.pipeline.recorded(program.types, stage)?;
         let port = match port {
             Some(port) => port.to_owned(),
             None => main_port(&session, target)?,
@@ -64,7 +65,7 @@ pub(super) fn split(what: &str) -> (&str, Option<&str>) {
 pub(super) fn output(record: &Record, stage: &str, port: &str) -> Result<Digest, Failure> {
     record.outputs.get(port).copied().ok_or_else(|| {
         let known: Vec<&str> = record.outputs.keys().map(String::as_str).collect();
-        Failure::Call(
+        Failure::Usage(
             format!("stage `{stage}` has no output `{port}`"),
             Some(format!("outputs: {}", known.join(", "))),
         )
@@ -76,7 +77,7 @@ pub(super) fn main_port(session: &Session, stage: usize) -> Result<String, Failu
     let main = ports.main_output().map(|output| output.name.to_string());
     main.ok_or_else(|| {
         let known: Vec<&str> = ports.outputs.iter().map(|output| &*output.name).collect();
-        Failure::Call(
+        Failure::Usage(
             format!("stage `{}` has no main output", session.name(stage)),
             Some(format!("choose one of: {}", known.join(", "))),
         )
@@ -87,7 +88,7 @@ fn write(session: &Session, artifact: &Artifact, folder: &Path) -> Result<(), Fa
     fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, &error))?;
     let mut there = fs::read_dir(folder).map_err(|error| Error::io("list", folder, &error))?;
     if there.next().is_some() {
-        return Err(Failure::Call(
+        return Err(Failure::Usage(
             format!("`{}` is not empty", folder.display()),
             Some("choose a new folder; existing files are never overwritten".to_owned()),
         ));
@@ -97,7 +98,7 @@ fn write(session: &Session, artifact: &Artifact, folder: &Path) -> Result<(), Fa
     Ok(lay_out(&entries, kind(&artifact.kind), folder)?)
 }
 
-/// Where an artifact comes from: every stage behind it, with keys, configs, inputs, code and figures.
+/// Where an artifact comes from: all stages that led to it, with keys, configs, inputs, code and metrics.
 fn provenance(
     session: &Session,
     stage: usize,
@@ -110,10 +111,10 @@ fn provenance(
     for planned in session.plan(&stages, &[])? {
         let crate::plan::Verdict::Cached(record) = &planned.verdict else { continue };
         let name = session.name(planned.stage).to_owned();
-        let mut told = serde_json::to_value(record).expect("invariant: a record is plain data");
-        told["key"] = json!(planned.resolved.as_ref().map(|resolved| resolved.key));
-        told["recipe"] = json!(planned.recipe);
-        all.insert(name, told);
+        let mut entry = serde_json::to_value(record).expect("invariant: a record is plain data");
+        entry["key"] = json!(planned.resolved.as_ref().map(|resolved| resolved.key));
+        entry["recipe"] = json!(planned.recipe);
+        all.insert(name, entry);
     }
     Ok(json!({
         "version": 1,

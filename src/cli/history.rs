@@ -1,7 +1,8 @@
-//! `pipe history`: the runs of a pipeline, newest first; with chosen metrics side by side, or those that used a source.
+//! `pipe history`: the runs of a pipeline, newest first; optionally with selected metrics, or only those that used a
+//! source.
 
 use super::{
-    Failure, Outcome, Pipeline, pretty,
+    Command, Failure, Outcome, Pipeline, Program, pretty,
     runs::{Runs, seen},
 };
 use crate::{
@@ -12,12 +13,12 @@ use crate::{
         folder::{ClosedStage, RunFolder, RunState, StageResult, seconds_between},
         seen::SeenState,
     },
-    stage_type::StageType,
     ui::{
         self, Cell,
         units::{figure, seconds},
     },
 };
+use clap::Parser;
 use indexmap::IndexSet;
 use pipe_stage::{Better, Digest, Metric, Store};
 use serde_json::json;
@@ -26,8 +27,9 @@ use std::{
     path::Path,
 };
 
-/// Arguments of `pipe history`.
-#[derive(clap::Args)]
+/// List the runs of a pipeline, newest first.
+#[derive(Parser)]
+#[command(name = "history", after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5")]
 pub(super) struct History {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -42,9 +44,9 @@ pub(super) struct History {
     source: Option<String>,
 }
 
-impl History {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
-        let Runs { store, all, .. } = self.pipeline.runs(types)?;
+impl Command for History {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let Runs { store, all, .. } = self.pipeline.runs(program.types)?;
         let mut fitting = Vec::new();
         for run in all.iter().rev() {
             let past = Past::of(run, &store)?;
@@ -56,7 +58,7 @@ impl History {
                 None => None,
             };
             fitting.push((past, used));
-            // One more, to know whether there are older ones.
+            // One more than shown, to know whether there are older ones.
             if fitting.len() > self.limit {
                 break;
             }
@@ -69,19 +71,19 @@ impl History {
         let columns = columns(&fitting, &self.metrics)?;
         if self.pipeline.json {
             let run = |(past, used): &(Past<'_>, Option<Used>)| {
-                let mut told = past.json();
+                let mut output = past.json();
                 if !columns.is_empty() {
                     let value =
                         |(stage, name): &(String, String)| past.metric(stage, name).map(|found| found.value);
                     let values = columns
                         .iter()
                         .map(|column| (format!("{}.{}", column.0, column.1), json!(value(column))));
-                    told["values"] = values.collect::<serde_json::Map<_, _>>().into();
+                    output["values"] = values.collect::<serde_json::Map<_, _>>().into();
                 }
                 if let Some(Used { files, is_changed }) = used {
-                    told["source"] = json!({ "files": files, "changed": is_changed });
+                    output["source"] = json!({ "files": files, "changed": is_changed });
                 }
-                told
+                output
             };
             let shown: Vec<_> = fitting.iter().map(run).collect();
             ui::print(&pretty(&json!({ "version": 1, "runs": shown, "more": has_more })));
@@ -95,7 +97,7 @@ impl History {
     }
 }
 
-/// The runs, each with what ran and its main metrics.
+/// The runs, each with the stages that ran and their main metrics.
 fn overview(runs: &[(Past<'_>, Option<Used>)]) -> String {
     let mut heading = vec!["run", "outcome", "time", "ran", "main metrics"];
     let has_source = runs.iter().any(|(_, used)| used.is_some());
@@ -110,7 +112,7 @@ fn overview(runs: &[(Past<'_>, Option<Used>)]) -> String {
     ui::table(&heading, runs.iter().map(row).collect())
 }
 
-/// The runs with chosen metrics, one column each.
+/// The runs with one column per selected metric.
 fn side_by_side(runs: &[(Past<'_>, Option<Used>)], columns: &[(String, String)]) -> String {
     let names: Vec<String> = columns.iter().map(|(stage, name)| format!("{stage}.{name}")).collect();
     let heading: Vec<&str> = ["run", "outcome"].into_iter().chain(names.iter().map(String::as_str)).collect();
@@ -124,7 +126,7 @@ fn side_by_side(runs: &[(Past<'_>, Option<Used>)], columns: &[(String, String)])
     ui::table(&heading, runs.iter().map(row).collect())
 }
 
-/// Finds the metrics that are meant, as stage and name: `val_loss` is that of every stage that has one.
+/// Finds metrics by name, as stage and name: `val_loss` selects those of all stages.
 fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut known: IndexSet<(String, String)> = IndexSet::new();
     for (past, _) in runs {
@@ -149,7 +151,7 @@ fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known metrics: {}", names.join(", ")),
             };
-            return Err(Failure::Call(format!("none of these runs has a metric `{wanted}`"), Some(help)));
+            return Err(Failure::Usage(format!("none of these runs has a metric `{wanted}`"), Some(help)));
         }
     }
     Ok(columns)
@@ -157,9 +159,9 @@ fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(
 
 /// What a run used of a source.
 pub(super) struct Used {
-    /// Files that fit.
+    /// Number of matching files.
     files: usize,
-    /// Of one file that is still there: whether it has other bytes by now.
+    /// For a single file that still exists: whether its content has changed.
     is_changed: Option<bool>,
 }
 
@@ -173,17 +175,17 @@ impl std::fmt::Display for Used {
     }
 }
 
-/// A run and what became of its stages.
+/// A run and the outcomes of its stages.
 pub(super) struct Past<'a> {
     pub(super) run: &'a RunFolder,
     pub(super) state: RunState,
-    /// How long it took, or has taken.
+    /// Its duration so far.
     pub(super) seconds: f64,
     pub(super) stages: BTreeMap<String, ClosedStage>,
 }
 
 impl<'a> Past<'a> {
-    /// Looks at a run: as it ended, or as far as its events and the records go.
+    /// Reads a run: as it ended, or as far as its events and records go.
     pub(super) fn of(run: &'a RunFolder, store: &Store) -> Result<Self, Failure> {
         let state = run.state(store)?;
         if let Some(closed) = run.closed()? {
@@ -217,7 +219,7 @@ impl<'a> Past<'a> {
         made.metrics.iter().find(|metric| metric.name == name)
     }
 
-    /// What this run used of a source, by its name or by the path of a file; nothing if it did not.
+    /// What this run used of a source, given by name or by the path of a file; none if it did not use it.
     fn used(&self, store: &Store, wanted: &str) -> Result<Option<Used>, Failure> {
         let path = Path::new(wanted);
         let plain = path.strip_prefix("./").unwrap_or(path);
@@ -236,7 +238,7 @@ impl<'a> Past<'a> {
                 else {
                     continue;
                 };
-                // A format follows the name of a source after a colon.
+                // In the name of a source, its format follows after a colon.
                 let is_named = source.split(':').next() == Some(wanted);
                 let is_file = !name.is_empty() && (plain.ends_with(name) || Path::new(name).ends_with(plain));
                 if is_named || is_file {
@@ -258,7 +260,7 @@ impl<'a> Past<'a> {
         names.filter(|name| self.stages.get(*name).is_some_and(|stage| stage.outcome == outcome)).collect()
     }
 
-    /// The figures that judge the stages that ran; of the last of them whatever it has, where none judges.
+    /// The metrics of the stages that ran for which higher or lower is better; if there are none, the last metric.
     fn metrics(&self) -> Vec<(&str, &Metric)> {
         let of = |name: &&str| self.stages[*name].made.as_ref().map_or(Vec::new(), StageResult::main_metrics);
         let ran = self.with(RowOutcome::Ran);
@@ -286,7 +288,7 @@ impl<'a> Past<'a> {
         }
         const METRICS_MAX: usize = 3;
         let metrics = self.metrics();
-        // Of the last stages: for their sake the others ran.
+        // Those of the last stages are the most important.
         let shown: Vec<String> = metrics[metrics.len().saturating_sub(METRICS_MAX)..]
             .iter()
             .map(|(stage, metric)| format!("{stage} {} {}", metric.name, figure(metric.value)))

@@ -1,7 +1,8 @@
-//! `pipe init`: a new project that runs. What it holds is the program's; the engine only writes it.
+//! `pipe init`: a new project with a working pipeline. The program provides its content.
 
-use super::{Failure, Outcome, pretty};
+use super::{Command, Failure, Outcome, Program, pretty};
 use crate::ui;
+use clap::Parser;
 use pipe_stage::{Error, Store};
 use serde_json::json;
 use std::{
@@ -9,30 +10,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a new project holds. `main.rs` has one.
+/// The content of a new project, defined in `main.rs`.
 pub struct Template {
     /// The manifest's path, for messages.
     pub manifest: &'static str,
-    /// Makes the files, as path and text, of a project with this name.
+    /// Makes the files of a project with this name, as path and text.
     pub files: fn(&str) -> Vec<(String, String)>,
     /// Lines of `.gitignore`.
     pub ignored: &'static [&'static str],
-    /// Workflows, one for each service that runs them.
+    /// Workflows, one per service.
     pub ci: &'static [Ci],
 }
 
 /// A workflow of a service that runs pipelines.
 pub struct Ci {
-    /// What `--ci` calls it.
+    /// Its name for `--ci`.
     pub name: &'static str,
-    /// Where it belongs.
+    /// Its path.
     pub path: &'static str,
-    /// What it says.
+    /// Its content.
     pub text: &'static str,
 }
 
-/// Arguments of `pipe init`.
-#[derive(clap::Args)]
+/// Create a new project with a working example pipeline.
+#[derive(Parser)]
+#[command(
+    name = "init",
+    after_help = "Example: pipe init fables --ci github && cd fables && pipe run pipeline.yaml"
+)]
 pub(super) struct Init {
     /// Project folder, created if missing.
     #[arg(default_value = ".", value_name = "DIR")]
@@ -45,11 +50,11 @@ pub(super) struct Init {
     pub(super) json: bool,
 }
 
-impl Init {
-    pub(super) fn run(self, template: Option<&Template>) -> Outcome {
-        let template = template.ok_or_else(|| {
+impl Command for Init {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let template = program.template.ok_or_else(|| {
             let help = "write a manifest by hand; `pipe stages` lists the stage types".to_owned();
-            Failure::Call("this program has no example project".to_owned(), Some(help))
+            Failure::Usage("this program has no example project".to_owned(), Some(help))
         })?;
         let mut files = (template.files)(&self.name());
         files.extend(self.workflow(template)?);
@@ -59,7 +64,7 @@ impl Init {
             .filter(|path| self.folder.join(path).exists())
             .collect();
         if let [first, ..] = taken[..] {
-            return Err(Failure::Call(
+            return Err(Failure::Usage(
                 format!("`{}` already exists; nothing was written", self.folder.join(first).display()),
                 Some("choose a new folder: pipe init DIR".to_owned()),
             ));
@@ -70,7 +75,7 @@ impl Init {
         }
         let ignore = self.folder.join(".gitignore");
         add_lines(&ignore, template.ignored).map_err(|error| Error::io("write", &ignore, &error))?;
-        // With its cache a folder is a project's root, though it lies within another repository.
+        // The cache makes the folder a project root, even within another repository.
         Store::open(self.folder.join(".pipe"))?;
         if self.json {
             let paths: Vec<&String> = files.iter().map(|(path, _)| path).collect();
@@ -94,17 +99,22 @@ impl Init {
         }
         Ok(())
     }
+}
 
+impl Init {
     fn workflow(&self, template: &Template) -> Result<Option<(String, String)>, Failure> {
         let Some(wanted) = &self.ci else { return Ok(None) };
         let known = || template.ci.iter().map(|ci| ci.name).collect::<Vec<_>>().join(", ");
         let ci = template.ci.iter().find(|ci| ci.name == wanted).ok_or_else(|| {
-            Failure::Call(format!("no workflow for `{wanted}`"), Some(format!("known services: {}", known())))
+            Failure::Usage(
+                format!("no workflow for `{wanted}`"),
+                Some(format!("known services: {}", known())),
+            )
         })?;
         Ok(Some((ci.path.to_owned(), ci.text.to_owned())))
     }
 
-    /// The folder's name, as far as it can be that of a pipeline.
+    /// The folder's name, reduced to what is valid as the name of a pipeline.
     fn name(&self) -> String {
         let whole = std::path::absolute(&self.folder).unwrap_or_default();
         let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -115,7 +125,7 @@ impl Init {
     }
 }
 
-/// A path as a shell takes it.
+/// A path, quoted for a shell if necessary.
 pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:@%,".contains(letter);
@@ -132,7 +142,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::write(path, text)
 }
 
-/// Adds lines that a file does not have yet.
+/// Adds lines that a file does not contain yet.
 fn add_lines(path: &Path, lines: &[&str]) -> io::Result<()> {
     let mut text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

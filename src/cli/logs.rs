@@ -1,15 +1,15 @@
-//! `pipe logs`: what a stage wrote: in the run that goes on now, else in the last one in which it ran.
+//! `pipe logs`: the log of a stage, from the current run or the last one in which it ran.
 
-use super::{Failure, Outcome, Pipeline, runs::Runs};
+use super::{Command, Failure, Outcome, Pipeline, Program, runs::Runs};
 use crate::{
     run::{
         RunEvent,
         folder::{RunFolder, RunState},
         seen::Tail,
     },
-    stage_type::StageType,
     ui,
 };
+use clap::Parser;
 use pipe_stage::Store;
 use std::{
     borrow::Cow,
@@ -20,11 +20,12 @@ use std::{
     time::Duration,
 };
 
-/// Between looks at a log that grows.
+/// Interval between checks of a log that grows.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Arguments of `pipe logs`.
-#[derive(clap::Args)]
+/// Print a stage's log, from the current run or the last one.
+#[derive(Parser)]
+#[command(name = "logs", after_help = "Example: pipe logs -f pipelines/gpt-small.yaml base")]
 pub(super) struct Logs {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -35,9 +36,9 @@ pub(super) struct Logs {
     follow: bool,
 }
 
-impl Logs {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
-        let runs = self.pipeline.runs(types)?;
+impl Command for Logs {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let runs = self.pipeline.runs(program.types)?;
         let mut out = Out { secrets: Vec::new(), held: Vec::new() };
         if let Some(manifest) = &runs.manifest {
             manifest.targets([self.stage.as_str()])?;
@@ -67,7 +68,9 @@ impl Logs {
         ui::say(&format!("log of run {} ({})", last.id, last.state(&runs.store)?.as_str()));
         out.file(&last.log(&self.stage), 0).map(drop).and_then(|()| out.end()).map_err(failure)
     }
+}
 
+impl Logs {
     fn no_log(&self, runs: &Runs) -> Failure {
         let (manifest, stage) = (self.pipeline.manifest.display(), &self.stage);
         Failure::Failed(
@@ -81,26 +84,26 @@ fn failure(error: io::Error) -> Failure {
     Failure::Failed(format!("cannot read the log {error}"), Some("make it readable for this user".to_owned()))
 }
 
-/// Whether a run found the stage's result, so that it will not run there.
+/// Whether a run found the stage in the cache, so that it will not run.
 fn is_cached(run: &RunFolder, stage: &str) -> Result<bool, Failure> {
     let mut cached = false;
-    Tail::new(&run.events()).read(|_, told| {
-        cached |= matches!(told, RunEvent::Cached { stage: name, .. } if name == stage);
+    Tail::new(&run.events()).read(|_, event| {
+        cached |= matches!(event, RunEvent::Cached { stage: name, .. } if name == stage);
     })?;
     Ok(cached)
 }
 
-/// Copies the log while the run goes on. A new try of the stage begins its log anew.
+/// Copies the log while the run is active. A retry of the stage begins a new log.
 fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome {
     let log = run.log(stage);
     let mut events = Tail::new(&run.events());
     let (mut offset, mut tries) = (0, 0);
     loop {
-        // Looked at before the log is read: what was written until then is read once more.
+        // Checked before the log is read, so that everything written until then is read.
         let over = run.state(store)? != RunState::Running;
         let before = tries;
-        events.read(|_, told| {
-            tries += u32::from(matches!(told, RunEvent::Started { stage: name, .. } if name == stage));
+        events.read(|_, event| {
+            tries += u32::from(matches!(event, RunEvent::Started { stage: name, .. } if name == stage));
         })?;
         if tries != before {
             out.end().map_err(failure)?;
@@ -114,15 +117,15 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
     }
 }
 
-/// Stdout, with secrets taken out.
+/// Stdout, with secrets removed.
 struct Out {
     secrets: Vec<String>,
-    /// A line that is not whole yet, while there are secrets to look for.
+    /// An incomplete line, held back while there are secrets to search for.
     held: Vec<u8>,
 }
 
 impl Out {
-    /// Copies a file from an offset on, as far as it goes; returns how far that was.
+    /// Copies a file from an offset to its end; returns the new offset.
     fn file(&mut self, path: &Path, offset: u64) -> io::Result<u64> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
         let mut file = match File::open(path) {
@@ -160,17 +163,17 @@ impl Out {
         print(text.as_bytes())
     }
 
-    /// Writes what is held back.
+    /// Writes what was held back.
     fn end(&mut self) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
         self.masked(&held)
     }
 }
 
-/// Writes to stdout; a reader that went away ends the program quietly.
+/// Writes to stdout; if the reader is gone, the program ends quietly.
 fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    // A file gets the log as it was written; a terminal no control characters but carriage returns.
+    // A file gets the log unchanged; for a terminal, control characters other than carriage returns are escaped.
     let shown = |text: &str| text.split('\r').map(ui::plain).collect::<Vec<_>>().join("\r");
     let bytes = match out.is_terminal() {
         true => Cow::Owned(shown(&String::from_utf8_lossy(bytes)).into_bytes()),

@@ -1,102 +1,52 @@
-//! `pipe plan` and `pipe why`.
+//! `pipe plan`.
 
-use super::{Failure, Outcome, Pins, Pipeline, selection::Selection};
+use super::{Command, Failure, Outcome, Pins, Pipeline, Program, notes, pretty, selection::Selection};
 use crate::{
     plan::{Estimate, Planned, Session, Stale, Verdict, cost::Disk},
-    stage_type::StageType,
     ui::{
         self, Cell,
         units::{bytes, figure, money, seconds},
     },
 };
+use clap::Parser;
 use serde_json::{Value, json};
 
-/// Arguments of `pipe plan`.
-#[derive(clap::Args)]
+/// Show which stages would run, why, and at what cost.
+#[derive(Parser)]
+#[command(name = "plan", after_help = "Example: pipe plan pipelines/gpt-small.yaml")]
 pub(super) struct Plan {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
     #[command(flatten)]
     selection: Selection,
-    /// Exit with code 3 if something would run.
+    /// Exit with code 3 if a stage would run.
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
-/// Arguments of `pipe why`.
-#[derive(clap::Args)]
-pub(super) struct Why {
-    #[command(flatten)]
-    pub(super) pipeline: Pipeline,
-    /// The stage; of a matrix, all of its stages.
-    stage: String,
-}
-
-impl Plan {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (session, stages, targets) = self.selection.session(&self.pipeline, types, Pins::Locked)?;
+impl Command for Plan {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let (session, stages, targets) =
+            self.selection.session(&self.pipeline, program.types, Pins::Locked)?;
         let planned = session.plan(&stages, &targets)?;
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
             let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned)).collect();
-            let (pipeline, notes) = (&session.manifest.pipeline, super::notes(&session));
-            let mut told = json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes });
-            told["disk"] = json!(Disk::of(&session, &planned));
+            let pipeline = &session.manifest.pipeline;
+            let mut output =
+                json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes(&session) });
+            output["disk"] = json!(Disk::of(&session, &planned));
             if let Some(prices) = &session.manifest.prices {
                 let (total, unknown) = total(&session, &planned);
-                told["cost"] = json!({ "total": total, "currency": prices.currency, "unknown": unknown });
+                output["cost"] = json!({ "total": total, "currency": prices.currency, "unknown": unknown });
             }
-            ui::print(&super::pretty(&told));
+            ui::print(&pretty(&output));
         } else {
             ui::print(&as_text(&session, &planned));
-            super::notes(&session).iter().for_each(|note| ui::say(&format!("note: {note}")));
+            notes(&session).iter().for_each(|note| ui::say(&format!("note: {note}")));
         }
         if runs && self.detailed_exitcode { Err(Failure::WouldRun) } else { Ok(()) }
     }
-}
-
-impl Why {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (session, stages, targets) = self.pipeline.session(types, &[self.stage])?;
-        let planned = session.plan(&stages, &targets)?;
-        let own: Vec<&Planned> = planned.iter().filter(|planned| targets.contains(&planned.stage)).collect();
-        if self.pipeline.json {
-            let all: Vec<Value> = own.iter().map(|planned| as_json(&session, planned)).collect();
-            // One stage is printed alone, several of a matrix as a list.
-            ui::print(&super::pretty(&if let [one] = &all[..] { one.clone() } else { Value::Array(all) }));
-            return Ok(());
-        }
-        let texts: Vec<String> = own.into_iter().map(|planned| explained(&session, planned)).collect();
-        ui::print(&texts.join("\n"));
-        Ok(())
-    }
-}
-
-/// Everything that is known of a stage's plan.
-fn explained(session: &Session, own: &Planned) -> String {
-    let name = session.name(own.stage);
-    let mut text = match &own.verdict {
-        Verdict::Cached(record) => {
-            let metric =
-                record.main_metric().map(|metric| format!(", {} {}", metric.name, figure(metric.value)));
-            format!(
-                "`{name}` is up to date: computed {} on {} in {}{}\n",
-                record.finished,
-                record.machine.host,
-                seconds(record.seconds),
-                metric.unwrap_or_default()
-            )
-        }
-        Verdict::Run(_) => format!("`{name}` would run:\n"),
-        Verdict::DependsOn(_) => format!("`{name}` may run: it depends on stages that would run\n"),
-    };
-    for reason in reasons(session, own) {
-        text += &format!("  {reason}\n");
-    }
-    if let Some(resolved) = &own.resolved {
-        text += &format!("  key {}\n", resolved.key);
-    }
-    text + &format!("  recipe {}\n", own.recipe)
 }
 
 fn as_text(session: &Session, planned: &[Planned]) -> String {
@@ -176,7 +126,7 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
     text + "\n"
 }
 
-/// Says where the estimates come from, and by which factors they were scaled.
+/// Describes where the estimates come from, and by which factors they were scaled.
 fn basis(session: &Session, open: &[&Planned]) -> Option<String> {
     let known: Vec<_> =
         open.iter().filter_map(|planned| Some((planned.stage, planned.estimate.as_ref()?))).collect();
@@ -203,7 +153,7 @@ fn basis(session: &Session, open: &[&Planned]) -> Option<String> {
     Some(text)
 }
 
-/// By which factors an estimate was scaled: `time 3x, disk 3x`; `None` if by none.
+/// The factors by which an estimate was scaled: `time 3x, disk 3x`; `None` if there are none.
 fn factors(estimate: &Estimate) -> Option<String> {
     let scale = &estimate.scale;
     let all = [("time", scale.time), ("disk", scale.output), ("memory", scale.memory)];
@@ -216,7 +166,7 @@ fn factors(estimate: &Estimate) -> Option<String> {
     (!factors.is_empty()).then(|| factors.join(", ") + expected)
 }
 
-/// Money for all that runs, as far as it is known, and the stages of which it is not.
+/// The known cost of everything that would run, and the number of stages without a known cost.
 fn total(session: &Session, planned: &[Planned]) -> (f64, usize) {
     let prices = planned.iter().map(|planned| session.price(planned));
     prices.fold((0.0, 0), |(total, unknown), price| match price {
@@ -229,7 +179,7 @@ fn is_frozen(session: &Session, planned: &Planned) -> bool {
     session.frozen_at(planned.stage).is_some()
 }
 
-/// Stages that others wait for: `needs a, b and 4 more`.
+/// Dependencies that will run: `depends on a, b and 4 more`.
 fn needs(session: &Session, upstream: &[usize]) -> String {
     const NAMED_MAX: usize = 6;
     let names: Vec<&str> = upstream.iter().take(NAMED_MAX).map(|stage| session.name(*stage)).collect();
@@ -248,7 +198,7 @@ fn stale(session: &Session, stale: &Stale) -> Vec<String> {
 }
 
 /// Why a stage runs, and how much of it.
-fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
+pub(super) fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
     match &planned.verdict {
         Verdict::Cached(_) => planned.stale.as_ref().map_or_else(Vec::new, |reasons| stale(session, reasons)),
         Verdict::DependsOn(upstream) => vec![needs(session, upstream)],
@@ -262,7 +212,7 @@ fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
     }
 }
 
-fn as_json(session: &Session, planned: &Planned) -> Value {
+pub(super) fn as_json(session: &Session, planned: &Planned) -> Value {
     let mut value = json!({
         "stage": session.name(planned.stage),
         "uses": session.kind(planned.stage).name,
@@ -278,14 +228,14 @@ fn as_json(session: &Session, planned: &Planned) -> Value {
             value["plan"] = if is_frozen(session, planned) { "frozen" } else { "cached" }.into();
             if let Some(stale) = &planned.stale {
                 value["stale"] = json!(stale.reasons);
-                value["told"] = json!(reasons(session, planned));
+                value["reasons"] = json!(reasons(session, planned));
             }
             value["outputs"] = json!(record.outputs);
         }
         Verdict::Run(work) => {
             value["plan"] = "run".into();
             value["why"] = json!(work.reasons);
-            value["told"] = json!(reasons(session, planned));
+            value["reasons"] = json!(reasons(session, planned));
             value["missing"] = json!(
                 work.missing
                     .as_ref()

@@ -1,6 +1,6 @@
 //! `pipe report`: a run as one HTML page.
 
-use super::{Failure, Outcome, Pipeline, history::Past, pretty, runs::seen};
+use super::{Command, Failure, Outcome, Pipeline, Program, history::Past, pretty, runs::seen};
 use crate::{
     command::kind,
     record::{Record, read_artifact},
@@ -8,9 +8,9 @@ use crate::{
         folder::{RunFolder, StageResult},
         seen::{Series, add_series},
     },
-    stage_type::StageType,
     ui::{self, Inflow, Look, Report as Page, ReportStage},
 };
+use clap::Parser;
 use pipe_stage::{Digest, Error, LocalEntry, Store};
 use serde_json::json;
 use std::{
@@ -19,13 +19,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Lines of a look into an output, and of samples.
+/// Maximum lines of a preview, and of samples.
 const LINES: (usize, usize) = (24, 120);
-/// Letters of a look: lines may be long.
+/// Maximum characters of a preview, since lines may be long.
 const LETTERS_MAX: usize = 20_000;
 
-/// Arguments of `pipe report`.
-#[derive(clap::Args)]
+/// Write an HTML report of a run: stages, times, curves, dropped documents, samples.
+#[derive(Parser)]
+#[command(name = "report", after_help = "Example: pipe report pipelines/gpt-small.yaml -o report.html")]
 pub(super) struct Report {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -37,9 +38,9 @@ pub(super) struct Report {
     output: Option<PathBuf>,
 }
 
-impl Report {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
-        let runs = self.pipeline.runs(types)?;
+impl Command for Report {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let runs = self.pipeline.runs(program.types)?;
         let run = runs.find(&self.run)?;
         let past = Past::of(run, &runs.store)?;
         let html = page(&past, run, &runs.all, &runs.store)?.html();
@@ -76,7 +77,7 @@ fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> R
         let closed = past.stages.get(&head.name);
         let made = made(&head.name);
         let needs = head.needs.iter().filter_map(|need| {
-            // Only what comes before can be needed; a head that says otherwise is not one of ours.
+            // A stage depends only on earlier ones; ignore entries of a damaged head.
             let from = *places.get(need.stage.as_str()).filter(|from| **from < place)?;
             Some(Inflow { from, output: need.output.clone(), input: need.input.clone() })
         });
@@ -129,7 +130,7 @@ fn series(
     Ok(series)
 }
 
-/// A look into each output, as `pipe show` gives it; nothing of those whose objects are gone.
+/// A preview of each output, as in `pipe show`; outputs whose objects are missing are omitted.
 fn looks(store: &Store, made: &StageResult) -> Result<Vec<Look>, Failure> {
     let record = Record::read(store, &made.key)?;
     let outputs = record.map_or_else(|| made.outputs.clone(), |record| record.outputs);

@@ -1,6 +1,6 @@
 //! `pipe run`.
 
-use super::{Failure, Outcome, Pins, Pipeline, selection::Selection};
+use super::{Command, Failure, Outcome, Pins, Pipeline, Program, selection::Selection};
 use crate::{
     figures::Figures,
     lock::{Lock, LockedStage},
@@ -9,11 +9,16 @@ use crate::{
     stage_type::StageType,
     ui::{self, Progress, Stream},
 };
+use clap::Parser;
 use crossbeam_channel::{Receiver, unbounded};
 use pipe_stage::{Error, Store};
 
-/// Arguments of `pipe run`.
-#[derive(clap::Args)]
+/// Run the stages that are out of date.
+#[derive(Parser)]
+#[command(
+    name = "run",
+    after_help = "Example: pipe run pipelines/gpt-small.yaml base --set stages.base.with.seed=2"
+)]
 pub(super) struct RunCommand {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -42,10 +47,10 @@ pub(super) struct RunCommand {
     ignore_disk: bool,
 }
 
-impl RunCommand {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (mut session, stages, targets) = self.session(types)?;
-        // Now that the manifest and its sources are known to be right, this is the project's cache.
+impl Command for RunCommand {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let (mut session, stages, targets) = self.session(program.types)?;
+        // Created only now that the manifest and its sources are valid.
         Store::open(&session.project.cache)?;
         let locked = session.lock.clone();
         let recipes = session.recipes(&stages);
@@ -80,14 +85,14 @@ impl RunCommand {
         let figures = Figures::of(&session.manifest, &summary.done);
         let unmet = figures.unmet().count();
         progress.end(&summary, &figures);
-        // Last, since observers may take their time.
+        // Last, since observers may be slow.
         stream.end(&summary, &figures).iter().for_each(|message| ui::say(message));
         if let Some(error) = summary.broken {
             return Err(failure(error));
         }
         kept?;
         match (summary.has_failed(), summary.interrupted) {
-            (true, _) => Err(Failure::Told),
+            (true, _) => Err(Failure::Reported),
             (false, true) => Err(Failure::Interrupted),
             (false, false) if !figures.faults.is_empty() => {
                 Err(Failure::Manifest(session.manifest.report(figures.faults)))
@@ -102,15 +107,17 @@ impl RunCommand {
             (false, false) => Ok(()),
         }
     }
+}
 
+impl RunCommand {
     fn session(&self, types: &'static [StageType]) -> Result<(Session, Vec<usize>, Vec<usize>), Failure> {
-        // On the disk they stay until the run has done what it should.
+        // The lock file keeps its pins until the run has succeeded.
         let pins = if self.update_pins { Pins::Fresh } else { Pins::Locked };
         self.selection.session(&self.pipeline, types, pins)
     }
 }
 
-/// One message for each time that somebody asks to stop, by SIGINT, SIGTERM or SIGHUP.
+/// Receives one message per request to stop: SIGINT, SIGTERM or SIGHUP.
 pub(super) fn interrupts() -> Receiver<()> {
     pipe_engine::run::pause::follow_terminal();
     let (sender, receiver) = unbounded();
@@ -119,7 +126,7 @@ pub(super) fn interrupts() -> Receiver<()> {
     };
     match run::signals::on_stop(ask) {
         Ok(()) => receiver,
-        // Without handlers the signals end the program at once, as they do everywhere.
+        // Without handlers, the signals end the program immediately.
         Err(_) => crossbeam_channel::never(),
     }
 }
@@ -133,7 +140,7 @@ pub(super) fn failure(error: RunError) -> Failure {
             error.to_string(),
             Some("free some disk space, or start anyway with `--ignore-disk`".to_owned()),
         ),
-        RunError::TooSmall { .. } => Failure::Call(
+        RunError::TooSmall { .. } => Failure::Usage(
             error.to_string(),
             Some("lower `resources`, or run it on a larger machine".to_owned()),
         ),
@@ -187,7 +194,7 @@ fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
     ))
 }
 
-/// Writes the lock; entries made elsewhere of the same recipe stay as they are.
+/// Writes the lock file. Entries with the same recipe that were made with other instruction sets are kept.
 fn write_lock(
     session: &Session,
     before: Lock,

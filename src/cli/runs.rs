@@ -1,6 +1,6 @@
-//! Owns: which runs a command is about: those of a pipeline, and what `last~1`, an id or its beginning mean.
+//! Owns: selecting the runs of a pipeline, by `last~1`, an id, or a prefix of one.
 
-use super::{Failure, Outcome, Pipeline, pretty};
+use super::{Command, Failure, Outcome, Pipeline, Program, pretty};
 use crate::{
     expiry,
     manifest::Manifest,
@@ -12,16 +12,18 @@ use crate::{
     ui::{self, Cell},
     warning::Warning,
 };
+use clap::Parser;
 use pipe_stage::Store;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Commands on the runs of a pipeline.
-#[derive(clap::Subcommand)]
+/// List runs, or remove their folders and logs.
+#[derive(Parser)]
+#[command(name = "runs", after_help = "Example: pipe runs rm pipelines/gpt-small.yaml last~3")]
 pub(super) enum RunsCommand {
-    /// List the runs of a pipeline, newest first; `pipe history` shows their figures too.
+    /// List the runs of a pipeline, newest first; `pipe history` also shows their metrics.
     Ls(List),
-    /// Remove the folders of runs, with their logs. What the runs made stays in the cache.
+    /// Remove the folders of runs, including their logs. Results stay in the cache.
     Rm(Remove),
 }
 
@@ -37,16 +39,16 @@ pub(super) struct List {
 pub(super) struct Remove {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
-    /// The runs: ids or beginnings of them, `last`, `last~1`.
+    /// The runs: their ids or prefixes of them, `last`, `last~1`.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<String>,
 }
 
-impl RunsCommand {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
+impl Command for RunsCommand {
+    fn run(self, program: &Program<'_>) -> Outcome {
         match self {
-            Self::Ls(list) => list.run(types),
-            Self::Rm(remove) => remove.run(types),
+            Self::Ls(list) => list.run(program.types),
+            Self::Rm(remove) => remove.run(program.types),
         }
     }
 }
@@ -77,7 +79,7 @@ impl List {
 impl Remove {
     fn run(self, types: &[StageType]) -> Outcome {
         let runs = self.pipeline.runs(types)?;
-        // All are found before the first goes: `last~1` means what it meant when it was written.
+        // All are found before the first is removed, so that `last~1` keeps its meaning.
         let mut chosen: BTreeMap<&str, &RunFolder> = BTreeMap::new();
         for said in &self.runs {
             let run = runs.find(said)?;
@@ -85,12 +87,12 @@ impl Remove {
         }
         for run in chosen.values() {
             if run.state(&runs.store)? == RunState::Running {
-                let help = "stop it first; `pipe status` says where it runs".to_owned();
-                return Err(Failure::Call(format!("the run {} is not over", run.id), Some(help)));
+                let help = "stop it first; `pipe status` shows where it runs".to_owned();
+                return Err(Failure::Usage(format!("run {} is still active", run.id), Some(help)));
             }
             if run.is_pinned() {
-                let help = format!("take the pin away first: pipe cache unpin {}", run.id);
-                return Err(Failure::Call(format!("the run {} is pinned", run.id), Some(help)));
+                let help = format!("unpin it first: pipe cache unpin {}", run.id);
+                return Err(Failure::Usage(format!("run {} is pinned", run.id), Some(help)));
             }
         }
         for run in chosen.values() {
@@ -108,18 +110,18 @@ impl Remove {
 
 /// The runs of a pipeline.
 pub(super) struct Runs {
-    /// Where they are.
+    /// The cache.
     pub(super) store: Store,
     /// Oldest first.
     pub(super) all: Vec<RunFolder>,
-    /// What is asked for now; nothing where the manifest is wrong, which is no reason not to look back.
+    /// The manifest; none if it has errors, which must not prevent a look at earlier runs.
     pub(super) manifest: Option<Manifest>,
-    /// For messages: the manifest as it was named.
+    /// The manifest as given, for messages.
     named: String,
 }
 
 impl Pipeline {
-    /// Finds the runs of this pipeline. They need the manifest for its name only.
+    /// Finds the runs of this pipeline. Only the name of the pipeline is needed from the manifest.
     pub(super) fn runs(&self, types: &[StageType]) -> Result<Runs, Failure> {
         let project = self.project()?;
         let loaded = self.load(types);
@@ -146,13 +148,13 @@ fn no_runs(named: &str) -> Failure {
 }
 
 impl Runs {
-    /// Finds a run by its id, the beginning of it, `last` or `last~1`.
+    /// Finds a run by its id, a prefix of it, `last` or `last~1`.
     pub(super) fn find(&self, said: &str) -> Result<&RunFolder, Failure> {
         pick(&self.all, said).map_err(|message| self.unknown(said, message))
     }
 
     fn unknown(&self, said: &str, message: String) -> Failure {
-        Failure::Call(
+        Failure::Usage(
             format!("no run `{said}`: {message}"),
             Some(format!(
                 "`pipe history {}` lists the runs; `last~1` is the one before the last",
@@ -168,24 +170,24 @@ pub(super) fn seen(run: &RunFolder) -> Result<Seen, Failure> {
     if seen.damaged > 0 {
         ui::warn(&Warning {
             message: format!(
-                "{} of `{}` cannot be read, and what they tell is not shown",
+                "{} of `{}` cannot be read and are not shown",
                 ui::counted(usize::try_from(seen.damaged).unwrap_or(usize::MAX), "line"),
                 run.events().display()
             ),
-            help: "the disk may have been full; no result depends on them".to_owned(),
+            help: "the disk may have been full; results are not affected".to_owned(),
         });
     }
     Ok(seen)
 }
 
-/// Finds a run by its id, the beginning of it, `last` or `last~1`, in a list with the oldest first.
+/// Finds a run by its id, a prefix of it, `last` or `last~1`, in a list with the oldest first.
 pub(super) fn pick<'a>(runs: &'a [RunFolder], said: &str) -> Result<&'a RunFolder, String> {
     if let Some(back) = said.strip_prefix("last") {
         let back =
             if back.is_empty() { Some(0) } else { back.strip_prefix('~').and_then(|n| n.parse().ok()) };
         if let Some(back) = back {
             let run = runs.iter().rev().nth(back);
-            return run.ok_or_else(|| format!("only {} runs are recorded", runs.len()));
+            return run.ok_or_else(|| format!("there are only {}", ui::counted(runs.len(), "recorded run")));
         }
     }
     if let Some(run) = runs.iter().find(|run| run.id == said) {

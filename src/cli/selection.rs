@@ -1,4 +1,4 @@
-//! Which stages `pipe run` and `pipe plan` are about, and which of them run whatever is recorded.
+//! The stages that `pipe run` and `pipe plan` select, and those that they force to run.
 
 use super::{Failure, Pins, Pipeline};
 use crate::{plan::Session, stage_type::StageType};
@@ -8,19 +8,19 @@ use crate::{plan::Session, stage_type::StageType};
 pub(super) struct Selection {
     /// Stages to select, with everything they depend on [default: all].
     targets: Vec<String>,
-    /// Select this stage and everything that depends on it; may be given again.
+    /// Select this stage and everything that depends on it; repeatable.
     #[arg(long, value_name = "STAGE")]
     downstream: Vec<String>,
-    /// Run these stages again, whatever is recorded.
+    /// Run these stages even if they are up to date.
     #[arg(long, value_name = "STAGE", num_args = 1..)]
     force: Vec<String>,
-    /// Run all selected stages again, whatever is recorded.
+    /// Run all selected stages even if they are up to date.
     #[arg(long, conflicts_with = "force")]
     force_all: bool,
 }
 
 impl Selection {
-    /// Whether it is of the whole manifest.
+    /// Whether the whole manifest is selected.
     pub(super) fn is_full(&self) -> bool {
         self.targets.is_empty() && self.downstream.is_empty()
     }
@@ -48,14 +48,14 @@ impl Selection {
         for stage in &forced {
             let name = session.name(*stage);
             if session.frozen_at(*stage).is_some() {
-                return Err(Failure::Call(
+                return Err(Failure::Usage(
                     format!("stage `{name}` is frozen, so it cannot be forced to run"),
-                    Some("remove `freeze` from it first".to_owned()),
+                    Some("remove `freeze` from the stage first".to_owned()),
                 ));
             }
             if !stages.contains(stage) {
-                return Err(Failure::Call(
-                    format!("stage `{name}` is to be forced, and is not among the selected stages"),
+                return Err(Failure::Usage(
+                    format!("stage `{name}` is forced, but not selected"),
                     Some(format!("select it as well: add `{name}` to the stages")),
                 ));
             }

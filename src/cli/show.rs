@@ -1,6 +1,6 @@
 //! `pipe show`.
 
-use super::{Failure, Outcome, Pipeline, get, pretty};
+use super::{Command, Failure, Outcome, Pipeline, Program, get, pretty};
 use crate::{
     command::kind,
     figures::{Member, compare},
@@ -12,11 +12,13 @@ use crate::{
         units::{bytes, figure, seconds},
     },
 };
+use clap::Parser;
 use pipe_stage::{Better, Digest, LocalEntry};
 use serde_json::json;
 
-/// Arguments of `pipe show`.
-#[derive(clap::Args)]
+/// Show a stage's record, its metrics, and a preview of its outputs.
+#[derive(Parser)]
+#[command(name = "show", after_help = "Example: pipe show pipelines/gpt-small.yaml text")]
 pub(super) struct Show {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -30,7 +32,7 @@ pub(super) struct Show {
     log: bool,
 }
 
-/// What an output is and how it begins; nothing if it is gone from the cache.
+/// Describes an output and shows its beginning; none if it is missing from the cache.
 fn preview(session: &Session, port: &str, digest: &Digest, lines: usize) -> Result<Option<String>, Failure> {
     let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(None) };
     let (count, size) = (ui::counted(artifact.entries.len(), "entry"), bytes(artifact.size()));
@@ -45,13 +47,13 @@ fn preview(session: &Session, port: &str, digest: &Digest, lines: usize) -> Resu
     Ok(Some(text))
 }
 
-impl Show {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        if self.is_family(types)? {
-            return self.show_family(types);
+impl Command for Show {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        if self.is_family(program.types)? {
+            return self.show_family(program.types);
         }
         let (stage, port) = get::split(&self.stage);
-        let (session, _, key, record) = self.pipeline.recorded(types, stage)?;
+        let (session, _, key, record) = self.pipeline.recorded(program.types, stage)?;
         if let Some(port) = port {
             let digest = get::output(&record, stage, port)?;
             return self.show_output(&session, port, &digest);
@@ -104,7 +106,9 @@ impl Show {
         ui::print(&text);
         Ok(())
     }
+}
 
+impl Show {
     fn show_output(&self, session: &Session, port: &str, digest: &Digest) -> Outcome {
         let Some(text) = preview(session, port, digest, self.lines)? else {
             return Err(pipe_stage::Error::Missing { digest: *digest }.into());
@@ -122,7 +126,7 @@ impl Show {
         Ok(manifest.families.iter().any(|family| family.name == self.stage))
     }
 
-    /// Shows the figures of those stages of a matrix that are up to date.
+    /// Shows the metrics of the stages of a matrix that are up to date.
     fn show_family(&self, types: &'static [StageType]) -> Outcome {
         let (session, stages, targets) = self.pipeline.session(types, std::slice::from_ref(&self.stage))?;
         let family = session.manifest.families.iter().find(|family| family.name == self.stage);
@@ -142,8 +146,9 @@ impl Show {
         let compared = compare(&self.stage, &members);
         if self.pipeline.json {
             let stages: Vec<&str> = targets.iter().map(|stage| session.name(*stage)).collect();
-            let told = json!({ "version": 1, "stages": stages, "missing": missing, "comparison": compared });
-            ui::print(&pretty(&told));
+            let output =
+                json!({ "version": 1, "stages": stages, "missing": missing, "comparison": compared });
+            ui::print(&pretty(&output));
             return Ok(());
         }
         match compared {

@@ -1,29 +1,31 @@
-//! `pipe status`: what runs now, whoever started it: the engine's own process is not asked, its events are read.
+//! `pipe status`: what is running, whichever terminal started it. It reads the events of runs and does not contact
+//! the engine.
 
-use super::{Outcome, Pipeline, pretty, runs::seen};
+use super::{Command, Outcome, Pipeline, Program, pretty, runs::seen};
 use crate::{
     run::{
         folder::{RunFolder, RunState, seconds_between},
         seen::{Seen, SeenStage, SeenState},
     },
-    stage_type::StageType,
     ui::{
         self, Cell,
         units::{figure, seconds},
     },
 };
+use clap::Parser;
 use serde_json::{Value, json};
 
-/// Arguments of `pipe status`.
-#[derive(clap::Args)]
+/// Show what is running, whichever terminal started it.
+#[derive(Parser)]
+#[command(name = "status", after_help = "Example: pipe status pipelines/gpt-small.yaml")]
 pub(super) struct Status {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
 }
 
-impl Status {
-    pub(super) fn run(self, types: &[StageType]) -> Outcome {
-        let runs = self.pipeline.runs(types)?;
+impl Command for Status {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let runs = self.pipeline.runs(program.types)?;
         let mut live: Vec<(&RunFolder, Seen)> = Vec::new();
         for run in &runs.all {
             if run.state(&runs.store)? == RunState::Running {
@@ -51,7 +53,7 @@ fn age(run: &RunFolder, now: f64) -> f64 {
     (now - seconds_between("1970-01-01T00:00:00Z", &run.head.began)).max(0.0)
 }
 
-/// The stages of a run in running order, with what was told of them.
+/// The stages of a run in running order, with their state.
 fn stages<'a>(run: &'a RunFolder, seen: &'a Seen) -> impl Iterator<Item = (&'a str, Option<&'a SeenStage>)> {
     run.head.stages.iter().map(|stage| (stage.name.as_str(), seen.stages.get(&stage.name)))
 }
@@ -85,7 +87,7 @@ fn row(name: &str, stage: &SeenStage, now: f64) -> Vec<Cell> {
     let time = stage.seconds(now).map(seconds).unwrap_or_default();
     let mut cells =
         vec![Cell::Text(name.to_owned()), Cell::Text(stage.state.as_str().to_owned()), Cell::Figure(time)];
-    let (step, progress, told) = match stage.state {
+    let (step, progress, last) = match stage.state {
         SeenState::Running => (
             stage.step.as_ref().map(|(step, done, of)| format!("{step}, {done} of {of} tasks")),
             stage.progress.as_ref().map(|(unit, done, total)| match total {
@@ -104,11 +106,11 @@ fn row(name: &str, stage: &SeenStage, now: f64) -> Vec<Cell> {
         SeenState::Waiting => (None, None, stage.note.clone()),
         SeenState::Cached => (None, None, None),
     };
-    cells.extend([step, progress, told].map(|text| Cell::Text(text.unwrap_or_default())));
+    cells.extend([step, progress, last].map(|text| Cell::Text(text.unwrap_or_default())));
     cells
 }
 
-/// The point to show: of the loss where there is one.
+/// The point to show: that of the loss, if there is one.
 fn loss(stage: &SeenStage) -> Option<String> {
     let (name, (step, value)) =
         stage.metrics.get_key_value("loss").or_else(|| stage.metrics.iter().next())?;

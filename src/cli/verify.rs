@@ -1,12 +1,12 @@
-//! `pipe verify`: runs stages again on their recorded inputs, in a store of their own, and compares.
+//! `pipe verify`: runs stages again on their recorded inputs, in a separate store, and compares the results.
 
-use super::{Failure, Outcome, Pipeline};
+use super::{Command, Failure, Outcome, Pipeline, Program};
 use crate::{
     plan::{Session, Verdict},
     record::{Record, read_artifact},
-    stage_type::StageType,
     ui,
 };
+use clap::Parser;
 use pipe_cache::Commit;
 use pipe_stage::{
     Artifact, Context, Digest, Error, Event, InputArtifact, Metric, Mode, Setup, Stop, Store, guarded,
@@ -15,8 +15,9 @@ use pipe_stage::{
 use serde_json::json;
 use std::{collections::BTreeMap, os::fd::AsFd, path::Path, sync::Arc};
 
-/// Arguments of `pipe verify`.
-#[derive(clap::Args)]
+/// Run stages again on their recorded inputs and compare the results.
+#[derive(Parser)]
+#[command(name = "verify", after_help = "Example: pipe verify pipelines/gpt-small.yaml text")]
 pub(super) struct Verify {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
@@ -24,9 +25,9 @@ pub(super) struct Verify {
     stages: Vec<String>,
 }
 
-impl Verify {
-    pub(super) fn run(self, types: &'static [StageType]) -> Outcome {
-        let (session, stages, targets) = self.pipeline.session(types, &self.stages)?;
+impl Command for Verify {
+    fn run(self, program: &Program<'_>) -> Outcome {
+        let (session, stages, targets) = self.pipeline.session(program.types, &self.stages)?;
         let mut differing = 0;
         for planned in session.plan(&stages, &[])? {
             if !targets.is_empty() && !targets.contains(&planned.stage) {
@@ -34,7 +35,7 @@ impl Verify {
             }
             let name = session.name(planned.stage).to_owned();
             if session.frozen_at(planned.stage).is_some() {
-                self.tell(&name, "frozen, not run again");
+                self.print(&name, "frozen, not run again");
                 continue;
             }
             let (Some(resolved), Verdict::Cached(record)) = (&planned.resolved, &planned.verdict) else {
@@ -46,8 +47,8 @@ impl Verify {
             let again = again(&session, planned.stage, resolved)?;
             let verdict = compare(&session, record, &again);
             differing += usize::from(verdict.is_err());
-            let told = verdict.unwrap_or_else(|difference| difference);
-            self.tell(&name, &told);
+            let text = verdict.unwrap_or_else(|difference| difference);
+            self.print(&name, &text);
         }
         match differing {
             0 => Ok(()),
@@ -60,7 +61,7 @@ impl Verify {
 }
 
 impl Verify {
-    fn tell(&self, stage: &str, verdict: &str) {
+    fn print(&self, stage: &str, verdict: &str) {
         if self.pipeline.json {
             ui::print(&ui::json(&json!({ "version": 1, "stage": stage, "verdict": verdict })));
         } else {
@@ -69,7 +70,7 @@ impl Verify {
     }
 }
 
-/// Runs a stage in a scratch store that holds its inputs; returns artifacts by port.
+/// Runs a stage in a scratch store with its inputs; returns artifacts by port.
 fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> Result<Again, Failure> {
     let scratch = session.store.scratch()?;
     let store = Store::open(scratch.path().join("store"))?;
@@ -113,17 +114,17 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
     Ok(Again { outputs, metrics: outcome.metrics })
 }
 
-/// What a stage made this time.
+/// The new result of a stage.
 struct Again {
     outputs: BTreeMap<String, Artifact>,
     metrics: Vec<Metric>,
 }
 
-/// Figures of a training on another instruction set may differ by this part of their value. Rounding alone
-/// sets two runs apart within a few dozen steps, after which they are as far apart as two seeds are.
+/// Relative tolerance for metrics of a training on another instruction set. Rounding alone makes two runs diverge
+/// within a few dozen steps; after that they differ as much as runs with different seeds.
 const FIGURES_TOLERANCE: f64 = 0.05;
 
-/// The first figure that no clock made and that is further off than the tolerance.
+/// The first metric that does not depend on a clock and exceeds the tolerance.
 fn far_off(before: &[Metric], again: &[Metric]) -> Option<String> {
     let figures = before.iter().filter(|metric| !metric.clock);
     let far = |metric: &&Metric| {
@@ -138,7 +139,7 @@ fn far_off(before: &[Metric], again: &[Metric]) -> Option<String> {
     Some(format!("`{}` was {} and is {}", metric.name, metric.value, now.unwrap_or("missing".to_owned())))
 }
 
-/// Says how a stage came out: to the byte wherever the machine is alike.
+/// Compares the results: byte by byte if the machines are alike.
 fn compare(session: &Session, record: &Record, again: &Again) -> Result<String, String> {
     let mut different = Vec::new();
     for (port, digest) in &record.outputs {
@@ -164,7 +165,7 @@ fn compare(session: &Session, record: &Record, again: &Again) -> Result<String, 
     match (different.is_empty(), like) {
         (true, _) => Ok("identical".to_owned()),
         (false, true) => Err(different.join("; ")),
-        // Sums in another order are other bytes; nothing is wrong with that as long as the figures agree.
+        // Another order of summation gives other bytes; this is accepted as long as the metrics agree.
         (false, false) => {
             let (made, here) = (record.instruction_sets.join(", "), instruction_set());
             let different = different.join("; ");
@@ -187,9 +188,9 @@ mod tests {
         let loss = |value| vec![Metric::new("loss", value, "nat/token")];
         assert_eq!(far_off(&loss(4.0), &loss(4.1)), None);
         assert_eq!(far_off(&loss(0.0), &loss(0.0)), None);
-        assert!(far_off(&loss(4.0), &loss(4.3)).is_some_and(|told| told == "`loss` was 4 and is 4.3"));
+        assert!(far_off(&loss(4.0), &loss(4.3)).is_some_and(|text| text == "`loss` was 4 and is 4.3"));
         assert!(far_off(&loss(4.0), &loss(f64::NAN)).is_some());
-        assert!(far_off(&loss(4.0), &[]).is_some_and(|told| told.ends_with("is missing")));
+        assert!(far_off(&loss(4.0), &[]).is_some_and(|text| text.ends_with("is missing")));
         let rate = |value| vec![Metric::new("tokens_per_second", value, "token/s").by_clock()];
         assert_eq!(far_off(&rate(100.0), &rate(900.0)), None, "clocks differ");
     }

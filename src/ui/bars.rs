@@ -1,4 +1,4 @@
-//! Owns: a run as moving lines on a terminal, one for each stage that runs.
+//! Owns: a run as progress lines on a terminal, one for each running stage.
 
 use super::{gauge::Gauge, lines, text::cut};
 use crate::run::RunEvent;
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One line for each stage that runs.
+/// One line for each running stage.
 #[derive(Default)]
 pub struct Bars {
     all: MultiProgress,
@@ -27,7 +27,7 @@ impl Bars {
             RunEvent::Told { stage, told } => self.told(stage, told),
             RunEvent::Started { stage, .. } => {
                 let line = self.all.add(ProgressBar::new_spinner());
-                // The message is cut to what is left of the line.
+                // The message is cut to the rest of the line.
                 let style = ProgressStyle::with_template("{prefix} {spinner} {elapsed} {wide_msg}");
                 line.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
                 line.set_prefix(name(stage, super::columns()));
@@ -51,7 +51,7 @@ impl Bars {
         }
         let Some(bar) = self.bars.get_mut(stage) else { return };
         if bar.gauge.see(event, Instant::now()) {
-            // Beside the name: a spinner, the time (`3s`, `12m`, `3h`) and spaces.
+            // Columns besides the name: a spinner, the time (`3s`, `12m`, `3h`) and spaces.
             const BESIDE: usize = 8;
             let columns = super::columns();
             let prefix = name(stage, columns);
@@ -67,7 +67,7 @@ impl Bars {
     }
 
     fn line(&self, line: &str) {
-        // A terminal that is gone is no reason to stop.
+        // If the terminal is gone, the run continues.
         let _ = self.all.println(line);
     }
 
@@ -76,7 +76,7 @@ impl Bars {
     }
 }
 
-/// A stage's name, as much of it as a narrow terminal has room for.
+/// A stage's name, shortened for narrow terminals.
 fn name(stage: &str, columns: usize) -> String {
     let name = cut(stage, (columns / 3).max(6));
     if columns < 80 { name } else { format!("{name:16}") }

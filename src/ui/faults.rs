@@ -1,18 +1,18 @@
-//! Owns: how the faults of a manifest are drawn.
+//! Owns: how the errors of a manifest are rendered.
 
 use crate::manifest::Report;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-/// Whether a report is drawn with colours.
+/// Whether a report is rendered with colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// ANSI escapes, for terminals.
     Ansi,
-    /// None.
+    /// No colours.
     Plain,
 }
 
-/// Draws all faults for people, `width` columns wide.
+/// Renders all errors, `width` columns wide.
 pub fn faults(report: &Report, colour: Colour, width: usize) -> String {
     let theme = match colour {
         Colour::Ansi => GraphicalTheme::unicode(),

@@ -1,4 +1,4 @@
-//! Owns: how far a running stage is, in one line that fits the terminal.
+//! Owns: the progress of a running stage, in one line that fits the terminal.
 
 use super::{
     text::{cut, plain_line},
@@ -7,7 +7,7 @@ use super::{
 use pipe_stage::Event;
 use std::time::Instant;
 
-/// How far a stage is.
+/// Progress of a stage.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
     step: Option<String>,
@@ -15,13 +15,13 @@ pub(super) struct Gauge {
     loss: Option<String>,
 }
 
-/// What is counted within a step.
+/// Progress within a step.
 #[derive(Debug)]
 struct Count {
     unit: String,
     done: u64,
     total: Option<u64>,
-    /// When this process counted first, and how far it was then: what an earlier one did tells nothing of its pace.
+    /// Time and value of the first count in this process; earlier work does not count for the rate.
     first: (Instant, u64),
     last: Instant,
 }
@@ -57,7 +57,7 @@ impl Gauge {
         true
     }
 
-    /// Draws the line, at most `columns` wide: what matters least gives way first.
+    /// Renders the line, at most `columns` wide: less important parts are dropped first.
     pub(super) fn line(&self, columns: usize) -> String {
         let Some(count) = &self.count else {
             return cut(self.step.as_deref().unwrap_or_default(), columns);
@@ -69,7 +69,7 @@ impl Gauge {
             .zip(count.total)
             .map(|(rate, total)| format!("{} left", seconds(total.saturating_sub(count.done) as f64 / rate)));
         let rate = rate.map(|rate| format!("{}/s", figure(rounded(rate))));
-        // In the order of the line, each with its rank: the lowest stays longest.
+        // In the order of the line, each with its rank: the lowest is kept longest.
         let parts = [(0, Some(counted)), (3, rate), (2, left), (1, self.loss.clone())];
         let mut shown = 3;
         let text = loop {
@@ -90,7 +90,7 @@ impl Gauge {
 }
 
 impl Count {
-    /// Units a second, of what this process did.
+    /// Units per second in this process.
     fn rate(&self) -> Option<f64> {
         let passed = self.last.duration_since(self.first.0).as_secs_f64();
         let done = self.done.saturating_sub(self.first.1);
@@ -106,7 +106,7 @@ impl Count {
     }
 }
 
-/// Three digits are enough for a rate.
+/// Rounds a rate to three digits.
 fn rounded(rate: f64) -> f64 {
     let places = 10f64.powf(2.0 - rate.abs().log10().floor().max(-3.0));
     (rate * places).round() / places

@@ -1,4 +1,4 @@
-//! Owns: a run in plain lines, for logs and pipes.
+//! Owns: a run as plain lines, for logs and pipes.
 
 use super::{
     say,
@@ -12,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Progress is told this often.
+/// Interval between progress lines.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
-/// Writes a line for each thing worth one.
+/// Prints a line for each important event.
 #[derive(Debug, Default)]
 pub struct Lines {
     said: BTreeMap<String, Instant>,
@@ -63,7 +63,7 @@ impl Lines {
     }
 }
 
-/// The line for what a stage has to say.
+/// The line for a note of a stage.
 pub(super) fn note(stage: &str, message: &str) -> String {
     format!("{stage}: {}", plain(message))
 }
@@ -73,7 +73,7 @@ pub(super) fn warned(warning: &Warning) -> String {
     format!("warning: {}\n  help: {}", warning.message, warning.help)
 }
 
-/// The line for an event that is not a stage's own; without control characters.
+/// The line for an event of the run, without control characters.
 pub(super) fn line(event: &RunEvent) -> Option<String> {
     Some(plain(&text(event)?).into_owned())
 }
@@ -82,7 +82,7 @@ fn text(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::Began { folder } => format!("logs in {}", folder.display()),
         RunEvent::Cached { waited: false, .. } | RunEvent::Told { .. } => return None,
-        RunEvent::Cached { stage, .. } => format!("{stage}: cached, made by another run"),
+        RunEvent::Cached { stage, .. } => format!("{stage}: cached, computed by another run"),
         RunEvent::Started { stage, reasons, .. } => {
             let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
             format!("{stage}: running: {}", reasons.join("; "))

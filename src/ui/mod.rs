@@ -1,4 +1,4 @@
-//! Owns: what people see. Events in; a terminal, plain lines or JSON lines out. Decides nothing.
+//! Owns: output for people. Events in; a terminal, plain lines or JSON lines out. It decides nothing.
 
 mod text;
 
@@ -38,19 +38,19 @@ pub use stream::{Stream, now};
 pub use table::{Cell, comparison, table};
 pub use text::{counted, plain};
 
-/// How a command talks.
+/// How a command prints its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// Data and events as JSON.
+    /// Whether results and events are printed as JSON.
     pub json: bool,
-    /// Whether stderr is a terminal that takes colours and moving bars.
+    /// Whether stderr is a terminal with colours and progress lines.
     pub terminal: bool,
-    /// Whether stdout takes colours.
+    /// Whether stdout is printed in colour.
     pub colour: bool,
 }
 
 impl Style {
-    /// Looks at the terminal, `NO_COLOR` and `TERM`.
+    /// Examines the terminal, `NO_COLOR` and `TERM`.
     pub fn new(json: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var("TERM").is_ok_and(|term| term == "dumb");
@@ -59,13 +59,13 @@ impl Style {
     }
 }
 
-/// Draws a run while it goes on.
+/// Displays a run while it is active.
 pub enum Progress {
-    /// Moving bars on stderr.
+    /// Progress lines that move, on stderr.
     Bars(Bars),
-    /// A line for each thing worth one, on stderr.
+    /// A line for each important event, on stderr.
     Lines(lines::Lines),
-    /// Every event as a JSON object a line, on stdout.
+    /// Every event as one line of JSON, on stdout.
     Json,
 }
 
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// Draws an event.
+    /// Displays an event.
     pub fn tell(&mut self, event: &RunEvent) {
         match self {
             Self::Bars(bars) => bars.tell(event),
@@ -88,7 +88,7 @@ impl Progress {
         }
     }
 
-    /// Draws the end.
+    /// Displays the end.
     pub fn end(self, summary: &Summary, figures: &Figures) {
         match self {
             Self::Json => emit(&json(&closing(summary, figures))),
@@ -111,13 +111,13 @@ fn closing(summary: &Summary, figures: &Figures) -> serde_json::Value {
     })
 }
 
-/// Columns of the terminal that stderr is; 80 where it does not tell.
+/// Width of the terminal on stderr; 80 columns if unknown.
 pub fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
-/// Writes a message to stderr. One that cannot be written is lost: nobody is there to read it.
+/// Writes a message to stderr. If that fails, nobody is reading it.
 pub fn say(text: &str) {
     let ended = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = std::io::stderr().lock().write_all(format!("{}{ended}", plain(text)).as_bytes());
@@ -128,12 +128,12 @@ pub fn warn(warning: &Warning) {
     say(&lines::warned(warning));
 }
 
-/// Writes text to stdout, without the control characters in it; a reader that went away ends the program quietly.
+/// Writes text to stdout, without control characters; if the reader is gone, the program ends quietly.
 pub fn print(text: &str) {
     print_exactly(&plain(text));
 }
 
-/// Writes to stdout what is for another program, as it is.
+/// Writes output for other programs to stdout, unchanged.
 pub fn print_exactly(text: &str) {
     let mut out = std::io::stdout().lock();
     let ended = if text.ends_with('\n') { "" } else { "\n" };
@@ -142,7 +142,7 @@ pub fn print_exactly(text: &str) {
     }
 }
 
-/// Writes an event of a run to stdout; where nobody reads it any more, the run goes on without.
+/// Writes an event of a run to stdout; if the reader is gone, the run continues without it.
 fn emit(line: &str) {
     static IS_BROKEN: AtomicBool = AtomicBool::new(false);
     if IS_BROKEN.load(Ordering::Relaxed) {

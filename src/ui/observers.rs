@@ -1,7 +1,7 @@
-//! Owns: programs that are told what happens in a run, a JSON object a line on stdin.
+//! Owns: observers: programs that receive the events of a run on stdin, one JSON object per line.
 //!
-//! The invariant: **an observer cannot hurt a run.** What it has not read yet waits here up to a limit, and is
-//! dropped and counted beyond it; one that ends early is let go; one that does not end is ended.
+//! The invariant: **an observer cannot disturb a run.** Events that it has not read yet are queued up to a limit, and
+//! dropped and counted beyond it; an observer that ends early is ignored; one that does not end is killed.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes that may wait for one observer.
+/// Maximum size of the queue of one observer.
 const WAITING_BYTES_MAX: usize = 8 << 20;
-/// How long an observer may take to end when it has been told all.
+/// How long an observer may take to end after the last event.
 const LAST_WORDS: Duration = Duration::from_secs(15);
 
-/// One program that is told.
+/// A program that receives events.
 #[derive(Debug)]
 pub(super) struct Observer {
     command: String,
@@ -42,24 +42,24 @@ enum ObserverState {
 struct Started {
     child: Child,
     lines: Sender<Arc<str>>,
-    /// Ends when the writer has passed on, or given up on, all that it got.
+    /// Closes when the writer has passed on, or given up on, all lines.
     is_through: Receiver<()>,
     shared: Arc<Shared>,
 }
 
-/// What both threads count.
+/// Counters that both threads use.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Bytes that wait.
+    /// Bytes in the queue.
     waiting: AtomicUsize,
     /// Lines that were not delivered.
     lost: AtomicU64,
-    /// Lines lost since the observer was last told of it.
+    /// Lines lost since the last message about losses.
     untold: AtomicU64,
 }
 
 impl Observer {
-    /// Starts a shell line in a folder, with what it writes in `log`.
+    /// Starts a shell command in a folder, with its output in `log`.
     pub(super) fn start(command: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> Self {
         let state = match spawn(command, folder, environment, log) {
             Ok(started) => ObserverState::Started(started),
@@ -68,7 +68,7 @@ impl Observer {
         Self { command: command.to_owned(), state }
     }
 
-    /// Tells a line, which ends with a line feed; never waits.
+    /// Sends a line, which ends with a line feed; never blocks.
     pub(super) fn tell(&self, line: &Arc<str>) {
         let ObserverState::Started(Started { lines, shared, .. }) = &self.state else { return };
         let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
@@ -79,9 +79,9 @@ impl Observer {
         }
     }
 
-    /// Closes the observer's stdin when it has read all, or time is up, and waits for its end.
+    /// Closes the observer's stdin when it has read everything, or time is up, and waits for its end.
     ///
-    /// Returns what is worth saying of it.
+    /// Returns messages about problems.
     pub(super) fn end(self, until: Instant) -> Option<String> {
         let command = &self.command;
         let started = match self.state {
@@ -92,7 +92,7 @@ impl Observer {
         };
         let Started { mut child, lines, is_through, shared } = started;
         drop(lines);
-        // The writer sends nothing: it ends, or it does not in time.
+        // The writer sends nothing: the channel closes when it ends, or the wait times out.
         let slow = is_through.recv_deadline(until) == Err(RecvTimeoutError::Timeout);
         let mut status = child.try_wait().ok().flatten();
         while status.is_none() && Instant::now() < until {
@@ -100,7 +100,7 @@ impl Observer {
             status = child.try_wait().ok().flatten();
         }
         let killed = status.is_none();
-        // What it left in the background ends with it.
+        // Processes that it left in the background are ended too.
         if let Some(group) = Pid::from_raw(child.id() as i32) {
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -113,7 +113,9 @@ impl Observer {
         let missed = if lost > 0 { format!("; {lost} lines did not reach it") } else { String::new() };
         let seconds = LAST_WORDS.as_secs();
         match status {
-            _ if killed => Some(format!("observer `{command}` was ended {seconds} s after the run{missed}")),
+            _ if killed => {
+                Some(format!("observer `{command}` was killed {seconds} s after the end of the run{missed}"))
+            }
             Some(status) if !status.success() => {
                 Some(format!("observer `{command}` failed: {status}{missed}"))
             }
@@ -123,10 +125,10 @@ impl Observer {
     }
 }
 
-/// Ends all observers at the same time; returns what is worth saying of them.
+/// Ends all observers at the same time; returns messages about problems.
 pub(super) fn end(observers: Vec<Observer>) -> Vec<String> {
     let until = Instant::now() + LAST_WORDS;
-    // One after the other will do: they all see the end of their lines once their senders are gone.
+    // Sequential waits suffice: all observers see the end of their input once their senders are gone.
     let closing: Vec<_> =
         observers.into_iter().map(|observer| thread::spawn(move || observer.end(until))).collect();
     closing.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
@@ -137,7 +139,7 @@ fn spawn(line: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]).current_dir(folder).envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-    // In a group of its own: Ctrl-C stops the run, and observers see it to its end.
+    // In a separate group: Ctrl-C stops the run, and observers still see its end.
     command.process_group(0);
     let mut child = command.spawn()?;
     let stdin = child.stdin.take().expect("invariant: stdin is piped");
@@ -152,7 +154,7 @@ fn spawn(line: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -
     Ok(Started { child, lines, is_through, shared })
 }
 
-/// Writes lines to the observer until they end; one that no longer reads gets nothing more.
+/// Writes lines to the observer until they end; an observer that does not read any more gets no further lines.
 fn pass_on(lines: &Receiver<Arc<str>>, mut stdin: ChildStdin, shared: &Shared) {
     let mut reads = true;
     for line in lines {

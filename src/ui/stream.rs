@@ -1,8 +1,8 @@
-//! Owns: a run's events on their way to those who look on: the run's `events.jsonl`, TensorBoard's files beside
-//! it, and observers. Nothing of it can stop a run.
+//! Owns: distribution of a run's events: to the run's `events.jsonl`, to TensorBoard files, and to observers. Nothing
+//! here can stop a run.
 //!
-//! A run in which nothing has to be done has no folder, and so no events either: what is told before the folder
-//! is there is kept until then.
+//! A run without anything to do has no folder, and so no events file; events before the folder exists are kept until
+//! then.
 
 use super::{
     observers::{self, Observer},
@@ -25,7 +25,7 @@ use std::{
 /// Passes events on.
 pub struct Stream {
     commands: Vec<String>,
-    /// Where observers work.
+    /// Working folder of observers.
     root: PathBuf,
     open: Option<Open>,
     early: Vec<(f64, String)>,
@@ -41,7 +41,7 @@ struct Open {
 }
 
 impl Stream {
-    /// Prepares to pass events on to these shell lines, which run in the project's root.
+    /// Prepares to pass events on to these shell commands, which run in the project root.
     pub fn new(observers: Vec<String>, root: &Path) -> Self {
         Self { commands: observers, root: root.to_owned(), open: None, early: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl Stream {
     fn pass(&mut self, at: f64, event: &str) {
         let Some(open) = &mut self.open else { return };
         if let Some(events) = &mut open.events {
-            // `{"event":…}` becomes `{"at":…,"event":…}`. One write a line, so that readers see whole ones.
+            // `{"event":…}` becomes `{"at":…,"event":…}`. One write per line, so that readers see complete lines.
             let line = format!("{{\"at\":{at:.3},{}\n", event.get(1..).unwrap_or("}"));
             // The stream is for those who watch: the run goes on without it.
             if let Err(error) = events.write_all(line.as_bytes())
@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// Tells the end; returns what is worth saying of observers.
+    /// Passes on the end; returns messages about observers.
     pub fn end(self, summary: &Summary, figures: &Figures) -> Vec<String> {
         let Some(open) = self.open else { return Vec::new() };
         let mut closing = super::closing(summary, figures);

@@ -1,4 +1,4 @@
-//! Owns: tables in text.
+//! Owns: text tables.
 
 use super::units::{bytes, figure, seconds};
 use crate::{
@@ -9,13 +9,13 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A cell of a table.
 pub enum Cell {
-    /// Words, to the left.
+    /// Text, aligned left.
     Text(String),
-    /// A figure, to the right.
+    /// A number, aligned right.
     Figure(String),
 }
 
-/// Lays out rows under a heading, without lines around them.
+/// Formats rows below a heading, without rules.
 pub fn table(heading: &[&str], rows: Vec<Vec<Cell>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -31,7 +31,7 @@ pub fn table(heading: &[&str], rows: Vec<Vec<Cell>>) -> String {
     lines.collect()
 }
 
-/// The closing table of a run.
+/// The final table of a run.
 pub(super) fn summary(summary: &Summary) -> String {
     let line = |row: &Row| {
         let made = matches!(row.outcome, RowOutcome::Cached | RowOutcome::Ran);
@@ -54,7 +54,7 @@ pub(super) fn summary(summary: &Summary) -> String {
     )
 }
 
-/// What the figures of a run say together; nothing without matrices and expectations.
+/// Comparisons and checks of a run's metrics; empty without matrices and expectations.
 pub(super) fn figures(figures: &Figures) -> String {
     let mut text = String::new();
     for compared in &figures.comparisons {
@@ -76,11 +76,10 @@ fn finding(finding: &Finding) -> Vec<Cell> {
     ]
 }
 
-/// Figures of a matrix that are shown at the end of a run.
+/// Maximum number of metrics of a matrix at the end of a run.
 const COLUMNS_MAX: usize = 5;
 
-/// The stages of a matrix side by side, under a line that says what stands there; the first figures only, if so
-/// many are asked for.
+/// Compares the stages of a matrix, below a title; optionally with only the first metrics.
 pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     let columns = &compared.columns[..columns_max.unwrap_or(usize::MAX).min(compared.columns.len())];
     let mut title = title(compared);
@@ -98,7 +97,7 @@ pub fn comparison(compared: &Comparison, columns_max: Option<usize>) -> String {
     format!("{title}\n{}", table(&headings, compared.rows.iter().map(line).collect()))
 }
 
-/// What a table of a matrix shows.
+/// Title of a matrix table.
 pub(super) fn title(compared: &Comparison) -> String {
     match compared.stages_max() {
         0 | 1 => compared.stage.clone(),
@@ -106,7 +105,7 @@ pub(super) fn title(compared: &Comparison) -> String {
     }
 }
 
-/// What stands above a figure: its name, with its unit.
+/// Heading of a metric: its name, with its unit.
 pub(super) fn heading(column: &Column) -> String {
     match column.unit.as_str() {
         "" => column.name.clone(),
@@ -114,9 +113,9 @@ pub(super) fn heading(column: &Column) -> String {
     }
 }
 
-/// A figure of a row.
+/// A metric in a row.
 pub(super) fn spread(spread: Option<Spread>, row: &ComparisonRow, compared: &Comparison) -> String {
-    // Fewer than other rows: some failed, or have not run.
+    // Fewer stages than in other rows: some failed, or have not run.
     let part =
         if row.stages < compared.stages_max() { format!(" (of {})", row.stages) } else { String::new() };
     let text = spread.map(|Spread { mean, deviation }| {

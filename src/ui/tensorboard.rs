@@ -1,12 +1,12 @@
-//! Owns: the series of stages as TensorBoard reads them. Knows no run.
+//! Owns: series of stages in TensorBoard's format. It does not know runs.
 //!
 //! ```text
 //! tensorboard/STAGE/events.out.tfevents.SECONDS.HOST.PID
 //! ```
 //!
-//! The file is a TFRecord file: for each record its length (u64, little endian), the masked CRC32C of these
-//! eight bytes, the record, and its masked CRC32C (TensorFlow, `tensorflow/core/lib/io/record_writer.cc`). A
-//! record is a protocol buffer `tensorflow.Event`; the first names the format, the others hold a scalar each
+//! The file is a TFRecord file. Each record consists of its length (u64, little endian), the masked CRC32C of these
+//! eight bytes, the record, and its masked CRC32C (TensorFlow, `tensorflow/core/lib/io/record_writer.cc`). A record
+//! is a protocol buffer `tensorflow.Event`; the first names the format, the others contain one scalar each
 //! (`tensorflow/core/util/event.proto`, `tensorflow/core/framework/summary.proto`).
 
 use std::{
@@ -16,21 +16,21 @@ use std::{
     path::PathBuf,
 };
 
-/// The series of a run, a folder a stage.
+/// The series of a run, one folder per stage.
 #[derive(Debug)]
 pub(super) struct Board {
     folder: PathBuf,
-    /// `None`: it cannot be written, so nothing more is tried.
+    /// `None`: it cannot be written, and is not tried again.
     files: BTreeMap<String, Option<File>>,
 }
 
 impl Board {
-    /// A board in this folder, which is made when there is something to write.
+    /// A board in this folder, which is created with the first point.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder, files: BTreeMap::new() }
     }
 
-    /// Adds a point to a series. Whoever looks at curves can do without one: a full disk is told elsewhere.
+    /// Adds a point to a series. Errors are ignored: a full disk is reported elsewhere.
     pub(super) fn point(&mut self, stage: &str, name: &str, step: u64, value: f64, at: f64) {
         let file = self.files.entry(stage.to_owned()).or_insert_with(|| open(&self.folder, stage, at).ok());
         let written = file.as_mut().map(|file| file.write_all(&record(&scalar(name, step, value, at))));
@@ -61,7 +61,7 @@ fn record(bytes: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// CRC32C, masked so that the checksum of something that holds checksums is none of them.
+/// CRC32C, masked so that the checksum of data that contains checksums differs from them.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -119,7 +119,7 @@ impl Message {
         self.0.extend_from_slice(value);
     }
 
-    /// Seven bits a byte, lowest first; the top bit says that more follow.
+    /// Seven bits per byte, lowest first; the top bit says that more follow.
     fn raw(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -164,7 +164,7 @@ mod tests {
         assert!(file.file_name().to_string_lossy().starts_with("events.out.tfevents.0000000001."));
         assert_eq!(bytes[..8], 24u64.to_le_bytes());
         assert_eq!(&bytes[12 + 9..12 + 24], b"\x1a\x0dbrain.Event:2");
-        // The first record, and two of equal length.
+        // The first record, and two of the same length.
         assert_eq!(bytes.len(), 16 + 24 + 2 * (16 + scalar("loss", 1, 2.0, 1.5).len()));
     }
 }

@@ -1,10 +1,10 @@
-//! Owns: text from stages, manifests and files on its way to a terminal. Every text that was written elsewhere
-//! passes through [`plain`]: control characters could move the cursor, set the title or hide what follows.
+//! Owns: making text safe for terminals. All text from stages, manifests and files passes through [`plain`], since
+//! control characters could move the cursor, set the title or hide text.
 
 use std::borrow::Cow;
 
-/// Writes control characters as escapes, `\u{1b}` for the one that starts terminal commands. Line feeds and tabs
-/// stay; so does a carriage return before a line feed.
+/// Escapes control characters, such as `\u{1b}`, which starts terminal commands. Line feeds and tabs are kept; a
+/// carriage return before a line feed is dropped.
 pub fn plain(text: &str) -> Cow<'_, str> {
     let is_clean = |letter: char| !is_control(letter) || letter == '\n' || letter == '\t';
     if text.chars().all(is_clean) {
@@ -22,12 +22,12 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same on one line.
+/// The same, on one line.
 pub(crate) fn plain_line(text: &str) -> String {
     plain(text).replace(['\n', '\t'], " ")
 }
 
-/// Control characters, and those that change the direction of what follows.
+/// Control characters, and those that change the direction of text.
 fn is_control(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')

@@ -1,4 +1,4 @@
-//! Owns: how times, sizes and figures are written for people.
+//! Owns: formats of times, sizes and numbers for people.
 
 /// `0.2 s`, `41 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn seconds(seconds: f64) -> String {
@@ -28,7 +28,7 @@ pub fn bytes(bytes: u64) -> String {
     if size < 10.0 { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
 }
 
-/// `0.83 EUR`, `4,247 EUR`; what is less than a hundredth has two digits that count.
+/// `0.83 EUR`, `4,247 EUR`; amounts below a hundredth have two significant digits.
 pub fn money(amount: f64, currency: &str) -> String {
     let text = match amount {
         0.0 => "0".to_owned(),

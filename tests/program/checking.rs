@@ -173,9 +173,9 @@ fn token_files_are_compared_with_their_index_and_element() {
     fs::write(project.path("in/a.bin"), [1, 0, 2, 0]).unwrap();
     check(&project).expect(0);
     fs::write(project.path("in/a.idx"), [1]).unwrap();
-    check(&project).expect(2).says(&["`a.idx` is no index of Megatron's"]);
+    check(&project).expect(2).says(&["`a.idx` is not a Megatron index"]);
     fs::remove_file(project.path("in/a.bin")).unwrap();
-    check(&project).expect(2).says(&["beside `a.idx` there is no `a.bin`"]);
+    check(&project).expect(2).says(&["`a.idx` has no `a.bin` next to it"]);
 }
 
 #[test]

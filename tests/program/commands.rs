@@ -117,7 +117,10 @@ fn what_a_command_makes_has_to_be_of_its_kind() {
     let run = "echo 'no Parquet' > $PIPE_OUTPUT_text/a.parquet";
     let project = Project::one(run, "");
     project.edit("text: files", "text: documents");
-    project.run(&[]).expect(1).says(&["what the command left in `text` is no `documents`", "a.parquet"]);
+    project
+        .run(&[])
+        .expect(1)
+        .says(&["the output `text` of the command is not valid `documents`", "a.parquet"]);
 }
 
 #[test]

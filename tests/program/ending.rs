@@ -48,7 +48,7 @@ fn a_stage_that_asks_for_too_much_ends_with_2() {
         ("gpus: 99", "gpus: 99"),
     ] {
         let project = Project::one("true", &format!("resources: {{ {asks} }}"));
-        project.run(&[]).expect(2).says(&["stage `only` asks for", told, "lower `resources`"]);
+        project.run(&[]).expect(2).says(&["stage `only` requests", told, "lower `resources`"]);
         assert!(!project.path("out").exists());
     }
 }

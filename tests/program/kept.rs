@@ -28,11 +28,11 @@ fn a_part_of_a_pipeline_that_fails_fails_the_command_where_the_shell_knows_pipef
 #[test]
 fn an_output_that_stays_empty_is_an_error_unless_it_may() {
     let project = Project::one("true", "");
-    project.run(&[]).expect(1).says(&["nothing in its output `text`", "PIPE_OUTPUT_text", "may_be_empty"]);
+    project.run(&[]).expect(1).says(&["nothing to its output `text`", "PIPE_OUTPUT_text", "may_be_empty"]);
     project.edit("outputs:", "may_be_empty: [text]\n      outputs:");
     project.run(&[]).expect(0);
     project.edit("[text]", "[texts]");
-    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["is no output"]);
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["is not an output"]);
 }
 
 #[test]

@@ -152,8 +152,8 @@ fn show_tells_the_record_the_log_and_the_outputs() {
 #[test]
 fn stages_and_schema_explain_what_may_be_written() {
     let project = Project::letters("");
-    project.pipe(&["stages"]).expect(0).prints(&["command ", "Runs a shell line"]);
-    let fields = ["command (revision", "run: text", "outputs: map to (text)", "env: list of (text)"];
+    project.pipe(&["stages"]).expect(0).prints(&["command ", "Runs a shell command"]);
+    let fields = ["command (revision", "run: string", "outputs: map to (string)", "env: list of (string)"];
     project.pipe(&["stages", "command"]).expect(0).prints(&fields);
     let told = project.pipe(&["stages", "command", "--json"]).expect(0).json();
     assert_eq!(told["name"], "command");

@@ -213,7 +213,7 @@ fn a_figure_outside_its_bounds_fails_the_run_and_keeps_all_that_was_made() {
     project.edit("max: 3.0", "max: 3.5");
     project.run(&[]).expect(0);
     project.edit("loss: { max", "lss: { max");
-    project.run(&[]).expect(2).says(&["reports no figure `lss`", "did you mean `loss`"]);
+    project.run(&[]).expect(2).says(&["reports no metric `lss`", "did you mean `loss`"]);
 }
 
 #[test]

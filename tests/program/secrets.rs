@@ -112,5 +112,5 @@ fn a_file_name_that_holds_a_secret_is_refused() {
     let mut command = project.command(&["run", "pipeline.yaml"]);
     let ended =
         Project::ended_of(command.env("PIPE_TEST_TOKEN", "hunter2-secret").output().unwrap()).expect(1);
-    ended.says(&["holds a secret"]);
+    ended.says(&["contains a secret"]);
 }

@@ -19,7 +19,7 @@ fn two_runs_do_the_work_once() {
     let other = project.start(&[]);
     let (one, other) = (one.end().expect(0), other.end().expect(0));
     assert_eq!(fs::read_to_string(&count).unwrap().lines().count(), STAGES.len());
-    let waited = |told: &str| told.contains("waiting: process") && told.contains("made by another run");
+    let waited = |told: &str| told.contains("waiting: process") && told.contains("computed by another run");
     assert!(waited(&other.stderr) || waited(&one.stderr), "{}\n{}", one.stderr, other.stderr);
     assert_eq!(project.ran(&[]), [""; 0]);
     project.assert_clean();

@@ -164,7 +164,7 @@ fn a_setting_runs_only_what_depends_on_it() {
     let plan = tiny.plan(&["--set", "stages.base.with.optimizer.lr=6e-4"]);
     assert_eq!(verdicts(&plan, "run"), ["base"]);
     assert_eq!(verdicts(&plan, "depends"), ["classifier", "export", "scores"]);
-    let why = plan["base"]["told"][0].as_str().unwrap();
+    let why = plan["base"]["reasons"][0].as_str().unwrap();
     assert!(why.starts_with("with.optimizer.lr ") && why.ends_with(" -> 6e-4"), "{why}");
 
     let lines = tiny.run(&["--set", "stages.base.with.seed=7"]);

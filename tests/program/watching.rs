@@ -200,7 +200,7 @@ fn a_diff_shows_settings_and_figures_that_differ() {
         .expect(2)
         .says(&["no run `1999`", "pipe history pipeline.yaml"]);
     project.pipe(&["diff", "pipeline.yaml", "20"]).expect(2).says(&["2 run ids begin with it"]);
-    project.pipe(&["diff", "pipeline.yaml", "last~9"]).expect(2).says(&["only 2 runs are recorded"]);
+    project.pipe(&["diff", "pipeline.yaml", "last~9"]).expect(2).says(&["there are only 2 recorded runs"]);
 }
 
 fn told_lines(project: &Project, words: &[&str]) -> Vec<Value> {

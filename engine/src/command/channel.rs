@@ -1,5 +1,5 @@
-//! Owns: what a command may tell. It gets a channel of its own, so that nothing it writes can pass for the
-//! worker's word; progress, figures and notes are taken from it, and all else is counted and told in a note.
+//! Owns: the messages of a command. It has its own channel, so its output cannot be mistaken for the worker's;
+//! progress, metrics and notes are read from it, and anything else is counted and reported in a note.
 
 use crate::secrets::Secrets;
 use pipe_stage::{Better, Error, Merge, Metric, Result, Share};
@@ -12,22 +12,22 @@ use std::{
     path::Path,
 };
 
-/// A longer line is no event.
+/// A longer line is not a message.
 const LINE_BYTES_MAX: usize = 64 << 10;
-/// How much of a line that is no event is shown.
+/// How much of an invalid line is shown.
 const SHOWN_BYTES: usize = 200;
-/// More figures than anybody reads.
+/// Maximum number of metrics of a command.
 const FIGURES_MAX: usize = 1000;
-/// A command that tells more than this between two looks is read on at the next.
+/// Maximum number of bytes to read at once; the rest is read the next time.
 const READ_BYTES_MAX: usize = 1 << 20;
 
-/// A line of a command.
+/// A message of a command.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum CommandEvent {
-    /// Work went on.
+    /// Progress.
     Progress { unit: String, done: u64, total: Option<u64> },
-    /// A figure of the result; the last of each name is recorded. With a step also a point of a series.
+    /// A metric of the result; the last value of each name is recorded. With a step it is also a point of a series.
     Metric {
         name: String,
         #[serde(deserialize_with = "number")]
@@ -42,11 +42,11 @@ enum CommandEvent {
         #[serde(default)]
         clock: bool,
     },
-    /// Something for a person.
+    /// A message for people.
     Note { message: String },
 }
 
-/// Reads a number, or the name of one that JSON does not have.
+/// Reads a number, or the name of a value that JSON cannot represent.
 fn number<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -69,7 +69,7 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Err
     })
 }
 
-/// Puts the numbers that JSON does not have, and Python writes, into quotes.
+/// Quotes the values that JSON cannot represent but Python writes.
 fn with_names_quoted(line: &str) -> String {
     let (mut quoted, mut is_in_text, mut rest) = (String::with_capacity(line.len() + 16), false, line);
     while let Some(letter) = rest.chars().next() {
@@ -96,7 +96,7 @@ fn with_names_quoted(line: &str) -> String {
     quoted
 }
 
-/// How the figures of several shards become one.
+/// How the metrics of several shards are merged.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 enum Merged {
@@ -124,27 +124,27 @@ pub(super) struct Channel<'a> {
     secrets: &'a Secrets,
     line: Vec<u8>,
     figures: Vec<Metric>,
-    /// Lines that were no events, and the first of them.
+    /// Number of invalid lines, and the first of them.
     unread: (u64, String),
-    /// Figures beyond those that are kept.
+    /// Number of metrics above the maximum.
     unkept: u64,
 }
 
 impl<'a> Channel<'a> {
-    /// Makes the channel: a pipe with a name, for `PIPE_EVENTS`.
+    /// Creates the channel: a named pipe, for `PIPE_EVENTS`.
     ///
-    /// A descriptor to inherit would cost a copy of this process's page tables for each command.
+    /// An inherited descriptor would require a copy of this process's page tables for each command.
     pub(super) fn open(path: &Path, secrets: &'a Secrets) -> Result<Self> {
         let failed = |error: io::Error| Error::io("make a pipe", path, &error);
         make_fifo(path).map_err(failed)?;
-        // For both ways, so that neither side waits for the other to open it.
+        // Opened for reading and writing, so that neither side waits for the other.
         let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path);
         let reader = options.map_err(failed)?;
         let (line, figures, unread) = (Vec::new(), Vec::new(), (0, String::new()));
         Ok(Self { reader, secrets, line, figures, unread, unkept: 0 })
     }
 
-    /// Takes what has been told since the last look; does not wait.
+    /// Reads the messages since the last call; does not block.
     pub(super) fn look(&mut self, share: &Share) {
         let (mut buffer, mut read_in_all) = ([0; 8 << 10], 0);
         while read_in_all < READ_BYTES_MAX {
@@ -200,10 +200,10 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// The figures told, each with its last value, in the order of their first. Tells what was not understood.
+    /// The metrics, each with its last value, in the order of first appearance. Reports what was not understood.
     pub(super) fn end(mut self, share: &Share) -> Vec<Metric> {
         if !self.line.is_empty() {
-            // The last line needs no end.
+            // The last line need not end with a line feed.
             self.hear(share);
         }
         let (unread, first) = self.unread;
@@ -221,7 +221,7 @@ impl<'a> Channel<'a> {
 #[expect(unsafe_code, reason = "rustix has no mkfifo for Apple's systems")]
 fn make_fifo(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    // SAFETY: the pointer is to a string that ends with a zero, and lives until the call returns.
+    // SAFETY: the pointer refers to a zero-terminated string that lives until the call returns.
     match unsafe { libc::mkfifo(path.as_ptr(), 0o600) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -244,7 +244,7 @@ mod tests {
                 (Ok(CommandEvent::Metric { name, value, .. }), wanted) => {
                     assert_eq!((name.as_str(), value.to_string().as_str()), ("a NaN \" Infinity", wanted));
                 }
-                // Too large for a number: no parser reads it.
+                // Too large for a number: no parser accepts it.
                 (Err(_), "inf") => assert_eq!(value, "1e999"),
                 _ => panic!("{line}"),
             }

@@ -1,4 +1,4 @@
-//! Owns: a command's processes, from the shell's start to the end of all that it started.
+//! Owns: the processes of a command, from the start of the shell until everything it started has ended.
 
 use super::{channel::Channel, written};
 use crate::{
@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where POSIX systems have it.
+/// Its path on POSIX systems.
 pub(super) const SHELL: &str = "/bin/sh";
 
-/// A shell that ends with the first part of its line that fails.
+/// A shell that ends at the first part of its line that fails.
 pub(super) fn shell(line: &str) -> Process {
-    // By its path: looked up in a PATH that we set, it would be started by a fork, which copies our page tables.
+    // By path: a lookup in a PATH that we set would require a fork, which copies our page tables.
     let mut process = Process::new(SHELL);
     process.arg("-eu");
     if line.contains('|') && has_pipefail() {
@@ -34,11 +34,11 @@ pub(super) fn shell(line: &str) -> Process {
     process
 }
 
-/// Whether a pipeline fails where any part of it does: older shells do not know how.
+/// Whether pipelines can fail if any of their parts does, which older shells do not support.
 fn has_pipefail() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
     *HAS.get_or_init(|| {
-        // Nobody else may take in its end.
+        // Nobody else may reap it.
         let _shells = shells();
         let mut process = Process::new(SHELL);
         process.args(["-o", "pipefail", "-c", ":"]);
@@ -47,28 +47,27 @@ fn has_pipefail() -> bool {
     })
 }
 
-/// The shells that run now, of all shares. What else is this process's child has outlived the command that
-/// started it.
+/// The running shells of all shares. Any other child of this process has outlived the command that started it.
 static SHELLS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Whether a command left a process behind when it was done.
+/// Whether a command left a process behind.
 static LEFT: AtomicBool = AtomicBool::new(false);
 
 fn shells() -> MutexGuard<'static, Vec<Pid>> {
     SHELLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a command of this process left another one behind when it was done.
+/// Whether a command of this process left another one behind.
 pub(crate) fn left_something() -> bool {
     LEFT.load(Ordering::Relaxed)
 }
 
-/// Runs the process to its end, and asks all that it started to stop when the stage is asked to.
+/// Runs the process to its end. When the stage is asked to stop, it asks everything that the process started.
 ///
-/// A command that ends after that was interrupted, whatever its exit code: programs that save their work when
-/// they are asked to stop often end with 0, and what they leave is not what a whole run makes.
+/// A command that ends after that counts as interrupted, whatever its exit code: programs that save their work on
+/// request often end with 0, and their output is incomplete.
 pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, scratch: &Path) -> Result<()> {
-    // Short at first, so that a short command costs no more than itself.
+    // Short at first, so that short commands are not delayed.
     const LOOKED_FIRST: Duration = Duration::from_micros(250);
     const LOOKED_EVERY: Duration = Duration::from_millis(20);
     let shell = Shell::start(&mut process)?;
@@ -89,7 +88,8 @@ pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, sc
     };
     drop(shell);
     if share.is_stopping() {
-        // The shell ends at once; what it started may still save its work. The engine waits as long as `grace`.
+        // The shell ends immediately, while the programs it started may still save their work. The engine waits for
+        // `grace`.
         if !asked {
             ask();
         }
@@ -105,12 +105,12 @@ pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, sc
     if status.success() { Ok(()) } else { Err(failure(status, scratch)) }
 }
 
-/// A shell that runs.
+/// A running shell.
 struct Shell(Pid);
 
 impl Shell {
     fn start(process: &mut Process) -> Result<Self> {
-        // Under the lock, so that nobody takes the new process for one that was left behind.
+        // Under the lock, so that the new process is not taken for one that was left behind.
         let mut shells = shells();
         let child = process.spawn().map_err(|error| not_started(&error))?;
         let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
@@ -125,24 +125,25 @@ impl Drop for Shell {
     }
 }
 
-/// Asks all that runs here to stop: shells, what they started, and what outlived its parents. Each is asked once,
-/// however many shares do so. A shell comes before its programs, so that it does not go on to its next line.
+/// Asks everything that runs here to stop: shells, what they started, and what outlived its parents. Each process is
+/// asked once, even if several shares do so. A shell is asked before its programs, so that it does not continue with
+/// its next line.
 fn ask() {
     static ASKED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
     tree::ask(getpid(), &mut ASKED.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Processes that outlived the one that started them, and so became our children.
+/// Processes that outlived their parents and so became our children.
 fn orphans() -> Vec<Pid> {
     let shells = shells();
     let orphans: Vec<Pid> =
         tree::children(getpid()).into_iter().filter(|pid| !shells.contains(pid)).collect();
-    // One that has ended stays a child until somebody asks how.
+    // A zombie remains a child until it is waited for.
     orphans.into_iter().filter(|pid| matches!(usage::wait(*pid, Until::Now), Ok(None))).collect()
 }
 
-/// Ends what a command left behind when it was done. While other shares' commands run, nobody can tell whose it
-/// is; then the last one does.
+/// Kills what a command left behind. While commands of other shares run, the owner of such a process is unknown; the
+/// last one does it then.
 fn end_orphans() {
     let shells = shells();
     if !shells.is_empty() || nothing_is_left() {
@@ -153,7 +154,7 @@ fn end_orphans() {
     while reap() {}
 }
 
-/// Whether we have no child at all.
+/// Whether this process has no children.
 #[cfg(target_os = "linux")]
 fn nothing_is_left() -> bool {
     use rustix::process::{WaitOptions, wait};
@@ -166,20 +167,20 @@ fn nothing_is_left() -> bool {
     }
 }
 
-/// Nobody tells here; the engine ends the worker's process group.
+/// Unknown on this system; the engine kills the worker's process group.
 #[cfg(not(target_os = "linux"))]
 fn nothing_is_left() -> bool {
     LEFT.store(true, Ordering::Relaxed);
     true
 }
 
-/// Takes in the end of a child; false if none has ended.
+/// Reaps a child; returns false if none has ended.
 fn reap() -> bool {
     use rustix::process::{WaitOptions, wait};
     matches!(wait(WaitOptions::NOHANG), Ok(Some(_)))
 }
 
-/// Looks for files that the command creates, less and less often.
+/// Checks for files that the command creates, at increasing intervals.
 struct Watch {
     next: Instant,
     pause: Duration,
@@ -207,7 +208,7 @@ fn tell_written(share: &Share, name: &str) {
     share.note(format!("`{name}`, which the line names, was created by the command; it is not an input"));
 }
 
-/// Explains a command that failed. Programs meet a full disk in ways of their own, so look whether it is full.
+/// Explains why a command failed. Programs report a full disk in different ways, so this checks whether it is full.
 fn failure(status: ExitStatus, scratch: &Path) -> Error {
     const ROOM_MIN: u64 = 64 << 10;
     match disk_free(scratch) {

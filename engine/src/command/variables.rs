@@ -1,17 +1,17 @@
-//! Owns: which variables of the user's environment a command sees, and which must not be recorded.
+//! Owns: which of the user's environment variables a command gets, and which must not be recorded.
 
 use std::collections::BTreeSet;
 
-/// Fixed for commands, unless they ask for the user's own.
+/// Fixed for commands, unless they request the user's own.
 const FIXED: [&str; 2] = ["PATH", "HOME"];
 
-/// Names of the variables that a command sees: those under `env`, and `PATH` and `HOME` if its line names them.
+/// Names of the variables that a command gets: those under `env`, and `PATH` and `HOME` if its line names them.
 pub(super) fn passed<'a>(env: &'a [String], line: &str) -> BTreeSet<&'a str> {
     let named = FIXED.into_iter().filter(|name| names(line, name) || (*name == "HOME" && has_tilde(line)));
     env.iter().map(String::as_str).chain(named).collect()
 }
 
-/// Whether a line has `$NAME` or `${NAME`.
+/// Whether a line contains `$NAME` or `${NAME`.
 fn names(line: &str, name: &str) -> bool {
     line.split('$').skip(1).any(|rest| {
         let rest = rest.strip_prefix('{').unwrap_or(rest);
@@ -21,13 +21,13 @@ fn names(line: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a word of a line is `~`, or begins with `~/`.
+/// Whether a word of a line is `~` or begins with `~/`.
 fn has_tilde(line: &str) -> bool {
     let words = line.split(|letter: char| letter.is_whitespace() || "=:;|&<>()`".contains(letter));
     words.into_iter().any(|word| word == "~" || word.starts_with("~/"))
 }
 
-/// Whether a variable holds a secret, by its name.
+/// Whether a variable contains a secret, judging by its name.
 pub(super) fn looks_secret(name: &str) -> bool {
     const SECRET: [&str; 9] = [
         "TOKEN",
@@ -42,10 +42,10 @@ pub(super) fn looks_secret(name: &str) -> bool {
     ];
     const PUBLIC_KEYS: [&str; 9] =
         ["PUBLIC", "PRIMARY", "FOREIGN", "SORT", "PARTITION", "GROUP", "INDEX", "CACHE", "COLUMN"];
-    /// Of vocabularies.
+    /// Words for tokens of a vocabulary.
     const TOKENS: [&str; 11] =
         ["EOS", "BOS", "PAD", "UNK", "MASK", "SEP", "CLS", "START", "END", "STOP", "SPECIAL"];
-    /// Of counts and settings: `TOKEN_LIMIT`.
+    /// Words for counts and settings: `TOKEN_LIMIT`.
     const COUNTS: [&str; 7] = ["COUNT", "LIMIT", "ID", "IDS", "SIZE", "TYPE", "BUDGET"];
     let name = name.to_ascii_uppercase();
     let words: Vec<&str> = name.split('_').filter(|word| !word.is_empty()).collect();

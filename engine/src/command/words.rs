@@ -1,7 +1,7 @@
-//! Owns: which files a shell line names. Reads the line as a shell does, as far as names go: quotes, escapes,
-//! comments, redirections. It expands nothing, so a name that holds a variable or a wildcard is not seen.
+//! Owns: which files a shell command names. It parses the line as a shell does, as far as names are concerned:
+//! quotes, escapes, comments, redirections. It expands nothing, so names with variables or wildcards are not found.
 //!
-//! It rather finds too much: a word that happens to be a file only makes the command run again when that file
+//! It may find too much: if a word happens to be the name of a file, the command only runs again when that file
 //! changes.
 
 use std::{
@@ -9,17 +9,17 @@ use std::{
     path::Path,
 };
 
-/// More words than any line that a person wrote.
+/// Maximum number of words.
 const WORDS_MAX: usize = 10_000;
-/// The longest path that systems take.
+/// Maximum length of a path.
 const WORD_BYTES_MAX: usize = 4096;
-/// Quotes within quotes that are still read.
+/// Maximum depth of quotes within quotes.
 const DEPTH_MAX: usize = 3;
 
-/// What a line does with a name where the name stands.
+/// How a line uses a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// Reads it, or who knows.
+    /// Reads it, or unknown.
     Reads,
     /// `> NAME`
     Replaces,
@@ -27,7 +27,7 @@ enum Use {
     Appends,
 }
 
-/// The names of a line that may be inputs, as they are written there, without a leading `./`.
+/// The names in a line that may be inputs, as written, without a leading `./`.
 pub(super) fn named(line: &str) -> BTreeSet<String> {
     let mut words = Vec::new();
     lex(line, 0, &mut words);
@@ -50,13 +50,13 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether what a line does with a name, in this order, depends on what the file held before.
+/// Whether the result of these uses, in this order, depends on the previous content of the file.
 fn is_input(uses: &[Use]) -> bool {
     uses.first() != Some(&Use::Replaces) && uses.contains(&Use::Reads)
 }
 
 fn may_be_a_path(name: &str) -> bool {
-    // What the kernel makes up is no file; `-` begins an option, `$` and `~` what is not expanded here.
+    // Kernel interfaces are not files; `-` begins an option, `$` and `~` something that is not expanded here.
     const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
     !name.is_empty()
         && name.len() <= WORD_BYTES_MAX
@@ -69,14 +69,14 @@ fn plain(name: &str) -> &str {
     name.trim_start_matches("./")
 }
 
-/// The glob that matches just this name.
+/// The glob that matches only this name.
 pub(super) fn escape(name: &str) -> String {
     name.chars()
         .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
         .collect()
 }
 
-/// A word that is being read.
+/// A word being read.
 #[derive(Default)]
 struct Word {
     text: String,
@@ -120,7 +120,7 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
             }
             '#' if !word.begun => letters.by_ref().take_while(|letter| *letter != '\n').for_each(drop),
             '>' => {
-                // `2> log`: the number is no word.
+                // `2> log`: the number is not a word.
                 if word.text.bytes().all(|byte| byte.is_ascii_digit()) {
                     word = Word::default();
                 }
@@ -130,7 +130,7 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
             }
             _ if letter.is_whitespace() || "`();|&<".contains(letter) => {
                 let ended = word.end(used, words);
-                // A target may stand apart from its `>`.
+                // The target may be separated from its `>`.
                 if ended || !matches!(letter, ' ' | '\t') {
                     used = Use::Reads;
                 }
@@ -141,7 +141,7 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     word.end(used, words);
 }
 
-/// A quoted text may be a line of its own: `sh -c 'sort words.txt'`.
+/// A quoted text may be a command line itself: `sh -c 'sort words.txt'`.
 fn inner(quoted: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     if depth < DEPTH_MAX
         && quoted.contains(|letter: char| letter.is_whitespace() || "'\"`();|&<>".contains(letter))
@@ -150,7 +150,7 @@ fn inner(quoted: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     }
 }
 
-/// What stands up to the closing quote, and whether something in it is expanded.
+/// The text up to the closing quote, and whether it contains an expansion.
 fn double_quoted(letters: &mut impl Iterator<Item = char>) -> (String, bool) {
     let (mut text, mut expands) = (String::new(), false);
     while let Some(letter) = letters.next() {
@@ -176,7 +176,7 @@ impl Word {
         self.text.push_str(text);
     }
 
-    /// Ends the word; says whether there was one.
+    /// Ends the word; returns whether there was one.
     fn end(&mut self, used: Use, words: &mut Vec<(String, Use)>) -> bool {
         let Self { text, begun, expands } = std::mem::take(self);
         if begun && !expands {

@@ -1,6 +1,6 @@
-//! Owns: which of the files that a line names the command itself writes. Such a file is no input: it is there
-//! because the command ran. A file that was not there when a command began, and is there before it ends, is
-//! taken for one; a file that was there before and changes while the command runs is an error.
+//! Owns: which of the files that a line names are written by the command itself. Such a file is not an input, since
+//! it exists because the command ran. If a file did not exist when the command began and exists before it ends, the
+//! command wrote it; if it existed and changes while the command runs, that is an error.
 //!
 //! ```text
 //! stamps/written/HASH     HASH is of machine, project and settings; {"created": [names], "changed": [names]}
@@ -18,10 +18,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The field path of requests for the files that a line names.
+/// The field path of requests for files that a line names.
 pub(super) const FIELD: &str = "run";
 
-/// What is known of a stage's command.
+/// What is known about the files of a command.
 #[derive(Debug)]
 pub(crate) struct Written {
     path: PathBuf,
@@ -31,23 +31,23 @@ pub(crate) struct Written {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
-    /// Not there when the command began, there later.
+    /// Created while the command ran.
     created: BTreeSet<String>,
-    /// Changed while the command ran, the last time that it did.
+    /// Changed during the last run of the command.
     changed: BTreeSet<String>,
 }
 
 impl Written {
-    /// Reads what is known of the command with these settings.
+    /// Reads what is known about the command with these settings.
     pub(crate) fn read(cache: &Path, project: &Path, config: &Value) -> Self {
         let identity = format!("{}\n{}\n{config}", sources::machine(), project.display());
         let path = sources::stamps(cache).join("written").join(Digest::of(identity.as_bytes()).to_string());
-        // Without it a file that the command wrote is an input, and then an error that names it.
+        // Without it, a file that the command wrote is an input, and then an error that names it.
         let memory = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Self { path, memory: memory.unwrap_or_default() }
     }
 
-    /// A request without what the command itself creates; `None` if nothing is left of it.
+    /// A request without the files that the command creates; `None` if nothing remains.
     pub(crate) fn without(&self, mut request: SourceRequest) -> Option<SourceRequest> {
         if request.field == FIELD && !self.memory.created.is_empty() {
             let created: BTreeSet<String> =
@@ -65,7 +65,7 @@ impl Written {
     }
 }
 
-/// The command that this process runs, and the names of its line that were no files when it began.
+/// The command that this process runs, and the names in its line that did not exist when it began.
 struct Watched {
     written: Written,
     project: PathBuf,
@@ -79,7 +79,7 @@ fn watched() -> MutexGuard<'static, Option<Watched>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks which names of the line are no files yet.
+/// Records which names in the line do not exist yet.
 pub(crate) fn begin(cache: &Path, project: &Path, config: &Value) {
     let line = config.get(FIELD).and_then(Value::as_str).unwrap_or_default();
     let absent = words::named(line).into_iter().filter(|name| !project.join(name).is_file()).collect();
@@ -87,7 +87,7 @@ pub(crate) fn begin(cache: &Path, project: &Path, config: &Value) {
     *watched() = Some(Watched { written, project: project.to_owned(), absent });
 }
 
-/// Looks which of them are files now; returns those that were not told yet.
+/// Checks which of them exist now, and returns those that were not reported yet.
 pub(crate) fn look() -> Vec<String> {
     let mut watched = watched();
     let Some(Watched { written, project, absent }) = &mut *watched else { return Vec::new() };
@@ -104,13 +104,13 @@ pub(crate) fn look() -> Vec<String> {
 /// How often a file changed under this command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Changes {
-    /// This time, and not the time before.
+    /// This time, but not the time before.
     Once,
     /// This time and the time before.
     Again,
 }
 
-/// Takes note that a file changed while the command ran.
+/// Records that a file changed while the command ran.
 pub(super) fn changed(name: &str) -> Changes {
     let mut watched = watched();
     let Some(Watched { written, .. }) = &mut *watched else { return Changes::Once };
@@ -121,7 +121,7 @@ pub(super) fn changed(name: &str) -> Changes {
     Changes::Once
 }
 
-/// Takes note that nothing changed while the command ran.
+/// Records that nothing changed while the command ran.
 pub(super) fn unchanged() {
     if let Some(Watched { written, .. }) = &mut *watched()
         && !written.memory.changed.is_empty()

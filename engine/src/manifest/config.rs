@@ -1,4 +1,4 @@
-//! Owns: `with` to the config of a stage type, and the places of its fields.
+//! Owns: turning `with` into the config of a stage type, and the places of its fields.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
@@ -8,10 +8,10 @@ use crate::manifest::{
 };
 use pipe_stage::{Misfit, Stage};
 
-/// Reads a config and checks it; all that is wrong goes to `faults`.
+/// Reads a config and checks it; adds all errors to `faults`.
 ///
-/// Where parts could not be read, the others are checked all the same: only fields that are written down
-/// and right in themselves are blamed.
+/// If parts cannot be read, the others are checked nevertheless; errors are reported only for fields that are present
+/// and valid in themselves.
 pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults) -> Option<S> {
     let known = || serde_json::to_value(S::default()).map(|config| paths(&config)).unwrap_or_default();
     let reading = read_with::<S>(with, key, faults, &|fault| fault.look_elsewhere(known));
@@ -26,7 +26,7 @@ pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults)
     (reading.whole && misfits.is_empty()).then_some(stage)
 }
 
-/// Lists the fields of a config, those of sections as `optimizer.lr`.
+/// Lists the fields of a config; those of sections as `optimizer.lr`.
 fn paths(config: &serde_json::Value) -> Vec<String> {
     let fields = config.as_object().into_iter().flatten();
     let below = |(name, value): (&String, &serde_json::Value)| {
@@ -36,7 +36,7 @@ fn paths(config: &serde_json::Value) -> Vec<String> {
     fields.flat_map(below).collect()
 }
 
-/// Tells a misfit at its field's place; one without a path at the stage's name.
+/// Turns a misfit into an error at its field, or at the stage's name if it has no path.
 pub(crate) fn fault(misfit: &Misfit, found: Found<'_>, key: Span) -> Fault {
     let Misfit { path, message, help } = misfit;
     let title = if path.is_empty() { message.clone() } else { format!("`{path}`: {message}") };

@@ -1,18 +1,18 @@
-//! Owns: circles of needs. Knows of stages only what they need.
+//! Owns: cyclic dependencies. It knows only which stages depend on each other.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
     source::Span,
 };
 
-/// Reports circles; `edges` lists, for each stage, the stages that it needs and where that is written.
+/// Reports cycles; `edges` contains, for each stage, its dependencies and where they are written.
 ///
-/// Walks depth first, without recursion: a chain of needs may be as long as the manifest.
+/// Depth first, without recursion: a chain of dependencies may be as long as the manifest.
 pub(crate) fn report_cycles(edges: &[&[(usize, Span)]], name: impl Fn(usize) -> String, faults: &mut Faults) {
     let mut seen = vec![false; edges.len()];
-    let mut open = vec![None; edges.len()]; // the stage's place on the path
+    let mut open = vec![None; edges.len()]; // the stage's position on the path
     for root in 0..edges.len() {
-        let mut path: Vec<(usize, usize)> = vec![]; // stage, how many of its needs were walked
+        let mut path: Vec<(usize, usize)> = vec![]; // stage, number of its dependencies visited
         let mut next = Some(root);
         loop {
             if let Some(stage) = next.take().filter(|stage| !std::mem::replace(&mut seen[*stage], true)) {
@@ -37,7 +37,7 @@ pub(crate) fn report_cycles(edges: &[&[(usize, Span)]], name: impl Fn(usize) -> 
     }
 }
 
-/// Names the whole circle, and draws its first steps.
+/// Names the whole cycle, and labels its first edges.
 fn cycle(edges: &[&[(usize, Span)]], name: &impl Fn(usize) -> String, path: &[(usize, usize)]) -> Fault {
     const NAMED_MAX: usize = 40;
     const DRAWN_MAX: usize = 8;

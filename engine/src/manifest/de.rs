@@ -1,5 +1,5 @@
-//! Owns: tree to typed value, by serde. Each error leaves with the place of the node that is wrong, and
-//! with the way to it. Knows no manifest: any struct can be read from any subtree.
+//! Owns: tree to typed value, by serde. Each error includes the node that is wrong and the path to it. It does not
+//! depend on manifests: any struct can be read from any subtree.
 
 use crate::manifest::{
     fault::{Code, Fault},
@@ -21,7 +21,7 @@ use std::{fmt::Display, sync::Arc};
 pub(crate) struct Misread(Box<(Fault, Vec<usize>)>);
 
 impl Misread {
-    /// Returns the fault, and the positions of children from the root down to the node that is wrong.
+    /// Returns the error, and the positions of children from the root to the node that is wrong.
     pub(crate) fn into_parts(self) -> (Fault, Vec<usize>) {
         let (fault, mut way) = *self.0;
         way.reverse();
@@ -42,7 +42,7 @@ impl Misread {
         self.map(|fault| fault.at(span))
     }
 
-    /// Notes that this happened in the child at a position.
+    /// Adds the position of the child in which this happened.
     fn within(mut self, position: usize) -> Self {
         self.0.1.push(position);
         self
@@ -76,7 +76,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         .map_err(|misread| misread.at(self.span))
     }
 
-    /// Takes any scalar but null as it is written: `version: 1.10` is the text `1.10`.
+    /// Accepts any scalar except null as text: `version: 1.10` is the text `1.10`.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
             NodeKind::Scalar(scalar) if !scalar.is_null() => {
@@ -122,7 +122,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         self.integer(visitor)
     }
 
-    /// Refuses what fits an `f64` but is infinite as an `f32`.
+    /// Refuses a value that fits an `f64` but is infinite as an `f32`.
     fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
             NodeKind::Scalar(scalar) => match scalar.value() {
@@ -147,7 +147,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Takes `choice` or `choice: data`.
+    /// Accepts `choice` or `choice: data`.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -178,7 +178,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_unit()
     }
 
-    /// Reads a struct from a mapping only: serde would also take a list, field by field.
+    /// Reads a struct only from a mapping: serde would also accept a list of its fields.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -198,7 +198,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 }
 
 impl Node {
-    /// Blames a fault on this scalar, and shows where its value was defined.
+    /// Reports an error at this scalar, and shows where its value was defined.
     fn scalar<'de, T>(
         &self,
         scalar: &'de Scalar,
@@ -212,7 +212,7 @@ impl Node {
         })
     }
 
-    /// Takes `1e6` for an integer, where it is one.
+    /// Accepts `1e6` as an integer if it is one.
     fn integer<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Misread> {
         match &self.kind {
             NodeKind::Scalar(scalar) => match scalar.value() {
@@ -239,7 +239,7 @@ fn visit_integer<'de, V: Visitor<'de>>(value: i128, visitor: V) -> Result<V::Val
     }
 }
 
-/// Configs travel as JSON, which has finite numbers only.
+/// Configs are passed on as JSON, which has only finite numbers.
 fn visit_float<'de, V: Visitor<'de>>(value: f64, visitor: V) -> Result<V::Value, Misread> {
     match value.is_finite() {
         true => visitor.visit_f64(value),
@@ -283,7 +283,7 @@ impl<'de> MapAccess<'de> for Entries<'de> {
     }
 }
 
-/// One of an enum's variants, with its data where it has any.
+/// A variant of an enum, with its data if it has any.
 struct Choice<'de> {
     name: &'de str,
     key: Span,
@@ -301,7 +301,7 @@ impl<'de> EnumAccess<'de> for Choice<'de> {
 }
 
 impl<'de> Choice<'de> {
-    /// Reads the data; a fault in it lies in the mapping's one entry.
+    /// Reads the data; an error in it belongs to the mapping's only entry.
     fn data<T>(self, read: impl FnOnce(&'de Node) -> Result<T, Misread>) -> Result<T, Misread> {
         let Some(node) = self.data.filter(|node| !node.is_broken()) else {
             return Err(match self.data {
@@ -399,7 +399,7 @@ impl Error for Misread {
     }
 }
 
-/// Says what was found in the words of YAML.
+/// Describes what was found, in YAML terms.
 fn found_words(found: &Unexpected<'_>) -> String {
     match found {
         Unexpected::Str(text) => match text.char_indices().nth(60) {
@@ -418,7 +418,7 @@ fn found_words(found: &Unexpected<'_>) -> String {
     }
 }
 
-/// Says what was expected in words that no Rust is needed for.
+/// Describes what was expected, without Rust terms.
 fn expected_words(expected: &dyn Expected) -> String {
     let words = expected.to_string();
     let range = |from: i128, to: i128| format!("a whole number from {from} to {to}");

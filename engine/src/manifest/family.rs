@@ -1,4 +1,4 @@
-//! Owns: a family: the stages that one entry with a matrix stands for, and which of them another family's stages meet.
+//! Owns: families: the stages of an entry with a matrix, and how they are matched with the stages of another family.
 
 use crate::manifest::{
     fault::{Code, Fault},
@@ -8,22 +8,22 @@ use crate::manifest::{
 };
 use std::{collections::HashSet, sync::Arc};
 
-/// One axis of a matrix.
+/// An axis of a matrix.
 #[derive(Debug, Clone)]
 pub struct Axis {
     /// Its name: `lr`.
     pub name: Arc<str>,
-    /// Its values, as they stand in the names of stages: `1e-3`.
+    /// Its values, as written in stage names: `1e-3`.
     pub values: Vec<String>,
     pub(super) nodes: Vec<Node>,
     pub(super) place: Span,
 }
 
-/// The stages that one entry of a manifest stands for; without axes, one.
+/// The stages of an entry in the manifest; one if it has no matrix.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Family {
     pub(crate) axes: Vec<Arc<Axis>>,
-    /// Whether a fault has been reported, so that nobody knows the axes.
+    /// Whether an error was reported, so that the axes are unknown.
     pub(crate) is_broken: bool,
 }
 
@@ -39,7 +39,7 @@ impl Axis {
 }
 
 impl Family {
-    /// Stages that it stands for.
+    /// Number of stages.
     pub(crate) fn count(&self) -> usize {
         self.axes.iter().map(|axis| axis.values.len()).product()
     }
@@ -61,7 +61,7 @@ impl Family {
         digits
     }
 
-    /// What the name of a stage ends with: `[lr=1e-3,seed=1]`; nothing without axes.
+    /// The suffix of a stage's name: `[lr=1e-3,seed=1]`; empty without axes.
     pub(crate) fn suffix(&self, stage: usize) -> String {
         let pairs = self.values(stage).map(|(axis, value)| format!("{axis}={value}"));
         match self.axes.is_empty() {
@@ -70,7 +70,7 @@ impl Family {
         }
     }
 
-    /// A stage's values by axis, as they are written in names.
+    /// A stage's values by axis, as written in names.
     pub(crate) fn values(&self, stage: usize) -> impl Iterator<Item = (&str, &str)> {
         let digits = self.digits(stage);
         self.axes.iter().zip(digits).map(|(axis, digit)| (&*axis.name, axis.values[digit].as_str()))
@@ -89,7 +89,7 @@ impl Family {
         self.axes.iter().map(longest).sum()
     }
 
-    /// How many stages of `other` each of this family's stages takes.
+    /// Number of stages of `other` that each stage of this family depends on.
     pub(crate) fn met(&self, wanted: &Wanted, other: &Self) -> usize {
         let is_free = |(position, axis): &(usize, &Arc<Axis>)| {
             !wanted.picks.iter().any(|(picked, _)| picked == position)
@@ -98,7 +98,7 @@ impl Family {
         other.axes.iter().enumerate().filter(is_free).map(|(_, axis)| axis.values.len()).product()
     }
 
-    /// Which stages of `other` one of this family's stages takes, and by what they differ: `seed=1`.
+    /// The stages of `other` that a stage of this family depends on, and how they differ: `seed=1`.
     pub(crate) fn meet(&self, stage: usize, wanted: &Wanted, other: &Self) -> Vec<(usize, String)> {
         let digits = self.digits(stage);
         let own = |axis: &Arc<Axis>| {
@@ -125,7 +125,7 @@ impl Family {
         met
     }
 
-    /// Finds positions of the axes and values that a name picks.
+    /// Finds positions of the axes and values that a name selects.
     pub(crate) fn picks(&self, base: &str, picks: &[(&str, &str)]) -> Result<Vec<(usize, usize)>, Fault> {
         let find = |(name, value): &(&str, &str)| {
             let Some(position) = self.axes.iter().position(|axis| &*axis.name == *name) else {
@@ -144,7 +144,7 @@ impl Family {
         picks.iter().map(find).collect()
     }
 
-    /// Lists the stages that agree with these picks.
+    /// Lists the stages that match a selection.
     pub(crate) fn picked(&self, picks: &[(usize, usize)]) -> Vec<usize> {
         let agrees = |stage: &usize| {
             let digits = self.digits(*stage);

@@ -1,4 +1,4 @@
-//! Owns: what is wrong with a manifest, told so that it can be mended. Knows not how it was found.
+//! Owns: the errors of a manifest and their texts. It does not depend on how they are found.
 
 use crate::manifest::{
     source::{Position, Sources, Span},
@@ -8,78 +8,79 @@ use miette::{Diagnostic, LabeledSpan};
 use serde_json::json;
 use std::fmt::{self, Display};
 
-/// Stable names of faults; tests and users refer to them.
+/// Stable names of errors; tests and users refer to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
-    /// The text is not YAML, or uses what manifests do not: tags, several documents, keys that are no text.
+    /// The text is not YAML, or uses features that manifests do not support: tags, several documents, keys that are
+    /// not text.
     Syntax,
     /// Not UTF-8.
     InvalidEncoding,
-    /// More bytes, values or levels than a manifest may have.
+    /// The manifest has too many bytes, values or levels.
     TooLarge,
-    /// A key stands twice in one mapping.
+    /// A key occurs twice in a mapping.
     DuplicateKey,
     /// The manifest, or one that it extends, cannot be read.
     UnreadableFile,
-    /// Manifests extend each other in a loop.
+    /// Manifests extend each other in a cycle.
     ExtendsLoop,
-    /// A `--set` that is not `path.to.field=value`, or whose path leads nowhere.
+    /// A `--set` is not `path.to.field=value`, or its path does not exist.
     BadSet,
-    /// A `${…}` that means nothing.
+    /// A `${…}` is not valid.
     BadInterpolation,
     /// `${vars.x}`, or a `--set` of it, without an `x` under `vars`.
     UnknownVariable,
-    /// Variables refer to each other in a loop.
+    /// Variables refer to each other in a cycle.
     VariableLoop,
     /// `${env.NAME}` without a value or a default.
     UndefinedEnvironment,
     /// `${secret.NAME}` without a value or a default.
     UndefinedSecret,
-    /// No such field here.
+    /// The field does not exist here.
     UnknownField,
-    /// Not one of the choices.
+    /// The value is not one of the choices.
     UnknownVariant,
-    /// A field that has no default is not there.
+    /// A required field is missing.
     MissingField,
-    /// A list where a number belongs, and the like.
+    /// The value has the wrong type, such as a list instead of a number.
     WrongType,
-    /// Right in type but not in value: out of range, or at odds with another field.
+    /// The type is correct, but not the value: out of range, or in conflict with another field.
     InvalidValue,
-    /// `version:` names a form of manifest that this program does not read.
+    /// `version:` is a manifest version that this program does not support.
     UnsupportedVersion,
-    /// Known, but not yet to this version of the program.
+    /// A known feature that this version of the program does not support yet.
     Unsupported,
-    /// `uses:` names no stage type.
+    /// `uses:` is not a known stage type.
     UnknownStageType,
-    /// `needs`, a `--set` or a target names no stage.
+    /// `needs`, a `--set` or a target names a stage that does not exist.
     UnknownStage,
     /// A stage has no such output.
     UnknownOutput,
     /// A stage has no such input.
     UnknownInput,
-    /// An output of one kind stands where another is needed.
+    /// An output has another kind than the input.
     WrongPortKind,
-    /// A stage stands in `needs` without its port, and several would do.
+    /// `needs` names a stage without a port, and several ports are possible.
     AmbiguousNeed,
-    /// One input, several stages.
+    /// An input that takes one stage is given several.
     TooManyInputs,
-    /// An input that a stage cannot do without is not given.
+    /// A required input is missing.
     MissingInput,
-    /// `${matrix.x}`, a list of axes, or a name in brackets, without such an axis.
+    /// `${matrix.x}`, a list of axes, or a name in brackets refers to an axis that does not exist.
     UnknownAxis,
-    /// No setting has the values of an axis, so that all stages along it would be one.
+    /// No setting uses the values of an axis, so all stages along it would be the same.
     UnusedAxis,
-    /// Stages that meet have different values on an axis of one name.
+    /// Stages to be matched have different values on an axis of the same name.
     AxisMismatch,
-    /// `expect` names a figure that the stage did not report; told at the end of a run.
+    /// `expect` names a metric that the stage did not report; found at the end of a run.
     UnknownMetric,
-    /// Stages need each other in a circle.
+    /// Stages depend on each other in a cycle.
     Cycle,
-    /// A source (files outside the cache) that is not there; reported by the planner.
+    /// A source (files outside the cache) does not exist; reported by the planner.
     MissingSource,
-    /// A device that is not in this build or not in this machine; reported by the planner.
+    /// A device is not supported by this build or not present in this machine; reported by the planner.
     MissingDevice,
-    /// A value already reported; never shown.
+    /// Follows from an error that was already reported; never shown.
     Consequence,
 }
 
@@ -95,7 +96,7 @@ impl Display for Code {
     }
 }
 
-/// One fault: what, where, and what now.
+/// An error: message, place, and help.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// Its stable name.
@@ -105,28 +106,28 @@ pub struct Fault {
     place: Option<Span>,
     also: Vec<(Span, String)>,
     help: Option<String>,
-    /// The field that nobody knows, unless the help names the one that is meant.
+    /// The unknown field, unless the help names the one that is meant.
     unknown: Option<String>,
 }
 
 impl Fault {
-    /// Makes a fault from its message and the label at its place.
+    /// Creates an error from its message and the label at its place.
     pub fn new(code: Code, message: impl AsRef<str>, label: impl AsRef<str>) -> Self {
         let (message, label) = (printable(message.as_ref()), printable(label.as_ref()));
         Self { code, message, label, place: None, also: vec![], help: None, unknown: None }
     }
 
-    /// Gives it another code, where the finder knows more than the maker.
+    /// Replaces its code.
     pub fn coded(self, code: Code) -> Self {
         Self { code, ..self }
     }
 
-    /// Makes the fault of a value that has been reported already.
+    /// Creates the error of a value for which an error was already reported.
     pub(crate) fn consequence() -> Self {
         Self::new(Code::Consequence, "", "")
     }
 
-    /// Sets the place, unless someone nearer to the fault has.
+    /// Sets the place, unless it is set.
     pub fn at(mut self, span: Span) -> Self {
         self.place.get_or_insert(span);
         self
@@ -143,13 +144,13 @@ impl Fault {
             == (other.place, other.code, &other.message, &other.also)
     }
 
-    /// Says what to do, unless someone who knew more has.
+    /// Sets the help, unless it is set.
     pub fn help(mut self, help: impl AsRef<str>) -> Self {
         self.help.get_or_insert_with(|| printable(help.as_ref()));
         self
     }
 
-    /// Suggests the known word nearest to the one written, or lists what is known.
+    /// Suggests the known word nearest to the given one, or lists the known words.
     pub fn nearest<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         const LISTED_MAX: usize = 24;
         let known: Vec<&str> = known.into_iter().filter(|known| known.len() <= 64).take(1000).collect();
@@ -164,8 +165,8 @@ impl Fault {
         }
     }
 
-    /// Makes the fault of an unknown field; suggests the one that a name from other tools stands for, else the
-    /// nearest of those that are known.
+    /// Creates the error for an unknown field; suggests the field that a name from other tools corresponds to,
+    /// otherwise the nearest known field.
     pub(crate) fn unknown_field(word: &str, known: &[&str]) -> Self {
         let fault = Self::new(Code::UnknownField, format!("unknown field `{word}`"), "no such field");
         match synonyms::field(word, known) {
@@ -177,7 +178,7 @@ impl Fault {
         }
     }
 
-    /// Suggests a field of another section for an unknown one; `known` are paths such as `optimizer.lr`.
+    /// Suggests a field of another section for an unknown field; `known` contains paths such as `optimizer.lr`.
     pub(crate) fn look_elsewhere(mut self, known: impl FnOnce() -> Vec<String>) -> Self {
         let Some(word) = self.unknown.take() else { return self };
         if let Some(path) = synonyms::elsewhere(&word, &known()) {
@@ -187,7 +188,7 @@ impl Fault {
     }
 }
 
-/// Finds the word that was probably meant: within a third of its length in typing errors.
+/// Finds the word that was probably meant: at most a third of its letters differ.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word: String = word.chars().take(64).collect();
     let far_max = match word.chars().count() {
@@ -198,7 +199,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().map(distance).min().filter(|(far, _)| *far <= far_max).map(|(_, known)| known)
 }
 
-/// Shortens a text, and escapes what a terminal would obey.
+/// Shortens a text, and escapes control characters.
 fn printable(text: &str) -> String {
     const LETTERS_MAX: usize = 1000;
     let mut out = String::with_capacity(text.len().min(4 * LETTERS_MAX));
@@ -240,19 +241,19 @@ impl Diagnostic for Fault {
     }
 }
 
-/// The faults of one manifest: the first `SHOWN_MAX` in full, the rest as a number.
+/// The errors of a manifest: the first `SHOWN_MAX` in full, the others as a number.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     shown: Vec<Fault>,
     more: usize,
-    /// All that were added, those that had been told before too.
+    /// All that were added, including repeated ones.
     added: usize,
 }
 
 const SHOWN_MAX: usize = 50;
 
 impl Faults {
-    /// Adds a fault, unless it has been told: the stages of a matrix share their faults.
+    /// Adds an error, unless it was already added: the stages of a matrix share their errors.
     pub fn push(&mut self, fault: Fault) {
         if fault.code == Code::Consequence {
             return;
@@ -265,17 +266,17 @@ impl Faults {
         }
     }
 
-    /// Counts all that were added: a later count that is higher says that something was wrong in between.
+    /// Counts all that were added: a higher count later means that something was wrong in between.
     pub(crate) fn count(&self) -> usize {
         self.added
     }
 
-    /// Takes a value, or adds the fault that stands for it.
+    /// Returns a value, or adds its error.
     pub(crate) fn take<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
         result.map_err(|fault| self.push(fault)).ok()
     }
 
-    /// Adds a suggestion to a fault, if it will be shown: to find one costs far more than to count a fault.
+    /// Adds a suggestion to an error, if it will be shown: finding one takes much longer than counting an error.
     pub(crate) fn nearest<'a>(
         &self,
         fault: Fault,
@@ -285,18 +286,18 @@ impl Faults {
         if self.is_full() { fault } else { fault.nearest(word, known) }
     }
 
-    /// Says whether further faults are only counted.
+    /// Whether further errors are only counted.
     pub(crate) fn is_full(&self) -> bool {
         self.shown.len() >= SHOWN_MAX
     }
 
-    /// Says whether there is none.
+    /// Whether there are no errors.
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }
 }
 
-/// All faults with the texts they point into.
+/// All errors, with the texts that they point into.
 #[derive(Debug, Clone)]
 pub struct Report {
     faults: Faults,
@@ -304,7 +305,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts faults in the order of their places.
+    /// Sorts errors by their places.
     pub fn new(mut faults: Faults, sources: Sources) -> Self {
         for fault in &mut faults.shown {
             fault.place = fault.place.map(|span| sources.first_line(span));
@@ -314,17 +315,17 @@ impl Report {
         Self { faults, sources }
     }
 
-    /// The faults that are told in full.
+    /// The errors that are shown in full.
     pub fn faults(&self) -> &[Fault] {
         &self.faults.shown
     }
 
-    /// The faults with their texts, as miette's handlers draw them.
+    /// The errors with their texts, for miette's handlers.
     pub fn diagnostics(&self) -> impl Iterator<Item = impl Diagnostic + '_> {
         self.faults.shown.iter().map(|fault| Located { fault, sources: &self.sources })
     }
 
-    /// Lists all faults for programs.
+    /// All errors as JSON.
     pub fn to_json(&self) -> serde_json::Value {
         let position = |span: Span| {
             let Position { source, line, column } = self.sources.position(span)?;
@@ -346,7 +347,7 @@ impl Report {
         json!({ "version": 1, "errors": faults, "more": self.faults.more })
     }
 
-    /// Says how many faults there are.
+    /// The number of errors as text.
     pub fn summary(&self) -> String {
         match (self.faults.shown.len() + self.faults.more, self.faults.more) {
             (1, _) => "1 error".into(),
@@ -356,7 +357,7 @@ impl Report {
     }
 }
 
-/// Plain text, a few lines a fault: `error: MESSAGE`, `  FILE:LINE:COLUMN: LABEL`, `  help: HELP`.
+/// Plain text, a few lines per error: `error: MESSAGE`, `  FILE:LINE:COLUMN: LABEL`, `  help: HELP`.
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for fault in &self.faults.shown {
@@ -379,7 +380,7 @@ impl Display for Report {
 
 impl std::error::Error for Report {}
 
-/// A fault with the texts that its spans point into.
+/// An error with the texts that its spans point into.
 #[derive(Debug)]
 struct Located<'a> {
     fault: &'a Fault,

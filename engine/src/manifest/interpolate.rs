@@ -1,9 +1,9 @@
-//! Owns: `${vars.x}`, `${env.NAME:-default}`, `${secret.NAME}` and `${matrix.x}` in the values of a tree. Knows no
-//! stages, only which of their fields may hold a `${matrix.…}`.
+//! Owns: `${vars.x}`, `${env.NAME:-default}`, `${secret.NAME}` and `${matrix.x}` in the values of a tree. It does not
+//! know stages, only which of their fields may contain `${matrix.…}`.
 //!
-//! `$${` is a plain `${`. A secret stays as it is written, so that no tree ever holds one; what has to be
-//! resolved when a process starts is listed in [`Used`]. A text with a `${matrix.…}` stays open, as it is written,
-//! until [`Interpolator::bind`] knows the values that one stage of a matrix has.
+//! `$${` is a literal `${`. A secret is kept as written, so no tree ever contains its value; the secrets to resolve
+//! when a process starts are listed in [`Used`]. A text with `${matrix.…}` stays open, as written, until
+//! [`Interpolator::bind`] knows the values of one stage of a matrix.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
@@ -17,35 +17,35 @@ use std::{
     sync::Arc,
 };
 
-/// What a manifest takes from the environment, by name.
+/// What a manifest uses from the environment, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used {
-    /// Variables of the environment whose values stand in the manifest.
+    /// Environment variables whose values are part of the manifest.
     pub environment: BTreeSet<String>,
-    /// Secrets; their placeholders still stand in configs.
+    /// Secrets; configs contain only their placeholders.
     pub secrets: BTreeSet<String>,
 }
 
-/// Fields of a stage that say what it is and what it needs, for all stages of a matrix alike.
+/// Fields that determine the type and dependencies of a stage, the same for all stages of a matrix.
 const CLOSED: [&str; 3] = ["uses", "needs", "matrix"];
 
-/// What is known of a manifest's variables, kept until every stage has its values.
+/// What is known about a manifest's variables, kept until every stage has its values.
 pub(crate) struct Interpolator<'a> {
     world: &'a World<'a>,
     budget: Budget,
     vars: Mapping,
-    /// Variables already expanded: each once, however often it is used.
+    /// Variables that are already expanded: each once, however often it is used.
     done: HashMap<String, Node>,
-    /// What was taken from the environment so far.
+    /// What was used from the environment so far.
     pub(crate) used: Used,
 }
 
-/// The values that a stage of a matrix has, by axis.
+/// The values of a stage of a matrix, by axis.
 pub(crate) struct Binding<'a> {
     pub(crate) values: Vec<(Arc<str>, &'a Node)>,
-    /// Whether the axes are known: else what follows from that is not told again.
+    /// Whether the axes are known; otherwise consequences are not reported again.
     pub(crate) is_whole: bool,
-    /// Axes that were named, rightly or not.
+    /// Axes that were named, whether or not they exist.
     pub(crate) named: BTreeSet<String>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Interpolator<'a> {
         Self { world, budget, vars: Mapping::new(), done: HashMap::new(), used: Used::default() }
     }
 
-    /// Replaces each `${…}` but `${matrix.…}`, those under `vars` first.
+    /// Replaces each `${…}` except `${matrix.…}`, beginning with those under `vars`.
     pub(crate) fn root(&mut self, root: &mut Node, sources: &Sources, faults: &mut Faults) {
         self.vars = root.get("vars").and_then(|vars| vars.value.mapping()).cloned().unwrap_or_default();
         let mut interpolation =
@@ -62,7 +62,7 @@ impl<'a> Interpolator<'a> {
         let NodeKind::Mapping(sections) = &mut root.kind else { return };
         for (name, section) in sections {
             match &mut section.value.kind {
-                // Each variable is expanded, and its faults told, once.
+                // Each variable is expanded once, and its errors are reported once.
                 NodeKind::Mapping(vars) if &**name == "vars" => interpolation.variables(vars),
                 NodeKind::Mapping(stages) if &**name == "stages" => interpolation.stages(stages),
                 _ => interpolation.expand(&mut section.value, 2),
@@ -70,13 +70,12 @@ impl<'a> Interpolator<'a> {
         }
     }
 
-    /// Counts values that a matrix makes against what a manifest may hold.
+    /// Counts the values that a matrix creates against the limit of a manifest.
     pub(crate) fn pay(&mut self, nodes: usize) -> Result<(), Fault> {
         self.budget.take(nodes, 0)
     }
 
-    /// Copies a stage with these values in the place of each `${matrix.…}`; leaves out what all stages of a matrix
-    /// share.
+    /// Copies a stage with these values in place of each `${matrix.…}`; omits what all stages of a matrix share.
     pub(crate) fn bind(
         &mut self,
         stage: &Entry,
@@ -99,11 +98,11 @@ impl<'a> Interpolator<'a> {
     }
 }
 
-/// Where a value stands, which decides what a `${matrix.…}` in it means.
+/// Where a value is, which determines the meaning of `${matrix.…}` in it.
 enum Scope<'a, 'b> {
-    /// Nothing.
+    /// Empty.
     Elsewhere,
-    /// In a stage's settings: it waits until the stage has its values.
+    /// In a stage's settings: the stage has no values yet.
     Stage,
     /// In the settings of a stage with these values.
     Bound(&'a mut Binding<'b>),
@@ -155,7 +154,7 @@ impl Interpolation<'_, '_, '_> {
 
     fn key(&mut self, name: &str, place: Span) {
         if name.contains("${") {
-            self.faults.push(bad("no `${…}` is read in a key").at(place));
+            self.faults.push(bad("`${…}` is not allowed in a key").at(place));
         }
     }
 
@@ -200,7 +199,7 @@ impl Interpolation<'_, '_, '_> {
             let value = self.faults.take(value).unwrap_or(Node { span: place, kind: NodeKind::Broken });
             match value.kind {
                 NodeKind::Broken => broken = true,
-                // Alone, a variable keeps its type, in quotes too.
+                // A variable that is the whole value keeps its type, also in quotes.
                 NodeKind::Scalar(_) if expression.len() == scalar.text.len() => {
                     return Ok(Node { span, ..value });
                 }
@@ -224,7 +223,7 @@ impl Interpolation<'_, '_, '_> {
         Ok(Node { span, kind: if broken { NodeKind::Broken } else { NodeKind::Scalar(whole) } })
     }
 
-    /// Returns what a `${…}` stands for.
+    /// Returns the value of a `${…}`.
     fn value(&mut self, expression: &str, place: Span) -> Result<Node, Fault> {
         let inner = expression[2..].strip_suffix('}').ok_or_else(|| bad("`${` without a closing `}`"))?;
         if inner.contains("${") {
@@ -254,7 +253,7 @@ impl Interpolation<'_, '_, '_> {
         }
     }
 
-    /// Reads `NAME:-default`; as in the shell, an empty value gives way to a default.
+    /// Reads `NAME:-default`; as in the shell, the default replaces an empty value too.
     fn environment(&self, inner: &str, code: Code, kind: &str) -> Result<String, Fault> {
         let name = name_of(inner);
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -273,13 +272,13 @@ impl Interpolation<'_, '_, '_> {
         if code != Code::UndefinedSecret && value.contains(char::REPLACEMENT_CHARACTER) {
             let message = format!("the value of the environment variable `{name}` is not UTF-8");
             return Err(
-                Fault::new(code, message, "needed here").help("a manifest is text; set another value")
+                Fault::new(code, message, "needed here").help("manifests must be UTF-8; set another value")
             );
         }
         Ok(value)
     }
 
-    /// Returns the value that this stage has on an axis.
+    /// Returns the value of this stage on an axis.
     fn axis(&mut self, name: &str) -> Result<Node, Fault> {
         let Scope::Bound(binding) = &mut self.scope else {
             let help = "use it in `with` and other settings of a stage, not in `uses`, `needs` or `matrix`";
@@ -338,8 +337,8 @@ impl Interpolation<'_, '_, '_> {
         }
     }
 
-    /// Narrows a scalar's place to a `${…}` in it, which starts at `start` in the text as written, quotes
-    /// and escapes included.
+    /// Narrows a scalar's place to a `${…}` in it, which begins at `start` in the text as written, including quotes
+    /// and escapes.
     fn part(&self, span: Span, start: Option<usize>, expression: &str) -> Span {
         let written = self.sources.slice(span);
         let found = start.filter(|start| written[*start..].starts_with(expression));

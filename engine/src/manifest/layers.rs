@@ -1,5 +1,5 @@
-//! Owns: what lies over a file: the manifests that it `extends`, and each `--set`. Works on trees alone;
-//! every value that comes out still has the place where somebody wrote it. Knows no stages.
+//! Owns: the layers of a manifest: those that it `extends`, and each `--set`. It works on trees only; every value
+//! keeps the place where it was written. It does not know stages.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-/// Reads a manifest with all its layers: what it extends, then itself, then each `--set`, then `${…}`.
+/// Reads a manifest with all its layers: the manifests that it extends, then itself, then each `--set`, then `${…}`.
 pub(crate) fn layers<'a>(
     path: &str,
     sets: &[&str],
@@ -35,7 +35,7 @@ pub(crate) fn layers<'a>(
     Some((root, interpolator))
 }
 
-/// The file that `extends` names, and where.
+/// The file that `extends` names, and where it is named.
 type Base = (Arc<str>, Span);
 
 struct Layers<'a> {
@@ -46,7 +46,7 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Reads a file over those that it extends; `open` are the files on the way here.
+    /// Reads a file and merges it over those that it extends; `open` contains the files that led to this one.
     fn file(&mut self, path: &str, from: Option<Span>, open: &mut Vec<String>) -> Option<Node> {
         let result = self.one_file(path, from, open);
         let (root, base) = self.faults.take(result)?;
@@ -133,7 +133,7 @@ impl Layers<'_> {
         Ok((added, span))
     }
 
-    /// Lays `stages.base.with.languages[0]=de` over a manifest.
+    /// Applies `stages.base.with.languages[0]=de` to a manifest.
     fn set(&mut self, root: &mut Node, argument: &str) -> Result<(), Fault> {
         let (text, whole) = self.decode("--set", argument.as_bytes().to_vec())?;
         let form = || {
@@ -167,7 +167,7 @@ fn unreadable(path: &str, error: &io::Error) -> Fault {
     }
 }
 
-/// Takes `.` and `a/..` out of a path, so that one file has one name.
+/// Removes `.` and `a/..` from a path, so that a file has one name.
 fn plain(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
@@ -187,16 +187,16 @@ fn null(span: Span) -> Node {
     Node { span, kind: NodeKind::Scalar(scalar) }
 }
 
-/// One step of a `--set` path.
+/// A step of a `--set` path.
 #[derive(Debug)]
 struct Step<'a> {
     name: &'a str,
     place: Span,
-    /// In brackets: a position and nothing else.
+    /// In brackets: only a position.
     bracketed: bool,
 }
 
-/// Splits `a.b[0].c`; `None` where it is no path.
+/// Splits `a.b[0].c`; `None` if it is not a path.
 fn steps(path: &str, whole: Span) -> Option<Vec<Step<'_>>> {
     let (mut steps, mut at) = (vec![], 0);
     for part in path.split('.') {
@@ -216,7 +216,7 @@ fn steps(path: &str, whole: Span) -> Option<Vec<Step<'_>>> {
     Some(steps)
 }
 
-/// Walks to the end of a path, making what is not there, and lays a value over what is.
+/// Follows a path, creating what is missing, and sets the value at its end.
 fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
     check_names(root, steps)?;
     if let ([section, stage], NodeKind::Scalar(scalar)) = (steps, &value.kind)
@@ -233,7 +233,7 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
             && !step.bracketed
             && !scalar.text.contains("${")
         {
-            *node = Node::empty(step.place); // reported with this place, if it is no mapping by type
+            *node = Node::empty(step.place); // reported at this place, if its type is not a mapping
         }
         let is_last = index + 1 == steps.len();
         match &mut node.kind {
@@ -266,7 +266,7 @@ fn set(root: &mut Node, steps: &[Step<'_>], value: Node) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A new stage or variable from the command line is a slip of the pen, and would do nothing.
+/// A new stage or variable on the command line is a typing error; it would have no effect.
 fn check_names(root: &Node, steps: &[Step<'_>]) -> Result<(), Fault> {
     let [section, rest @ ..] = steps else { return Ok(()) };
     if section.name == "extends" {
@@ -297,8 +297,8 @@ fn no_item(step: &Step<'_>, count: usize) -> Fault {
     Fault::new(Code::BadSet, format!("no item `{}`", step.name), items).at(step.place)
 }
 
-/// Lays a manifest on the one that it extends: as [`merge`] does, but an empty stage removes the one below, and a
-/// stage without a type has to be there already.
+/// Merges a manifest over the one that it extends, as [`merge`] does, except that an empty stage removes the one
+/// below, and a stage without a type must exist already.
 fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faults) {
     if let (Some(below), Some(above)) = (base.get_mut("stages"), over.get_mut("stages"))
         && let (NodeKind::Mapping(below), NodeKind::Mapping(above)) =
@@ -326,7 +326,7 @@ fn merge_manifest(base: &mut Node, mut over: Node, name: &str, faults: &mut Faul
     merge(base, over);
 }
 
-/// Lays `over` on `base`: mappings merge key by key, anything else is replaced.
+/// Merges `over` into `base`: mappings are merged key by key, other values are replaced.
 fn merge(base: &mut Node, over: Node) {
     match (&mut base.kind, over.kind) {
         (NodeKind::Mapping(below), NodeKind::Mapping(above)) => {

@@ -1,17 +1,17 @@
-//! Owns: `${…}` between the parser's brackets. In `{ lr: ${vars.rate} }` YAML itself sees a mapping within
-//! a mapping; so the brackets and marks of each `${…}` are hidden from the parser, and shown again in what
-//! it returns. Hiding can be undone exactly, which is why it need not know quotes from comments.
+//! Owns: `${…}` in flow mappings. In `{ lr: ${vars.rate} }` YAML sees a nested mapping; so the brackets and special
+//! characters of each `${…}` are hidden from the parser, and restored in its results. Hiding is exactly reversible,
+//! so it need not distinguish quotes from comments.
 
 use std::{borrow::Cow, ops::Range};
 
-/// What would end a plain scalar, or begin something else in it.
+/// Characters that would end a plain scalar or have another meaning in it.
 const HIDDEN: [char; 7] = ['{', '}', '[', ']', ',', ':', '#'];
 
-/// A text with the marks of each `${…}` replaced by letters that it does not use.
+/// A text with the special characters of each `${…}` replaced by letters that it does not use.
 pub(crate) struct Mask<'a> {
     pub(crate) text: Cow<'a, str>,
     letters: [char; HIDDEN.len()],
-    /// Where letters stand in `text`; each is two bytes longer than the mark that it hides.
+    /// Positions of the replacements in `text`; each is two bytes longer than the character that it hides.
     places: Vec<usize>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Mask<'a> {
         if !text.contains("${") {
             return open;
         }
-        // A text that uses up the private area has to put its `${…}` into quotes.
+        // If a text uses up the private area, its `${…}` must be quoted.
         let Some(letters) = unused_letters(text) else { return open };
         let (mut masked, mut places, mut from) = (String::with_capacity(text.len() + 256), vec![], 0);
         for expression in expressions(text) {
@@ -43,12 +43,12 @@ impl<'a> Mask<'a> {
         Self { text: Cow::Owned(masked), letters, places }
     }
 
-    /// Turns an offset into the masked text into one of the text as written.
+    /// Converts an offset into the masked text to one into the original text.
     pub(crate) fn written(&self, offset: usize) -> usize {
         offset - LONGER * self.places.partition_point(|place| *place < offset)
     }
 
-    /// Shows what was hidden.
+    /// Restores what was hidden.
     pub(crate) fn unmask<'t>(&self, text: Cow<'t, str>) -> Cow<'t, str> {
         let shown = |letter: char| match self.letters.iter().position(|used| *used == letter) {
             Some(index) => HIDDEN[index],
@@ -61,7 +61,7 @@ impl<'a> Mask<'a> {
     }
 }
 
-/// Finds each `${…}` that ends on its line; none holds a quote, which might end the scalar it stands in.
+/// Finds each `${…}` that ends on its line; it must not contain a quote, which might end the scalar around it.
 fn expressions(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -76,7 +76,7 @@ fn expressions(text: &str) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Picks letters of the private area (three bytes each) that the text does not hold.
+/// Selects letters of the private area (three bytes each) that the text does not contain.
 fn unused_letters(text: &str) -> Option<[char; HIDDEN.len()]> {
     const AREA: std::ops::RangeInclusive<char> = '\u{e000}'..='\u{f8ff}';
     let mut used = vec![false; 0x1900];

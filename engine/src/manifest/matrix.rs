@@ -1,10 +1,10 @@
-//! Owns: `matrix:`: which stages one entry of a manifest stands for, what they are called, and which of them meet
-//! where one needs another. Knows of inputs only whether they take one stage or many.
+//! Owns: `matrix:`: which stages an entry of a manifest expands to, their names, and how they are matched if one
+//! depends on another. Of inputs it only knows whether they take one stage or many.
 //!
-//! An entry with `matrix: { lr: [1e-3, 3e-4], seed: [1, 2] }` stands for a family of four stages, `base[lr=1e-3,seed=1]`
-//! and so on: one for each combination of values, the last axis quickest. A stage that needs one of them becomes a
-//! family along the same axes. Where an input takes many, it takes all that agree with the stage on the axes that
-//! both have.
+//! An entry with `matrix: { lr: [1e-3, 3e-4], seed: [1, 2] }` expands to a family of four stages,
+//! `base[lr=1e-3,seed=1]` and so on: one for each combination of values, the last axis varying fastest. A stage that
+//! depends on one of them becomes a family with the same axes. An input that takes many stages takes all that agree
+//! with the stage on their common axes.
 
 use crate::manifest::{
     family::{Axis, Family},
@@ -20,21 +20,21 @@ use std::{
     sync::Arc,
 };
 
-/// Stages that matrices may stand for, all of a manifest's together.
+/// Maximum number of stages from matrices in a manifest.
 const STAGES_MAX: usize = 10_000;
-/// Bytes of a suffix: names of stages are names of files, with something before and after them.
+/// Maximum length of a suffix in bytes: stage names become parts of file names.
 const SUFFIX_BYTES_MAX: usize = 160;
 const AXIS_BYTES_MAX: usize = 64;
 
-/// What stands under `matrix`.
+/// The value of `matrix`.
 pub(crate) enum Own {
-    /// Nothing.
+    /// Empty.
     Absent,
-    /// Something wrong, which has been reported.
+    /// It has an error, which was reported.
     Broken,
     /// Axes with their values.
     Axes(Vec<Arc<Axis>>),
-    /// Names of axes that stages have which this one needs.
+    /// Names of axes of the stages that this one depends on.
     Along(Vec<(Arc<str>, Span)>),
 }
 
@@ -150,7 +150,7 @@ fn is_axis(name: &str) -> bool {
         && name.chars().next().is_some_and(|first| !first.is_ascii_digit())
 }
 
-/// What makes two values one: `1e-3` and `0.001` are.
+/// What makes two values equal: `1e-3` and `0.001` are.
 fn identity(scalar: &Scalar) -> String {
     match scalar.value() {
         Value::Null => "null".to_owned(),
@@ -164,8 +164,8 @@ fn identity(scalar: &Scalar) -> String {
     }
 }
 
-/// A value as it stands in a name: as in the manifest, what is no letter, digit, `-`, `_`, `.` or `+` by percent
-/// signs; a text that looks like a number or so has its quotes.
+/// A value as written in a name: as in the manifest, with characters other than letters, digits, `-`, `_`, `.` and
+/// `+` percent-encoded. A text that looks like a number or another type keeps its quotes.
 fn written(scalar: &Scalar) -> String {
     let plain = Scalar { style: Style::Plain, ..scalar.clone() };
     let text = match (scalar.value(), plain.value()) {
@@ -185,15 +185,15 @@ fn written(scalar: &Scalar) -> String {
     out
 }
 
-/// What is known of all families when one is made.
+/// What is known about all families when one is created.
 pub(crate) struct Families<'a> {
     pub(crate) done: &'a [Family],
     pub(crate) name: &'a dyn Fn(usize) -> String,
 }
 
 impl Families<'_> {
-    /// Joins a stage's own axes with those of what it needs. `made` counts the stages of all families; `key` is the
-    /// place of the stage's name.
+    /// Combines a stage's own axes with those of its dependencies. `made` counts the stages of all families; `key` is
+    /// the place of the stage's name.
     pub(crate) fn join(
         &self,
         own: Own,
@@ -289,7 +289,8 @@ impl Families<'_> {
         fault.also(ours.place, format!("`{axis}` here")).also(theirs.place, format!("`{axis}` of `{name}`"))
     }
 
-    /// Axes that no value of is used: `named` are those that the stage's settings name, `wanted` what it needs.
+    /// Axes whose values are not used: `named` contains the axes that the stage's settings use, `wanted` its
+    /// dependencies.
     pub(crate) fn unused<'a>(
         &'a self,
         family: &'a Family,
@@ -301,7 +302,7 @@ impl Families<'_> {
         family.axes.iter().filter(move |axis| !named.contains(&*axis.name) && !joined(axis))
     }
 
-    /// The axes of a needed stage that `needs` leaves open.
+    /// The axes of a dependency that `needs` leaves open.
     fn free<'s>(&'s self, wanted: &'s Wanted) -> impl Iterator<Item = &'s Arc<Axis>> {
         let axes = self.done[wanted.need.stage].axes.iter().enumerate();
         axes.filter(|(position, _)| !wanted.picks.iter().any(|(axis, _)| axis == position))
@@ -309,8 +310,8 @@ impl Families<'_> {
     }
 }
 
-/// Tells an axis whose values change nothing; `field` is a setting of that name, `named` what stands in the
-/// settings and is no axis.
+/// Reports an axis whose values have no effect; `field` is a setting of that name, `named` the names in the settings
+/// that are not axes.
 pub(crate) fn unused(axis: &Axis, field: Option<&str>, named: &[&str]) -> Fault {
     let name = &axis.name;
     let fault = Fault::new(Code::UnusedAxis, format!("no setting uses the axis `{name}`"), "not used");

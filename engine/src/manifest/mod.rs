@@ -1,7 +1,7 @@
-//! Owns: manifest text to [`Manifest`]. A `Manifest` cannot be wrong; whatever can be is reported here, all
-//! of it at once. Knows no stage type but through the table that it is given.
+//! Owns: manifest text to [`Manifest`]. A `Manifest` is valid; all errors are reported here, together. It knows stage
+//! types only through the table that it is given.
 //!
-//! The modules stand in the order in which a manifest passes through them.
+//! The modules are in the order in which a manifest passes through them.
 
 mod source;
 
@@ -73,7 +73,7 @@ use read::read;
 use stage_type::StageType;
 use std::{collections::BTreeMap, num::NonZeroU32};
 
-/// Reads a manifest with its layers, or tells everything that is wrong with it.
+/// Reads a manifest with its layers, or reports all its errors.
 ///
 /// Each of `sets` is the argument of a `--set`: `stages.base.with.optimizer.lr=1e-3`.
 pub fn load(
@@ -139,7 +139,7 @@ fn typed(
     Some(Typed { pipeline: pipeline?, observers, prices, pools, stages: stages?, families })
 }
 
-/// Checks the pools that stages take places in against those that the manifest has.
+/// Compares the pools that stages use with those that the manifest declares.
 fn check_pools(
     stages: &IndexMap<StageName, ManifestStage>,
     pools: &BTreeMap<String, NonZeroU32>,
@@ -207,7 +207,7 @@ fn check_envelope(root: &Node, envelope: Option<&Envelope>, faults: &mut Faults)
     }
 }
 
-/// Reports sections that a manifest cannot do without, unless one is there under a misspelt name.
+/// Reports required sections that are missing, unless there is one with a misspelt name.
 fn report_missing(root: &Node, faults: &mut Faults) {
     let Some(sections) = root.mapping() else { return };
     for name in ["pipeline", "stages"] {

@@ -16,22 +16,22 @@ use indexmap::IndexMap;
 use pipe_stage::Misfit;
 use std::{collections::BTreeMap, num::NonZeroU32, ops::Range, sync::Arc};
 
-/// A pipeline that is right, as far as one can tell without looking at files.
+/// A pipeline that is valid, as far as can be checked without looking at files.
 #[derive(Debug)]
 pub struct Manifest {
     /// Its name.
     pub pipeline: String,
-    /// In the order of the text; those of a matrix one after the other.
+    /// In the order of the text; the stages of a matrix follow each other.
     pub stages: IndexMap<StageName, ManifestStage>,
-    /// Shell lines that get the events of runs.
+    /// Shell commands that receive the events of runs.
     pub observers: Vec<String>,
-    /// Stages that one entry with a matrix stands for, in the order of the text.
+    /// Entries with a matrix and their stages, in the order of the text.
     pub families: Vec<StageFamily>,
-    /// What hours cost.
+    /// Prices of resources.
     pub prices: Option<Prices>,
-    /// Places in each pool that stages share.
+    /// Number of places in each pool that stages share.
     pub pools: BTreeMap<String, NonZeroU32>,
-    /// What it takes from the environment.
+    /// What it uses from the environment.
     pub used: Used,
     pub(super) sources: Sources,
 }
@@ -41,7 +41,7 @@ pub struct Manifest {
 pub struct StageFamily {
     /// Name of the entry: `base`.
     pub name: String,
-    /// Its axes, the last of which changes quickest along the stages.
+    /// Its axes; the last varies fastest along the stages.
     pub axes: Vec<Arc<Axis>>,
     /// Positions of its stages in the manifest.
     pub stages: Range<usize>,
@@ -49,50 +49,50 @@ pub struct StageFamily {
 }
 
 impl StageFamily {
-    /// A stage's values by axis, as they are written in names.
+    /// A stage's values by axis, as written in names.
     pub fn values(&self, stage: usize) -> impl Iterator<Item = (&str, &str)> {
         self.family.values(stage - self.stages.start)
     }
 }
 
-/// One stage of a manifest.
+/// A stage of a manifest.
 #[derive(Debug)]
 pub struct ManifestStage {
     /// Position in the table of stage types.
     pub uses: usize,
     /// Its settings.
     pub config: Config,
-    /// What flows into each input; a single stage, except where the input is `many`.
+    /// The dependencies of each input; exactly one unless the input is `many`.
     pub needs: BTreeMap<String, Vec<Need>>,
-    /// What it takes of the machine.
+    /// The resources it needs.
     pub resources: Resources,
-    /// How often it is tried again, and how long after a failure.
+    /// How often and when it is retried after a failure.
     pub retry: Retry,
-    /// How long it may run.
+    /// Its maximum running time.
     pub timeout: Option<Time>,
-    /// How long it may take to checkpoint when it is asked to stop.
+    /// The time it has to save its work when it is asked to stop.
     pub grace: Option<Time>,
     /// Where it runs.
     pub executor: Executor,
-    /// Whether it keeps what the lock file says that it made.
+    /// Whether it keeps the result in the lock file.
     pub freeze: bool,
-    /// Bounds of its figures.
+    /// Expected ranges of its metrics.
     pub expect: Vec<Expectation>,
-    /// Where its name is written.
+    /// The place of its name.
     pub name_place: Span,
-    /// Where the pools are written that it takes places in.
+    /// The places of the pools it uses.
     pub(super) pool_places: BTreeMap<String, Span>,
     pub(super) with: Node,
 }
 
-/// What a figure of a stage has to be.
+/// The expected range of a metric.
 #[derive(Debug, Clone)]
 pub struct Expectation {
-    /// The figure's name.
+    /// Name of the metric.
     pub metric: String,
-    /// Between what it has to lie.
+    /// Its bounds.
     pub bounds: Bounds,
-    /// Where it is written.
+    /// Its place in the text.
     pub place: Span,
 }
 
@@ -105,31 +105,30 @@ pub enum Executor {
 }
 
 impl Manifest {
-    /// Finds the place of a config's field, for faults that only planning can find; the stage's name
-    /// where the field is not written down.
+    /// Finds the place of a config's field, for errors that only planning can find; the place of the stage's name if
+    /// the field is not in the text.
     pub fn place(&self, stage: usize, path: &str) -> Span {
         let stage = &self.stages[stage];
         stage.with.find(path).span().unwrap_or(stage.name_place)
     }
 
-    /// Tells a misfit of a stage's config at its place.
+    /// Turns a misfit of a stage's config into an error at its place.
     pub fn misfit(&self, stage: usize, misfit: &Misfit) -> Fault {
         let stage = &self.stages[stage];
         config::fault(misfit, stage.with.find(&misfit.path), stage.name_place)
     }
 
-    /// Makes a report of faults that were found later.
+    /// Makes a report of errors that were found later.
     pub fn report(&self, faults: Faults) -> Box<Report> {
         Box::new(Report::new(faults, self.sources.clone()))
     }
 
-    /// The texts that it was read from, with their names: files, and each `--set`.
+    /// The texts of the manifest with their names: files, and each `--set`.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sources.texts()
     }
 
-    /// Finds stages by name, for commands that work on some of them: `base` means all of its matrix, `base[seed=1]`
-    /// those with this value.
+    /// Finds stages by name: `base` selects all stages of its matrix, `base[seed=1]` those with this value.
     pub fn targets<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<usize>, Box<Report>> {
         let (mut sources, mut faults, mut found) = (self.sources.clone(), Faults::default(), vec![]);
         for name in names {
@@ -160,7 +159,7 @@ impl Manifest {
         Err(fault.nearest(name, bases.chain(self.stages.keys().map(StageName::as_str))))
     }
 
-    /// The stages of the matrix that a stage is one of.
+    /// The matrix that a stage belongs to.
     pub fn family(&self, stage: usize) -> Option<&StageFamily> {
         let after = self.families.partition_point(|family| family.stages.start <= stage);
         self.families[..after].last().filter(|family| family.stages.contains(&stage))

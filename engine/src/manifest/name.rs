@@ -1,8 +1,8 @@
-//! Owns: names of stages, alone and as `needs` and the command line write them.
+//! Owns: stage names, also as written in `needs` and on the command line.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-/// Name of a stage: letters, digits, `_` and `-`; of one of a matrix with its values, `base[lr=1e-3,seed=1]`.
+/// Name of a stage: letters, digits, `_` and `-`; in a matrix, with its values: `base[lr=1e-3,seed=1]`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StageName(Arc<str>);
 
@@ -35,18 +35,18 @@ impl fmt::Debug for StageName {
     }
 }
 
-/// A stage, or some of a matrix, as they are named: `base`, `base[seed=1]`, `base[lr=1e-3,seed=1].history`.
+/// A stage, or some stages of a matrix: `base`, `base[seed=1]`, `base[lr=1e-3,seed=1].history`.
 pub(crate) struct Name<'a> {
-    /// The entry of the manifest.
+    /// Name of the entry in the manifest.
     pub(crate) base: &'a str,
     /// Values by axis.
     pub(crate) picks: Vec<(&'a str, &'a str)>,
-    /// What follows the point.
+    /// The part after the dot.
     pub(crate) output: Option<&'a str>,
 }
 
 impl<'a> Name<'a> {
-    /// Reads a name; `None` if its brackets mean nothing.
+    /// Parses a name; `None` if its brackets are not valid.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (stage, output) = split_output(text);
         let Some((base, rest)) = stage.split_once('[') else {
@@ -57,13 +57,13 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The entry and the values by axis that the name of a stage tells; `None` if it is not one of a matrix.
+/// The entry and the values by axis in the name of a stage; `None` if it does not belong to a matrix.
 pub fn picked_by(stage: &str) -> Option<(&str, Vec<(&str, &str)>)> {
     let Name { base, picks, .. } = Name::parse(stage)?;
     (!picks.is_empty()).then_some((base, picks))
 }
 
-/// Splits `base[lr=0.5].history` where the name of an output begins.
+/// Splits `base[lr=0.5].history` before the name of an output.
 pub fn split_output(text: &str) -> (&str, Option<&str>) {
     let suffix = text.rfind(']').unwrap_or(0);
     match text[suffix..].split_once('.') {
@@ -72,10 +72,10 @@ pub fn split_output(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether a text is a name: letters, digits and these marks.
+/// Whether a text is a name: letters, digits and these characters.
 pub(super) fn is_name(name: &str, marks: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
-    // A name that begins with `.` or `-` would be a hidden or foreign folder, or an option.
+    // A name that begins with `.` or `-` would be a hidden folder or an option.
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && !name.starts_with(['.', '-'])
@@ -85,7 +85,7 @@ pub(super) fn is_name(name: &str, marks: &str) -> bool {
 /// Names become parts of file names, together with the values of a matrix.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Says what is wrong with a name.
+/// Describes what is wrong with a name.
 pub(super) fn name_help(name: &str, marks: &str) -> String {
     match name {
         name if name.len() > NAME_BYTES_MAX => {

@@ -1,4 +1,4 @@
-//! Owns: `needs`: which output of which stage flows into which input. Knows ports and kinds by name only.
+//! Owns: `needs`: which output of which stage goes to which input. It knows ports and kinds only by name.
 
 use crate::manifest::{
     family::Family,
@@ -11,25 +11,25 @@ use crate::manifest::{
 };
 use std::collections::BTreeMap;
 
-/// One stage's needs.
+/// The dependencies of a stage.
 #[derive(Debug, Default)]
 pub(crate) struct Resolved {
     pub(crate) needs: BTreeMap<String, Vec<Wanted>>,
-    /// Every stage that is named, and where, whether or not the port was right.
+    /// Every stage that is named, and where, whether or not the port was correct.
     pub(crate) edges: Vec<(usize, Span)>,
 }
 
-/// All stages, as `needs` sees them.
+/// All stages, for `needs`.
 pub(crate) struct Stages<'a> {
     pub(crate) names: &'a Mapping,
-    /// `None` where a stage's type or config is wrong: what follows from that is not told again.
+    /// `None` if a stage's type or config is wrong; consequences are not reported again.
     pub(crate) ports: &'a [Option<Ports>],
     pub(crate) families: &'a [Family],
 }
 
 /// Resolves `needs: a`, `[a, b.train]`, `{ input: a.train }`, `{ input: [a, b] }` or `{ input: { x: a } }`.
 ///
-/// `own` are the stage's ports; only its inputs matter.
+/// `own` contains the ports of the stage; only its inputs matter.
 pub(crate) fn resolve(
     stages: &Stages<'_>,
     index: usize,
@@ -55,13 +55,13 @@ struct Resolver<'a> {
     own: Option<&'a Ports>,
     faults: &'a mut Faults,
     resolved: Resolved,
-    /// Whether every stage without a named input found its place.
+    /// Whether every stage without a named input was assigned.
     is_whole: bool,
-    /// Inputs that are named, rightly or not.
+    /// Inputs that are named, whether or not they exist.
     tried: Vec<&'a str>,
 }
 
-/// The form of an item of a list.
+/// The form of a list item.
 fn listed(node: &Node) -> Form {
     match &node.kind {
         NodeKind::Scalar(scalar) => Form::Listed(scalar.text.to_string()),
@@ -69,7 +69,7 @@ fn listed(node: &Node) -> Form {
     }
 }
 
-/// An output as `needs` names it.
+/// An output as written in `needs`.
 struct Reference<'a> {
     stage: usize,
     output: &'a Output,
@@ -92,7 +92,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Finds the one input that an output fits.
+    /// Finds the only input that an output fits.
     fn unnamed(&mut self, node: &'a Node, many: &dyn Fn(&Node) -> Form) {
         let Some(reference) = self.reference(node) else {
             self.is_whole = false;
@@ -140,7 +140,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Resolves what stands under the name of an input.
+    /// Resolves the value under the name of an input.
     fn named(&mut self, name: &'a str, entry: &'a Entry) {
         let input = match self.own.map(|own| &own.inputs) {
             None => None,
@@ -162,7 +162,7 @@ impl<'a> Resolver<'a> {
                 }
             },
         };
-        // An input that takes anything takes many where it is given a list or a map.
+        // An input that accepts any kind takes many stages if it is given a list or a map.
         let takes_many = input.is_none_or(|input| input.many);
         match &entry.value.kind {
             NodeKind::Broken => {}
@@ -243,7 +243,7 @@ impl<'a> Resolver<'a> {
         needs.push(Wanted { need, form, picks: reference.picks });
     }
 
-    /// Looks for unknown stages and outputs where the input is wrong already.
+    /// Looks for unknown stages and outputs if the input is already wrong.
     fn references_only(&mut self, node: &'a Node) {
         let nodes: Vec<&Node> = match &node.kind {
             NodeKind::Scalar(_) => vec![node],
@@ -256,7 +256,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Reads `stage` or `stage.output`.
+    /// Parses `stage` or `stage.output`.
     fn reference(&mut self, node: &'a Node) -> Option<Reference<'a>> {
         let scalar = match &node.kind {
             NodeKind::Scalar(scalar) if !scalar.is_null() => scalar,
@@ -323,7 +323,7 @@ impl<'a> Resolver<'a> {
         None
     }
 
-    /// Points out another output of the same stage that would do.
+    /// Suggests another output of the same stage with the right kind.
     fn wrong_kind(&self, message: String, reference: &Reference<'_>, fits: impl Fn(&str) -> bool) -> Fault {
         let name = self.name(reference.stage);
         let fault = Fault::new(Code::WrongPortKind, message, format!("of kind `{}`", reference.output.kind));
@@ -345,7 +345,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Reports inputs that are neither given nor optional; names stages that could give them.
+    /// Reports required inputs that are missing, with stages that could provide them.
     fn report_missing(&mut self, key: Span) {
         let Some(Inputs::Listed(inputs)) = self.own.map(|own| &own.inputs) else { return };
         if !self.is_whole {
@@ -357,7 +357,7 @@ impl<'a> Resolver<'a> {
             let misspelt = nearest(&input.name, &self.tried)
                 .is_some_and(|tried| !inputs.iter().any(|input| input.name == tried));
             if self.tried.contains(&&*input.name) || misspelt || self.faults.is_full() {
-                continue; // what is wrong with it has been told
+                continue; // its error was reported
             }
             let message = format!("the input `{}` is missing", input.name);
             let fault = Fault::new(

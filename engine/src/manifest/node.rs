@@ -1,10 +1,10 @@
-//! Owns: the tree that a manifest is, each value with its place. Knows neither YAML's text nor types.
+//! Owns: the tree of a manifest, each value with its place. It depends neither on YAML syntax nor on types.
 
 use crate::manifest::source::Span;
 use indexmap::IndexMap;
 use std::sync::Arc;
 
-/// One value and where it stands.
+/// A value and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) span: Span,
@@ -16,7 +16,7 @@ pub(crate) enum NodeKind {
     Scalar(Scalar),
     Sequence(Vec<Node>),
     Mapping(Mapping),
-    /// A value whose fault has been reported; what reads the tree passes over it.
+    /// A value whose error was reported; readers of the tree skip it.
     Broken,
 }
 
@@ -24,32 +24,32 @@ pub(crate) type Mapping = IndexMap<Arc<str>, Entry>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Where the key stands.
+    /// The place of the key.
     pub(crate) key: Span,
     pub(crate) value: Node,
 }
 
-/// Text not yet read as a number, a word or nothing.
+/// Text that has not been interpreted as a number, a word or null.
 #[derive(Debug, Clone)]
 pub(crate) struct Scalar {
-    /// Shared, so that a thousand aliases of one long text cost one text.
+    /// Shared, so that a thousand aliases of one long text are stored once.
     pub(crate) text: Arc<str>,
     pub(crate) style: Style,
-    /// Where the value was defined, if it came through `${vars.…}`.
+    /// Where the value was defined, if it came from `${vars.…}`.
     pub(crate) origin: Option<Span>,
-    /// Whether a `${matrix.…}` in it waits for its value.
+    /// Whether it contains a `${matrix.…}` that has no value yet.
     pub(crate) is_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// May be a number, a truth value or null.
+    /// May be a number, a boolean or null.
     Plain,
-    /// Text, whatever it looks like.
+    /// Always text.
     Quoted,
 }
 
-/// What a scalar says by YAML's core schema.
+/// The value of a scalar in YAML's core schema.
 #[derive(Debug)]
 pub(crate) enum Value<'a> {
     Null,
@@ -78,7 +78,7 @@ impl Scalar {
     }
 }
 
-/// Reads `12`, `0x1f`, `0o17`, `1e-3`; unlike YAML 1.1, `1e-3` needs no point.
+/// Parses `12`, `0x1f`, `0o17`, `1e-3`; unlike in YAML 1.1, `1e-3` needs no decimal point.
 fn number(text: &str) -> Option<Value<'_>> {
     let radix = |prefix, radix| {
         let digits: &str = text.strip_prefix(prefix)?;
@@ -87,14 +87,14 @@ fn number(text: &str) -> Option<Value<'_>> {
     if let Some(integer) = radix("0x", 16).or_else(|| radix("0o", 8)) {
         return integer.ok().map(Value::Integer);
     }
-    // Rust alone would take `inf`, `nan` and `infinity` for numbers.
+    // Rust's parser would also accept `inf`, `nan` and `infinity`.
     let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let integer = || text.parse().ok().map(Value::Integer);
     numeric.then(|| integer().or_else(|| text.parse().ok().map(Value::Float)))?
 }
 
 impl Node {
-    /// The mapping that an absent section stands for.
+    /// An empty mapping in place of an absent section.
     pub(crate) fn empty(span: Span) -> Node {
         Node { span, kind: NodeKind::Mapping(Mapping::new()) }
     }
@@ -121,7 +121,7 @@ impl Node {
         matches!(self.kind, NodeKind::Broken)
     }
 
-    /// Says whether a fault anywhere in this tree has been reported.
+    /// Whether an error was reported anywhere in this tree.
     pub(crate) fn holds_broken(&self) -> bool {
         match &self.kind {
             NodeKind::Broken => true,
@@ -131,7 +131,7 @@ impl Node {
         }
     }
 
-    /// Says whether anything in this tree waits for a value of a matrix.
+    /// Whether anything in this tree needs a value of a matrix.
     pub(crate) fn holds_open(&self) -> bool {
         match &self.kind {
             NodeKind::Scalar(scalar) => scalar.is_open,
@@ -141,8 +141,8 @@ impl Node {
         }
     }
 
-    /// Finds what stands at a field path such as `optimizer.lr` or `sources[0].glob`: its value, or
-    /// else the deepest field on the way that is written down.
+    /// Finds the value at a field path such as `optimizer.lr` or `sources[0].glob`, or else the deepest field on the
+    /// path that is in the text.
     pub(crate) fn find(&self, path: &str) -> Found<'_> {
         let mut found = Found { node: self, key: None, whole: true };
         for part in path.split(['.', '[', ']']).filter(|part| !part.is_empty()) {
@@ -159,7 +159,7 @@ impl Node {
         found
     }
 
-    /// Counts the nodes of this tree and its levels.
+    /// Counts the nodes and levels of this tree.
     pub(crate) fn size(&self) -> (usize, usize) {
         let add = |(nodes, levels): (usize, usize), child: &Node| {
             let (more, depth) = child.size();
@@ -173,18 +173,18 @@ impl Node {
     }
 }
 
-/// What [`Node::find`] came to.
+/// The result of [`Node::find`].
 #[derive(Clone, Copy)]
 pub(crate) struct Found<'a> {
     pub(crate) node: &'a Node,
     /// The nearest key above it.
     pub(crate) key: Option<Span>,
-    /// Whether the whole path is written down.
+    /// Whether the whole path is in the text.
     pub(crate) whole: bool,
 }
 
 impl Found<'_> {
-    /// Where the value was defined, if it stands elsewhere.
+    /// Where the value was defined, if that is elsewhere.
     pub(crate) fn origin(self) -> Option<Span> {
         match &self.node.kind {
             NodeKind::Scalar(scalar) if self.whole => {
@@ -194,7 +194,7 @@ impl Found<'_> {
         }
     }
 
-    /// The place to blame: the value, or the key of the deepest field above what is missing.
+    /// The place for an error: the value, or the key of the deepest field above what is missing.
     pub(crate) fn span(self) -> Option<Span> {
         if self.whole { Some(self.node.span) } else { self.key }
     }

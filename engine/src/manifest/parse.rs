@@ -1,6 +1,6 @@
-//! Owns: YAML text to tree, within a budget. Knows nothing of what the keys mean.
+//! Owns: YAML text to tree, within a budget. It does not depend on the meaning of keys.
 //!
-//! The parser is granit-parser: YAML 1.2, byte offsets at each event, its own limits on nesting.
+//! The parser is granit-parser: YAML 1.2, byte offsets for each event, its own limits on nesting.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
@@ -11,15 +11,15 @@ use crate::manifest::{
 use granit_parser::{Event, Options, Parser, ScalarStyle, StrInput, options};
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-/// Levels of nesting; every walk over a tree recurses at most this deep.
+/// Maximum nesting depth, which also limits the recursion of all functions on trees.
 pub(crate) const DEPTH_MAX: usize = 64;
 
-/// What a manifest may still cost, with all its layers, aliases and variables.
+/// The remaining budget of a manifest, for all its layers, aliases and variables.
 #[derive(Debug)]
 pub(crate) struct Budget {
     nodes: usize,
     bytes: usize,
-    /// Its end has been reported; everything after is a consequence.
+    /// Its end was reported; everything after that is a consequence.
     spent: bool,
 }
 
@@ -43,7 +43,7 @@ impl Budget {
     }
 }
 
-/// Reads the one document that fills `span`, or none; duplicate keys go to `faults` and do not stop it.
+/// Parses the document in `span`, if there is one; duplicate keys are added to `faults` and do not stop it.
 pub(crate) fn parse(
     text: &str,
     span: Span,
@@ -131,14 +131,14 @@ impl<'a> Reader<'a> {
             _ => return Err(unexpected(span)),
         };
         if let Some(id) = anchor {
-            // Anchors within anchors are kept once each, so they are paid for once each.
+            // Nested anchors are stored separately, so each is counted.
             self.budget.take(node.size().0, 0).map_err(|fault| fault.at(span))?;
             self.anchors.insert(id, node.clone());
         }
         Ok(node)
     }
 
-    /// Copies what the anchor holds, at the price of a tree written out: bombs run out of budget.
+    /// Copies the value of an anchor and counts it as if it were written out, so alias bombs exceed the budget.
     fn alias(&mut self, id: usize, span: Span, depth: usize) -> Result<Node, Fault> {
         let within = || Fault::new(Code::Syntax, "an alias refers to the value that contains it", "endless");
         let target = self.anchors.get(&id).ok_or_else(|| within().at(span))?;
@@ -194,12 +194,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Returns where a closing bracket ends; a block has none, and its last item ends it.
+/// Returns the end of a closing bracket; a block has none and ends with its last item.
 fn bracket(close: Span) -> u32 {
     if close.end > close.start { close.end } else { 0 }
 }
 
-/// Adds what stands under `<<`: keys of its own win, then earlier mappings of a list over later ones.
+/// Adds the keys under `<<`: existing keys win, then earlier mappings of a list over later ones.
 fn merge_key(mapping: &mut Mapping, key: Span, value: Node) -> Result<(), Fault> {
     match value.kind {
         NodeKind::Mapping(entries) => {
@@ -216,10 +216,10 @@ fn merge_key(mapping: &mut Mapping, key: Span, value: Node) -> Result<(), Fault>
     }
 }
 
-/// Says what to do about an error of the YAML parser, and finds the place of a tab that it stumbled over.
+/// Adds help to an error of the YAML parser, and corrects the place of a misplaced tab.
 fn explained(text: &str, message: String, offset: usize) -> (Fault, usize) {
     let line = text[..offset].rfind('\n').map_or(0, |end| end + 1);
-    // The parser blames the value before the line that begins with a tab.
+    // The parser reports the value before the line that begins with a tab.
     let lines = text[line..].split_inclusive('\n').scan(line, |at, line| {
         *at += line.len();
         Some((*at - line.len(), line))

@@ -1,4 +1,4 @@
-//! Owns: the inputs and outputs of one stage, by name and kind.
+//! Owns: the inputs and outputs of a stage, by name and kind.
 
 use pipe_stage::{Direction, Port};
 use std::borrow::Cow;
@@ -6,15 +6,15 @@ use std::borrow::Cow;
 /// The ports of one stage.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    /// What it reads.
+    /// Its inputs.
     pub inputs: Inputs,
-    /// What it makes.
+    /// Its outputs.
     pub outputs: Vec<Output>,
-    /// Inputs that the config names: field and name.
+    /// Inputs that the config refers to: field and name.
     pub named: Vec<(String, String)>,
 }
 
-/// What a stage reads.
+/// The inputs of a stage.
 #[derive(Debug, Clone)]
 pub enum Inputs {
     /// These, in this order.
@@ -30,9 +30,9 @@ pub struct Input {
     pub name: Cow<'static, str>,
     /// Name of its kind.
     pub kind: Cow<'static, str>,
-    /// Takes any number of stages.
+    /// Whether it takes any number of stages.
     pub many: bool,
-    /// May be left out.
+    /// Whether it may be omitted.
     pub optional: bool,
 }
 
@@ -43,7 +43,7 @@ pub struct Output {
     pub name: Cow<'static, str>,
     /// Name of its kind.
     pub kind: Cow<'static, str>,
-    /// What the stage's name alone stands for.
+    /// Whether the stage's name alone refers to it.
     pub main: bool,
 }
 
@@ -72,7 +72,7 @@ impl Ports {
         Self { inputs: Inputs::Any, outputs, named: Vec::new() }
     }
 
-    /// Finds the output that the stage's name alone stands for: the main one, or the only one.
+    /// Finds the output that the stage's name alone refers to: the main output, or the only one.
     pub fn main_output(&self) -> Option<&Output> {
         let only = || if let [only] = &self.outputs[..] { Some(only) } else { None };
         self.outputs.iter().find(|output| output.main).or_else(only)

@@ -1,5 +1,5 @@
-//! Owns: all faults of one value, not only serde's first. What is wrong is marked as broken and passed
-//! over, and the rest is read again, until it reads: each round tells one fault and mends one place.
+//! Owns: all errors of a value, not only serde's first. A part with an error is marked as broken and skipped, and the
+//! rest is read again until it succeeds: each round finds one error.
 
 use crate::manifest::{
     fault::{Code, Fault, Faults},
@@ -9,20 +9,20 @@ use crate::manifest::{
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
-/// What could be read of a subtree.
+/// What could be read from a subtree.
 pub(crate) struct Reading<'a, T> {
-    /// With defaults in the place of broken parts.
+    /// With defaults in place of broken parts.
     pub(crate) value: Option<T>,
-    /// The tree that it was read from, with the broken parts marked.
+    /// The tree that it was read from, with broken parts marked.
     pub(crate) tree: Cow<'a, Node>,
     /// Whether nothing was broken.
     pub(crate) whole: bool,
 }
 
-/// Readings of one value, however much of it is wrong.
+/// Maximum number of rounds for a value.
 const ROUNDS_MAX: usize = 100;
 
-/// Reads a `T` from a subtree; `key` is blamed for what is missing in it.
+/// Reads a `T` from a subtree; errors about missing fields point at `key`.
 pub(crate) fn read<'a, T: DeserializeOwned>(
     node: &'a Node,
     key: Span,
@@ -31,7 +31,7 @@ pub(crate) fn read<'a, T: DeserializeOwned>(
     read_with(node, key, faults, &|fault| fault)
 }
 
-/// The same; `improve` may say more about each fault.
+/// The same; `improve` may extend each error.
 pub(crate) fn read_with<'a, T: DeserializeOwned>(
     node: &'a Node,
     key: Span,
@@ -48,7 +48,7 @@ pub(crate) fn read_with<'a, T: DeserializeOwned>(
         let (fault, way) = misread.into_parts();
         let is_done = way.is_empty() || faults.is_full() || round == ROUNDS_MAX;
         let broken = find(reading.tree.to_mut(), &way);
-        // What is missing may be what is broken.
+        // The missing field may be one that is broken.
         let follows =
             matches!(fault.code, Code::MissingField | Code::InvalidValue) && has_broken_child(broken);
         if !follows {

@@ -1,5 +1,5 @@
-//! Owns: what a manifest may say beside configs and needs: its own fields, and each stage's resources,
-//! manners of running and expectations. None of it stands in a key.
+//! Owns: the parts of a manifest besides configs and dependencies: its own fields, and each stage's resources,
+//! execution settings and expectations. None of them is part of a key.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -22,102 +22,103 @@ pub(crate) struct Envelope {
     /// Name of the pipeline: letters, digits, `_`, `-` and `.`.
     #[schemars(with = "String")]
     pub(crate) pipeline: Option<String>,
-    /// Form of the manifest: 1.
+    /// Version of the manifest format: 1.
     pub(crate) version: Option<String>,
-    /// Another manifest, relative to this one, over which this one lies.
+    /// Another manifest to extend, relative to this one. This manifest is merged over it.
     #[schemars(with = "Option<String>")]
     pub(crate) extends: Option<IgnoredAny>,
     /// Values for `${vars.name}`.
     #[schemars(with = "Option<std::collections::BTreeMap<String, serde_json::Value>>")]
     pub(crate) vars: Option<IgnoredAny>,
-    /// Shell lines that get the run's events on stdin, a JSON object a line; what becomes of them changes no
-    /// result and stands in no key.
+    /// Shell commands that receive the events of a run on stdin, one JSON object per line. They do not affect results
+    /// or keys.
     pub(crate) observers: Vec<String>,
-    /// What the machine costs: turns planned hours into money.
+    /// Prices of resources, for the estimated cost of a plan.
     pub(crate) prices: Option<Prices>,
-    /// Places in each pool, such as `licences: 2`: limits stages that share something that is not a core. A pool holds
-    /// for one run.
+    /// Number of places in each pool, such as `licences: 2`. Pools limit how many stages of a run use a shared
+    /// resource that is not a core.
     pub(crate) pools: BTreeMap<String, NonZeroU32>,
     /// Stages by name: letters, digits, `_` and `-`.
     #[schemars(with = "std::collections::BTreeMap<String, StageEntry>")]
     pub(crate) stages: Option<IgnoredAny>,
 }
 
-/// One stage.
+/// A stage.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StageEntry {
     /// Its type.
     #[expect(dead_code, reason = "read from the tree, where a stage with other faults has it too")]
     pub(crate) uses: String,
-    /// The stages whose outputs it reads: one, a list, or input -> stage, `stage.output`, or several of these.
+    /// The stages whose outputs it reads: one, a list, or a mapping from input to `stage`, `stage.output`, or several
+    /// of these.
     #[serde(default)]
     #[schemars(with = "serde_json::Value")]
     #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
     pub(crate) needs: Option<IgnoredAny>,
-    /// Its config.
+    /// Its settings.
     #[serde(default)]
     #[schemars(with = "serde_json::Value")]
     #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
     pub(crate) with: Option<IgnoredAny>,
-    /// What it takes of the machine.
+    /// The resources it needs.
     #[serde(default)]
     pub(crate) resources: Resources,
-    /// How often it is tried again after a failure that may go away: `2`, or `{ times: 5, delay: 10s, backoff: 2 }`.
+    /// How often it is retried after a failure that may be temporary: `2`, or `{ times: 5, delay: 10s, backoff: 2 }`.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// How long it may run. Then it is asked to stop, and is ended when `grace` is over.
+    /// Maximum running time. After it, the stage is asked to stop, and is killed after `grace`.
     #[serde(default)]
     pub(crate) timeout: Option<Time>,
-    /// How long it may take to save its work when it is asked to stop [default: 60s].
+    /// Time that it has to save its work when it is asked to stop [default: 60s].
     #[serde(default)]
     pub(crate) grace: Option<Time>,
     /// Where it runs: `local`.
     #[serde(default)]
     pub(crate) executor: Option<String>,
-    /// Axes with their values: makes a stage of each combination, whose settings use them as `${matrix.AXIS}`. Or a
-    /// list of axes of the stages that it needs.
+    /// Axes with their values: creates a stage for each combination, whose settings use `${matrix.AXIS}`. Or a list
+    /// of axes of the stages that it depends on.
     #[serde(default)]
     #[schemars(with = "Option<Matrix>")]
     #[expect(dead_code, reason = "read from its own subtree; here for the schema")]
     pub(crate) matrix: Option<IgnoredAny>,
-    /// Keeps what the lock file says that it made, though its inputs or settings changed.
+    /// Keep the result in the lock file, even if inputs or settings change.
     #[serde(default)]
     pub(crate) freeze: bool,
-    /// Bounds of its figures, by name of the figure: a run that ends outside of them fails.
+    /// Expected range of each metric, by name. A run with a metric out of range fails.
     #[serde(default)]
     pub(crate) expect: BTreeMap<String, Bounds>,
 }
 
-/// What an hour of each resource costs.
+/// Prices of resources per hour.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Prices {
-    /// Of a core, an hour.
+    /// Per core and hour.
     #[schemars(range(min = 0))]
     pub cpu: f64,
-    /// Of a graphics processor, an hour.
+    /// Per GPU and hour.
     #[schemars(range(min = 0))]
     pub gpu: f64,
-    /// Of a GiB of memory, an hour.
+    /// Per GiB of memory and hour.
     #[schemars(range(min = 0))]
     pub memory_gib: f64,
-    /// What is paid with: `EUR`.
+    /// Currency of the prices: `EUR`.
     pub currency: String,
 }
 
-/// Between what a figure has to lie; both bounds are good themselves.
+/// Range of a metric, including both bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Bounds {
-    /// The least that is good.
+    /// Minimum value.
     pub min: Option<f64>,
-    /// The most that is good.
+    /// Maximum value.
     pub max: Option<f64>,
 }
 
 impl Bounds {
-    /// Whether a figure is good; one that is no number never is.
+    /// Whether a value is in range; NaN never is.
     pub fn hold(&self, value: f64) -> bool {
         self.min.is_none_or(|min| value >= min) && self.max.is_none_or(|max| value <= max) && !value.is_nan()
     }
@@ -160,34 +161,34 @@ impl JsonSchema for Matrix {
     }
 }
 
-/// What a stage takes of the machine while it runs.
+/// Resources that a stage needs while it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
-    /// Cores. Without it, a command gets one; other stages get all that are free when they start.
+    /// CPU cores. By default a command gets one; other stages get all cores that are free when they start.
     pub cpus: Option<NonZeroU32>,
-    /// Most memory it will use: `16GiB`.
+    /// Maximum memory it will use: `16GiB`.
     pub memory: Option<Memory>,
-    /// Graphics processors.
+    /// Number of GPUs.
     pub gpus: u32,
-    /// How long it will probably run: `2h`, `1h30m`.
+    /// Expected running time: `2h`, `1h30m`.
     pub time: Option<Time>,
-    /// Places that it takes in pools of the manifest: `{ licences: 1 }`.
+    /// Places in pools of the manifest: `{ licences: 1 }`.
     pub pools: BTreeMap<String, NonZeroU32>,
 }
 
-/// How often a stage is tried again, and how long after a failure.
+/// How often and when a stage is retried after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 struct RetryFields {
-    /// Tries after the first.
+    /// Number of retries.
     #[serde(default = "one")]
     times: u32,
-    /// Time before the first of them: `10s`.
+    /// Delay before the first retry: `10s`.
     #[serde(default)]
     delay: Option<Time>,
-    /// Factor by which the time grows with each further try; 1 or more.
+    /// Factor by which the delay grows with each further retry; at least 1.
     #[serde(default = "twice")]
     backoff: f64,
 }
@@ -200,14 +201,14 @@ fn twice() -> f64 {
     2.0
 }
 
-/// How often a stage is tried again, and how long after a failure.
+/// How often and when a stage is retried after a failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
-    /// Tries after the first.
+    /// Number of retries.
     pub times: u32,
-    /// Time before the first of them.
+    /// Delay before the first retry.
     pub delay: Option<Time>,
-    /// Factor by which the time grows with each further try.
+    /// Factor by which the delay grows with each further retry.
     pub backoff: f64,
 }
 
@@ -218,7 +219,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Time before the try that follows this many tries after the first: at most a day.
+    /// Delay after this many retries, at most a day.
     pub fn pause(&self, tries: u32) -> Duration {
         const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
         let first = self.delay.map_or(0.0, |delay| delay.duration().as_secs_f64());
@@ -263,7 +264,7 @@ impl JsonSchema for Retry {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let fields = generator.subschema_for::<RetryFields>();
         json_schema!({
-            "description": "How often a stage is tried again after a failure that may go away.",
+            "description": "How often and when a stage is retried after a failure that may be temporary.",
             "anyOf": [{ "type": "integer", "minimum": 0 }, fields]
         })
     }
@@ -278,7 +279,7 @@ pub struct Memory(pub u64);
 pub struct Time(pub u64);
 
 impl Time {
-    /// The same as the standard library has it.
+    /// Converts it to the type of the standard library.
     pub fn duration(self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0)
     }
@@ -300,7 +301,7 @@ const TIME_UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 impl Memory {
-    /// Reads `16GiB` or `1.5 GB`.
+    /// Parses `16GiB` or `1.5 GB`.
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split_unit(text)?;
         let bytes = MEMORY_UNITS.iter().find(|(name, _)| *name == unit)?.1;
@@ -309,7 +310,7 @@ impl Memory {
 }
 
 impl Time {
-    /// Reads `2h`, `1h30m` or `90s`.
+    /// Parses `2h`, `1h30m` or `90s`.
     pub fn parse(text: &str) -> Option<Self> {
         let (mut rest, mut total) = (text.trim(), 0u64);
         loop {
@@ -345,7 +346,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
 }
 
 impl Display for Memory {
-    /// In the largest unit that needs no fraction.
+    /// In the largest unit without a fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = MEMORY_UNITS.iter().filter(|(name, _)| name.len() != 2);
         let fits = |unit: &&(&str, u64)| self.0.is_multiple_of(unit.1) && self.0 > 0;
@@ -368,7 +369,7 @@ impl Display for Time {
     }
 }
 
-/// Reads text with units; a number alone is taken only where it has one meaning.
+/// Reads text with units; a number without a unit is accepted only if it is unambiguous.
 struct WithUnit<T> {
     expected: &'static str,
     parse: fn(&str) -> Option<T>,
@@ -440,7 +441,7 @@ impl JsonSchema for Time {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A span of time: `90s`, `2h`, `1h30m`.",
+            "description": "A duration: `90s`, `2h`, `1h30m`.",
             "type": "string",
             "pattern": r"^(\s*[0-9]+(\.[0-9]+)?\s*(d|h|ms|m|s))+\s*$"
         })

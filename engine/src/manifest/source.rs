@@ -1,12 +1,12 @@
-//! Owns: the texts that values come from, and where in them a value stands.
+//! Owns: the texts that values come from, and positions in them.
 //!
-//! All texts lie end to end in one space of offsets, as in rustc's source map: a span needs no file,
-//! and a command-line argument is a source like any other. Knows nothing of YAML.
+//! All texts share one space of offsets, as in rustc's source map: a span needs no file, and a command-line argument
+//! is a source like any other. It does not depend on YAML.
 
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use std::{ops::Range, sync::Arc};
 
-/// Bytes of one source, as offsets into all of them.
+/// A range of bytes in a source, as offsets into all sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     pub(crate) start: u32,
@@ -14,7 +14,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Narrows to the bytes `range`, counted from this span's start.
+    /// Narrows to the bytes `range`, relative to the start of this span.
     pub(crate) fn part(self, range: Range<usize>) -> Span {
         Span { start: self.start + range.start as u32, end: self.start + range.end as u32 }
     }
@@ -33,31 +33,31 @@ struct Source {
     base: u32,
 }
 
-/// Every text read so far, in the order of reading.
+/// All texts, in the order of reading.
 #[derive(Debug, Clone, Default)]
 pub struct Sources(Vec<Source>);
 
-/// Where a span begins, as people count: lines and columns from 1.
+/// The beginning of a span: line and column, counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// File name, or `--set`.
     pub source: Arc<str>,
     /// Counted from 1.
     pub line: usize,
-    /// Characters, counted from 1.
+    /// In characters, counted from 1.
     pub column: usize,
 }
 
-/// Bytes of a line that are drawn on each side of a label, where the line is longer.
+/// Bytes of a long line to show on each side of a label.
 const LINE_DRAWN: usize = 160;
 
 impl Sources {
-    /// Adds a text and returns it with the span that it fills; `None` once 4 GiB are full.
+    /// Adds a text and returns it with its span; `None` if the total exceeds 4 GiB.
     ///
-    /// Control characters become `?`, so that none reaches a terminal; a text that has any is refused
-    /// by its reader.
+    /// Control characters become `?`, so that none reaches a terminal; a text that contains any is refused by its
+    /// reader.
     pub(crate) fn add(&mut self, name: &str, text: &str) -> Option<(Arc<str>, Span)> {
-        // One byte apart: the end of a source is not the start of the next.
+        // One byte apart, so that the end of a source is not the start of the next.
         let base = self.0.last().map_or(Some(0), |last| last.end().checked_add(1))?;
         let end = base.checked_add(u32::try_from(text.len()).ok()?)?;
         let text: Arc<str> = if text.contains(is_control) { printable(text).into() } else { text.into() };
@@ -71,7 +71,7 @@ impl Sources {
         self.holding(span.start).and_then(|source| source.text.get(local(source))).unwrap_or_default()
     }
 
-    /// Cuts a span at the end of its first line: a label marks where a thing begins, not all of it.
+    /// Cuts a span at the end of its first line: labels mark where something begins.
     pub(crate) fn first_line(&self, span: Span) -> Span {
         let written = self.slice(span);
         let line = written.split(['\n', '\r']).next().unwrap_or_default();
@@ -79,7 +79,7 @@ impl Sources {
         span.part(0..line[..cut].trim_end().len())
     }
 
-    /// Returns where a span begins.
+    /// Returns the position of the beginning of a span.
     pub fn position(&self, span: Span) -> Option<Position> {
         let source = self.holding(span.start)?;
         let before = source.text.get(..(span.start - source.base) as usize)?;
@@ -107,7 +107,7 @@ impl Source {
     }
 }
 
-/// Finds the first control character, which no manifest may hold.
+/// Finds the first control character, which manifests must not contain.
 pub(crate) fn control(text: &str) -> Option<(usize, char)> {
     text.char_indices().find(|(_, letter)| is_control(*letter))
 }
@@ -116,7 +116,7 @@ fn is_control(letter: char) -> bool {
     letter.is_control() && !matches!(letter, '\n' | '\r' | '\t')
 }
 
-/// Replaces control characters by others of the same length in bytes, so that spans stay right.
+/// Replaces control characters with others of the same length in bytes, so that spans remain valid.
 fn printable(text: &str) -> String {
     let instead = |letter: char| match letter {
         letter if !is_control(letter) => letter,
@@ -126,8 +126,8 @@ fn printable(text: &str) -> String {
     text.chars().map(instead).collect()
 }
 
-/// Lets miette draw labels of one fault from several sources, each under its own name. A line of
-/// megabytes is drawn in part.
+/// Lets miette show labels of one error in several sources, each under its own name. A very long line is shown in
+/// part.
 impl SourceCode for Sources {
     fn read_span<'a>(
         &'a self,
@@ -139,7 +139,7 @@ impl SourceCode for Sources {
         let source = self.holding(offset).ok_or(MietteError::OutOfBounds)?;
         let (text, base) = (&*source.text, source.base as usize);
         let (start, end) = (span.offset() - base, span.offset() - base + span.len());
-        // A span over two sources is out of bounds here, so miette draws two snippets.
+        // A span across two sources is out of bounds here, so miette shows two snippets.
         let inside = text.is_char_boundary(start) && text.is_char_boundary(end);
         if !inside {
             return Err(MietteError::OutOfBounds);
@@ -158,7 +158,7 @@ impl SourceCode for Sources {
     }
 }
 
-/// Walks back over the rest of this line and `lines` before it, as far as they are short.
+/// Moves back to the start of this line and `lines` lines before it, if they are short.
 fn window_start(text: &str, start: usize, lines: usize) -> usize {
     let line_start = |at: usize| text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let mut from = line_start(start);
@@ -175,7 +175,7 @@ fn window_start(text: &str, start: usize, lines: usize) -> usize {
     from
 }
 
-/// Walks on over the rest of this line and `lines` after it, as far as they are short.
+/// Moves forward to the end of this line and `lines` lines after it, if they are short.
 fn window_end(text: &str, end: usize, lines: usize) -> usize {
     let line_end = |at: usize| text[at..].find('\n').map_or(text.len(), |newline| at + newline);
     let mut to = line_end(end);

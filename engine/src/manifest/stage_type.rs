@@ -1,21 +1,22 @@
-//! Owns: a row of the table of stage types: all that the engine knows of a type. `main.rs` makes the table.
+//! Owns: rows of the table of stage types: everything that the engine knows about a type. `main.rs` defines the
+//! table.
 
 use crate::manifest::{config::read_config, fault::Faults, node::Node, ports::Ports, source::Span};
 use pipe_stage::{Code, Digest, DynStage, Identity, Port, Probe, Stage, canonical};
 use serde_json::{Map, Value};
 use std::{os::unix::ffi::OsStringExt, sync::OnceLock};
 
-/// What `uses:` names.
+/// The name in `uses:`.
 pub struct StageType {
     /// `clean`, `pretrain`.
     pub name: &'static str,
-    /// Stands in every key.
+    /// Its revision, which is part of every key.
     pub revision: u32,
-    /// What else tells its code.
+    /// How else its code is identified.
     pub code: Code,
     /// Finds the devices that its stages can run on.
     pub probe: Option<&'static Probe>,
-    /// The ports, as far as they are the same for every stage of this type.
+    /// The ports, if they are the same for every stage of this type.
     pub ports: &'static [Port],
     /// Whether outputs come from each stage's config, and inputs may have any name.
     pub has_own_ports: bool,
@@ -25,29 +26,29 @@ pub struct StageType {
     schema: OnceLock<Value>,
 }
 
-/// A stage type whose outputs its config names, and which takes inputs under any name.
+/// A stage type whose config defines its outputs, and whose inputs may have any name.
 pub trait OwnPorts: Stage {
-    /// Lists outputs as name and kind; the field `outputs.NAME` is blamed for a kind that nobody knows.
+    /// Lists outputs as name and kind; an error about an unknown kind points at the field `outputs.NAME`.
     fn outputs(&self) -> Vec<(String, String)>;
 
-    /// Lists inputs that the config names, each with the field that does.
+    /// Lists inputs that the config refers to, each with its field.
     fn inputs_named(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// Cores that a stage gets where its resources do not say; `None` for all that are free.
+    /// Cores that a stage gets by default; `None` for all that are free.
     fn cpus_default(&self) -> Option<usize> {
         None
     }
 
-    /// Names environment variables that decide results: their values stand under `env` in the essence, and so
-    /// in the key and among the reasons.
+    /// Names environment variables that determine results: their values are under `env` in the essence, and so part
+    /// of the key and of the reasons.
     fn variables(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// The value of an environment variable as it stands in keys: text, or its bytes where it is not UTF-8.
+/// The value of an environment variable in keys: text, or bytes if it is not UTF-8.
 pub(crate) fn variable(name: &str) -> Value {
     match std::env::var_os(name).map(OsStringExt::into_vec).map(String::from_utf8) {
         None => Value::Null,
@@ -56,24 +57,24 @@ pub(crate) fn variable(name: &str) -> Value {
     }
 }
 
-/// A stage's settings, read and found right.
+/// Valid settings of a stage.
 pub struct Config {
     /// Ready to run.
     pub stage: Box<dyn DynStage>,
-    /// Every field, for specs.
+    /// All fields, for specs.
     pub json: Value,
-    /// What decides results: without defaults and run-time fields. Keys and reasons are made of this.
+    /// The part that determines results: without defaults and run-time fields. Keys and reasons are made from it.
     pub essence: Value,
-    /// The same as it was written, before the machine settled what was left to it: recipes are made of this.
+    /// The same as written, before `auto` values were resolved on the machine: recipes are made from it.
     pub asked: Value,
     /// The ports of a stage with these settings.
     pub ports: Ports,
-    /// Cores that it gets where its resources do not say; `None` for all that are free.
+    /// Cores that it gets by default; `None` for all that are free.
     pub cpus_default: Option<usize>,
 }
 
 impl StageType {
-    /// Makes the row of a type whose ports are fixed.
+    /// Makes the row of a type with fixed ports.
     pub const fn of<S: Stage>() -> Self {
         Self {
             name: S::NAME,
@@ -95,7 +96,7 @@ impl StageType {
         }
     }
 
-    /// Makes the row of a type whose ports come from its configs.
+    /// Makes the row of a type whose ports depend on its config.
     pub const fn with_own_ports<S: OwnPorts>() -> Self {
         let mut row = Self::of::<S>();
         row.has_own_ports = true;
@@ -116,7 +117,7 @@ impl StageType {
         row
     }
 
-    /// Which code it is in this program.
+    /// The code of this type in this program.
     pub fn identity(&self, program: Option<Digest>) -> Identity {
         let program = program.filter(|_| self.code == Code::Program);
         Identity { name: self.name.to_owned(), revision: self.revision, program }
@@ -127,12 +128,12 @@ impl StageType {
         self.schema.get_or_init(self.make_schema)
     }
 
-    /// Makes a stage from all of its config, as a spec holds it.
+    /// Makes a stage from its full config, as in a spec.
     pub fn configure(&self, config: &Value) -> Result<Box<dyn DynStage>, String> {
         (self.configure)(config)
     }
 
-    /// The config that an empty `with` stands for.
+    /// The config for an empty `with`.
     pub fn default_json(&self) -> Value {
         let empty = Value::Object(Default::default());
         self.configure(&empty).map_or(Value::Null, |stage| stage.config())
@@ -144,17 +145,17 @@ impl StageType {
         text.split("\n\n").next().unwrap_or_default().replace('\n', " ")
     }
 
-    /// The ports of every stage of this type, if they don't depend on its config.
+    /// The ports of every stage of this type, if they do not depend on its config.
     pub(crate) fn fixed_ports(&self) -> Option<Ports> {
         (!self.has_own_ports).then(|| Ports::fixed(self.ports))
     }
 
-    /// Reads a config from a manifest's `with`; all its faults go to `faults`.
+    /// Reads a config from a manifest's `with`; adds all errors to `faults`.
     pub(crate) fn read(&self, with: &Node, key: Span, faults: &mut Faults) -> Option<Config> {
         (self.read)(self, with, key, faults)
     }
 
-    /// Puts the settings in place that a machine settled.
+    /// Replaces the settings that were resolved on this machine.
     pub(crate) fn settle(&self, config: &mut Config, settled: Box<dyn DynStage>) {
         config.json = settled.config();
         config.essence = canonical::essence_of(&config.json, self.schema());

@@ -1,5 +1,5 @@
-//! Owns: the entries under `stages` to typed stages: what each matrix stands for, settings, configs, needs. Faults of
-//! an entry are told once, however many stages it stands for.
+//! Owns: the entries under `stages` to typed stages: expansion of matrices, settings, configs, dependencies. Errors
+//! of an entry are reported once, however many stages it expands to.
 
 use crate::manifest::{
     config, cycle,
@@ -25,7 +25,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
 };
 
-/// Reads all stages; they are `None` where a fault has been told.
+/// Reads all stages; they are `None` if an error was reported.
 pub(super) fn stages(
     names: &Mapping,
     types: &[StageType],
@@ -34,7 +34,7 @@ pub(super) fn stages(
     faults: &mut Faults,
 ) -> (Option<IndexMap<StageName, ManifestStage>>, Vec<StageFamily>) {
     let has_matrix = names.values().any(|entry| entry.value.get("matrix").is_some());
-    // What has not been looked at when it is needed is part of a circle, which is told.
+    // An entry that is needed before it was visited is part of a cycle, which was reported.
     let unknown = Family { axes: vec![], is_broken: has_matrix };
     let fixed = |entry: &Entry| type_of(entry, types)?.fixed_ports();
     let mut reader = Reader {
@@ -66,7 +66,7 @@ fn type_of<'t>(entry: &Entry, types: &'t [StageType]) -> Option<&'t StageType> {
     types.iter().find(|kind| kind.name == &*uses.text)
 }
 
-/// Orders entries so that each comes after those that it needs, as far as they form no circle.
+/// Sorts entries so that each comes after its dependencies, except in cycles.
 fn needed_first(names: &Mapping) -> Vec<usize> {
     let needed = |base: usize| {
         let (mut open, mut found) = (vec![], vec![]);
@@ -103,7 +103,7 @@ fn needed_first(names: &Mapping) -> Vec<usize> {
     order
 }
 
-/// What stages need, by input, before matrices make several of it.
+/// The dependencies of stages by input, before matrices expand them.
 type WantedByInput = BTreeMap<String, Vec<Wanted>>;
 
 struct Reader<'a, 'w> {
@@ -115,14 +115,14 @@ struct Reader<'a, 'w> {
     ports: Vec<Option<Ports>>,
     /// The stages of each entry.
     drafts: Vec<Vec<Draft>>,
-    /// Stages that matrices stand for so far.
+    /// Number of stages from matrices so far.
     made: usize,
-    /// Faults of needs that are looked at before all outputs are known; told later.
+    /// Errors in dependencies that are examined before all outputs are known; reported later.
     scratch: Faults,
 }
 
 impl Reader<'_, '_> {
-    /// Reads all that an entry stands for.
+    /// Reads everything that an entry expands to.
     fn entry(&mut self, base: usize, has_matrix: bool, faults: &mut Faults) {
         let (name, entry) = self.names.get_index(base).expect("invariant: a position among the entries");
         if !is_name(name, "_-") {
@@ -184,7 +184,7 @@ impl Reader<'_, '_> {
         self.families[base] = family;
     }
 
-    /// The ports of an entry, as far as its inputs go.
+    /// The ports of an entry, as far as its inputs are concerned.
     fn own_ports(&self, base: usize) -> Option<Ports> {
         let kind = type_of(&self.names[base], self.types)?;
         Some(kind.fixed_ports().unwrap_or(Ports { inputs: Inputs::Any, outputs: vec![], named: vec![] }))
@@ -214,7 +214,7 @@ impl Reader<'_, '_> {
         families
     }
 
-    /// Makes the stages, each with what it needs.
+    /// Makes the stages with their dependencies.
     fn stages(
         mut self,
         wanted: &[WantedByInput],
@@ -250,7 +250,7 @@ impl Reader<'_, '_> {
         Some(whole)
     }
 
-    /// Which stages one stage takes at an input, with their labels.
+    /// The stages that a stage takes at an input, with their labels.
     fn met(
         &self,
         family: &Family,
@@ -272,7 +272,7 @@ impl Reader<'_, '_> {
                     (Form::Labelled, Some(label)) => Some(spread_label(label, &suffix)),
                     (Form::Labelled, None) => None,
                 };
-                // A label of one's own stays where one stage is taken.
+                // A label is kept if only one stage is taken.
                 let label = label.or_else(|| wanted.need.label.clone());
                 let stage = first[wanted.need.stage] + index;
                 needs.push(Need { label, stage, ..wanted.need.clone() });
@@ -283,13 +283,13 @@ impl Reader<'_, '_> {
             let label = twice.label.as_deref().unwrap_or_default();
             let message = format!("two stages have the label `{label}`");
             let fault = Fault::new(Code::TooManyInputs, message, "the second one");
-            faults.push(fault.help("write a mapping with labels of your own").at(twice.place));
+            faults.push(fault.help("write a mapping with unique labels").at(twice.place));
         }
         needs
     }
 }
 
-/// `base.history` and `seed=1` are `base[seed=1].history`.
+/// Combines `base.history` and `seed=1` to `base[seed=1].history`.
 fn spread(text: &str, suffix: &str) -> String {
     let (stage, output) = split_output(text);
     let output = output.map(|output| format!(".{output}")).unwrap_or_default();
@@ -317,15 +317,15 @@ fn field(config: &Value, name: &str) -> Option<String> {
     fields.iter().find_map(|(outer, below)| Some(format!("{outer}.{}", field(below, name)?)))
 }
 
-/// A stage without its needs.
+/// A stage without its dependencies.
 #[derive(Default)]
 struct Draft {
-    /// Known where its type is, whatever else is wrong with it.
+    /// Known if its type is, whatever else is wrong.
     ports: Option<Ports>,
     stage: Option<ManifestStage>,
 }
 
-/// Reads all of a stage but its needs.
+/// Reads everything of a stage except its dependencies.
 fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
     if matches!(&entry.value.kind, node::NodeKind::Scalar(scalar) if scalar.is_null()) {
         let fault = Fault::new(Code::MissingField, "the stage is empty", "nothing is written below");
@@ -339,7 +339,7 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
         node::NodeKind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
         _ => None,
     });
-    // A stage with a wrong field still has a type, and so a config that may be wrong too.
+    // A stage with a wrong field still has a type, and so a config that may have errors too.
     let Some((uses, place)) = written else { return Draft::default() };
     let settings = reading.value;
     let executor = settings.as_ref().and_then(|settings| executor(settings, &entry.value, faults));
@@ -389,7 +389,7 @@ fn pool_places(stage: &Node) -> BTreeMap<String, Span> {
     pools.into_iter().flatten().map(|(name, entry)| (name.to_string(), entry.key)).collect()
 }
 
-/// Reads where a stage runs; refuses what is planned for later, and says so.
+/// Reads where a stage runs; refuses executors that are planned for later.
 fn executor(settings: &StageEntry, node: &Node, faults: &mut Faults) -> Option<Executor> {
     match settings.executor.as_deref() {
         None | Some("local") => Some(Executor::Local),
@@ -408,7 +408,7 @@ fn executor(settings: &StageEntry, node: &Node, faults: &mut Faults) -> Option<E
     }
 }
 
-/// Reads what figures have to be, and where that is written.
+/// Reads the expected ranges of metrics, and their places.
 fn expectations(settings: &StageEntry, stage: &Node, key: Span, faults: &mut Faults) -> Vec<Expectation> {
     let written = stage.get("expect").map(|entry| &entry.value);
     let mut all = vec![];
@@ -420,7 +420,7 @@ fn expectations(settings: &StageEntry, stage: &Node, key: Span, faults: &mut Fau
             (Some(min), Some(max)) if min > max => Some("`min` is greater than `max`"),
             _ => None,
         };
-        // A bound that could not be read has been told.
+        // A bound that could not be read was reported.
         if let Some(message) = wrong.filter(|_| !found.is_some_and(|entry| entry.value.holds_broken())) {
             let fault = Fault::new(Code::InvalidValue, format!("`expect.{metric}`: {message}"), message);
             faults.push(fault.help("write `{ min: 0.8 }`, `{ max: 30 }` or both").at(place));
@@ -430,7 +430,7 @@ fn expectations(settings: &StageEntry, stage: &Node, key: Span, faults: &mut Fau
     all
 }
 
-/// Checks kinds that configs name against those that stage types have.
+/// Compares kinds in configs with those of the stage types.
 fn check_own_kinds(names: &Mapping, drafts: &[Vec<Draft>], types: &[StageType], faults: &mut Faults) {
     let known = || types.iter().flat_map(|kind| kind.ports).map(|port| port.kind.name).chain(["files"]);
     let all =
@@ -450,7 +450,7 @@ fn check_own_kinds(names: &Mapping, drafts: &[Vec<Draft>], types: &[StageType], 
     }
 }
 
-/// Checks inputs that configs name against those that `needs` gives.
+/// Compares the inputs that configs refer to with those in `needs`.
 fn check_named_inputs(names: &Mapping, drafts: &[Vec<Draft>], wanted: &[WantedByInput], faults: &mut Faults) {
     for ((entry, drafts), wanted) in names.values().zip(drafts).zip(wanted) {
         for stage in drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
@@ -466,7 +466,7 @@ fn check_named_inputs(names: &Mapping, drafts: &[Vec<Draft>], wanted: &[WantedBy
     }
 }
 
-/// Asks each stage whether these inputs will do for its config.
+/// Asks each stage whether its config works with these inputs.
 fn check_connected_inputs(
     names: &Mapping,
     drafts: &[Vec<Draft>],
@@ -476,7 +476,7 @@ fn check_connected_inputs(
     for ((entry, drafts), wanted) in names.values().zip(drafts).zip(wanted) {
         let written = entry.value.get("needs").map_or(Some(0), |needs| references(&needs.value));
         if written != Some(wanted.values().map(Vec::len).sum()) {
-            continue; // a reference that leads nowhere has been reported
+            continue; // the invalid reference was reported
         }
         let connected: Vec<&str> = wanted.keys().map(String::as_str).collect();
         for stage in drafts.iter().filter_map(|draft| draft.stage.as_ref()) {
@@ -487,7 +487,7 @@ fn check_connected_inputs(
     }
 }
 
-/// How many outputs `needs` refers to, rightly or not; none where part of it could not be read.
+/// Number of outputs that `needs` refers to, whether or not they exist; none if part of it could not be read.
 fn references(needs: &Node) -> Option<usize> {
     match &needs.kind {
         node::NodeKind::Scalar(scalar) => Some(usize::from(!scalar.is_null())),

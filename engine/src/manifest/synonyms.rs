@@ -1,6 +1,6 @@
-//! Owns: the names that other tools have for fields, so that an error can suggest ours.
+//! Owns: the names of fields in other tools, so that an error can suggest ours.
 
-/// A name from elsewhere, and the fields that it may stand for, the likeliest first.
+/// A name in other tools, and the fields that it may mean, most likely first.
 #[rustfmt::skip]
 const FIELDS: &[(&str, &[&str])] = &[
     ("lr", &["learning_rate"]),
@@ -104,7 +104,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("charset", &["encoding"]),
     ("text_column", &["columns", "text"]),
     ("text_field", &["columns", "text"]),
-    // Of a stage and of its resources.
+    // Fields of stages and of their resources.
     ("type", &["uses"]),
     ("stage", &["uses"]),
     ("name", &["pipeline"]),
@@ -142,12 +142,12 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("walltime", &["time", "timeout"]),
 ];
 
-/// Finds the field of this section that a name from elsewhere stands for.
+/// Finds the field of this section that a name from another tool means.
 pub(super) fn field(word: &str, known: &[&str]) -> Option<&'static str> {
     candidates(word).find(|field| known.contains(field))
 }
 
-/// Finds the field of another section that a name stands for; `known` are paths such as `optimizer.lr`.
+/// Finds the field of another section that a name means; `known` contains paths such as `optimizer.lr`.
 pub(super) fn elsewhere<'a>(word: &str, known: &'a [String]) -> Option<&'a str> {
     let named = |name: &str| known.iter().find(|path| path.rsplit('.').next() == Some(name));
     named(word).or_else(|| candidates(word).find_map(named)).map(String::as_str)

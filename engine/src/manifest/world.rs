@@ -1,11 +1,11 @@
-//! Owns: all that a manifest may ask of the machine: files and environment variables.
+//! Owns: a manifest's access to the machine: files and environment variables.
 
 use std::{fs, io, io::Read, path::Path};
 
-/// Bytes of one manifest file.
+/// Maximum size of a manifest file.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// All that a manifest may ask of the machine.
+/// A manifest's access to the machine.
 pub struct World<'a> {
     /// Reads a file, up to [`FILE_BYTES_MAX`].
     pub file: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
@@ -20,13 +20,13 @@ impl World<'static> {
     }
 }
 
-/// Reads an environment variable. In a value that is not UTF-8, U+FFFD stands for what is not: enough to know that it is
-/// set, as a secret has to be, and to refuse it where its text is wanted.
+/// Reads an environment variable. In a value that is not UTF-8, invalid bytes become U+FFFD: this is enough to know
+/// that a secret is set, and to refuse the value where its text is needed.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Reads a regular file of bounded size: no device, no pipe that never ends.
+/// Reads a regular file of bounded size; devices and pipes are refused.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));

@@ -1,4 +1,4 @@
-//! Owns: what a plan costs: money for hours of cores, graphics processors and memory; disk beside what is free.
+//! Owns: the cost of a plan: money for hours of cores, GPUs and memory, and disk space compared with what is free.
 
 use crate::{
     machine,
@@ -17,9 +17,9 @@ const GIB: f64 = (1u64 << 30) as f64;
 pub struct Disk {
     /// Bytes that will be written.
     pub needed: u64,
-    /// Bytes that are free; unknown where the system does not tell.
+    /// Free bytes; unknown if the system does not report them.
     pub free: Option<u64>,
-    /// Stages that nobody knows of what they will write.
+    /// Number of stages without an estimate.
     pub unknown: usize,
 }
 
@@ -35,18 +35,18 @@ impl Disk {
         }
     }
 
-    /// Whether what is known already is more than there is room for.
+    /// Whether the known estimates exceed the free space.
     pub fn is_too_small(&self) -> bool {
         self.free.is_some_and(|free| self.needed > free)
     }
 }
 
 impl Session {
-    /// What a stage will cost by the manifest's prices: for the time that it took before, or that `resources.time`
-    /// gives; `None` without prices, or where neither is known.
+    /// The price of a stage, for the time of earlier runs or in `resources.time`; `None` without prices, or if
+    /// neither time is known.
     ///
-    /// Cores and memory are those that `resources` asks for; without them, one core for a command and all cores of this
-    /// machine for other stages, and the memory that it took before.
+    /// Cores and memory are those in `resources`. By default, a command has one core and other stages all cores of
+    /// this machine, with the memory of earlier runs.
     pub fn price(&self, planned: &Planned) -> Option<f64> {
         let prices = self.manifest.prices.as_ref()?;
         if matches!(planned.verdict, Verdict::Cached(_)) {

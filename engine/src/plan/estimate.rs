@@ -1,16 +1,16 @@
-//! Owns: what a stage will take, from its earlier runs. Knows only what the journal says.
+//! Owns: estimates for a stage, from its earlier runs in the journal.
 
 use crate::record::{Amounts, Visit};
 use serde::Serialize;
 
-/// What a stage will take.
+/// An estimate for a stage.
 #[derive(Debug, Clone, Serialize)]
 pub struct Estimate {
-    /// Median of seconds, scaled by the amount of work and by the shares that are missing.
+    /// Median time in seconds, scaled by the amount of work and by the tasks that are missing.
     pub seconds: f64,
-    /// The quickest of the runs it is made from, scaled alike.
+    /// Time of the fastest run, scaled in the same way.
     pub seconds_min: f64,
-    /// The slowest.
+    /// Time of the slowest run.
     pub seconds_max: f64,
     /// Bytes of memory at the highest peak of those runs, each scaled where the stage has a measure of its memory.
     pub memory_peak: u64,
@@ -18,7 +18,7 @@ pub struct Estimate {
     pub output_bytes: u64,
     /// Bytes of them that no input has, for the shares that are missing.
     pub written_bytes: u64,
-    /// Runs that it is made from.
+    /// Number of runs it is based on.
     pub runs: usize,
     /// How the stage compares with the last of them.
     pub scale: Scale,
@@ -38,7 +38,7 @@ pub struct Scale {
     pub memory: Option<f64>,
 }
 
-/// What is to do in a stage.
+/// The work of a stage.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ahead {
     /// The part of the stage that is missing, up to 1.
@@ -54,12 +54,12 @@ impl Estimate {
     pub(super) fn of(visits: &[Visit], ahead: Ahead, written: impl Fn(&Visit) -> u64) -> Option<Self> {
         const RUNS_MAX: usize = 9;
         let scale = |visit: &Visit| Scale::between(&visit.amounts, &ahead.amounts);
-        // Runs of an unknown amount of work say little beside those of a known one.
+        // Runs with an unknown amount of work are ignored if there are others.
         let measured: Vec<&Visit> = visits.iter().filter(|visit| scale(visit).time.is_some()).collect();
         let all: Vec<&Visit> = if measured.is_empty() { visits.iter().collect() } else { measured };
         let last = *all.last()?;
         let recent = &all[all.len().saturating_sub(RUNS_MAX)..];
-        // A run counts by what it would have taken for all shares.
+        // A run counts with the time it would have taken for all tasks.
         let whole = |visit: &&Visit| {
             let seconds = match visit.tasks {
                 (done, of) if done > 0 && of > 0 => visit.seconds * of as f64 / done as f64,

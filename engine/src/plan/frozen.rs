@@ -1,5 +1,5 @@
-//! Owns: stages with `freeze: true`: what they keep, and why they would run otherwise. What is kept stands in the lock
-//! file; a frozen stage without an entry there runs like any other, and is pinned by the first full run.
+//! Owns: stages with `freeze: true`: the results they keep, and why they would run otherwise. The results are in the
+//! lock file; a frozen stage without an entry there runs like any other, and is pinned by the first complete run.
 
 use crate::{
     plan::{
@@ -12,18 +12,18 @@ use crate::{
 use pipe_stage::Digest;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What a frozen stage has to keep.
+/// The result that a frozen stage keeps.
 pub(crate) enum Kept {
     /// It is not frozen, or was never pinned.
     Nothing,
-    /// It is there.
+    /// It is in the cache.
     Here(Digest, Box<Record>),
-    /// It is pinned, and the cache has it no more.
+    /// It is pinned, but missing from the cache.
     Gone(Digest),
 }
 
 impl Session {
-    /// Looks for what a frozen stage keeps.
+    /// Finds the result that a frozen stage keeps.
     pub(crate) fn kept(&self, stage: usize) -> Result<Kept, pipe_cache::Error> {
         let Some(pin) = self.frozen_at(stage) else { return Ok(Kept::Nothing) };
         let record = Record::read(&self.store, &pin.key)?;
@@ -33,7 +33,7 @@ impl Session {
         })
     }
 
-    /// Plans a stage that keeps what it has; `None` if it is like any other, or would make just that again.
+    /// Plans a stage that keeps its result; `None` if it is not frozen, or would produce the same result.
     pub(super) fn plan_frozen(
         &self,
         stage: usize,

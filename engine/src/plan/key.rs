@@ -1,10 +1,10 @@
-//! Owns: keys and recipes. Pure: digests in, digest out.
+//! Owns: keys and recipes. Pure functions: digests in, digest out.
 
 use pipe_stage::{Digest, Identity, SourceFile, canonical::Encoder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What decides a stage's result, apart from its inputs.
+/// What determines a stage's result, besides its inputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Stage type.
@@ -16,12 +16,12 @@ pub struct Asked<'a> {
 /// Digests by port, with labels; of artifacts for keys, of recipes for recipes.
 pub type InputDigests = BTreeMap<String, Vec<(String, Digest)>>;
 
-/// Hashes everything that decides a result.
+/// Hashes everything that determines a result.
 pub fn key(asked: Asked<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
     encode(asked, inputs, sources).derive("pipe key v1")
 }
 
-/// Hashes what was asked for: like the key, with the inputs' recipes.
+/// Hashes what was requested: like the key, with the recipes of the inputs.
 pub fn recipe(asked: Asked<'_>, inputs: &InputDigests, sources: &[SourceFile]) -> Digest {
     encode(asked, inputs, sources).derive("pipe recipe v1")
 }
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_key_is_pinned() {
-        // Another digest here means that every cache out there is stale.
+        // If this digest changes, all existing caches become stale.
         let inputs = InputDigests::from([("documents".into(), vec![(String::new(), Digest::of(b"x"))])]);
         let key = key_of(&json!({ "profile": "docs" }), None, &inputs, &[]);
         assert_eq!(key.to_string(), PINNED);

@@ -1,5 +1,5 @@
-//! Owns: what a run would do: for each stage whether it is cached, would run and why, or depends on one
-//! that would. Reads the cache, writes nothing but stamps of sources.
+//! Owns: what a run would do: for each stage, whether it is cached, would run and why, or depends on one that would.
+//! It reads the cache and writes nothing but stamps of sources.
 
 pub mod key;
 

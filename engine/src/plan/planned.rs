@@ -1,4 +1,4 @@
-//! Owns: what a plan says of a stage.
+//! Owns: the result of planning a stage.
 
 use crate::{
     plan::{estimate::Estimate, session::Resolved, why::Reason},
@@ -6,23 +6,23 @@ use crate::{
 };
 use pipe_stage::Digest;
 
-/// What a plan says of a stage.
+/// The decision about a stage.
 #[derive(Debug)]
 pub enum Verdict {
     /// Nothing to do.
     Cached(Box<Record>),
     /// It runs.
     Run(Work),
-    /// A stage that it needs runs; whether it does too, nobody knows before.
+    /// It depends on stages that will run; whether it runs is known only after them.
     DependsOn(Vec<usize>),
 }
 
-/// What is to do in a stage.
+/// The work of a stage.
 #[derive(Debug)]
 pub struct Work {
-    /// Why.
+    /// The reason.
     pub reasons: Vec<Reason>,
-    /// The first step with something to do: its name, shares to do, all shares.
+    /// The first step with missing tasks: its name, missing tasks, all tasks.
     pub missing: Option<(String, u64, u64)>,
 }
 
@@ -31,23 +31,23 @@ pub struct Work {
 pub struct Planned {
     /// Position in the manifest.
     pub stage: usize,
-    /// What was asked for.
+    /// What was requested: digest of the stage's settings and the recipes of its inputs.
     pub recipe: Digest,
-    /// Known unless the stage depends on one that runs.
+    /// Known unless the stage depends on one that will run.
     pub resolved: Option<Resolved>,
     /// What to do.
     pub verdict: Verdict,
-    /// Of a frozen stage that keeps what it has, though it would run otherwise: why it would.
+    /// For a frozen stage that would otherwise run: why it would.
     pub stale: Option<Stale>,
-    /// What it will take, from earlier runs; nothing for a cached stage.
+    /// Estimate from earlier runs; none for a cached stage.
     pub estimate: Option<Estimate>,
 }
 
 /// Why a frozen stage would run if it were not frozen.
 #[derive(Debug)]
 pub struct Stale {
-    /// What changed, as far as its inputs are known.
+    /// Known changes.
     pub reasons: Vec<Reason>,
-    /// Stages that it needs and that run: whether it would too, nobody knows before.
+    /// Stages that it depends on and that will run: whether it would run too is known only after them.
     pub upstream: Vec<usize>,
 }

@@ -1,4 +1,4 @@
-//! Owns: how a plan is made: each stage is looked up in the cache; what is not there is compared with earlier runs.
+//! Owns: planning: each stage is looked up in the cache; if it is missing, it is compared with earlier runs.
 
 use crate::{
     manifest::{Code, Faults, Need, Report},
@@ -14,7 +14,7 @@ use pipe_stage::{Context, Digest, Error, Event, Halt, InputArtifact, Mode, Setup
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Session {
-    /// Refuses a run of stages that ask for what is not here, unless they are up to date.
+    /// Refuses to run stages that need missing devices, unless they are up to date.
     pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), UnsettledError> {
         if self.unsettled.is_empty() {
             return Ok(());
@@ -30,7 +30,7 @@ impl Session {
         if faults.is_empty() { Ok(()) } else { Err(UnsettledError::Refused(self.manifest.report(faults))) }
     }
 
-    /// Plans stages, which come in running order with all that they need.
+    /// Plans stages, which are given in running order with all their dependencies.
     pub fn plan(&self, stages: &[usize], targets: &[usize]) -> Result<Vec<Planned>, PlanError> {
         let recipes = self.recipes(stages);
         let mut planned: BTreeMap<usize, Planned> = BTreeMap::new();
@@ -94,7 +94,7 @@ impl Session {
         }
     }
 
-    /// Runs cached stages again whose objects are gone but wanted: by a stage that runs, or as targets.
+    /// Reruns cached stages whose objects are missing but needed: by a stage that will run, or as targets.
     fn want_objects(&self, planned: &mut BTreeMap<usize, Planned>, stages: &[usize], targets: &[usize]) {
         for &stage in stages.iter().rev() {
             let runs = |stage: &usize| {
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    /// Finds out why a stage with this key runs, and how much of it there is to do.
+    /// Finds out why a stage with this key runs, and how much of it is missing.
     fn work(&self, stage: usize, resolved: &Resolved) -> Result<Work, PlanError> {
         let reasons = self.reasons(stage, resolved)?;
         let missing = if self.forced.contains(&stage) { None } else { self.count(stage, resolved) };
@@ -133,7 +133,7 @@ impl Session {
         })
     }
 
-    /// The record to compare with: of the last full run as the lock file has it, else of the last run.
+    /// The record to compare with: that of the last complete run, from the lock file, otherwise that of the last run.
     fn before(&self, stage: usize) -> Result<Option<Record>, PlanError> {
         let name = self.name(stage);
         let locked = self.lock.stages.get(name).map(|locked| locked.key);
@@ -146,7 +146,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Earlier runs of a stage; of others of its matrix, where it has none itself.
+    /// Earlier runs of a stage, or of other stages of its matrix if it has none.
     fn visits(
         &self,
         stage: usize,
@@ -169,7 +169,7 @@ impl Session {
         Ok(visits)
     }
 
-    /// Bytes that a run wrote: what it made and had not been given.
+    /// Bytes that a run wrote: outputs that are not among its inputs.
     fn written(&self, visit: &Visit) -> u64 {
         let read = || {
             let record = Record::read(&self.store, &visit.key).ok()??;
@@ -187,7 +187,7 @@ impl Session {
         read().unwrap_or(visit.output_bytes)
     }
 
-    /// Enters the stage in counting mode; what it answers is no promise, and never an error.
+    /// Enters the stage in counting mode. Its answer is an estimate, and never an error.
     fn count(&self, stage: usize, resolved: &Resolved) -> Option<(String, u64, u64)> {
         let mut inputs = BTreeMap::new();
         for (port, artifacts) in &resolved.inputs {
@@ -216,7 +216,7 @@ impl Session {
     }
 }
 
-/// How much of a stage there is to do, as far as one can tell before it runs.
+/// The fraction of a stage that is to do, as far as it is known before it runs.
 fn part(verdict: &Verdict) -> f64 {
     match verdict {
         Verdict::Run(Work { missing: Some((_, shares, of)), .. }) => *shares as f64 / *of as f64,
@@ -241,7 +241,7 @@ pub enum UnsettledError {
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The manifest asks for what is not here.
+    /// The manifest needs something that is missing here.
     #[error("{0}")]
     Refused(Box<Report>),
 }

@@ -1,5 +1,5 @@
-//! Owns: what is known of stages without running anything: errors that the settings of other stages and the first bytes
-//! of sources reveal, names of metrics, the amount of work. Writes nothing.
+//! Owns: what can be found out about stages without running them: errors that the settings of other stages and the
+//! beginning of sources reveal, names of metrics, the amount of work. It writes nothing.
 
 use crate::{
     manifest::{Code, Fault, Faults, Need, Report},
@@ -9,7 +9,7 @@ use crate::{
 use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
 
 impl Session {
-    /// Looks into the sources of stages: at columns, headers and files that they name.
+    /// Checks the sources of stages: columns, headers, and files that they name.
     pub fn preview(&self, stages: &[usize]) -> Result<(), Box<Report>> {
         let variable = |name: &str| std::env::var(name).ok();
         let places = Places { project: self.project.root.clone(), variable: &variable };

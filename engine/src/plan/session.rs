@@ -1,4 +1,5 @@
-//! Owns: a manifest with all that plans and runs of it need: graph, sources, cache, lock file; keys of stages.
+//! Owns: a manifest with everything that plans and runs of it need: graph, sources, cache, lock file, and keys of
+//! stages.
 
 use crate::{
     command::written::Written,
@@ -21,29 +22,29 @@ use std::{
     sync::Arc,
 };
 
-/// A manifest with all that plans and runs of it need.
+/// A manifest with everything that plans and runs of it need.
 pub struct Session {
-    /// What is asked for.
+    /// The manifest.
     pub manifest: Manifest,
     /// Its DAG.
     pub graph: Graph,
     /// The table of stage types.
     pub types: &'static [StageType],
-    /// Where things are.
+    /// Its paths.
     pub project: Project,
     /// The cache.
     pub store: Store,
     /// Earlier runs.
     pub journal: Journal,
-    /// What the lock file says; empty if there is none.
+    /// The lock file; empty if there is none.
     pub lock: Lock,
     listings: Vec<Option<Arc<Vec<SourceFile>>>>,
     pins: BTreeSet<Pin>,
-    /// Digest of this program, if a stage has a type of [`pipe_stage::Code::Program`].
+    /// Digest of this program, if a stage has a type with [`pipe_stage::Code::Program`].
     program: Option<Digest>,
     /// A stage whose result is taken from a folder, in place of a run.
     pub adopted: Option<(usize, PathBuf)>,
-    /// Stages that run whatever is recorded.
+    /// Stages that run even if they are recorded.
     pub forced: BTreeSet<usize>,
     /// What stages ask for that this machine does not have.
     pub(super) unsettled: BTreeMap<usize, Misfit>,
@@ -51,16 +52,16 @@ pub struct Session {
     pub(super) known: Vec<KnownInputs>,
 }
 
-/// What a listing of sources may rely on.
+/// Whether stored stamps of sources are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// A file whose stamp is the same is the same.
+    /// A file with an unchanged stamp is unchanged.
     Stamps,
     /// Every file is hashed.
     Nothing,
 }
 
-/// All that decides a stage's result, known.
+/// Everything that determines a stage's result, resolved.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The key.
@@ -72,7 +73,7 @@ pub struct Resolved {
 }
 
 impl Session {
-    /// Lists the sources of all stages; what is missing there is told at its place in the manifest.
+    /// Lists the sources of all stages; errors about missing files are reported at their place in the manifest.
     pub fn new(
         manifest: Manifest,
         types: &'static [StageType],
@@ -122,7 +123,7 @@ impl Session {
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
     }
 
-    /// Settles what stages leave to the machine.
+    /// Resolves what stages leave to the machine.
     fn settle(&mut self, stages: &[usize]) {
         let mut answers: BTreeMap<&str, Result<Devices, String>> = BTreeMap::new();
         for &stage in stages {
@@ -142,12 +143,12 @@ impl Session {
         }
     }
 
-    /// What a stage asks for that this machine does not have: a fault where it has to run, else a note.
+    /// Devices that stages need and this machine lacks: an error if the stage has to run, otherwise a note.
     pub fn unsettled(&self) -> impl Iterator<Item = (usize, &Misfit)> {
         self.unsettled.iter().map(|(stage, misfit)| (*stage, misfit))
     }
 
-    /// Looks at a stage's sources again, whatever their stamps say.
+    /// Lists a stage's sources again, ignoring stored stamps.
     pub fn relist(&mut self, stage: usize) -> Result<(), Box<Report>> {
         let mut faults = Faults::default();
         self.relist_with(stage, &|name| std::env::var(name).ok(), Trust::Nothing, &mut faults);
@@ -213,7 +214,7 @@ impl Session {
         faults.push(fault.at(self.manifest.place(stage, field)));
     }
 
-    /// Revisions of sources that can change under one name.
+    /// Revisions of sources whose content can change under the same name.
     pub fn pins(&self) -> impl Iterator<Item = &Pin> {
         self.pins.iter()
     }
@@ -228,7 +229,7 @@ impl Session {
         &self.types[self.manifest.stages[stage].uses]
     }
 
-    /// Which code a stage runs.
+    /// The code that a stage runs.
     pub fn identity(&self, stage: usize) -> Identity {
         self.kind(stage).identity(self.program)
     }
@@ -241,13 +242,13 @@ impl Session {
         self.listings[stage].clone().unwrap_or_default()
     }
 
-    /// What the lock file pins a frozen stage to.
+    /// The result that the lock file pins a frozen stage to.
     pub fn frozen_at(&self, stage: usize) -> Option<&LockedStage> {
         let is_frozen = self.manifest.stages[stage].freeze;
         self.lock.stages.get(self.name(stage)).filter(|_| is_frozen)
     }
 
-    /// Makes the key of a stage whose inputs are all there; `outputs` gives what a stage made, by port.
+    /// Makes the key of a stage whose inputs are all known; `outputs` returns the outputs of a stage by port.
     pub fn resolve<'a>(
         &self,
         stage: usize,
@@ -267,7 +268,7 @@ impl Session {
         Some(Resolved { key: key::key(asked, &inputs, &sources), inputs, sources })
     }
 
-    /// Makes the recipes of stages, which come in running order.
+    /// Makes the recipes of stages, which are given in running order.
     pub fn recipes(&self, stages: &[usize]) -> BTreeMap<usize, Digest> {
         let mut recipes = BTreeMap::new();
         for &stage in stages {
@@ -290,7 +291,7 @@ impl Session {
         recipes
     }
 
-    /// Whether everything that a stage reads is there, by size and stamp; the stages whose outputs are not.
+    /// The stages whose outputs this stage reads but that are missing from the cache, by size and time stamp.
     pub fn not_held(&self, stage: usize, resolved: &Resolved) -> BTreeSet<usize> {
         let mut gone = BTreeSet::new();
         for (port, needs) in &self.manifest.stages[stage].needs {
@@ -305,7 +306,7 @@ impl Session {
     }
 }
 
-/// Whether a request names a home folder as a shell does.
+/// Whether a request begins with `~`, as in a shell.
 fn is_from_home(request: &SourceRequest) -> bool {
     let begins = |text: &str| text == "~" || text.starts_with("~/");
     request.include.iter().any(|glob| begins(glob)) || request.root.iter().any(|part| part == "~")

@@ -1,4 +1,4 @@
-//! Owns: why a stage runs, told field by field. Compares what is asked for with an earlier record.
+//! Owns: the reasons why a stage runs, field by field, from a comparison with an earlier record.
 
 use crate::{
     plan::session::{Resolved, Session},
@@ -12,7 +12,7 @@ use std::{
     fmt,
 };
 
-/// One reason for a stage to run.
+/// A reason why a stage runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
@@ -22,60 +22,60 @@ pub enum Reason {
     Config {
         /// Its path below `with`.
         field: String,
-        /// What it was.
+        /// The previous value.
         before: String,
-        /// What it is.
+        /// The new value.
         after: String,
     },
-    /// Another stage type stands under the name.
+    /// The stage has another type.
     Type {
-        /// What it was.
+        /// The previous value.
         before: String,
-        /// What it is.
+        /// The new value.
         after: String,
     },
-    /// The stage type's results changed with its code.
+    /// The results of the stage type changed with its code.
     Revision {
-        /// What it was.
+        /// The previous value.
         before: u32,
-        /// What it is.
+        /// The new value.
         after: u32,
     },
-    /// The program that holds the stage type is another build.
+    /// The program that contains the stage type is another build.
     Program,
     /// An input changed.
     Input {
-        /// At which port.
+        /// The port.
         port: String,
-        /// Which stages it comes from.
+        /// The stages that it comes from.
         from: Vec<String>,
-        /// Entries that are not as they were, where both lists are known.
+        /// Number of changed entries, if both lists are known.
         changed: Option<u64>,
-        /// Entries there are.
+        /// Number of entries.
         of: u64,
     },
     /// Source files changed.
     Sources {
-        /// With other bytes.
+        /// Number of changed files.
         changed: u64,
-        /// New.
+        /// Number of new files.
         added: u64,
-        /// Gone.
+        /// Number of removed files.
         removed: u64,
-        /// Files there are.
+        /// Number of files.
         of: u64,
         /// Names of a few of them.
         examples: Vec<String>,
     },
     /// Source files may have changed: what they were is gone from the cache, or damaged.
     SourcesUnknown,
-    /// Somebody asked for it, whatever is recorded.
+    /// It was forced.
     Forced,
-    /// All is as it was, but what was made is gone or damaged.
+    /// Nothing changed, but outputs are missing or damaged.
     ObjectsGone,
-    /// All is as it was, but the record is gone.
+    /// Nothing changed, but the record is missing.
     RecordGone,
-    /// It is frozen, and what it is to keep is not in the cache; a run would fail.
+    /// It is frozen, and the result to keep is not in the cache; a run would fail.
     FrozenGone,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn reasons(session: &Session, stage: usize, resolved: &Resolved, befo
     reasons
 }
 
-/// Walks two configs without defaults; an absent field has its default.
+/// Compares two configs without defaults; an absent field has its default.
 fn differences(
     path: &str,
     before: &Value,
@@ -160,7 +160,7 @@ fn differences(
                 let default = default.and_then(|default| default.get(field));
                 match (a.get(field), b.get(field)) {
                     (Some(a), Some(b)) => differences(&path, a, b, default, see),
-                    // One side is all default: compare field by field with an empty struct.
+                    // One side has only defaults: compare field by field with an empty struct.
                     (Some(only @ Value::Object(_)), None) if default.is_some_and(Value::is_object) => {
                         differences(&path, only, &Value::Object(Default::default()), default, see);
                     }

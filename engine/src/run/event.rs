@@ -1,109 +1,109 @@
-//! Owns: what a run reports while it goes on, and the rows of its closing table.
+//! Owns: the events of a run, and the rows of its final table.
 
 use crate::{plan::Reason, warning::Warning};
 use pipe_stage::{Digest, Error, Event, Metric};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
-    /// Something has to run.
+    /// At least one stage has to run.
     Began {
         /// The run's folder.
         folder: PathBuf,
     },
-    /// A stage's result is there already.
+    /// A stage is cached.
     Cached {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
         /// Its key.
         key: Digest,
-        /// Whether another run made it while this one waited.
+        /// Whether another run produced it while this one waited.
         waited: bool,
     },
     /// A stage starts.
     Started {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
         /// Its key.
         key: Digest,
         /// Why it runs.
         reasons: Vec<Reason>,
-        /// Cores that it got.
+        /// Cores it was granted.
         cpus: usize,
     },
-    /// A stage tells something.
+    /// An event of a stage.
     Told {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
-        /// What.
+        /// The event.
         told: Event,
     },
     /// Another run works on the same key, or keeps checkpoints of the same work.
     Waiting {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
-        /// Who has it in hand.
+        /// The process that is working on it.
         holder: String,
     },
-    /// A stage failed and is tried again.
+    /// A stage failed and is retried.
     Again {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
-        /// Why.
+        /// The reason.
         message: String,
-        /// Seconds until then.
+        /// Delay in seconds.
         #[serde(default)]
         pause: f64,
     },
-    /// A stage did its work.
+    /// A stage succeeded.
     Finished {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
-        /// How it went.
+        /// Its row in the table.
         row: Row,
     },
     /// A stage failed.
     Failed {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
-        /// Why.
+        /// The reason.
         error: Error,
-        /// Its log.
+        /// Its log file.
         log: Option<PathBuf>,
         /// The end of its log.
         tail: String,
     },
-    /// Asked to stop.
+    /// A stop was requested.
     Stopping,
     /// Something is wrong that ends no stage.
     Warning(Warning),
 }
 
-/// A line of the closing table.
+/// A row of the final table.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
-    /// Which stage.
+    /// Name of the stage.
     pub stage: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: RowOutcome,
-    /// Seconds of wall time; of a cached stage, when it was made.
+    /// Seconds of wall time; for a cached stage, of the run that produced it.
     pub seconds: f64,
-    /// Bytes of memory at its peak.
+    /// Peak memory in bytes.
     pub memory_peak: u64,
-    /// Bytes of what it made.
+    /// Size of its outputs in bytes.
     pub output_bytes: u64,
-    /// The figure that stands for it.
+    /// Its main metric.
     pub metric: Option<Metric>,
 }
 
-/// What became of a stage.
+/// The outcome of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
-    /// Its result was there.
+    /// Its result was in the cache.
     Cached,
     /// It ran.
     Ran,
@@ -111,12 +111,12 @@ pub enum RowOutcome {
     Failed,
     /// It was stopped.
     Interrupted,
-    /// A stage that it needs failed, or the run was stopped before.
+    /// A dependency failed, or the run was stopped before it started.
     Skipped,
 }
 
 impl RowOutcome {
-    /// As people read it.
+    /// Text for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",

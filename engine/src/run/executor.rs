@@ -1,4 +1,4 @@
-//! Owns: what the scheduler knows of a place where stages run. Knows no processes: those of this machine are in
+//! Owns: the scheduler's view of a place where stages run. It knows no processes; those of this machine are in
 //! `workers`.
 
 use crate::{machine, record::Machine, usage::Usage};
@@ -6,9 +6,9 @@ use pipe_stage::{Error, Event};
 use rustix::process::Signal;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-/// A place where stages run. What its jobs report comes through one channel, as [`Report`]s.
+/// A place where stages run. Its jobs report through one channel, as [`Report`]s.
 pub(super) trait Executor {
-    /// What it has to hand out.
+    /// The resources that it offers.
     fn room(&self) -> Room;
 
     /// Starts a job.
@@ -17,40 +17,40 @@ pub(super) trait Executor {
     /// Asks a job to stop: to finish running tasks and to save a checkpoint.
     fn ask(&self, job: JobId);
 
-    /// Ends a job at once.
+    /// Kills a job immediately.
     fn kill(&self, job: JobId);
 
     /// How long a job has been running.
     fn elapsed(&self, job: JobId) -> Duration;
 }
 
-/// What an executor has to hand out.
+/// The resources that an executor offers.
 #[derive(Debug)]
 pub(super) struct Room {
     pub(super) cpus: usize,
     pub(super) memory: u64,
-    /// By the names that `CUDA_VISIBLE_DEVICES` takes.
+    /// By the names used in `CUDA_VISIBLE_DEVICES`.
     pub(super) gpus: Vec<String>,
 }
 
 /// One start of a stage.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Its spec.
+    /// Its spec file.
     pub(super) spec: PathBuf,
-    /// Its log.
+    /// Its log file.
     pub(super) log: PathBuf,
-    /// GPUs that it may use; a job that asked for none sees all, like a program started by hand.
+    /// GPUs that it may use; a job that requests none sees all of them, like a program started by hand.
     pub(super) gpus: BTreeMap<usize, String>,
-    /// Whether it runs commands, whose worker may take another job afterwards.
+    /// Whether it runs commands; its worker may take another job afterwards.
     pub(super) runs_commands: bool,
 }
 
-/// Names one start of a stage; never used again, so that a late report concerns nobody else.
+/// Identifies one start of a stage; never reused, so a late report cannot affect another job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JobId(pub(super) usize);
 
-/// What a job reports. Its end comes last.
+/// A report of a job. Its end comes last.
 #[derive(Debug)]
 pub(super) enum Report {
     /// An event of the stage.
@@ -59,20 +59,20 @@ pub(super) enum Report {
     Ended(Ended),
 }
 
-/// How a job ended, where it ran and what it took.
+/// How a job ended, where it ran, and the resources it used.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Exit code; `None` if a signal ended it.
+    /// Exit code; `None` if it was ended by a signal.
     pub(super) code: Option<i32>,
     /// The signal that ended it.
     pub(super) signal: Option<i32>,
-    /// Processor time and memory.
+    /// CPU time and memory.
     pub(super) usage: Usage,
-    /// Whether the system killed something for memory meanwhile.
+    /// Whether the system killed a process for lack of memory meanwhile.
     pub(super) out_of_memory: bool,
     /// Time since it started.
     pub(super) elapsed: Duration,
-    /// The machine that did the work.
+    /// The machine that it ran on.
     pub(super) machine: Machine,
 }
 
@@ -100,7 +100,7 @@ impl Ended {
 }
 
 impl Room {
-    /// What this machine has.
+    /// The resources of this machine.
     pub(super) fn of_this_machine() -> Self {
         Self { cpus: machine::cpus(), memory: machine::memory(), gpus: machine::gpus() }
     }

@@ -1,20 +1,20 @@
-//! Owns: a run's folder, as the run writes it and as others read it, later or from another process: what it is a run
-//! of, whether it still goes on, how it ended. Knows not how stages run.
+//! Owns: a run's folder, as the run writes it and as others read it, later or from another process: what the run
+//! consists of, whether it is still running, how it ended. It does not depend on how stages run.
 //!
 //! ```text
 //! runs/ID/                 ID is the time of its beginning and a random number
-//!   run.json               what it is a run of, and which process it is    (`Head`, version 1)
-//!   manifest/NAME          the texts as they were run
-//!   STAGE.spec.json        what its worker was told
-//!   STAGE.log              what it wrote
-//!   events.jsonl           what happened, a line an event                  (see `seen`)
-//!   summary.json           the closing table
-//!   stages.json            how it ended, stage by stage; absent until then (`Closed`, version 1)
-//!   pinned                 the garbage collector keeps what this run made and used
+//!   run.json               what the run consists of, and its process          (`Head`, version 1)
+//!   manifest/NAME          the texts of the manifest as they were run
+//!   STAGE.spec.json        the spec of its worker
+//!   STAGE.log              its log
+//!   events.jsonl           events, one per line                              (see `seen`)
+//!   summary.json           the final table
+//!   stages.json            how it ended, stage by stage; absent until then   (`Closed`, version 1)
+//!   pinned                 the garbage collector keeps the results and inputs of this run
 //! ```
 //!
-//! While a run goes on its engine holds the lease of a key that is made of the run's ID. So whoever looks on, from
-//! wherever, judges by the rule of leases whether the engine is alive.
+//! While a run is active, its engine holds the lease of a key that is made from the run's ID. So the rule of leases
+//! shows from anywhere whether the engine is alive.
 
 use super::{
     event::{Row, RowOutcome},
@@ -31,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a run is of. Written when it begins.
+/// Describes a run. Written when it begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Head {
     /// Revision of this format: 1.
@@ -40,71 +40,71 @@ pub struct Head {
     pub pipeline: String,
     /// The manifest, as an absolute path.
     pub manifest: PathBuf,
-    /// The lock file beside it.
+    /// The lock file next to it.
     pub lock: PathBuf,
-    /// The project's root.
+    /// The project root.
     pub root: PathBuf,
-    /// The engine's process, as [`Owner`] writes it.
+    /// The engine's process, in the text form of [`Owner`].
     pub owner: String,
-    /// The machine's name.
+    /// The host name.
     pub host: String,
-    /// The engine's process number there.
+    /// The engine's process id.
     pub pid: u32,
     /// Version of `pipe`.
     pub code: String,
-    /// When it began, RFC 3339 with milliseconds.
+    /// When it began, in RFC 3339 with milliseconds.
     pub began: String,
     /// The stages that it may run, in running order.
     pub stages: Vec<HeadStage>,
 }
 
-/// A stage of the run's DAG.
+/// A stage in the DAG of the run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeadStage {
     /// Its name.
     pub name: String,
     /// Its type.
     pub uses: String,
-    /// What flows into it.
+    /// Its dependencies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<HeadNeed>,
 }
 
-/// One artifact that flows into a stage.
+/// An artifact that a stage depends on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HeadNeed {
-    /// Of which stage.
+    /// The stage that produces it.
     pub stage: String,
-    /// Which of its outputs.
+    /// Name of the output.
     pub output: String,
-    /// Into which input.
+    /// The input that takes it.
     pub input: String,
 }
 
-/// How a run ended. A run without this goes on, or was broken off.
+/// How a run ended. A run without this is running, or was killed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Closed {
     /// Revision of this format: 1.
     pub version: u32,
-    /// When, RFC 3339 with milliseconds.
+    /// When it ended, in RFC 3339 with milliseconds.
     pub ended: String,
-    /// Whether somebody stopped it.
+    /// Whether it was interrupted.
     pub interrupted: bool,
     /// By stage name.
     pub stages: BTreeMap<String, ClosedStage>,
 }
 
-/// What became of a stage, with all that is worth comparing: this outlives its record.
+/// The outcome of a stage, with everything worth comparing; it is kept longer than its record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClosedStage {
-    /// What became of it.
+    /// Its outcome.
     pub outcome: RowOutcome,
-    /// The rest, for a stage that is done.
+    /// The result, if the stage is done.
     #[serde(flatten)]
     pub made: Option<StageResult>,
 }
 
-/// What a stage came to.
+/// The result of a stage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StageResult {
     /// Its key.
@@ -118,20 +118,20 @@ pub struct StageResult {
     /// The listing of its source files, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sources: Option<Digest>,
-    /// Figures.
+    /// Its metrics.
     pub metrics: Vec<Metric>,
-    /// Seconds of wall time, when it was made.
+    /// Seconds of wall time when it was computed.
     pub seconds: f64,
-    /// Bytes of memory at its peak, when it was made.
+    /// Peak memory in bytes when it was computed.
     pub memory_peak: u64,
-    /// Bytes of what it made.
+    /// Size of its outputs in bytes.
     pub output_bytes: u64,
-    /// What the kernels ran on.
+    /// Instruction sets that its kernels used.
     pub instruction_sets: Vec<String>,
 }
 
 impl StageResult {
-    /// Keeps of a record what is worth comparing.
+    /// Takes what is worth comparing from a record.
     pub fn new(key: Digest, record: &crate::record::Record) -> Self {
         Self {
             key,
@@ -147,7 +147,7 @@ impl StageResult {
         }
     }
 
-    /// The figures that say how good it is; where none does, the first that no clock made.
+    /// The metrics for which higher or lower is better; if there are none, the first that does not depend on a clock.
     pub fn main_metrics(&self) -> Vec<&Metric> {
         let lasting = || self.metrics.iter().filter(|metric| !metric.clock);
         let judging: Vec<_> =
@@ -156,20 +156,20 @@ impl StageResult {
     }
 }
 
-/// The folder of a run that goes on.
+/// The folder of the current run.
 pub(super) struct RunWriter {
-    /// Where it is.
+    /// Its path.
     pub(super) folder: PathBuf,
-    /// Tells others that the run goes on.
+    /// Shows others that the run is active.
     _lease: Lease,
 }
 
-/// What the lease of a run is on.
+/// The key of a run's lease.
 fn run_key(id: &str) -> Digest {
     Digest::derive("pipe run v1", id.as_bytes())
 }
 
-/// Makes a folder that nobody else has, on whatever host or in whatever container, in the same second.
+/// Creates a folder with a unique name, across hosts and containers.
 fn create_unique(runs: &Path) -> io::Result<(String, PathBuf)> {
     const TRIES: u32 = 16;
     fs::create_dir_all(runs)?;
@@ -187,7 +187,7 @@ fn create_unique(runs: &Path) -> io::Result<(String, PathBuf)> {
 }
 
 impl RunWriter {
-    /// Makes the folder and puts the manifest there, and what it is a run of.
+    /// Creates the folder, and writes the manifest and the head.
     pub(super) fn new(session: &Session, stages: &[usize]) -> Result<Self, Error> {
         let runs = session.store.root().join("runs");
         let (id, folder) =
@@ -203,27 +203,27 @@ impl RunWriter {
                 let name = Path::new(name).file_name().map_or("text".into(), |name| name.to_string_lossy());
                 fs::write(texts.join(format!("{position}-{name}")), text)?;
             }
-            // Last, and whole: with it the folder is a run for those who look on.
+            // Written last and in one step: it makes the folder a run for other processes.
             write_whole(&folder.join("run.json"), &head(session, stages))
         };
         write().map_err(|error| Error::io("write", &folder, &error))?;
         Ok(Self { folder, _lease: lease })
     }
 
-    /// Writes a stage's spec; returns where it is, and where its log goes.
+    /// Writes a stage's spec; returns its path and that of the log.
     pub(super) fn spec(&self, stage: &str, spec: &Spec) -> Result<(PathBuf, PathBuf), Error> {
         let path = spec_path(&self.folder, stage);
         write_whole(&path, spec).map_err(|error| Error::io("write", &path, &error))?;
         Ok((path, self.log(stage)))
     }
 
-    /// Where a stage's log goes.
+    /// Path of a stage's log.
     pub(super) fn log(&self, stage: &str) -> PathBuf {
         self.folder.join(format!("{stage}.log"))
     }
 
-    /// Writes the closing table, and what became of each stage; a full disk must not turn a good run into a
-    /// bad one.
+    /// Writes the final table and the outcome of each stage. Errors are ignored: a full disk must not make a
+    /// successful run fail.
     pub(super) fn close(&self, rows: &[Row], closed: &Closed) {
         let text = serde_json::to_vec_pretty(rows).expect("invariant: a table is plain data");
         let _ = fs::write(self.folder.join("summary.json"), text);
@@ -235,7 +235,7 @@ fn spec_path(folder: &Path, stage: &str) -> PathBuf {
     folder.join(format!("{stage}.spec.json"))
 }
 
-/// What a run of these stages, which come in running order, is a run of.
+/// The head of a run of these stages, which are given in running order.
 fn head(session: &Session, stages: &[usize]) -> Head {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let stage = |&stage: &usize| {
@@ -267,7 +267,7 @@ fn head(session: &Session, stages: &[usize]) -> Head {
     }
 }
 
-/// Writes a file that others may read at any moment: they see all of it, or none.
+/// Writes a file that others may read at any time: they see all of it, or nothing.
 fn write_whole(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(value).expect("invariant: what is written is plain data");
     let half = path.with_extension("half");
@@ -275,24 +275,24 @@ fn write_whole(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
     fs::rename(&half, path)
 }
 
-/// Whether a run goes on, or how it ended.
+/// Whether a run is active, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// Its engine is at work.
+    /// Its engine is running.
     Running,
     /// Every stage is up to date.
     Done,
     /// A stage failed.
     Failed,
-    /// Somebody stopped it.
+    /// It was interrupted.
     Interrupted,
-    /// Its engine is gone, and left no word.
+    /// Its engine is gone without closing the run.
     BrokenOff,
 }
 
 impl RunState {
-    /// As people read it.
+    /// Text for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -304,21 +304,22 @@ impl RunState {
     }
 }
 
-/// The folder of a run that was, or is.
+/// The folder of a run, past or current.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     /// Name of the folder.
     pub id: String,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is a run of.
+    /// Describes the run.
     pub head: Head,
 }
 
-/// Texts of a run's folder are small; one that is larger is none.
+/// Maximum size of a text in a run's folder; a larger file is refused.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
-/// Why a run's folder cannot be read. It is never taken for none: the garbage collector would take what it needs.
+/// Why a run's folder cannot be read. This is never treated as a missing run: the garbage collector would delete what
+/// it needs.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFolderError {
     /// The file system failed.
@@ -329,15 +330,15 @@ pub enum RunFolderError {
         /// What the system said.
         source: io::Error,
     },
-    /// A newer program wrote it.
-    #[error("`{}` has version {found}, and this program reads version 1", path.display())]
+    /// It was written by a newer program.
+    #[error("`{}` has version {found}, but this program reads version 1", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u64,
     },
-    /// It is not what its name says.
+    /// Its content does not match its name.
     #[error("`{}` is damaged: {message}", path.display())]
     Damaged {
         /// The file.
@@ -356,9 +357,7 @@ impl RunFolderError {
         match self {
             Self::Newer { .. } => "use a newer pipe, or another cache",
             Self::Unreadable { .. } => "make it readable for this user",
-            Self::Damaged { .. } => {
-                "remove the folder that holds it: a run's folder is a log, and no result is lost with it"
-            }
+            Self::Damaged { .. } => "remove its folder: a run's folder is only a log, so no result is lost",
             Self::Cache(_) => "make the cache readable for this user",
         }
     }
@@ -376,7 +375,7 @@ impl RunFolder {
         let mut runs = Vec::new();
         for entry in entries {
             let entry = entry.map_err(unreadable)?;
-            // What is no folder (`.DS_Store`) is not ours.
+            // Files other than folders (`.DS_Store`) are ignored.
             let Ok(id) = entry.file_name().into_string() else { continue };
             let path = entry.path();
             match fs::metadata(&path) {
@@ -387,7 +386,7 @@ impl RunFolder {
                 }
                 _ => continue,
             }
-            // One that is being made has no head yet.
+            // A folder that is being created has no head yet.
             let head = read_json::<Head>(&path.join("run.json"))?;
             runs.extend(head.map(|head| Self { id, path, head }));
         }
@@ -395,12 +394,12 @@ impl RunFolder {
         Ok(runs)
     }
 
-    /// How it ended, stage by stage; nothing for a run that goes on or was broken off.
+    /// How it ended, stage by stage; none for a run that is active or was killed.
     pub fn closed(&self) -> Result<Option<Closed>, RunFolderError> {
         read_json::<Closed>(&self.path.join("stages.json"))
     }
 
-    /// Whether it goes on, or how it ended. Its engine is at work as long as the run's lease is held.
+    /// Whether it is active, or how it ended. Its engine is running as long as the run's lease is held.
     pub fn state(&self, store: &Store) -> Result<RunState, RunFolderError> {
         let ended = |closed: Closed| {
             let failed = closed.stages.values().any(|stage| stage.outcome == RowOutcome::Failed);
@@ -416,23 +415,23 @@ impl RunFolder {
         if store.holder(&run_key(&self.id))?.is_some() {
             return Ok(RunState::Running);
         }
-        // It may have closed between the two looks.
+        // It may have been closed between the two checks.
         Ok(self.closed()?.map_or(RunState::BrokenOff, ended))
     }
 
-    /// When it ended or, where it was broken off, began.
+    /// When it ended; if it was killed, when it began.
     pub fn touched(&self) -> Option<std::time::SystemTime> {
         let written =
             |name: &str| fs::metadata(self.path.join(name)).and_then(|metadata| metadata.modified());
         written("stages.json").or_else(|_| written("run.json")).ok()
     }
 
-    /// Where its events are.
+    /// Path of its events.
     pub fn events(&self) -> PathBuf {
         self.path.join("events.jsonl")
     }
 
-    /// Where a stage's log is, whether it is there or not.
+    /// Path of a stage's log, whether or not it exists.
     pub fn log(&self, stage: &str) -> PathBuf {
         self.path.join(format!("{stage}.log"))
     }
@@ -453,7 +452,7 @@ impl RunFolder {
         self.path.join("pinned").try_exists().unwrap_or(true)
     }
 
-    /// Pins it, or takes the pin away; says whether that changed anything.
+    /// Pins or unpins it; returns whether that changed anything.
     pub fn pin(&self, pinned: Pinned) -> io::Result<bool> {
         let before = self.is_pinned();
         let path = self.path.join("pinned");
@@ -469,9 +468,9 @@ impl RunFolder {
 /// Whether a run is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pinned {
-    /// It is.
+    /// Pinned.
     Yes,
-    /// It is not.
+    /// Not pinned.
     No,
 }
 
@@ -488,10 +487,10 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, R
         metadata => metadata.map_err(unreadable)?,
     };
     if !metadata.is_file() || metadata.len() > TEXT_BYTES_MAX {
-        return Err(damaged("it is no file, or a larger one than is ever written".to_owned()));
+        return Err(damaged("it is not a regular file, or it is too large".to_owned()));
     }
     let text = match fs::read(path) {
-        // Removed since.
+        // Removed in the meantime.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(unreadable)?,
     };
@@ -501,12 +500,12 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, R
     }
 }
 
-/// The time of now as heads and ends have it.
+/// The current time in the format of heads and ends.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// Seconds from one such time to another; 0 where either is none.
+/// Seconds from one such time to another; 0 if either is invalid.
 pub fn seconds_between(from: &str, to: &str) -> f64 {
     match (from.parse::<jiff::Timestamp>(), to.parse::<jiff::Timestamp>()) {
         (Ok(from), Ok(to)) => (to.as_millisecond() - from.as_millisecond()) as f64 / 1e3,

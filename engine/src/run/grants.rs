@@ -1,11 +1,11 @@
-//! Owns: what a run has to hand out: cores, memory, GPUs, jobs, places in pools. Knows no stages.
+//! Owns: the resources of a run: cores, memory, GPUs, jobs, places in pools. It knows no stages.
 //!
-//! The invariant: **a grant returns what it holds when it is dropped.** Whatever becomes of a stage, nothing is lost.
+//! The invariant: **a grant returns its resources when it is dropped.** However a stage ends, nothing is lost.
 
 use crate::record::Granted;
 use std::{cell::RefCell, collections::BTreeMap, num::NonZeroU32, rc::Rc};
 
-/// What is free.
+/// Free resources.
 #[derive(Debug)]
 pub(super) struct Free {
     pub(super) cpus: usize,
@@ -16,10 +16,10 @@ pub(super) struct Free {
     pub(super) pools: BTreeMap<String, u32>,
 }
 
-/// What a stage asks for.
+/// The resources that a stage requests.
 #[derive(Debug)]
 pub(super) struct Demand<'a> {
-    /// Cores; all that are free, but at least one, if `None`.
+    /// Number of cores; if `None`, all that are free, but at least one.
     pub(super) cpus: Option<usize>,
     pub(super) memory: u64,
     pub(super) gpus: usize,
@@ -30,7 +30,7 @@ pub(super) struct Demand<'a> {
 #[derive(Debug)]
 pub(super) struct Grants(Rc<RefCell<Free>>);
 
-/// What a stage got.
+/// The resources that a stage was granted.
 #[derive(Debug)]
 pub(super) struct Grant {
     from: Rc<RefCell<Free>>,
@@ -45,7 +45,7 @@ impl Grants {
         Self(Rc::new(RefCell::new(free)))
     }
 
-    /// Whether no stage at all could get anything.
+    /// Whether nothing at all can be granted.
     pub(super) fn is_empty(&self) -> bool {
         let free = self.0.borrow();
         free.jobs == 0 || free.cpus == 0

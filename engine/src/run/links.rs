@@ -1,4 +1,4 @@
-//! Owns: `out/`: links to what stages made. They are a convenience: one that cannot be made is no failure.
+//! Owns: `out/`: links to outputs. They are a convenience: failing to create one is not an error.
 //!
 //! ```text
 //! out/PIPELINE/STAGE/PORT  links to trees/DIGEST
@@ -16,7 +16,7 @@ use std::{
     path::Path,
 };
 
-/// Points `out/PIPELINE/STAGE/PORT` to a folder of links into the cache, unless it points there already.
+/// Makes `out/PIPELINE/STAGE/PORT` link to a folder of links into the cache, unless it does already.
 pub(super) fn link(session: &Session, stage: usize, outputs: &BTreeMap<String, Digest>) {
     let (out, pipeline, name) = (session.project.out(), &session.manifest.pipeline, session.name(stage));
     let folder = out.join(pipeline).join(name);
@@ -40,7 +40,7 @@ pub(super) fn link(session: &Session, stage: usize, outputs: &BTreeMap<String, D
     }
 }
 
-/// Keeps `out/` out of repositories.
+/// Keeps `out/` out of Git.
 fn ignore(out: &Path) -> io::Result<()> {
     let path = out.join(".gitignore");
     if path.exists() { Ok(()) } else { fs::write(path, "*\n") }
@@ -49,7 +49,7 @@ fn ignore(out: &Path) -> io::Result<()> {
 /// Makes `out/STAGE` a link to `PIPELINE/STAGE`, unless another pipeline has it.
 fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     let place = out.join(name);
-    // Earlier versions had folders of links here, which nothing would bring up to date.
+    // Earlier versions created folders of links here, which would never be updated.
     if place.is_dir() && !place.is_symlink() {
         let links: Vec<_> = fs::read_dir(&place)?.collect::<io::Result<_>>()?;
         if links.is_empty() || !links.iter().all(|link| link.path().is_symlink()) {
@@ -90,7 +90,8 @@ fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
         }
     }
     if views > 0 {
-        let text = format!("{views} entries select rows of other files; `pipe get` writes them out.\n");
+        let text =
+            format!("{views} entries are views of other files; `pipe get` writes them as ordinary files.\n");
         fs::write(half.join("VIEWS.txt"), text)?;
     }
     match fs::rename(&half, tree) {

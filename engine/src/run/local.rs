@@ -1,4 +1,4 @@
-//! Owns: worker processes on this machine: starting, hearing, ending them. Knows no plan.
+//! Owns: worker processes on this machine: starting them, receiving their events, ending them. It knows no plan.
 
 use super::pause;
 use crate::{
@@ -24,10 +24,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long events may still come from a channel that a process in another session holds open.
+/// How long to wait for further events on a channel that a process in another session keeps open.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What a worker's process says, in any order but this: its end comes last.
+/// A message about a worker's process; its end comes last.
 #[derive(Debug)]
 pub(super) enum Heard {
     /// An event of the stage.
@@ -36,34 +36,34 @@ pub(super) enum Heard {
     Ended(Pid, Ended),
 }
 
-/// How a process ended, and what it took.
+/// How a process ended, and the resources it used.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
-    /// Exit code; `None` if a signal ended it.
+    /// Exit code; `None` if it was ended by a signal.
     pub(super) code: Option<i32>,
     /// The signal that ended it.
     pub(super) signal: Option<i32>,
-    /// What it took.
+    /// The resources it used.
     pub(super) usage: Usage,
-    /// Whether the system killed something for memory meanwhile.
+    /// Whether the system killed a process for lack of memory meanwhile.
     pub(super) out_of_memory: bool,
 }
 
-/// A worker at work. Dropping it ends the process, since its leash ends.
+/// A running worker. Dropping it closes its stdin, which ends the process.
 pub(super) struct Process {
-    /// Its id, which is also its session's and its process group's.
+    /// Its id, which is also that of its session and process group.
     pub(super) pid: Pid,
     leash: ChildStdin,
-    /// When it got its stage, and how long this process had been stopped by then.
+    /// When it got its stage, and how long this process had been suspended by then.
     started: (Instant, Duration),
-    /// Its stage: whom its events are about.
+    /// The stage that its events belong to.
     stage: Arc<AtomicUsize>,
 }
 
-/// Workers that this process started.
+/// Number of workers that this process started.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-/// Starts `pipe worker SPEC`. `hear` is called from threads of its own.
+/// Starts `pipe worker SPEC`. `hear` is called from separate threads.
 pub(super) fn start(
     program: &Path,
     spec: &Path,
@@ -113,8 +113,8 @@ pub(super) fn start(
     .map_err(|error| failed("start a thread for", &error))?;
     let about = stage.clone();
     in_a_thread(pid, move || {
-        // What a stage leaves in the background ends with it, or its channel would stay open; as long as the
-        // process is not reaped, nobody else can have its id.
+        // Processes that a stage leaves in the background are ended with it, or its channel would stay open. Its id
+        // cannot be reused until the process is reaped.
         let end = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         let _ = kill_process_group(pid, Signal::KILL);
         if end.is_ok_and(|end| end.is_none_or(|end| !end.exited())) {
@@ -122,7 +122,7 @@ pub(super) fn start(
             tree::end_marked(&mark);
         }
         pause::remove(pid);
-        // Waiting reaps the process; its id means nothing afterwards.
+        // Waiting reaps the process; its id has no meaning afterwards.
         let ended = Ended::of(pid, &killed_before);
         let _ = is_whole.recv_timeout(LAST_WORDS);
         let _ = heard.send((about.load(Ordering::Relaxed), Heard::Ended(pid, ended)));
@@ -131,8 +131,8 @@ pub(super) fn start(
     Ok(Process { pid, leash, started, stage })
 }
 
-/// Lets a process begin a session: without a terminal, a program that wants to ask something fails instead of being
-/// stopped, and keys such as Ctrl-C reach the engine alone, which decides what becomes of its stages.
+/// Makes a process the leader of a new session. Without a terminal, a program that wants to ask something fails
+/// instead of being stopped, and keys such as Ctrl-C reach only the engine, which decides about its stages.
 #[expect(unsafe_code, reason = "a session can only be begun between fork and exec")]
 fn in_session_of_its_own(command: &mut Command) {
     // SAFETY: setsid is safe to call between fork and exec.
@@ -144,7 +144,7 @@ fn in_session_of_its_own(command: &mut Command) {
     };
 }
 
-/// Starts a thread that a new process needs; where there can be no more threads, the process ends.
+/// Starts a thread that a new process needs; if no thread can be created, the process is ended.
 fn in_a_thread(pid: Pid, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().spawn(work).map(drop).inspect_err(|_| {
         let _ = kill_process_group(pid, Signal::KILL);
@@ -152,7 +152,7 @@ fn in_a_thread(pid: Pid, work: impl FnOnce() + Send + 'static) -> io::Result<()>
     })
 }
 
-/// Passes events on until the channel ends; what is no event is passed over.
+/// Passes on events until the channel ends; invalid lines are skipped.
 fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: &AtomicUsize) {
     const LINE_MAX: u64 = 16 << 20;
     let mut reader = BufReader::new(channel);
@@ -172,9 +172,9 @@ fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: &AtomicUsiz
 }
 
 impl Process {
-    /// Hands a worker that rests its next stage.
+    /// Gives an idle worker its next stage.
     pub(super) fn hand(mut self, spec: &Path, log: &Path, stage: usize) -> io::Result<Self> {
-        // A stage that is tried again begins its log anew.
+        // A retried stage begins a new log.
         File::create(log)?;
         self.stage.store(stage, Ordering::Relaxed);
         self.started = (Instant::now(), pause::total());
@@ -183,20 +183,21 @@ impl Process {
         Ok(self)
     }
 
-    /// Asks to stop: finish shares, save a checkpoint.
+    /// Asks it to stop: finish running tasks, save a checkpoint.
     pub(super) fn ask(&self) {
         let _ = kill_process(self.pid, Signal::TERM);
     }
 
-    /// Ends the process and its commands, in whatever sessions they are.
+    /// Kills the process and its commands, whatever sessions they are in.
     pub(super) fn kill(&self) {
-        // Stopped first, so that it starts nothing more; after its end nobody knows what it started.
+        // Stopped first, so that it starts nothing more; after its end, the processes that it started cannot be
+        // found.
         let _ = kill_process(self.pid, Signal::STOP);
         tree::end_below(self.pid);
         let _ = kill_process_group(self.pid, Signal::KILL);
     }
 
-    /// How long it has run, without the time that this process was stopped.
+    /// How long it has run, without the time that this process was suspended.
     pub(super) fn elapsed(&self) -> Duration {
         let (started, paused_before) = self.started;
         started.elapsed().saturating_sub(pause::total().saturating_sub(paused_before))
@@ -204,7 +205,7 @@ impl Process {
 }
 
 impl Ended {
-    /// The end of a stage whose worker rests.
+    /// The end of a stage whose worker is idle.
     pub(super) fn resting(cpu_seconds: f64, memory_peak: u64) -> Self {
         let usage = Usage { cpu_seconds, memory_peak };
         Self { code: Some(0), signal: None, usage, out_of_memory: false }

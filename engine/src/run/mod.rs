@@ -1,4 +1,4 @@
-//! Owns: plan to events. The scheduler decides what starts when; workers do it; whoever listens draws it.
+//! Owns: plan to events. The scheduler decides what starts when; workers do the work; callers display the events.
 //! Nothing here writes to a terminal.
 
 pub mod event;

@@ -1,5 +1,5 @@
-//! Owns: a stage's events as lines of its log, so that the log of every built-in stage can be followed. One place
-//! for all stage types; commands write their logs themselves.
+//! Owns: a stage's events as lines of its log, so that the log of every built-in stage can be followed. This covers
+//! all stage types; commands write their logs themselves.
 
 use pipe_stage::{Event, Events, Metric};
 use std::{
@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Time between lines on the progress of one step.
+/// Minimum time between lines about the progress of a step.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Passes events on, and writes what a person wants to know of them to stderr, which is the log.
+/// Passes on events, and writes those of interest to people to stderr, which is the log.
 pub(super) fn narrated(events: Events) -> Events {
     let narrator = Mutex::new(Narrator::default());
     Arc::new(move |event: Event| {
@@ -25,14 +25,14 @@ pub(super) fn narrated(events: Events) -> Events {
     })
 }
 
-/// Writes the totals of a stage that did its work.
+/// Writes the totals of a stage that succeeded.
 pub(super) fn close(metrics: &[Metric]) {
     write(&closing(metrics));
 }
 
 fn write(text: &str) {
     let clock = clock(SystemTime::now());
-    // A log that cannot be written, such as on a full disk, stops no stage.
+    // If the log cannot be written, for example because the disk is full, the stage continues.
     let _ = std::io::stderr().lock().write_all(format!("{clock} {text}\n").as_bytes());
 }
 
@@ -41,7 +41,7 @@ struct Narrator {
     told: Option<Instant>,
     /// Points of series that have not been written yet.
     points: BTreeMap<String, (u64, f64)>,
-    /// What was counted last: unit, done, total.
+    /// The last progress: unit, done, total.
     counted: Option<(String, u64, Option<u64>)>,
 }
 
@@ -68,7 +68,7 @@ impl Narrator {
                 None
             }
             Event::Note { message } => Some(message.clone()),
-            // How it ended is written by the worker, before it is told.
+            // The worker writes how it ended, before it reports it.
             Event::Checkpoints { .. } | Event::Done { .. } | Event::Failed { .. } | Event::Rests { .. } => {
                 None
             }
@@ -108,7 +108,7 @@ fn closing(metrics: &[Metric]) -> String {
     if told.is_empty() { "done".to_owned() } else { format!("done: {}", told.join(", ")) }
 }
 
-/// Whole numbers as they are, others with four digits.
+/// Integers as they are, other numbers with four digits.
 fn number(value: f64) -> String {
     match value.abs() {
         _ if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),

@@ -1,4 +1,4 @@
-//! Owns: how a run is asked for, how it ended, and why it could not go on.
+//! Owns: the options of a run, how it ended, and why it could not continue.
 
 use super::event::{Row, RowOutcome};
 use crate::{
@@ -8,41 +8,41 @@ use crate::{
 use pipe_stage::{Digest, Error};
 use std::collections::BTreeMap;
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Stages that may run at once; as many as fit if `None`.
+    /// Maximum number of stages that run at once; `None` for as many as fit.
     pub jobs: Option<usize>,
-    /// Cores to hand out; all of the machine's if `None`.
+    /// Number of cores to use; `None` for all cores of the machine.
     pub cpus: Option<usize>,
-    /// Whether this run may update the lock file and the links: it is of the whole manifest as written.
+    /// Whether this run may update the lock file and the links: it covers the whole manifest as written.
     pub is_full: bool,
-    /// What becomes of the others when a stage fails.
+    /// What happens to other stages when a stage fails.
     pub on_failure: OnFailure,
-    /// Whether it starts though the disk is too small for what stages wrote before.
+    /// Whether it starts although the disk is too small for what stages wrote before.
     pub ignore_disk: bool,
 }
 
-/// What becomes of the others when a stage fails.
+/// What happens to other stages when a stage fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// Those that run are finished, and no other starts.
+    /// Running stages are finished, and no other stage starts.
     #[default]
     Stop,
-    /// All go on that do not need it.
+    /// All stages that do not depend on it continue.
     KeepGoing,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct Summary {
-    /// By stage, in running order.
+    /// In running order.
     pub rows: Vec<Row>,
     /// Keys and records of the stages that are up to date, by position in the manifest.
     pub done: BTreeMap<usize, (Digest, Record)>,
-    /// Whether it was asked to stop.
+    /// Whether a stop was requested.
     pub interrupted: bool,
-    /// What broke the run, if anything did: an error of the engine's own files.
+    /// What ended the run early, if anything: an error of the engine's own files.
     pub broken: Option<RunError>,
 }
 
@@ -53,7 +53,7 @@ impl Summary {
     }
 }
 
-/// Why a run could not go on at all.
+/// Why a run could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The cache failed.
@@ -67,20 +67,20 @@ pub enum RunError {
     Machine(Error),
     /// The disk is too small.
     #[error(
-        "about {} MiB would be written, by what the stages wrote before, and {} MiB of disk are free",
+        "the stages would write about {} MiB, as in earlier runs, but only {} MiB of disk space are free",
         .needed.div_ceil(1 << 20),
         .free >> 20
     )]
     NoSpace {
         /// Bytes that would be written.
         needed: u64,
-        /// Bytes that are free.
+        /// Free bytes.
         free: u64,
     },
-    /// A stage asks for more than there is.
-    #[error("stage `{stage}` asks for {asked}, and the machine has {has}")]
+    /// A stage requests more than there is.
+    #[error("stage `{stage}` requests {asked}, but the machine has {has}")]
     TooSmall {
-        /// Which stage.
+        /// Name of the stage.
         stage: String,
         /// `cpus: 64`.
         asked: String,

@@ -1,5 +1,6 @@
-//! Owns: what Ctrl-Z does to a run. Workers have no terminal, so its stop signal reaches the engine alone. The
-//! engine passes it on, stops, and wakes its workers when it is woken itself. Stopped time is in no time limit.
+//! Owns: the effect of Ctrl-Z on a run. Workers have no terminal, so the stop signal reaches only the engine. The
+//! engine passes it on, stops, and resumes its workers when it is resumed itself. Suspended time does not count
+//! towards time limits.
 
 use crate::tree;
 use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
@@ -13,7 +14,7 @@ struct Pause {
     /// Leaders of sessions.
     workers: Vec<Pid>,
     since: Option<Instant>,
-    /// Of pauses that are over.
+    /// Total time of pauses that are over.
     total: Duration,
 }
 
@@ -23,23 +24,23 @@ fn pause() -> MutexGuard<'static, Pause> {
     PAUSE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A worker to stop and to wake along with this process.
+/// Adds a worker to suspend and resume with this process.
 pub(super) fn add(worker: Pid) {
     pause().workers.push(worker);
 }
 
-/// A worker that ended.
+/// Removes a worker that ended.
 pub(super) fn remove(worker: Pid) {
     pause().workers.retain(|other| *other != worker);
 }
 
-/// How long this process has been stopped in all.
+/// How long this process has been suspended in total.
 pub(super) fn total() -> Duration {
     let pause = pause();
     pause.total + pause.since.map_or(Duration::ZERO, |since| since.elapsed())
 }
 
-/// Passes the terminal's stop signal on to workers from now on, and the one that wakes this process.
+/// From now on, passes the terminal's stop and continue signals on to workers.
 pub fn follow_terminal() {
     use signal_hook::consts::{SIGCONT, SIGTSTP};
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGTSTP, SIGCONT]) else { return };

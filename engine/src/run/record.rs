@@ -1,4 +1,4 @@
-//! Owns: recording what a stage made. The first record of a key wins.
+//! Owns: recording the results of stages. The first record of a key wins.
 
 use super::executor::Ended;
 use crate::{
@@ -10,7 +10,7 @@ use pipe_cache::{Commit, Lease, Published};
 use pipe_stage::{Digest, Error, Metric};
 use std::{collections::BTreeMap, io, path::Path};
 
-/// What a stage made, as its worker told.
+/// The result of a stage, as reported by its worker.
 pub(super) struct Made {
     pub(super) outputs: BTreeMap<String, Digest>,
     pub(super) metrics: Vec<Metric>,
@@ -19,7 +19,7 @@ pub(super) struct Made {
     pub(super) granted: Granted,
 }
 
-/// Records what a stage made. The first record wins: what it says is what counts.
+/// Records the result of a stage. If there is already a record, that one counts.
 pub(super) fn record(
     session: &Session,
     stage: usize,
@@ -73,7 +73,7 @@ pub(super) fn record(
         code: env!("CARGO_PKG_VERSION").to_owned(),
         finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    // A record that is there though the stage ran stands on objects that were gone.
+    // If a record exists although the stage ran, its objects were missing.
     if let Some(body) = store.record(&resolved.key)?
         && serde_json::from_slice::<Record>(&body)
             .map_or(true, |before| before.outputs != record.outputs || !before.is_held(store))

@@ -1,5 +1,5 @@
-//! Owns: what starts when. A stage is looked at again whenever something that it needs is done: its key is
-//! made of what really came out, so a stage that made the same bytes again stops the wave there.
+//! Owns: what starts when. A stage is examined again whenever one of its dependencies is done: its key is made from
+//! the actual outputs, so if a dependency produces the same bytes again, the stages after it are not affected.
 
 use super::{
     event::{Row, RowOutcome, RunEvent},
@@ -28,23 +28,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between looks at leases, timeouts and signals.
+/// Interval between checks of leases, timeouts and signals.
 const TICK: Duration = Duration::from_millis(200);
-/// How long a stopped stage may take to save its work, unless it says otherwise.
+/// Default time that a stopped stage has to save its work.
 const GRACE: Duration = Duration::from_secs(60);
-/// Times that a stage may find its inputs changed or damaged before it counts as failed.
+/// How often a stage may find its inputs changed or damaged before it fails.
 const REPLANS_MAX: u32 = 16;
 
-/// Threads of a stage for each core of the machine, whatever number of cores a run is told to hand out.
+/// Maximum threads of a stage per core of the machine, whatever number of cores a run may use.
 const THREADS_PER_CORE_MAX: usize = 4;
 
-/// Runs stages, which come in running order with all that they need, and tells `tell` what happens.
+/// Runs stages, which are given in running order with all their dependencies, and passes events to `tell`.
 ///
-/// `interrupts` gives one message for each time that a person asks to stop.
+/// `interrupts` receives one message per request to stop.
 ///
 /// # Errors
-/// Only where nothing was started. What breaks a run later is in [`Summary::broken`]: whatever ends a run, stages that
-/// run are asked to stop, have their grace, and are recorded if they finish, and the run's folder is closed.
+/// Only if nothing was started. Later errors are in [`Summary::broken`]: however a run ends, running stages are
+/// asked to stop, have their grace, and are recorded if they finish, and the run's folder is closed.
 pub fn run(
     session: &mut Session,
     stages: &[usize],
@@ -110,7 +110,7 @@ pub fn run(
     }
 }
 
-/// Refuses stages that ask for more than there is.
+/// Refuses stages that request more than there is.
 fn check_sizes(session: &Session, stages: &[usize], free: &Free) -> Result<(), RunError> {
     for &stage in stages {
         let asks = &session.manifest.stages[stage].resources;
@@ -139,21 +139,21 @@ struct Scheduler<'a> {
     stages: &'a [usize],
     targets: &'a [usize],
     grants: Grants,
-    /// Cores of the machine.
+    /// Number of cores of the machine.
     cores: usize,
     states: States,
-    /// The stage of each job that runs.
+    /// The stage of each running job.
     jobs: BTreeMap<JobId, usize>,
     tries: BTreeMap<usize, u32>,
     replans: BTreeMap<usize, u32>,
-    /// Stages that are to be done afresh, and are not yet.
+    /// Stages that are to run again from the beginning and have not yet.
     afresh: BTreeSet<usize>,
     executor: Box<dyn Executor>,
     run: Option<RunWriter>,
     on_failure: OnFailure,
-    /// Times that somebody asked to stop.
+    /// Number of requests to stop.
     stop_requests: u32,
-    /// What broke the run.
+    /// The error that ended the run.
     broken: Option<RunError>,
     ignore_disk: bool,
     /// What was warned of already.
@@ -179,7 +179,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Looks at stages and starts what can be started.
+    /// Examines stages and starts those that can start.
     fn go_on(&mut self) -> Result<(), RunError> {
         if self.broken.is_some() {
             return Ok(());
@@ -188,7 +188,7 @@ impl Scheduler<'_> {
         self.start()
     }
 
-    /// Takes an error of the engine's own: the first one ends the run, as a person would end it.
+    /// Handles an error of the engine itself: the first one ends the run in the same way as a request to stop.
     fn survive(&mut self, result: Result<(), RunError>) {
         if let Err(error) = result
             && self.broken.is_none()
@@ -199,7 +199,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Refuses to start what will not fit on the disk, as far as earlier runs tell.
+    /// Refuses to start if estimates from earlier runs do not fit on the disk.
     fn check_disk(&self) -> Result<(), RunError> {
         if self.ignore_disk || self.session.journal.is_empty() {
             return Ok(());
@@ -212,7 +212,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Settles every stage whose inputs are known: cached, to run, or skipped.
+    /// Decides about every stage whose inputs are known: cached, to run, or skipped.
     fn look(&mut self) -> Result<(), RunError> {
         while let Some((stage, forced)) = self.states.next_unsettled() {
             if self.look_at_frozen(stage, forced)? {
@@ -246,7 +246,7 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// Settles a frozen stage that keeps what it has; says whether it did.
+    /// Decides about a frozen stage that keeps its result; returns whether it did.
     fn look_at_frozen(&mut self, stage: usize, forced: bool) -> Result<bool, RunError> {
         let key = match self.session.kept(stage)? {
             Kept::Nothing => return Ok(false),
@@ -258,7 +258,7 @@ impl Scheduler<'_> {
             }
             Kept::Here(key, _) | Kept::Gone(key) => key,
         };
-        // It may be made again as long as it would be the same.
+        // It may be computed again as long as the result would be the same.
         let made = |stage: usize| match self.states.find(stage) {
             Some(StageState::Done { record, .. }) => Some(&record.outputs),
             _ => None,
@@ -282,13 +282,13 @@ impl Scheduler<'_> {
         if is_whole && may_make_it() {
             return Ok(false);
         }
-        let message = "it is frozen, and what it is to keep is not in this cache";
-        let help = "bring the cache that has it, or take `freeze` away to make it anew";
+        let message = "it is frozen, but its result is not in this cache";
+        let help = "copy the cache that has it, or remove `freeze` to run it again";
         self.failed(stage, &Error::input(message).help(help));
         Ok(true)
     }
 
-    /// Whether somebody wants to see what a stage made, though nothing runs on it.
+    /// Whether the outputs of a stage are wanted even if no other stage reads them.
     fn is_target(&self, stage: usize) -> bool {
         match self.targets {
             [] => self.session.graph.downstream(stage).is_empty(),
@@ -301,7 +301,7 @@ impl Scheduler<'_> {
         self.settle(stage, StageState::Done { key, record: Box::new(record), ran: false });
     }
 
-    /// Puts a stage where it stays, so that those that need it are looked at again.
+    /// Sets the final state of a stage, so that its dependents are examined again.
     fn settle(&mut self, stage: usize, state: StageState) {
         self.states.set(stage, state);
         self.session.graph.downstream(stage).into_iter().for_each(|below| self.states.look_again(below));
@@ -339,12 +339,12 @@ impl Scheduler<'_> {
                 }
                 _ => unreachable!("invariant: it could start"),
             };
-            // What it reads must be there; whoever made it makes it again.
+            // Its inputs must exist; otherwise the stages that produce them run again.
             let gone = self.session.not_held(stage, &resolved);
             if !gone.is_empty() {
                 self.states.set(stage, StageState::Waiting { forced });
                 for producer in gone {
-                    // One that another consumer has sent back already is on its way.
+                    // If another dependent has already requested it, it will run.
                     if let StageState::Done { .. } = self.states.get(producer) {
                         self.states.set(producer, StageState::Waiting { forced: true });
                     }
@@ -362,7 +362,7 @@ impl Scheduler<'_> {
                     self.states.set(stage, StageState::Blocked { resolved, forced, watch, on });
                 }
                 Acquire::Held(lease) => {
-                    // Somebody may have finished it between our look and our lease.
+                    // Another process may have finished it between the check and the lease.
                     let record = Record::read(&self.session.store, &resolved.key)?;
                     let record = record.filter(|record| {
                         !self.afresh.contains(&stage) && record.is_held(&self.session.store)
@@ -381,8 +381,8 @@ impl Scheduler<'_> {
         Ok(())
     }
 
-    /// What a stage asks for. A command has one core unless it says otherwise, or gets shards, as many at once as there
-    /// are cores; other stages use all cores that are free.
+    /// The resources that a stage requests. By default a command has one core, or with `each` as many commands as
+    /// there are cores; other stages use all free cores.
     fn demand(&self, stage: usize) -> Demand<'_> {
         let stage = &self.session.manifest.stages[stage];
         let asks = &stage.resources;
@@ -415,7 +415,7 @@ impl Scheduler<'_> {
                 Some((adopted, folder)) if *adopted == stage => Mode::Adopt(folder.clone()),
                 _ => Mode::Afresh,
             };
-            // A run that goes on from here after an interruption must not take the old result for the new one.
+            // After an interruption, a later run must not take the old result for the new one.
             if let Some(body) = self.session.store.record(&resolved.key)? {
                 self.session.store.retire(&resolved.key, &body, &lease.token())?;
             }
@@ -484,7 +484,7 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Takes in what a stage made, or why it failed.
+    /// Handles the result of a stage, or its failure.
     fn ended(&mut self, stage: usize, ended: Ended) {
         let StageState::Running(running) = self.states.take(stage) else { return };
         let Running { resolved, lease, grant, forced, last_event, tasks, stopping, .. } = *running;
@@ -496,9 +496,9 @@ impl Scheduler<'_> {
                 Err(Error::Died { message: "its lease was taken over by another run".to_owned() })
             }
             (Some(Event::Done { key, .. }), _) if key != Some(resolved.key) => {
-                Err(Error::Died { message: "it did another stage than it was told to".to_owned() })
+                Err(Error::Died { message: "it ran another stage than requested".to_owned() })
             }
-            // What is finished is finished, also where it was asked to stop.
+            // A finished result is kept, even if the stage was asked to stop.
             (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _)
                 if ended.code == Some(0) && !is_killed =>
             {
@@ -537,7 +537,7 @@ impl Scheduler<'_> {
         self.stop_requests > 0 || self.broken.is_some()
     }
 
-    /// Decides what an error asks for: another try, another look, or the end of the stage.
+    /// Decides what follows from an error: a retry, another examination, or the end of the stage.
     fn mend(&mut self, stage: usize, error: Error, forced: bool) {
         let retry = self.session.manifest.stages[stage].retry;
         let is_open = !self.is_stopping();
@@ -583,13 +583,13 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Whether no stage starts any more.
+    /// Whether no further stage starts.
     fn is_ending(&self) -> bool {
         let is_failed = self.on_failure == OnFailure::Stop && self.states.has_failed();
         self.is_stopping() || is_failed
     }
 
-    /// The first time asks stages to save their work, the second ends them.
+    /// The first time, stages are asked to save their work; the second time, they are killed.
     fn interrupt(&mut self) {
         self.stop_requests += 1;
         if self.stop_requests == 1 {
@@ -609,21 +609,21 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Asks all stages that run to stop, unless they have been asked.
+    /// Asks all running stages to stop, unless they have been asked.
     fn ask_all(&mut self, cause: Cause) {
         for (_, running) in self.states.all_running() {
             ask(&*self.executor, running, cause);
         }
     }
 
-    /// Asks stages to stop whose time is over, and ends those whose grace is over too.
+    /// Asks stages to stop whose time is over, and kills those whose grace is over too.
     fn watch_clocks(&mut self) {
         self.states.end_pauses(Instant::now());
         for (stage, running) in self.states.all_running() {
             let stage = &self.session.manifest.stages[stage];
             let grace = stage.grace.map_or(GRACE, Time::duration);
             if running.lease.is_lost() {
-                // Another run works on it: what this one makes from here on is in its way.
+                // Another run has taken over; the output of this stage would interfere from here on.
                 let is_new = !matches!(running.stopping, Some(Stopping { cause: Cause::LostLease, .. }));
                 if is_new {
                     let (cause, stop_requested_at) = (Cause::LostLease, Instant::now());
@@ -654,7 +654,7 @@ impl Scheduler<'_> {
         if self.is_ending() { self.states.is_idle() } else { self.states.is_done() }
     }
 
-    /// Closes the run: its folder says how it ended, and links point to what was made.
+    /// Closes the run: writes how it ended to its folder, and updates the links.
     fn close(mut self, options: &Options) -> Summary {
         let mut rows = Vec::new();
         for &stage in self.stages {
@@ -674,7 +674,8 @@ impl Scheduler<'_> {
         }
         if let Some(run) = &self.run {
             run.close(&rows, &self.closed(&rows));
-            // What killed workers left; the next run would find it too, but the disk may be wanted before.
+            // Removes what killed workers left. The next run would do so too, but the disk space may be needed
+            // before.
             self.sweep();
         }
         let broken = self.broken.take();
@@ -690,7 +691,7 @@ impl Scheduler<'_> {
 }
 
 impl Scheduler<'_> {
-    /// What became of each stage, for those who come later.
+    /// The outcome of each stage, for later commands.
     fn closed(&self, rows: &[Row]) -> Closed {
         let stages = self.stages.iter().zip(rows).map(|(stage, row)| {
             let made = match self.states.get(*stage) {

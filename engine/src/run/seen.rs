@@ -1,5 +1,5 @@
-//! Owns: a run as its events tell it: where each stage stands, what its series are. Reads `events.jsonl`, of a
-//! run that is over or that goes on in another process. Knows no cache.
+//! Owns: a run as its events describe it: the state of each stage, and its series. It reads `events.jsonl`, of a
+//! finished run or of one that is running in another process. It knows no cache.
 
 use super::event::{Row, RunEvent};
 use pipe_stage::{Digest, Event};
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Longer lines are no events.
+/// Longer lines are not events.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// What every event has.
@@ -52,12 +52,12 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Starts at the beginning of a file, which may not be there yet.
+    /// Starts at the beginning of a file, which may not exist yet.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), offset: 0, damaged: 0 }
     }
 
-    /// Tells the events that came since the last call; a line that is not whole yet is left for the next.
+    /// Passes on the events since the last call; an incomplete line is left for the next call.
     pub fn read(&mut self, see: impl FnMut(f64, RunEvent)) -> Result<(), EventsError> {
         self.read_on(see).map_err(|source| EventsError { path: self.path.clone(), source })
     }
@@ -88,68 +88,68 @@ impl Tail {
     }
 }
 
-/// Where the stages of a run stand.
+/// The states of a run's stages.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// By name; those of which nothing was told yet are absent.
+    /// By name; stages without events are absent.
     pub stages: BTreeMap<String, SeenStage>,
-    /// Whether somebody asked it to stop.
+    /// Whether a stop was requested.
     pub stopping: bool,
-    /// When it told something last: seconds since the epoch.
+    /// Time of the last event, in seconds since the epoch.
     pub last: f64,
     /// Lines of its events that cannot be read.
     pub damaged: u64,
 }
 
-/// Where a stage stands.
+/// The state of a stage.
 #[derive(Debug)]
 pub struct SeenStage {
-    /// In one word.
+    /// Its state.
     pub state: SeenState,
     /// Its key.
     pub key: Option<Digest>,
-    /// When it was started, the last time: seconds since the epoch.
+    /// When it was last started, in seconds since the epoch.
     pub started: Option<f64>,
     /// When it ended.
     pub ended: Option<f64>,
     /// How often it was started.
     pub tries: u32,
-    /// Cores that it got.
+    /// Cores it was granted.
     pub cpus: usize,
     /// The step that it is at, with its tasks: done, of all.
     pub step: Option<(String, u64, u64)>,
-    /// What is counted within the step: unit, done, of all.
+    /// Progress within the step: unit, done, total.
     pub progress: Option<(String, u64, Option<u64>)>,
     /// The last points of its series: by name, position and value.
     pub metrics: BTreeMap<String, (u64, f64)>,
     /// Folders in which it keeps checkpoints.
     pub folders: BTreeSet<Digest>,
-    /// The last thing that it said, or that was said of it.
+    /// Its last note, or the last note about it.
     pub note: Option<String>,
-    /// How it ended, if it did its work.
+    /// Its row, if it succeeded.
     pub row: Option<Row>,
     /// Why it failed, with the end of its log.
     pub failed: Option<(String, String)>,
 }
 
-/// Where a stage stands, in one word.
+/// The state of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SeenState {
-    /// Its result was there.
+    /// Its result was in the cache.
     Cached,
-    /// Another run has it in hand.
+    /// Another run is working on it.
     Waiting,
-    /// It is at work.
+    /// It is running.
     Running,
-    /// It did its work.
+    /// It succeeded.
     Done,
-    /// It failed, and may be tried again.
+    /// It failed, and may be retried.
     Failed,
 }
 
 impl SeenState {
-    /// As people read it.
+    /// Text for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",
@@ -180,14 +180,14 @@ impl SeenStage {
         }
     }
 
-    /// How long it has been at work, or was.
+    /// How long it has been running, or ran.
     pub fn seconds(&self, now: f64) -> Option<f64> {
         self.started.map(|started| (self.ended.unwrap_or(now) - started).max(0.0))
     }
 }
 
 impl Seen {
-    /// Reads all of a run's events.
+    /// Reads all events of a run.
     pub fn read(events: &Path) -> Result<Self, EventsError> {
         let (mut seen, mut tail) = (Self::default(), Tail::new(events));
         tail.read(|at, told| seen.see(at, told))?;
@@ -195,7 +195,7 @@ impl Seen {
         Ok(seen)
     }
 
-    /// Takes one event.
+    /// Applies an event.
     pub fn see(&mut self, at: f64, event: RunEvent) {
         self.last = at;
         match event {
@@ -256,7 +256,7 @@ impl SeenStage {
     }
 }
 
-/// The series that a stage told, by name: value by position.
+/// The series of a stage by name: value by position.
 pub type Series = BTreeMap<String, BTreeMap<u64, f64>>;
 
 /// Adds to the series of stages, by name, what one run told of those that it started with these keys. A run that went
@@ -269,7 +269,7 @@ pub fn add_series(
     let mut fresh: BTreeMap<String, Series> = BTreeMap::new();
     let mut lay = |name: String, fresh: Series| lay_over(series.entry(name).or_default(), fresh);
     Tail::new(events).read(|_, told| match told {
-        // A new try counts from where it began.
+        // A retry overwrites the positions from where it began.
         RunEvent::Started { stage, key, .. } => {
             if let Some(before) = fresh.remove(&stage) {
                 lay(stage.clone(), before);

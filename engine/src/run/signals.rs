@@ -1,4 +1,4 @@
-//! Owns: signals that ask this process to stop: SIGINT, SIGTERM and SIGHUP, each alike.
+//! Owns: signals that ask this process to stop: SIGINT, SIGTERM and SIGHUP, treated alike.
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
@@ -6,10 +6,10 @@ use signal_hook::{
 };
 use std::{fs, io, thread};
 
-/// Calls a function for each time that somebody asks this process to stop.
+/// Calls a function for each request to stop this process.
 ///
-/// A terminal that goes away sends SIGHUP more than once, so a SIGHUP counts only if nothing was asked before; one that
-/// was ignored when the process started (`nohup`) stays ignored.
+/// A terminal that closes sends SIGHUP more than once, so a SIGHUP counts only if it is the first request; if it was
+/// ignored when the process started (`nohup`), it stays ignored.
 pub fn on_stop(mut ask: impl FnMut() + Send + 'static) -> io::Result<()> {
     let mut kinds = vec![SIGINT, SIGTERM];
     if !is_ignored(SIGHUP) {
@@ -28,7 +28,7 @@ pub fn on_stop(mut ask: impl FnMut() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process ignores a signal; no where the system does not tell.
+/// Whether this process ignores a signal; false if unknown.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

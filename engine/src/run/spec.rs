@@ -1,4 +1,4 @@
-//! Owns: what a worker is told. A spec is a JSON file; it names digests and folders, and no secret.
+//! Owns: the instructions for a worker. A spec is a JSON file with digests and folders, and without secrets.
 
 use pipe_stage::{Digest, LeaseToken, Mode, SourceFile};
 use serde::{Deserialize, Serialize};
@@ -8,38 +8,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One stage, or one share of one, to be done by `pipe worker`.
+/// A stage, or some of its tasks, to be run by `pipe worker`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Revision of this format: 1.
     pub version: u32,
-    /// Key of the stage, which its worker says back when it is done.
+    /// Key of the stage, which its worker repeats when it is done.
     pub key: Digest,
     /// Proof of its lease, for retiring records.
     pub lease: Option<LeaseToken>,
     /// Stage type.
     pub uses: String,
-    /// Digest of the program that holds the type, where the key has it.
+    /// Digest of the program that contains the type, if it is part of the key.
     #[serde(default)]
     pub program: Option<Digest>,
-    /// All of its config, run-time fields too; secrets are placeholders.
+    /// The full config, including run-time fields; secrets are placeholders.
     pub config: Value,
     /// What to do.
     pub mode: Mode,
     /// Artifacts by input port.
     pub inputs: BTreeMap<String, Vec<SpecInput>>,
-    /// The listing that the plan saw, so that no worker lists or hashes again.
+    /// The listing from the plan, so that workers need not list and hash again.
     pub sources: Vec<SourceFile>,
-    /// The cache's folder.
+    /// The cache folder.
     pub cache: PathBuf,
-    /// The folder that relative paths start from, and that commands run in.
+    /// The folder that relative paths start from, and in which commands run.
     pub project: PathBuf,
-    /// Where stdout and stderr go.
+    /// File for stdout and stderr.
     pub log: PathBuf,
-    /// Threads to use.
+    /// Number of threads to use.
     pub threads: usize,
-    /// When the worker has to end by itself.
+    /// When the worker ends by itself.
     pub leash: Leash,
 }
 
@@ -47,20 +47,20 @@ pub struct Spec {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpecInput {
-    /// Key of a map in `needs`; empty otherwise.
+    /// Its key in the map under `needs`; otherwise empty.
     #[serde(default)]
     pub label: String,
     /// Name of the stage that made it: what a command's environment calls it in messages.
     pub digest: Digest,
 }
 
-/// What tells a worker that its engine is gone.
+/// How a worker notices that its engine is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Leash {
-    /// The end of stdin. What comes before, a JSON string a line, are paths of specs for a worker that rests.
+    /// By the end of stdin. Before that, each line is a JSON string: the path of a spec for an idle worker.
     Stdin,
-    /// Nothing: whoever started it ends it.
+    /// Not at all: the caller ends it.
     None,
 }
 
@@ -70,10 +70,12 @@ impl Spec {
         let text = std::fs::read_to_string(path)
             .map_err(|error| format!("cannot read the spec `{}`: {error}", path.display()))?;
         let spec: Self = serde_json::from_str(&text)
-            .map_err(|error| format!("`{}` is no spec: {error}", path.display()))?;
+            .map_err(|error| format!("`{}` is not a spec: {error}", path.display()))?;
         match spec.version {
             1 => Ok(spec),
-            version => Err(format!("`{}` has version {version}, this is for 1", path.display())),
+            version => {
+                Err(format!("`{}` has version {version}, but this program reads version 1", path.display()))
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Owns: where each stage of a run stands, and which of them are worth a look, so that what happens to one costs
-//! nothing for the others: there may be ten thousand. Decides nothing.
+//! Owns: the state of each stage of a run, and which of them need to be examined, so that an event of one stage costs
+//! nothing for the others: there may be ten thousand. It decides nothing.
 
 use super::{executor::JobId, grants::Grant};
 use crate::{manifest::Time, plan::Resolved, record::Record};
@@ -10,11 +10,11 @@ use std::{
     time::Instant,
 };
 
-/// Where a stage stands.
+/// The state of a stage.
 pub(super) enum StageState {
-    /// Something that it needs is not done, or it was not looked at yet. If forced, it runs though recorded.
+    /// A dependency is not done, or it has not been examined. If forced, it runs even if it is recorded.
     Waiting { forced: bool },
-    /// It failed, and is tried again when it is time.
+    /// It failed, and is retried at this time.
     Pausing { forced: bool, until: Instant },
     /// It has to run.
     Ready { resolved: Resolved, forced: bool },
@@ -26,7 +26,7 @@ pub(super) enum StageState {
     Done { key: Digest, record: Box<Record>, ran: bool },
     /// It failed.
     Failed { interrupted: bool },
-    /// Something that it needs failed.
+    /// A dependency failed.
     Skipped,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct Running {
     pub(super) lease: Lease,
     pub(super) grant: Grant,
     pub(super) forced: bool,
-    /// The event that says how it ended.
+    /// The event that reported its end.
     pub(super) last_event: Option<Event>,
-    /// Tasks that were to be done, and all.
+    /// Tasks to do, and all tasks.
     pub(super) tasks: (u64, u64),
     pub(super) stopping: Option<Stopping>,
 }
 
-/// A stage that was asked to stop.
+/// A request to stop a stage.
 pub(super) struct Stopping {
     pub(super) cause: Cause,
     pub(super) stop_requested_at: Instant,
@@ -67,12 +67,12 @@ pub(super) enum Cause {
     LostLease,
 }
 
-/// All stages of a run, by their number in the manifest. Sets hold positions in running order.
+/// All stages of a run, by their position in the manifest. The sets contain positions in running order.
 pub(super) struct States {
     stages: Vec<usize>,
     positions: BTreeMap<usize, usize>,
     states: Vec<StageState>,
-    /// Waiting, and something may have changed for them.
+    /// Waiting, and may have changed.
     unsettled: BTreeSet<usize>,
     /// Ready or blocked.
     startable: BTreeSet<usize>,
@@ -83,7 +83,7 @@ pub(super) struct States {
 }
 
 impl States {
-    /// All wait; `stages` are in running order.
+    /// All are waiting; `stages` is in running order.
     pub(super) fn new(stages: &[usize]) -> Self {
         Self {
             stages: stages.to_vec(),
@@ -98,17 +98,17 @@ impl States {
         }
     }
 
-    /// Where a stage stands; `None` if it takes no part.
+    /// The state of a stage; `None` if it is not part of the run.
     pub(super) fn find(&self, stage: usize) -> Option<&StageState> {
         self.positions.get(&stage).map(|position| &self.states[*position])
     }
 
-    /// Where a stage of this run stands.
+    /// The state of a stage of this run.
     pub(super) fn get(&self, stage: usize) -> &StageState {
         self.find(stage).expect("invariant: a stage comes with all that it needs")
     }
 
-    /// The same of one that runs.
+    /// The state of a running stage.
     pub(super) fn running_mut(&mut self, stage: usize) -> Option<&mut Running> {
         match &mut self.states[*self.positions.get(&stage)?] {
             StageState::Running(running) => Some(running),
@@ -116,10 +116,10 @@ impl States {
         }
     }
 
-    /// All that run, with their numbers.
+    /// All running stages, with their positions.
     pub(super) fn all_running(&mut self) -> impl Iterator<Item = (usize, &mut Running)> {
         let Self { stages, states, running, .. } = self;
-        // Positions rise, so the rest of the list is cut off behind each.
+        // Positions ascend, so the rest of the slice is split off after each.
         let mut rest = &mut states[..];
         let mut cut = 0;
         running.iter().filter_map(move |&position| {
@@ -132,10 +132,10 @@ impl States {
         })
     }
 
-    /// Puts a stage elsewhere.
+    /// Changes the state of a stage.
     ///
     /// # Panics
-    /// If it runs: only [`States::take`] ends that, so that nobody drops a running job by accident.
+    /// If it is running: only [`States::take`] ends that state, so that a running job is not dropped by accident.
     pub(super) fn set(&mut self, stage: usize, state: StageState) {
         assert!(
             !matches!(self.get(stage), StageState::Running(_)),
@@ -171,13 +171,13 @@ impl States {
         std::mem::replace(&mut self.states[position], state)
     }
 
-    /// Takes a stage out, to be put elsewhere; till then it waits.
+    /// Takes the state of a stage; it is waiting until a new state is set.
     #[must_use]
     pub(super) fn take(&mut self, stage: usize) -> StageState {
         self.exchange(stage, StageState::Waiting { forced: false })
     }
 
-    /// Something that a stage needs has changed.
+    /// A dependency of the stage has changed.
     pub(super) fn look_again(&mut self, stage: usize) {
         if let Some(&position) = self.positions.get(&stage)
             && let StageState::Waiting { .. } = self.states[position]
@@ -186,7 +186,7 @@ impl States {
         }
     }
 
-    /// The first stage that waits and is to be looked at, once; and whether it is forced.
+    /// The first waiting stage to examine, and whether it is forced; each is returned once.
     pub(super) fn next_unsettled(&mut self) -> Option<(usize, bool)> {
         let position = self.unsettled.pop_first()?;
         match self.states[position] {
@@ -195,13 +195,13 @@ impl States {
         }
     }
 
-    /// The first stage in running order, from this position on, that could start; and the position behind it.
+    /// The first stage in running order, from this position, that could start, and the position after it.
     pub(super) fn next_startable(&self, from: usize) -> Option<(usize, usize)> {
         let position = *self.startable.range(from..).next()?;
         Some((self.stages[position], position + 1))
     }
 
-    /// Lets stages wait to be looked at whose pause is over.
+    /// Lets stages whose delay is over be examined again.
     pub(super) fn end_pauses(&mut self, now: Instant) {
         let due = |position: &usize| match self.states[*position] {
             StageState::Pausing { forced, until } if until <= now => Some((self.stages[*position], forced)),
@@ -227,12 +227,12 @@ impl States {
         self.failed > 0
     }
 
-    /// Whether nothing runs, and nothing waits to.
+    /// Whether no stage is running or waiting.
     pub(super) fn is_done(&self) -> bool {
         self.is_idle() && self.startable.is_empty() && self.pausing.is_empty() && self.waiting == 0
     }
 
-    /// Whether nothing runs.
+    /// Whether no stage is running.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }

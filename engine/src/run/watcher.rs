@@ -1,8 +1,8 @@
-//! Owns: the small process that outlives a killed engine just long enough to end its commands.
+//! Owns: the small process that outlives a killed engine long enough to end its commands.
 //!
-//! Workers end by their leash. But a worker that was killed together with its engine leaves its commands
-//! behind; the watcher, in a session of its own, reads process groups from stdin (`+ID`, `-ID`, a line
-//! each), and ends those that are left when stdin ends.
+//! Workers end when their stdin closes. But a worker that was killed together with its engine leaves its commands
+//! behind. The watcher, in a separate session, reads process groups from stdin (`+ID` and `-ID`, one per line), and
+//! ends the remaining ones when stdin closes.
 
 use crate::{machine, tree};
 use rustix::process::{Pid, Signal, kill_process_group, setsid};
@@ -14,7 +14,7 @@ use std::{
     process::{ChildStdin, Command, Stdio},
 };
 
-/// The variable that says to the watcher how its engine's workers are marked.
+/// The variable that tells the watcher the mark of its engine's workers.
 const MARK: &str = "PIPE_WATCHED";
 
 /// The engine's end: tells the watcher which groups to end.
@@ -33,25 +33,25 @@ impl Watcher {
             .stderr(Stdio::null());
         let mut child = command.spawn()?;
         let stdin = child.stdin.take().expect("invariant: stdin is piped");
-        // It ends with us and needs no waiting for: the system takes it over when we end.
+        // It ends with this process and need not be waited for.
         drop(child);
         Ok(Self(stdin))
     }
 
-    /// A group to end when we are gone.
+    /// Adds a group to end when this process is gone.
     pub(super) fn add(&mut self, group: Pid) {
         let _ = writeln!(self.0, "+{}", group.as_raw_nonzero());
     }
 
-    /// A group that ended.
+    /// Removes a group that ended.
     pub(super) fn remove(&mut self, group: Pid) {
         let _ = writeln!(self.0, "-{}", group.as_raw_nonzero());
     }
 }
 
-/// The watcher's own loop.
+/// The main loop of the watcher.
 pub fn watch() {
-    // Out of the engine's group, so that what kills the group does not reach us.
+    // Leaves the engine's group, so that signals to the group do not reach it.
     let _ = setsid();
     let mut groups = BTreeSet::new();
     for line in io::stdin().lock().lines() {

@@ -1,8 +1,8 @@
-//! Owns: the process in which a stage runs. Reads a spec, enters the stage, tells events, ends.
+//! Owns: the process in which a stage runs. It reads a spec, enters the stage, reports events, and ends.
 //!
-//! It is on a leash: when stdin ends, its engine is gone, and it takes with it all that it started.
+//! When stdin closes, its engine is gone, and it ends together with everything that it started.
 //!
-//! Secrets are taken out of its log and its events here, before they reach a file or another process.
+//! Secrets are removed from its log and its events here, before they reach a file or another process.
 
 use super::{
     narrate,
@@ -32,13 +32,12 @@ use std::{
     time::Duration,
 };
 
-/// Does what a spec says, and those that follow. Returns the process's exit code: 0 done, 1 failed, 2 the call is
-/// wrong.
+/// Runs the stage of a spec, and those that follow. Returns the exit code: 0 success, 1 failure, 2 a usage error.
 pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     pipe_stage::raise_open_files();
     let (mut path, events, stop) = (spec.to_owned(), events(), Stop::default());
     keep_descriptors();
-    // What commands leave behind becomes our child, so that we know of it.
+    // Processes that commands leave behind become children of this process, so that it can find them.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
     listen(&stop);
@@ -57,7 +56,7 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
         let before = usage::total();
         let result = stage(&spec, types, &events, &stop);
         if IS_CUT.load(Ordering::Relaxed) {
-            // Our engine is gone; what we started is being ended, and we with it.
+            // The engine is gone; everything that this process started is being ended, including itself.
             loop {
                 thread::park();
             }
@@ -65,7 +64,7 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
         if result.is_err() {
             return 1;
         }
-        // Others keep memory, threads and devices: their process is their own.
+        // Other stages keep memory, threads and devices, so each has a process of its own.
         let runs_commands = types.iter().any(|kind| kind.name == spec.uses && kind.has_own_ports);
         let next = further.as_ref().filter(|_| runs_commands && !command::left_something());
         let Some(next) = next else { return 0 };
@@ -76,12 +75,12 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     }
 }
 
-/// Runs a stage and tells how it ended; by then its log is whole.
+/// Runs a stage and reports how it ended; its log is complete by then.
 fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Result<(), ()> {
     let secrets = Arc::new(Secrets::named_in(&spec.config));
     let events = masked(events.clone(), secrets.clone());
     let log = Log::open(&spec.log, secrets).map_err(|error| Error::io("write to", &spec.log, &error));
-    // A command's log is what it writes itself.
+    // A command writes its own log.
     let is_command = types.iter().any(|kind| kind.name == spec.uses && kind.has_own_ports);
     let told = if is_command { events.clone() } else { narrate::narrated(events.clone()) };
     let (result, log) = match log {
@@ -114,11 +113,11 @@ fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Resu
     }
 }
 
-/// Where stdout and stderr go, of this process and all that it starts.
+/// Where stdout and stderr of this process and its children go.
 enum Log {
     /// To the file.
     Plain,
-    /// Through a pipe to a thread that takes secrets out.
+    /// Through a pipe to a thread that removes secrets.
     Masked { file: File, is_whole: Receiver<()> },
 }
 
@@ -137,7 +136,7 @@ impl Log {
             let mut buffer = vec![0; 64 << 10];
             loop {
                 match reader.read(&mut buffer) {
-                    // Who writes must not wait for a disk that is full.
+                    // Writers must not wait for a disk that is full.
                     Ok(read @ 1..) => drop(log.write_all(&buffer[..read])),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => break,
@@ -151,7 +150,7 @@ impl Log {
         Ok(Self::Masked { file, is_whole })
     }
 
-    /// Waits until all is written. Whoever else holds the pipe's end, in another session, is not waited for.
+    /// Waits until everything is written, but not for processes in other sessions that keep the pipe open.
     fn end(self) {
         const PATIENCE: Duration = Duration::from_secs(5);
         if let Self::Masked { file, is_whole } = self {
@@ -162,7 +161,7 @@ impl Log {
     }
 }
 
-/// Takes secrets out of events.
+/// Removes secrets from events.
 fn masked(events: Events, secrets: Arc<Secrets>) -> Events {
     if secrets.is_empty() {
         return events;
@@ -197,13 +196,13 @@ fn without_secrets(error: &Error, secrets: &Secrets) -> Error {
     }
     let mut value = serde_json::to_value(error).expect("invariant: an error is plain data");
     clean(&mut value, secrets);
-    // A secret that is part of a variant's name leaves no error to read.
-    let hidden = || Error::Died { message: "its error holds a secret; see the log".to_owned() };
+    // If a secret is part of a variant's name, the error cannot be parsed.
+    let hidden = || Error::Died { message: "its error contains a secret; see the log".to_owned() };
     serde_json::from_value(value).unwrap_or_else(|_| hidden())
 }
 
-/// Lets nothing that this process starts inherit a descriptor but stdin, stdout and stderr: not the channel of
-/// our events, and none that was open where the engine was started.
+/// Prevents child processes from inheriting descriptors other than stdin, stdout and stderr: neither the channel of
+/// events nor any that was open when the engine was started.
 #[expect(unsafe_code, reason = "descriptors that came with the process have no owner yet")]
 fn keep_descriptors() {
     let open = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
@@ -214,7 +213,7 @@ fn keep_descriptors() {
     }
 }
 
-/// Looks for devices and tells them on stdout. Returns the process's exit code.
+/// Looks for devices and prints them to stdout. Returns the exit code.
 pub fn probe(name: &str, types: &[StageType]) -> u8 {
     let Some(probe) = types.iter().filter_map(|kind| kind.probe).find(|probe| probe.name == name) else {
         eprintln!("error: this program has no probe `{name}`");
@@ -229,7 +228,7 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
     let kind = types.iter().find(|kind| kind.name == spec.uses);
     let kind = kind.ok_or_else(|| Error::input(format!("this program has no stage type `{}`", spec.uses)))?;
     if spec.program.is_some() {
-        // Another build in its place since the plan was made is other code under the same key.
+        // If another build has replaced the program since the plan, it is different code under the same key.
         let now = sources::program(&spec.cache).map_err(|error| Error::input(error.to_string()))?;
         if spec.program != Some(now) {
             return Err(Error::SourceChanged { name: "the program itself".to_owned() });
@@ -264,7 +263,7 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
     guarded(|| Context::new(setup).enter(&*stage))
 }
 
-/// Writes events to the channel that `PIPE_EVENTS` names, one JSON object a line.
+/// Writes events to the channel in `PIPE_EVENTS`, one JSON object per line.
 fn events() -> Events {
     let channel = std::env::var_os("PIPE_EVENTS");
     let file = channel.and_then(|path| OpenOptions::new().append(true).open(path).ok());
@@ -273,13 +272,13 @@ fn events() -> Events {
         let mut line = serde_json::to_vec(&event).expect("invariant: an event is plain data");
         line.push(b'\n');
         if let Some(file) = &mut *file.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            // An engine that no longer listens is on its way out, and so are we.
+            // If the engine does not read any more, it is ending, and so is this process.
             let _ = file.write_all(&line);
         }
     })
 }
 
-/// SIGTERM and SIGINT ask to stop; the second one means at once.
+/// SIGTERM and SIGINT request a stop; the second one, an immediate stop.
 fn listen(stop: &Stop) {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
@@ -291,10 +290,10 @@ fn listen(stop: &Stop) {
     });
 }
 
-/// Whether the leash ended.
+/// Whether stdin was closed.
 static IS_CUT: AtomicBool = AtomicBool::new(false);
 
-/// Ends the process group, commands included, when stdin ends; what comes before are the specs that follow.
+/// Ends the process group, including commands, when stdin closes; before that, stdin contains the specs that follow.
 fn hold_leash() -> Receiver<PathBuf> {
     let (sender, further) = unbounded();
     thread::spawn(move || {
@@ -306,7 +305,7 @@ fn hold_leash() -> Receiver<PathBuf> {
         IS_CUT.store(true, Ordering::Relaxed);
         written::look();
         tree::end_below(getpid());
-        // The engine makes every worker the leader of a session, and so of a group, of its own.
+        // The engine makes every worker the leader of its own session, and so of its own group.
         let own = Pid::from_raw(std::process::id() as i32);
         if own == Some(getpgrp()) {
             let _ = kill_process_group(getpgrp(), Signal::KILL);

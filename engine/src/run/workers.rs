@@ -1,5 +1,5 @@
-//! Owns: the executor `local`: jobs as worker processes on this machine. A worker whose commands are done rests, and
-//! takes the next job that runs commands; a watcher ends the commands of an engine that was killed.
+//! Owns: the executor `local`: jobs as worker processes on this machine. An idle worker takes the next job that runs
+//! commands; a watcher ends the commands of an engine that was killed.
 
 use super::{
     executor::{Ended, Executor, Job, JobId, Report, Room},
@@ -21,7 +21,7 @@ use std::{
 pub(super) struct Local {
     heard: Sender<(usize, Heard)>,
     workers: Arc<Mutex<Workers>>,
-    /// Jobs started so far.
+    /// Number of jobs started so far.
     jobs: usize,
 }
 
@@ -34,7 +34,7 @@ struct Workers {
 
 struct Worker {
     process: Process,
-    /// Whether another job may use it: its environment is that of any job.
+    /// Whether another job may use it: its environment is the same for any job.
     is_plain: bool,
 }
 
@@ -65,14 +65,14 @@ impl Executor for Local {
     fn start(&mut self, job: Job) -> Result<JobId, Error> {
         let is_plain = job.gpus.is_empty();
         let shared = Arc::clone(&self.workers);
-        // Held until the worker is in its place: its first reports wait.
+        // Held until the worker is registered: its first reports wait.
         let mut workers = lock(&shared);
         while job.runs_commands
             && is_plain
             && let Some(worker) = workers.rested.pop()
         {
             let id = self.next();
-            // One that went away meanwhile is no loss.
+            // If it ended meanwhile, another one is started.
             if let Ok(process) = worker.process.hand(&job.spec, &job.log, id.0) {
                 workers.busy.insert(id, Worker { process, is_plain });
                 return Ok(id);
@@ -86,7 +86,7 @@ impl Executor for Local {
         let process = local::start(&program, &job.spec, &job.log, visible, self.heard.clone(), id.0)?;
         if job.runs_commands {
             if workers.watcher.is_none() {
-                // Without it a killed engine may leave commands behind; no reason not to run them.
+                // Without it, a killed engine may leave commands behind; they run nevertheless.
                 workers.watcher = Watcher::start(&program).ok();
             }
             if let Some(watcher) = &mut workers.watcher {
@@ -116,7 +116,7 @@ impl Executor for Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // Workers end with their leash; nobody may hold them longer than we do.
+        // Workers end when they are dropped; nothing else may keep them.
         *lock(&self.workers) = Workers::default();
     }
 }
@@ -125,7 +125,7 @@ fn lock(workers: &Mutex<Workers>) -> MutexGuard<'_, Workers> {
     workers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Turns what processes say into what jobs report.
+/// Converts messages of processes to reports of jobs.
 fn pass_on(hearing: &Receiver<(usize, Heard)>, reports: &Sender<(JobId, Report)>, workers: &Mutex<Workers>) {
     for (job, heard) in hearing {
         let job = JobId(job);
@@ -152,7 +152,7 @@ fn pass_on(hearing: &Receiver<(usize, Heard)>, reports: &Sender<(JobId, Report)>
                 Report::Ended(report(ended, worker.process.elapsed()))
             }
         };
-        // A scheduler that no longer listens has ended, and the workers end with it.
+        // If the scheduler does not read any more, it has ended, and the workers end with it.
         let _ = reports.send((job, report));
     }
 }

@@ -1,5 +1,5 @@
-//! Owns: a DAG as a picture: stages in layers, arrows from above to below. After Sugiyama, Tagawa and Toda 1981:
-//! layers by the longest path, order within them by barycentres, positions by the mean of the neighbours.
+//! Owns: a DAG as a picture: stages in layers, arrows downwards. After Sugiyama, Tagawa and Toda 1981: layers by the
+//! longest path, order within them by barycentres, positions by the mean of the neighbours.
 
 use super::escape;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ pub(super) struct Node {
     pub(super) link: String,
 }
 
-/// An arrow between boxes, from an earlier one to a later one.
+/// An arrow from an earlier box to a later one.
 pub(super) struct Arrow {
     pub(super) from: usize,
     pub(super) to: usize,
@@ -20,9 +20,9 @@ pub(super) struct Arrow {
 }
 
 const BOX: (f64, f64) = (152.0, 46.0);
-/// Room between boxes: beside each other, and from layer to layer.
+/// Space between boxes: horizontal, and between layers.
 const GAP: (f64, f64) = (26.0, 40.0);
-/// Width that an arrow takes where it passes a layer.
+/// Width of an arrow that passes a layer.
 const LANE: f64 = 6.0;
 const MARGIN: f64 = 6.0;
 const SWEEPS: usize = 12;
@@ -32,7 +32,7 @@ pub(super) fn svg(nodes: &[Node], arrows: &[Arrow]) -> String {
     let layout = Layout::new(nodes.len(), arrows);
     let (width, height) = layout.size();
     let mut svg = format!(
-        "<svg class=\"dag\" role=\"img\" aria-label=\"the stages and what flows between them\" width=\"{width:.0}\" \
+        "<svg class=\"dag\" role=\"img\" aria-label=\"graph of the stages\" width=\"{width:.0}\" \
          height=\"{height:.0}\" viewBox=\"0 0 {width:.0} {height:.0}\" xmlns=\"http://www.w3.org/2000/svg\">\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" \
          orient=\"auto\"><path class=\"tip\" d=\"M0 0L8 4L0 8z\"/></marker></defs>\n"
@@ -81,9 +81,9 @@ fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("invariant: a String takes all that is written");
 }
 
-/// Places of boxes, and of the lanes in which arrows pass layers.
+/// Positions of boxes, and of the lanes in which arrows pass layers.
 struct Layout {
-    /// Of each point its layer and its position across. The first points are the boxes.
+    /// For each point its layer and its horizontal position. The first points are the boxes.
     layer: Vec<usize>,
     x: Vec<f64>,
     /// By box: the lanes that its arrows share, layer by layer below it.
@@ -98,7 +98,7 @@ impl Layout {
             let above = arrows.iter().filter(|arrow| arrow.to == to).map(|arrow| layer[arrow.from] + 1);
             layer[to] = above.max().unwrap_or(0);
         }
-        // All arrows of a box that pass a layer pass it in one lane.
+        // All arrows of a box that pass a layer use one lane.
         let mut lanes = vec![Vec::new(); boxes];
         for from in 0..boxes {
             let lowest = arrows.iter().filter(|arrow| arrow.from == from).map(|arrow| layer[arrow.to]).max();
@@ -114,7 +114,7 @@ impl Layout {
         layout
     }
 
-    /// The points that an arrow goes through.
+    /// The points of an arrow.
     fn route(&self, arrow: &Arrow) -> Vec<usize> {
         let passed = self.layer[arrow.to].saturating_sub(self.layer[arrow.from] + 1);
         let lanes = self.lanes[arrow.from].iter().take(passed).copied();
@@ -135,7 +135,7 @@ impl Layout {
         links
     }
 
-    /// Orders each layer by the mean place of its points' neighbours in the layer before, down and up in turn.
+    /// Sorts each layer by the mean position of the neighbours in the previous layer, alternating down and up.
     fn order(&self, links: &[Vec<Vec<usize>>; 2]) -> Vec<Vec<usize>> {
         let mut rows = vec![Vec::new(); self.layer.iter().max().map_or(0, |last| last + 1)];
         (0..self.layer.len()).for_each(|point| rows[self.layer[point]].push(point));
@@ -159,7 +159,7 @@ impl Layout {
         rows
     }
 
-    /// Draws each point to the mean of its neighbours, as far as those beside it leave room.
+    /// Moves each point to the mean of its neighbours, as far as there is room.
     fn place(&mut self, rows: &[Vec<usize>], links: &[Vec<Vec<usize>>; 2]) {
         let half = |point: usize| if point < self.boxes { BOX.0 / 2.0 } else { LANE / 2.0 };
         let apart = |a: usize, b: usize| half(a) + GAP.0 + half(b);
@@ -177,7 +177,7 @@ impl Layout {
                     mean(near, &self.x).unwrap_or(self.x[point])
                 };
                 let wanted: Vec<f64> = row.iter().map(|point| both(*point)).collect();
-                // Pushed to the right, and pushed to the left: both keep apart, and so does their mean.
+                // Pushed to the right, and pushed to the left: both keep the distance, and so does their mean.
                 let (mut right, mut left) = (wanted.clone(), wanted);
                 for at in 1..row.len() {
                     right[at] = right[at].max(right[at - 1] + apart(row[at - 1], row[at]));
@@ -210,7 +210,7 @@ impl Layout {
         (0..self.boxes).map(|point| (self.x[point], self.y(point))).collect()
     }
 
-    /// The curve of each arrow: out of the bottom of a box, straight through lanes, into the top of another.
+    /// The curve of each arrow: from the bottom of a box, straight through lanes, to the top of another.
     fn paths<'a>(&self, arrows: &'a [Arrow]) -> Vec<(&'a Arrow, String)> {
         let path = |arrow: &'a Arrow| {
             let route = self.route(arrow);

@@ -1,5 +1,5 @@
-//! Owns: a run as one HTML page that needs nothing beside it: no network, no script, no other file. Decides
-//! nothing; text from data is escaped.
+//! Owns: a run as one self-contained HTML page: no network, no script, no other file. It decides nothing; text from
+//! data is escaped.
 
 mod dag;
 
@@ -20,7 +20,7 @@ use pipe_stage::{Better, Metric};
 use serde_json::Value;
 use std::fmt::Write;
 
-/// What a page shows.
+/// The content of a page.
 #[derive(Debug)]
 pub struct Report {
     /// Name of the pipeline.
@@ -29,11 +29,11 @@ pub struct Report {
     pub run: String,
     /// How it ended.
     pub state: RunState,
-    /// When it began, RFC 3339.
+    /// When it began, in RFC 3339.
     pub began: String,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
-    /// Where it ran.
+    /// Its host.
     pub host: String,
     /// Version of `pipe`.
     pub code: String,
@@ -41,62 +41,62 @@ pub struct Report {
     pub stages: Vec<ReportStage>,
 }
 
-/// What a page shows of a stage.
+/// The content of a page about a stage.
 #[derive(Debug, Default)]
 pub struct ReportStage {
     /// Its name.
     pub name: String,
     /// Its type.
     pub uses: String,
-    /// What flows into it.
+    /// Its dependencies.
     pub needs: Vec<Inflow>,
-    /// What became of it; nothing if it was not reached.
+    /// Its outcome; none if it was not reached.
     pub outcome: Option<RowOutcome>,
-    /// Seconds of wall time, bytes of memory at the peak, bytes of what it made; of a stage that is done.
+    /// For a finished stage: seconds of wall time, peak memory and size of its outputs in bytes.
     pub took: Option<(f64, u64, u64)>,
-    /// Figures.
+    /// Its metrics.
     pub metrics: Vec<Metric>,
     /// The config without defaults.
     pub config: Value,
     /// Its series.
     pub series: Series,
-    /// A look into each output.
+    /// A preview of each output.
     pub looks: Vec<Look>,
     /// Why it failed, and the end of its log.
     pub failed: Option<(String, String)>,
 }
 
-/// An artifact that flows into a stage.
+/// An artifact that a stage depends on.
 #[derive(Debug)]
 pub struct Inflow {
-    /// Position of the stage that it comes from.
+    /// Position of the stage that produces it.
     pub from: usize,
-    /// Which of its outputs.
+    /// Name of the output.
     pub output: String,
-    /// Into which input.
+    /// The input that takes it.
     pub input: String,
 }
 
-/// A look into an output.
+/// A preview of an output.
 #[derive(Debug)]
 pub struct Look {
-    /// Which output.
+    /// Name of the output.
     pub port: String,
     /// Its kind.
     pub kind: String,
-    /// What can be seen.
+    /// The text to show.
     pub text: String,
 }
 
-/// Outputs of this name are shown unfolded.
+/// Outputs with this name are expanded.
 const SAMPLES: &str = "samples";
-/// Figures of this form count what a rule dropped.
+/// Metrics with this prefix count what a rule dropped.
 const DROPPED: &str = "dropped.";
-/// Larger graphs are no picture any more.
+/// Maximum number of stages to draw; larger graphs are not readable.
 const PICTURE_STAGES_MAX: usize = 300;
 
 impl Report {
-    /// Draws the page.
+    /// Renders the page.
     pub fn html(&self) -> String {
         let mut page = Page::default();
         page.put(format_args!(
@@ -163,7 +163,7 @@ impl Report {
         }
     }
 
-    /// The main metric of each of the last stages: the one that the closing table of a run shows.
+    /// The main metric of each of the last stages, as in the final table of a run.
     fn highlights(&self, page: &mut Page) {
         const CARDS_MAX: usize = 4;
         let main = self.stages.iter().rev().filter_map(|stage| Some((stage, main_metric(&stage.metrics)?)));
@@ -194,7 +194,7 @@ impl Report {
         page.text("<section>\n<h2>Stages</h2>\n");
         if self.stages.len() > PICTURE_STAGES_MAX {
             page.put(format_args!(
-                "<p class=\"note\">{} stages are too many for a picture; <code>pipe graph --as dot</code> gives them to Graphviz.</p>\n",
+                "<p class=\"note\">{} stages are too many to draw here; <code>pipe graph --as dot</code> prints the graph for Graphviz.</p>\n",
                 self.stages.len()
             ));
         } else {
@@ -203,7 +203,7 @@ impl Report {
                     let values = values.iter().map(|(axis, value)| format!("{axis}={value}"));
                     (base.to_owned(), values.collect::<Vec<_>>().join(", "))
                 });
-                // What tells stages of a matrix apart fits no title.
+                // The values of a matrix stage do not fit into a title.
                 let (title, subtitle) = picked.unwrap_or_else(|| {
                     let took = stage.took.map(|(took, ..)| format!(" · {}", seconds(took)));
                     (stage.name.clone(), format!("{}{}", stage.uses, took.unwrap_or_default()))
@@ -262,7 +262,7 @@ impl Report {
         ));
     }
 
-    /// The stages of each matrix side by side.
+    /// Compares the stages of each matrix.
     fn comparisons(&self, page: &mut Page) {
         let mut families: IndexMap<&str, Vec<Member<'_>>> = IndexMap::new();
         for stage in self.stages.iter().filter(|stage| stage.took.is_some()) {
@@ -274,7 +274,7 @@ impl Report {
         if all.is_empty() {
             return;
         }
-        page.text("<section>\n<h2>Side by side</h2>\n");
+        page.text("<section>\n<h2>Comparison</h2>\n");
         for compared in &all {
             let Comparison { axes, columns, rows, .. } = compared;
             page.put(format_args!(
@@ -409,12 +409,12 @@ impl Report {
     }
 }
 
-/// The first metric that no clock made.
+/// The first metric that does not depend on a clock.
 fn main_metric(metrics: &[Metric]) -> Option<&Metric> {
     metrics.iter().find(|metric| !metric.clock)
 }
 
-/// Samples as text: a line that is a JSON object becomes its numbers, and below them its strings, joined.
+/// Samples as text: a line with a JSON object becomes its numbers, followed by its strings.
 fn readable(text: &str) -> String {
     let line = |line: &str| {
         let Ok(Value::Object(fields)) = serde_json::from_str(line) else { return format!("{line}\n") };
@@ -434,7 +434,7 @@ fn is_judging(metric: &Metric) -> bool {
     !metric.clock && metric.better != Better::Neutral
 }
 
-/// Up to three metrics: the main one, and those that judge.
+/// Up to three metrics: the main one, and those for which higher or lower is better.
 fn main_figures(metrics: &[Metric]) -> String {
     const METRICS_MAX: usize = 3;
     let main = main_metric(metrics);
@@ -478,7 +478,7 @@ impl Page {
     }
 }
 
-/// Makes text of data harmless in elements and in quoted attributes.
+/// Escapes text for elements and quoted attributes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,5 +1,5 @@
-//! Owns: series as curves, drawn by plotters. Colours are markers, `#010101` for the first series and so on, which
-//! the page's style gives their values: so a curve is readable in the light and in the dark.
+//! Owns: series as curves, drawn by plotters. Colours are placeholders, `#010101` for the first series and so on,
+//! which the page's style sheet replaces, so that curves are readable in light and dark mode.
 
 use super::escape;
 use crate::{run::seen::Series, ui::units::figure};
@@ -15,24 +15,24 @@ use plotters::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Points that are drawn of a curve, about; a screen shows no more.
+/// Approximate number of points to draw per curve; a screen cannot show more.
 const POINTS_MAX: usize = 800;
-/// Curves in one picture.
+/// Maximum number of curves in a picture.
 const CURVES_MAX: usize = 4;
-/// Longer curves are smoothed, with their points faint behind.
+/// Longer curves are smoothed; their points are drawn faintly.
 const SMOOTH_FROM: usize = 60;
 
 const GRID: RGBColor = RGBColor(0xe0, 0xe0, 0xe1);
 const AXIS: RGBColor = RGBColor(0x90, 0xa0, 0xb0);
 
-/// Draws all series of a stage as figures: series whose names begin with the same word share a picture.
+/// Draws all series of a stage; series whose names begin with the same word share a picture.
 pub(super) fn plots(series: &Series, metrics: &[Metric]) -> Vec<String> {
     // `val_loss` belongs to `loss`, and so do `loss.en` and `loss.de`.
     let of_set = |name: &'_ str| {
         ["train_", "val_", "test_"].into_iter().find(|set| name.starts_with(set)).map_or(0, str::len)
     };
     let word = |name: &str| name[of_set(name)..].split(['_', '.', '/']).next().unwrap_or_default().to_owned();
-    // The loss comes first; it is what one looks for.
+    // The loss comes first, since it is the most important.
     let mut groups: BTreeMap<(bool, String), Vec<Curve<'_>>> = BTreeMap::new();
     for (name, points) in series {
         let points: Vec<(f64, f64)> = points
@@ -58,7 +58,7 @@ pub(super) fn plots(series: &Series, metrics: &[Metric]) -> Vec<String> {
             let is_first = position == 0;
             let title = if let [only] = curves { only.name } else { word };
             let size = if is_first { (1040, 340) } else { (520, 250) };
-            // A curve that cannot be drawn is left out; the figures stand in the table.
+            // A curve that cannot be drawn is omitted; the table has its values.
             let svg = draw(curves, title, unit, size).ok()?;
             Some(frame(&svg, curves, title, is_first))
         })
@@ -153,7 +153,7 @@ fn chart(
     Ok(())
 }
 
-/// Least and greatest, with a margin on both sides; never so near to each other that no ticks fit between.
+/// Minimum and maximum with a margin; far enough apart for ticks to fit between them.
 fn span(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     let (low, high) = values
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -163,7 +163,7 @@ fn span(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     (low - pad, high + pad)
 }
 
-/// A tick's value with as many digits as tell it from its neighbours.
+/// A tick's value with enough digits to distinguish it from its neighbours.
 fn tick(value: f64, width: f64) -> String {
     if value.abs() < width * 1e-9 {
         return "0".to_owned();
@@ -176,7 +176,7 @@ fn tick(value: f64, width: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// Of each stretch the least and the greatest: peaks stay visible.
+/// The minimum and maximum of each section, so that peaks remain visible.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if points.len() <= POINTS_MAX {
         return points.to_vec();
@@ -196,11 +196,11 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(stretch).flat_map(ends).collect()
 }
 
-/// The mean over a window of a twentieth of the curve, around each point.
+/// The moving mean over a window of a twentieth of the curve.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let half = (points.len() / 40).max(1);
     let mean = |at: usize| {
-        // Symmetric, so that the ends are not pulled to one side.
+        // Symmetric, so that the ends are not biased.
         let reach = half.min(at).min(points.len() - 1 - at);
         let window = &points[at - reach..=at + reach];
         window.iter().map(|(_, value)| value).sum::<f64>() / window.len() as f64

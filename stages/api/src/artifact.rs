@@ -1,7 +1,7 @@
-//! Owns: artifacts, their entries, and the items that shares read. Knows no file.
+//! Artifacts, their entries, and the items that shares read. Nothing here opens a file.
 //!
-//! An artifact is stored as the JSON of [`Artifact`]; its digest is the BLAKE3 of those bytes. Field order
-//! is that of the structs, entries are in name order, absent options are left out: the form is canonical.
+//! An artifact is stored as the JSON of [`Artifact`]; its digest is the BLAKE3 of those bytes. The form is canonical:
+//! fields are in the order of the structs, entries are sorted by name, and absent options are omitted.
 
 use crate::{SourceFile, canonical::Encoder};
 use pipe_cache::{Blob, Digest};
@@ -16,7 +16,7 @@ pub struct Artifact {
     pub version: u32,
     /// Name of its [`crate::Kind`].
     pub kind: String,
-    /// In name order, no name twice.
+    /// Sorted by name; names are unique.
     pub entries: Vec<Entry>,
 }
 
@@ -24,25 +24,25 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// File name; may hold `/` (a model's folder), never `..`.
+    /// File name. It may contain `/` (a model's folder), never `..`.
     pub name: String,
-    /// What it holds.
+    /// Its content.
     pub content: Content,
 }
 
-/// Bytes, with what a view lays over them.
+/// Bytes, and optionally a view on them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {
     /// The shard's file.
     pub blob: Blob,
-    /// Canonical Roaring bitmap of the rows that count; all of them if absent.
+    /// Canonical Roaring bitmap of the selected rows; absent if all rows are selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Blob>,
-    /// Parquet file of further columns, aligned to the shard's rows (all of them, selected or not).
+    /// Parquet file of added columns, aligned to all rows of the shard, selected or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Blob>,
-    /// Whether the file may be executed where it is laid out.
+    /// Whether the file is executable when it is written as an ordinary file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
 }
@@ -54,12 +54,12 @@ impl From<Blob> for Content {
 }
 
 impl Content {
-    /// Every object that this stands on.
+    /// Every object that this content consists of.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         [Some(&self.blob), self.selection.as_ref(), self.columns.as_ref()].into_iter().flatten()
     }
 
-    /// Bytes of all its objects.
+    /// Total size of its objects in bytes.
     pub fn size(&self) -> u64 {
         self.blobs().map(|blob| blob.size).sum()
     }
@@ -79,7 +79,7 @@ impl Content {
 }
 
 impl Artifact {
-    /// Sorts entries by name; `None` if a name stands twice or is not a plain relative path.
+    /// Sorts entries by name; `None` if a name occurs twice or is not a plain relative path.
     pub fn new(kind: &str, mut entries: Vec<Entry>) -> Option<Self> {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         let distinct = entries.windows(2).all(|pair| pair[0].name != pair[1].name);
@@ -92,7 +92,7 @@ impl Artifact {
         serde_json::to_vec(self).expect("invariant: an artifact is plain data")
     }
 
-    /// Reads what [`Artifact::to_bytes`] wrote; names are checked again, since the cache may be shared.
+    /// Reads what [`Artifact::to_bytes`] wrote. Names are checked again, since other users may write to the cache.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let artifact: Self = serde_json::from_slice(bytes).ok()?;
         let known = artifact.version == 1;
@@ -104,7 +104,7 @@ impl Artifact {
         Digest::of(&self.to_bytes())
     }
 
-    /// One item per entry, named after it: what [`crate::Context::each`] takes.
+    /// One item per entry, with the entry's name; the argument of [`crate::Context::each`].
     pub fn shards(&self) -> Vec<Item> {
         self.entries.iter().map(|entry| Item::new(&entry.name, [entry.clone()])).collect()
     }
@@ -114,18 +114,18 @@ impl Artifact {
         Item::new(name, self.entries.iter().cloned())
     }
 
-    /// The whole artifact as one item, whose names of entries stand in the key: for work that sees them, as
-    /// a program does to which the entries are laid out as files.
+    /// The whole artifact as one item, with entry names in the key. For work that can see the names, such as a
+    /// program that gets the entries as files.
     pub fn folder(&self, name: &str) -> Item {
         Item { has_names: true, ..self.item(name) }
     }
 
-    /// Every object that its entries stand on.
+    /// Every object of its entries.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         self.entries.iter().flat_map(|entry| entry.content.blobs())
     }
 
-    /// Bytes of all its entries.
+    /// Total size of its entries in bytes.
     pub fn size(&self) -> u64 {
         self.entries.iter().map(|entry| entry.content.size()).sum()
     }
@@ -136,15 +136,14 @@ fn is_plain(name: &str) -> bool {
     !name.contains(['\\', '\0']) && name.len() <= 1024 && name.split('/').all(part)
 }
 
-/// What a share reads: entries, or the slice of an earlier step that concerns one, or source files.
+/// What a share reads: entries, the slice of an earlier step for one item, or source files.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// What names of outputs are made from; in no key.
+    /// Base of the names of outputs; not part of any key.
     pub name: String,
-    /// In an order that has meaning.
-    /// Shared between the shares that read the same.
+    /// The order is significant. Items that read the same inputs share the list.
     pub inputs: Arc<Vec<Input>>,
-    /// Whether the names of entries stand in the key.
+    /// Whether entry names are part of the key.
     has_names: bool,
 }
 
@@ -153,12 +152,12 @@ pub struct Item {
 pub enum Input {
     /// A file of the cache, or a view of one.
     Entry(Entry),
-    /// A file outside the cache; its name stands in the key.
+    /// A file outside the cache; its name is part of the key.
     Source(SourceFile),
 }
 
 impl Input {
-    /// Its name: an entry's, or a source's path relative to its root.
+    /// The name of the entry, or the path of the source relative to its root.
     pub fn name(&self) -> &str {
         match self {
             Self::Entry(entry) => &entry.name,
@@ -180,7 +179,7 @@ impl Item {
         Self { name: name.to_owned(), inputs, has_names: false }
     }
 
-    /// Adds an entry, such as the slice of an earlier step for this shard.
+    /// Adds an entry, such as this shard's slice of an earlier step.
     pub fn with(mut self, entry: Option<Entry>) -> Self {
         if let Some(entry) = entry {
             Arc::make_mut(&mut self.inputs).push(Input::Entry(entry));
@@ -188,7 +187,7 @@ impl Item {
         self
     }
 
-    /// Digest of bytes, selections and added columns; of names only for source files and folders.
+    /// Digest of bytes, selections and added columns. Names are included only for source files and folders.
     pub fn digest(&self) -> Digest {
         let mut out = Encoder::default();
         out.list(self.inputs.len());
@@ -221,7 +220,7 @@ mod tests {
         let item = Item::new("side", vec![entry.clone(); 1000]);
         let copy = item.clone();
         assert!(Arc::ptr_eq(&item.inputs, &copy.inputs));
-        // One that is added to is another.
+        // Adding an entry makes another item.
         let more = copy.with(Some(entry));
         assert_eq!((item.inputs.len(), more.inputs.len()), (1000, 1001));
     }

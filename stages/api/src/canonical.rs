@@ -1,8 +1,8 @@
-//! Owns: the bytes that decide keys. Knows nothing of YAML, files or places.
+//! The bytes that keys are made of. Nothing here depends on YAML, files or paths.
 //!
-//! A config becomes JSON; then, at every struct wherever it stands (in lists, options, variants), fields
-//! that equal the default which the struct's JSON Schema states are left out, and so are fields marked
-//! `x-runtime`. What is left is encoded by these rules, lengths and counts as u64, all little-endian:
+//! A config becomes JSON. Then fields are removed from every struct, also those in lists, options and variants:
+//! fields that equal the default given in the struct's JSON Schema, and fields marked `x-runtime`. The rest is
+//! encoded by these rules. Lengths and counts are u64; all numbers are little-endian.
 //!
 //! ```text
 //! null             n
@@ -15,8 +15,8 @@
 //! map, struct      m, count, (key as text, value) in the order of the keys' bytes
 //! ```
 //!
-//! An enum is what serde's external tagging makes of it: text, or a map of one key. Revision 1; a change
-//! of these rules raises the `v1` of every context string that is passed to [`Encoder::derive`].
+//! Enums use serde's external tagging: text, or a map with one key. This is revision 1; a change of these rules
+//! raises the `v1` of every context string that is passed to [`Encoder::derive`].
 
 use pipe_cache::Digest;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -33,30 +33,30 @@ impl Encoder {
         self.0.push(b'n');
     }
 
-    /// A number without fraction.
+    /// An integer.
     pub fn integer(&mut self, value: impl Into<i128>) {
         self.0.push(b'i');
         self.0.extend(value.into().to_le_bytes());
     }
 
-    /// UTF-8.
+    /// A UTF-8 string.
     pub fn text(&mut self, text: &str) {
         self.head(b's', text.len());
         self.0.extend(text.as_bytes());
     }
 
-    /// Names bytes.
+    /// A digest.
     pub fn digest(&mut self, digest: &Digest) {
         self.0.push(b'h');
         self.0.extend(digest.as_bytes());
     }
 
-    /// Opens a list of so many values.
+    /// Begins a list of `count` values.
     pub fn list(&mut self, count: usize) {
         self.head(b'l', count);
     }
 
-    /// Opens a map of so many keys and values; the caller gives them in the order of the keys' bytes.
+    /// Begins a map of `count` keys and values. The caller writes them sorted by the bytes of the keys.
     pub fn map(&mut self, count: usize) {
         self.head(b'm', count);
     }
@@ -84,7 +84,7 @@ impl Encoder {
         }
     }
 
-    /// Hashes what was written, under a context of its own.
+    /// Hashes what was written, under a context string.
     pub fn derive(&self, context: &'static str) -> Digest {
         Digest::derive(context, &self.0)
     }
@@ -107,18 +107,18 @@ impl Encoder {
     }
 }
 
-/// Returns the JSON Schema of a config type, in which fields have their defaults.
+/// Returns the JSON Schema of a config type, including the defaults of its fields.
 pub fn schema<T: JsonSchema>() -> Value {
     SchemaGenerator::default().into_root_schema_for::<T>().to_value()
 }
 
-/// Returns what of a config decides its results: its JSON without defaults and run-time fields.
+/// Returns the part of a config that determines results: its JSON without defaults and run-time fields.
 pub fn essence<T: Serialize + JsonSchema>(config: &T) -> Value {
     let value = serde_json::to_value(config).expect("invariant: a config is plain data");
     essence_of(&value, &schema::<T>())
 }
 
-/// The same for a config whose type is known by its schema alone.
+/// As [`essence`], for a config whose type is known only by its schema.
 pub fn essence_of(value: &Value, schema: &Value) -> Value {
     Walk { root: schema }.strip(value, schema)
 }
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
 
     fn resolve(&self, schema: &'a Value) -> &'a Value {
         let mut schema = schema;
-        // A schema made by schemars holds no chain of references longer than a few links.
+        // Schemas made by schemars have reference chains of only a few links.
         for _ in 0..16 {
             let Some(name) = schema["$ref"].as_str().and_then(|way| way.strip_prefix("#/$defs/")) else {
                 break;
@@ -212,7 +212,7 @@ mod tests {
         maybe: Option<Inner>,
         list: Vec<Inner>,
         choice: Choice,
-        /// Decides nothing.
+        /// Does not affect results.
         #[schemars(extend("x-runtime" = true))]
         prefetch: u32,
     }
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_canonical_form_is_pinned() {
-        // Another digest here means that every cache out there is stale: see the rules above.
+        // If this digest changes, all existing caches become stale; see the rules above.
         let outer = Outer { name: "ä".into(), rate: 1e-3, list: vec![Inner::default()], ..Outer::default() };
         assert_eq!(digest(&outer), PINNED);
     }

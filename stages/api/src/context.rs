@@ -1,9 +1,8 @@
-//! Owns: how a stage's straight-line code becomes durable. [`Context::each`] and [`Context::once`] do what
-//! is not recorded, in one of four modes, and give the same [`Step`] whatever was done before.
+//! How straight-line code of a stage becomes durable. [`Context::each`] and [`Context::once`] run what is not
+//! recorded yet, in one of several modes, and return the same [`Step`] whatever was recorded before.
 //!
-//! A share's key is made of stage type, revision, step, params and the digests of what it reads: no name,
-//! no path, no position. A finished step has one record over all its items, so that entering a stage again
-//! costs one read a step.
+//! A share's key is made of stage type, revision, step, params and the digests of its inputs, and of no name, path or
+//! position. A finished step has one record for all its items, so entering a stage again takes one read per step.
 
 use crate::{
     Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share,
@@ -25,39 +24,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A share's work. A function pointer, not a closure: whatever decides the result has to come through
-/// `params` or the inputs, and so stands in the key.
+/// The work of a share. It is a function pointer and not a closure, so that everything that affects the result comes
+/// from `params` or the inputs and is therefore part of the key.
 pub type Work<P> = fn(&P, &Inputs, &mut Share) -> Result<()>;
 
-/// What a process enters a stage for.
+/// Why a process enters a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Do what is missing, on this process's threads.
+    /// Run missing shares on this process's threads.
     Here,
-    /// Do everything again, on this process's threads: records of shares are retired first, which takes the stage's
-    /// lease, and checkpoints are removed.
+    /// Run all shares again on this process's threads. Records of shares are retired first, which requires the
+    /// stage's lease, and checkpoints are removed.
     Afresh,
-    /// Run nothing and take what lies in this folder for the result; only stages that can do so know [`Share::adopted`].
+    /// Run nothing and take the content of this folder as the result. Only stages that check [`Share::adopted`]
+    /// support it.
     Adopt(PathBuf),
-    /// Do the shares with these keys, all of one step, on this process's threads, and leave.
+    /// Run the shares with these keys, all of one step, on this process's threads, and leave.
     ///
-    /// The keys are those of [`Halt::Missing`]; shares that are recorded meanwhile are passed over.
+    /// The keys come from [`Halt::Missing`]. Shares that have been recorded in the meantime are skipped.
     Shares(Vec<Digest>),
-    /// Do nothing and write nothing; leave at the first step that has something to do.
+    /// Run and write nothing; leave at the first step that has missing shares.
     Count,
-    /// As [`Mode::Count`], but finished steps are recorded as a whole, so that those who enter later read one
-    /// record for each: for whoever hands out shares and holds the stage's lease.
+    /// As [`Mode::Count`], but finished steps are recorded as a whole, so that later entries read one record per
+    /// step. For the process that hands out shares and holds the stage's lease.
     Gather,
 }
 
 impl Mode {
-    /// Whether what is recorded counts for nothing.
+    /// Whether existing records are ignored.
     fn is_afresh(&self) -> bool {
         matches!(self, Self::Afresh | Self::Adopt(_))
     }
 
-    /// Whether it runs no share.
+    /// Whether this mode runs no shares.
     fn is_counting(&self) -> bool {
         matches!(self, Self::Count | Self::Gather)
     }
@@ -73,57 +73,57 @@ impl Stop {
         self.0.fetch_max(1, Ordering::Relaxed);
     }
 
-    /// Asks to leave at once.
+    /// Asks to stop immediately.
     pub fn now(&self) {
         self.0.fetch_max(2, Ordering::Relaxed);
     }
 
-    /// Whether either was asked.
+    /// Whether a stop was requested, of either kind.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether to leave at once.
+    /// Whether to stop immediately.
     pub fn is_now(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }
 }
 
-/// An artifact at an input port, with the label under which a map of stages gave it.
+/// An artifact at an input port, with its label if the input is a map of stages.
 #[derive(Debug, Clone)]
 pub struct InputArtifact {
-    /// Key of a map in `needs`; empty otherwise.
+    /// Its key in the map under `needs`; otherwise empty.
     pub label: String,
     /// Its digest.
     pub digest: Digest,
-    /// What it is.
+    /// The artifact.
     pub artifact: Artifact,
 }
 
-/// All that a context is made of.
+/// Everything a context is made from.
 pub struct Setup {
     /// The cache.
     pub store: Store,
     /// Stage type.
     pub identity: Identity,
-    /// What to do.
+    /// What to run.
     pub mode: Mode,
     /// Artifacts by input port.
     pub inputs: BTreeMap<String, Vec<InputArtifact>>,
-    /// Source files as listed, in name order.
+    /// Source files, sorted by source and name.
     pub sources: Vec<SourceFile>,
-    /// Threads to use.
+    /// Number of threads to use.
     pub threads: usize,
-    /// Who is told.
+    /// Receives the events.
     pub events: Events,
-    /// Whether to go on.
+    /// Whether a stop was requested.
     pub stop: Stop,
-    /// Proof of the stage's lease. Without it no record is retired: what is made instead of one whose objects
-    /// are gone counts for this context only.
+    /// Proof that the stage's lease is held. Without it no record is retired: a replacement for a record whose
+    /// objects are missing is only used by this context.
     pub lease: Option<LeaseToken>,
 }
 
-/// What a stage's code works with.
+/// The interface between a stage's code and its inputs, outputs and steps.
 pub struct Context {
     running: Running,
     mode: Mode,
@@ -141,18 +141,18 @@ struct Gathered {
     last_step: &'static str,
 }
 
-/// What a stage made.
+/// The result of a stage.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Artifacts by output port; they are stored.
+    /// Artifacts by output port. They are stored.
     pub outputs: BTreeMap<String, Digest>,
     /// Merged over all steps.
     pub metrics: Vec<Metric>,
-    /// Those of all shares.
+    /// Instruction sets of all shares.
     pub instruction_sets: Vec<String>,
 }
 
-/// What shares need of their context, from any thread.
+/// The part of the context that shares use, from any thread.
 pub(crate) struct Running {
     pub(crate) store: Store,
     pub(crate) events: Events,
@@ -160,9 +160,9 @@ pub(crate) struct Running {
     pub(crate) threads: usize,
     identity: Identity,
     lease: Option<LeaseToken>,
-    /// Durable folders that were emptied; `None` unless everything is done afresh.
+    /// Durable folders that have been emptied; `None` unless everything is run again.
     emptied: Option<Mutex<BTreeSet<Digest>>>,
-    /// The folder whose files are to be the result.
+    /// The folder to take as the result.
     pub(crate) adopted: Option<PathBuf>,
     done: AtomicU64,
     said: Mutex<Option<Instant>>,
@@ -180,7 +180,7 @@ impl Running {
         self.progress(unit, done, None);
     }
 
-    /// Tells how far work is, a few times a second.
+    /// Reports progress, at most a few times per second.
     pub(crate) fn progress(&self, unit: &str, done: u64, total: Option<u64>) {
         const SAID_EVERY: Duration = Duration::from_millis(200);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +190,7 @@ impl Running {
         }
     }
 
-    /// Whether a folder is to be emptied before it is used: once, in a stage that is done afresh.
+    /// Whether a durable folder must be emptied before use: on its first use in a stage that is run again.
     fn is_first_use(&self, key: &Digest) -> bool {
         let emptied = self.emptied.as_ref();
         emptied.is_some_and(|emptied| emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(*key))
@@ -202,7 +202,7 @@ impl Running {
         self.events.emit(Event::Checkpoints { folder: *key });
         loop {
             match self.store.durable(key)? {
-                // What an earlier run left there is not gone on with.
+                // Do not continue from what an earlier run left.
                 AcquireDurable::Held(durable) if self.is_first_use(key) => durable.remove()?,
                 AcquireDurable::Held(durable) => return Ok(durable),
                 AcquireDurable::Busy(holder) => {
@@ -213,13 +213,13 @@ impl Running {
     }
 }
 
-/// Revision of [`StepRecord`]: that of the records in it.
+/// Revision of [`StepRecord`]; raised together with that of its share records.
 const STEP_VERSION: u32 = ShareRecord::VERSION;
 
-/// Reads a record of this version; an older one, or what is no record, counts as absent.
+/// Parses a record of this version. An older record, or anything that is not a record, counts as absent.
 ///
 /// # Errors
-/// Where a newer version of the program wrote it: it would be made again in vain, and retired.
+/// If a newer version of the program wrote the record: retiring it and running the share again would not help.
 fn parse<T: DeserializeOwned>(body: &[u8], version: u32) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Head {
@@ -228,7 +228,7 @@ fn parse<T: DeserializeOwned>(body: &[u8], version: u32) -> Result<Option<T>> {
     match serde_json::from_slice::<Head>(body) {
         Ok(head) if head.version > version => Err(Error::Cache {
             message: format!(
-                "a record in the cache has version {}, and this program knows versions up to {version}; \
+                "a record in the cache has version {}, but this program supports versions up to {version}; \
                  use a newer pipe, or another cache",
                 head.version
             ),
@@ -238,7 +238,7 @@ fn parse<T: DeserializeOwned>(body: &[u8], version: u32) -> Result<Option<T>> {
     }
 }
 
-/// The record of a finished step: those of all its shares, in the order of its items.
+/// The record of a finished step: the records of all its shares, in the order of its items.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StepRecord {
@@ -247,7 +247,7 @@ struct StepRecord {
 }
 
 impl Context {
-    /// Makes a context; it uses no thread and no file until a step has something to do.
+    /// Creates a context. It uses no thread and no file until a step has work to do.
     pub fn new(setup: Setup) -> Self {
         let Setup { store, identity, mode, inputs, sources, threads, events, stop, lease } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
@@ -269,8 +269,8 @@ impl Context {
         Self { running, mode, inputs, sources, pool: None, outcome }
     }
 
-    /// Enters a stage and gives what it made; in all modes but [`Mode::Here`] it ends with [`Error::Halt`]
-    /// unless nothing was missing.
+    /// Enters a stage and returns its result. In all modes but [`Mode::Here`] it returns [`Error::Halt`] unless
+    /// nothing was missing.
     pub fn enter(mut self, stage: &dyn crate::DynStage) -> Result<Outcome> {
         if !self.mode.is_counting() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(self.running.threads).build();
@@ -298,32 +298,32 @@ impl Context {
         })
     }
 
-    /// The artifact at an input port that is always there.
+    /// The artifact at a required input port.
     pub fn input(&self, port: In) -> &Artifact {
         self.optional(port).expect("invariant: the plan has an artifact at each port that is not optional")
     }
 
-    /// The artifact at an optional port.
+    /// The artifact at an optional input port.
     pub fn optional(&self, port: In) -> Option<&Artifact> {
         self.many(port).first().map(|input| &input.artifact)
     }
 
-    /// All artifacts at a port that takes many.
+    /// All artifacts at an input port that takes many.
     pub fn many(&self, port: In) -> &[InputArtifact] {
         self.inputs.get(port.name()).map_or(&[], Vec::as_slice)
     }
 
-    /// The artifact at a port by its name, for stage types whose ports come from their config.
+    /// All artifacts by port name, for stage types whose ports depend on their config.
     pub fn inputs(&self) -> &BTreeMap<String, Vec<InputArtifact>> {
         &self.inputs
     }
 
-    /// The source files, in the order of source and name.
+    /// The source files, sorted by source and name.
     pub fn sources(&self) -> &[SourceFile] {
         &self.sources
     }
 
-    /// Runs `work` once over each item; gives what each left behind.
+    /// Runs `work` once per item and returns what each left.
     pub fn each<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
     where
         P: Serialize + JsonSchema + Sync,
@@ -331,8 +331,8 @@ impl Context {
         self.each_of(step, params, items.into_iter().map(|item| vec![item]).collect(), work)
     }
 
-    /// Runs `work` once over all items. It may leave one file per item ([`Share::file_for`]), so that a
-    /// later `each` reads, and is keyed by, only the slice that concerns its shard.
+    /// Runs `work` once for all items. It may leave one file per item ([`Share::file_for`]); a later `each` then
+    /// reads only the slice for its shard, and its key depends only on that slice.
     pub fn once<P>(&self, step: &'static str, params: &P, items: Vec<Item>, work: Work<P>) -> Result<Step>
     where
         P: Serialize + JsonSchema + Sync,
@@ -368,14 +368,14 @@ impl Context {
         Ok(Step { shares: shares.into_iter().zip(records).collect() })
     }
 
-    /// Reads the record of the whole step, where there is one whose objects are there.
+    /// Reads the record of the whole step, if it exists and its objects do.
     fn whole(&self, keys: &Keys) -> Result<Option<Vec<ShareRecord>>> {
         if keys.shares.len() == 1 {
-            return Ok(None); // the share's own record serves
+            return Ok(None); // the record of the share suffices
         }
         let Some(bytes) = self.running.store.record(&keys.step)? else { return Ok(None) };
         let record: Option<StepRecord> = parse(&bytes, STEP_VERSION)?;
-        // Whoever handed out shares of a later step has looked at the objects: many processes need not, too.
+        // The process that handed out shares of a later step has checked the objects; the workers need not repeat it.
         let is_trusted = matches!(self.mode, Mode::Shares(_));
         let fits = |record: &StepRecord| {
             record.shares.len() == keys.shares.len()
@@ -436,7 +436,8 @@ impl Context {
             }
             Mode::Count => {}
             Mode::Gather => self.record_whole(keys, &known)?,
-            // Another process's share of this step is not done yet: the wanted ones cannot be further on.
+            // Another process has not finished its share of this step, so the requested shares cannot belong to a
+            // later one.
             Mode::Shares(_) if !missing.is_empty() => {
                 return Err(Error::Outdated { step: step.to_owned() });
             }
@@ -450,7 +451,7 @@ impl Context {
         Ok(keys.shares.iter().map(|key| known[key].clone()).collect())
     }
 
-    /// Does the missing shares on all threads; the first error stops those that have not begun.
+    /// Runs the missing shares on all threads. After the first error no further share is started.
     fn all<P>(
         &self,
         step: &'static str,
@@ -486,7 +487,7 @@ impl Context {
         };
         let run = || missing.par_iter().with_max_len(1).map(one).collect::<Vec<Result<ShareRecord>>>();
         let results = self.pool.as_ref().expect("invariant: a pool unless counting").install(run);
-        // The error that stopped the others is the one to tell, not theirs of being stopped.
+        // Report the error that stopped the others, not that they were stopped.
         let mut records = Vec::with_capacity(results.len());
         let mut first: Option<Error> = None;
         for result in results {
@@ -511,7 +512,7 @@ impl Context {
             durable.remove()?;
         }
         match published.into_iter().next() {
-            // First record wins: go on with what is there.
+            // The first record wins: continue with it.
             Some(Published::Lost(body)) => {
                 let theirs = parse(&body, ShareRecord::VERSION)?;
                 Ok(theirs.filter(|theirs| self.is_usable(theirs)).unwrap_or(record))
@@ -527,7 +528,7 @@ impl Context {
         let shares = keys.shares.iter().map(|key| known[key].clone()).collect();
         let record = StepRecord { version: STEP_VERSION, shares };
         let body = serde_json::to_vec(&record).expect("invariant: a record is plain data");
-        // A record that is there but was not usable stands on objects that are gone.
+        // This record was found unusable because its objects are missing.
         if let Some(before) = self.running.store.record(&keys.step)?
             && before != body
         {
@@ -537,7 +538,7 @@ impl Context {
         Ok(())
     }
 
-    /// Reads a share's record; one whose objects are gone is retired, so that the share runs again.
+    /// Reads the record of a share. A record whose objects are missing is retired, so that the share runs again.
     fn recorded(&self, key: &Digest) -> Result<Option<ShareRecord>> {
         let Some(bytes) = self.running.store.record(key)? else { return Ok(None) };
         let record: Option<ShareRecord> = parse(&bytes, ShareRecord::VERSION)?;
@@ -548,7 +549,7 @@ impl Context {
         Ok(record)
     }
 
-    /// Retires the records of a step, so that all of it is done again.
+    /// Retires the records of a step, so that all its shares run again.
     fn forget(&self, keys: &Keys) -> Result<()> {
         for key in keys.shares.iter().chain([&keys.step]) {
             if let Some(bytes) = self.running.store.record(key)? {
@@ -570,12 +571,12 @@ impl Context {
         blobs.into_iter().all(|blob| self.running.store.holds(blob))
     }
 
-    /// Gives an output port its entries.
+    /// Sets the entries of an output port.
     pub fn output(&self, port: Out, entries: impl IntoIterator<Item = Entry>) -> Result<()> {
         self.output_named(port.name(), port.port().kind.name, entries)
     }
 
-    /// The same for stage types whose ports come from their config.
+    /// As [`Self::output`], for stage types whose ports depend on their config.
     pub fn output_named(
         &self,
         port: &str,
@@ -583,7 +584,9 @@ impl Context {
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<()> {
         let artifact = Artifact::new(kind, entries.into_iter().collect()).ok_or_else(|| Error::Input {
-            message: format!("two entries of `{port}` have one name, or a name is no plain relative path"),
+            message: format!(
+                "two entries of `{port}` have the same name, or a name is not a plain relative path"
+            ),
             help: None,
         })?;
         self.gathered().outputs.insert(port.to_owned(), artifact);
@@ -594,7 +597,7 @@ impl Context {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports a figure that no share could know.
+    /// Reports a metric of the stage as a whole.
     pub fn metric(&self, metric: Metric) {
         self.gathered().metrics.push(metric);
     }
@@ -619,7 +622,7 @@ impl Keys {
             out.value(&params);
             out
         };
-        // What many shares read is hashed once.
+        // Inputs that many shares read are hashed once.
         let mut known: HashMap<*const Vec<crate::artifact::Input>, Digest> = HashMap::new();
         let of_share = |items: &Vec<Item>| {
             let mut out = begin();

@@ -1,37 +1,38 @@
-//! Owns: what a probe finds of the parts of a machine that compute, for stages that choose among them.
+//! The result of a device probe, for stages that choose a backend.
 //!
-//! Keys are made before anything runs, and hold the backend that a stage will run on. So whatever leaves it
-//! open (`backend: auto`) is settled first, by what a probe found where the stage will run.
+//! Keys contain the backend that a stage will run on and are made before anything runs. So `backend: auto` is
+//! resolved first, with the devices that a probe found on the machine where the stage will run.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Looks for devices. The engine calls it in a process of its own, since drivers may crash.
+/// Looks for devices. The engine calls it in a separate process, since drivers may crash.
 #[derive(Debug)]
 pub struct Probe {
-    /// Stage types with one probe share what it found.
+    /// Stage types with probes of the same name share one result.
     pub name: &'static str,
-    /// Looks. Slow (a driver may take seconds to start), so the engine remembers the answer by driver.
+    /// Looks for devices. This is slow (a driver may take seconds to start), so the engine caches the result per
+    /// driver.
     pub look: fn() -> Devices,
 }
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Devices {
-    /// Devices that work, best first.
+    /// Working devices, best first.
     pub found: Vec<Device>,
-    /// Why there is none of a backend, and what now, by backend.
+    /// For each backend without a device: why, and what to do.
     pub missing: BTreeMap<String, Missing>,
 }
 
-/// A part of the machine that computes.
+/// A device that stages can compute on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// `cpu`, `wgpu`, `cuda`.
     pub backend: String,
-    /// What its driver calls it.
+    /// Its name, as reported by its driver.
     pub name: String,
-    /// Whether it is the CPU in disguise, such as Mesa's llvmpipe: right, but slow.
+    /// Whether it is emulated on the CPU, such as Mesa's llvmpipe: correct but slow.
     pub software: bool,
 }
 
@@ -40,7 +41,7 @@ pub struct Device {
 pub struct Missing {
     /// `no adapter found`.
     pub reason: String,
-    /// What now.
+    /// What to run.
     pub help: String,
 }
 

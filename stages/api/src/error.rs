@@ -1,5 +1,5 @@
-//! Owns: every way in which a stage can fail. One enum crosses the border between processes; its class
-//! decides about retries and the exit code.
+//! Every way in which a stage can fail. The enum is passed between processes; its class decides about retries and the
+//! exit code.
 
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
@@ -9,97 +9,97 @@ use std::{
     path::Path,
 };
 
-/// A stage's result.
+/// The result of a stage.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a stage did not finish.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "error", rename_all = "snake_case")]
 pub enum Error {
-    /// Data or settings are wrong; only a person can mend them.
+    /// Data or settings are wrong and have to be fixed by the user.
     #[error("{message}")]
     Input {
         /// What is wrong, and where.
         message: String,
-        /// What now.
+        /// What to run.
         help: Option<String>,
     },
-    /// A source file is not what it was when the plan was made.
+    /// A source file changed after the plan was made.
     #[error("the source `{name}` changed while it was being read")]
     SourceChanged {
-        /// Relative to its root.
+        /// Path relative to its root.
         name: String,
     },
-    /// The plan does not fit the stage any more: a share was not found.
-    #[error("the plan is outdated: step `{step}` has no share with this key any more")]
+    /// The plan no longer matches the stage: a share was not found.
+    #[error("the plan is outdated: step `{step}` has no task with this key any more")]
     Outdated {
-        /// The last step that was looked at.
+        /// The last step that was examined.
         step: String,
     },
-    /// Bytes of the cache are not what their digest says.
+    /// The content of an object does not match its digest.
     #[error("object {digest} is damaged")]
     Damaged {
         /// Which object.
         digest: Digest,
     },
-    /// An object is gone.
+    /// An object is missing.
     #[error("object {digest} is missing from the cache")]
     Missing {
         /// Which object.
         digest: Digest,
     },
-    /// No space is left.
+    /// The disk is full.
     #[error("no space left on the file system of {path}")]
     DiskFull {
         /// What was being written.
         path: String,
     },
-    /// The machine failed: a read, a write, a process.
+    /// An operation of the system failed: reading, writing, starting a process.
     #[error("cannot {action}: {message}")]
     Machine {
         /// `read /data/x.html`.
         action: String,
-        /// What the system said.
+        /// The system's error message.
         message: String,
     },
-    /// The cache cannot be used as it is; only a person can mend it.
+    /// The cache cannot be used in its current state and has to be fixed by the user.
     #[error("{message}")]
     Cache {
         /// What is wrong with it, and where.
         message: String,
     },
     /// Another process keeps checkpoints of the same work; the stage is entered again when it has let go.
-    #[error("{holder} works in the same folder of checkpoints")]
+    #[error("{holder} uses the same checkpoint folder")]
     FolderBusy {
         /// Key of the durable folder.
         folder: Digest,
         /// Who works in it.
         holder: String,
     },
-    /// Asked to stop; what was finished is kept.
+    /// A stop was requested; finished work is kept.
     #[error("interrupted")]
     Interrupted,
-    /// The system killed the process for want of memory.
+    /// The system killed the process because memory ran out.
     #[error("killed by the system for memory: it had used {peak_mib} MiB of the machine's {machine_mib} MiB")]
     OutOfMemory {
-        /// The process's peak.
+        /// Peak memory of the process.
         peak_mib: u64,
-        /// All that the machine, or its control group, has.
+        /// Memory of the machine, or of its control group.
         machine_mib: u64,
     },
-    /// The process ended without a word.
+    /// The process ended without reporting a result.
     #[error("the worker ended unexpectedly: {message}")]
     Died {
         /// Exit code or signal.
         message: String,
     },
-    /// It ran longer than `timeout` allows.
-    #[error("still running after {limit}, its `timeout`")]
+    /// The stage exceeded its `timeout`.
+    #[error("still running after its `timeout` of {limit}")]
     TimedOut {
         /// The limit: `1h30m`.
         limit: String,
     },
-    /// A command says that it failed; whether that may go away, only its author knows.
+    /// A command reported failure. Whether a retry can help is not known.
     #[error("the command ended with {status}")]
     Command {
         /// `exit status: 3`.
@@ -108,52 +108,52 @@ pub enum Error {
     /// A bug in the stage.
     #[error("the stage panicked: {message}")]
     Panic {
-        /// The panic's message and place.
+        /// The panic's message and location.
         message: String,
     },
-    /// Not an error: the way out of a stage that was entered for less than all of it.
+    /// Not an error: a stage was entered for less than all of its work, and left early.
     #[error("halted")]
     Halt(Halt),
 }
 
-/// Why a stage was left early, as asked.
+/// Why a stage was left early.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Halt {
-    /// The shares that this process was to do are done.
+    /// The requested shares are finished.
     SharesDone,
-    /// Counting: the first step with something to do.
+    /// Counting: the first step with missing shares.
     Missing {
         /// Its name.
         step: String,
-        /// Keys of the shares to do, in the order of the step's items; for [`Mode::Shares`](crate::Mode::Shares).
+        /// Keys of the missing shares, in the order of the step's items; for [`Mode::Shares`](crate::Mode::Shares).
         shares: Vec<Digest>,
-        /// All shares.
+        /// Number of all shares.
         of: u64,
     },
 }
 
-/// What an error asks of the engine.
+/// How the engine reacts to an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Trying again as it is cannot help.
+    /// A retry cannot help.
     Final,
-    /// May go away: `retry` applies.
+    /// A retry may help: `retry` applies.
     Transient,
-    /// The plan has to be made again.
+    /// A new plan is needed.
     Replan,
     /// Somebody else has to let go of something first.
     Busy,
-    /// A person asked for it.
+    /// The user requested it.
     Interrupted,
 }
 
 impl Error {
-    /// Wrong data or settings.
+    /// Creates an error about wrong data or settings.
     pub fn input(message: impl Into<String>) -> Self {
         Self::Input { message: message.into(), help: None }
     }
 
-    /// Adds what to do, where the variant has room for it.
+    /// Adds a help text, if the variant has one.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         if let Self::Input { help, .. } = &mut self {
             *help = Some(text.into());
@@ -161,7 +161,7 @@ impl Error {
         self
     }
 
-    /// Wraps an error of the system; a full disk becomes [`Error::DiskFull`].
+    /// Wraps an I/O error; a full disk becomes [`Error::DiskFull`].
     pub fn io(action: &str, path: &Path, source: &io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -174,7 +174,7 @@ impl Error {
         }
     }
 
-    /// What this error asks of the engine.
+    /// How the engine reacts to this error.
     pub fn class(&self) -> Class {
         match self {
             Self::Input { .. }
@@ -207,14 +207,14 @@ impl From<pipe_cache::Error> for Error {
             Cache::Io { action, path, source } => Self::io(action, &path, &source),
             Cache::Lost { key } => Self::Machine {
                 action: format!("keep the lease on {}", key.short()),
-                message: "another process took it over, because this one seemed dead".to_owned(),
+                message: "another process took it over because this one appeared dead".to_owned(),
             },
             other => Self::Cache { message: other.to_string() },
         }
     }
 }
 
-/// Runs a stage's code; its panic becomes an error.
+/// Runs a stage's code and turns a panic into an error.
 pub fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -236,7 +236,7 @@ mod tests {
         let error = Error::from(newer);
         assert_eq!(
             error.to_string(),
-            "the cache `/cache` has format 9, and this program knows formats up to 1"
+            "the cache `/cache` has format 9, but this program supports formats up to 1"
         );
         assert_eq!(error.class(), Class::Final);
     }

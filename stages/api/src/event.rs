@@ -1,11 +1,11 @@
-//! Owns: what a running stage tells. One JSON object a line on the channel that `PIPE_EVENTS` names.
+//! The events of a running stage: one JSON object per line, on the channel that `PIPE_EVENTS` names.
 
 use crate::{Error, Metric};
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Something that happened in a stage. Readers ignore events and fields that they do not know.
+/// An event of a stage. Readers ignore events and fields that they do not know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -13,14 +13,14 @@ pub enum Event {
     Step {
         /// Its name.
         step: String,
-        /// All tasks.
+        /// Number of all tasks.
         tasks: u64,
-        /// Those that are not recorded yet.
+        /// Number of tasks that are not recorded yet.
         missing: u64,
     },
-    /// A task ended.
+    /// A task finished.
     Task {
-        /// The step's name.
+        /// Name of the step.
         step: String,
         /// Tasks recorded by now.
         done: u64,
@@ -32,60 +32,60 @@ pub enum Event {
         /// Key of the folder.
         folder: Digest,
     },
-    /// Work within a step went on.
+    /// Progress within a step.
     Progress {
         /// What is counted: `documents`, `tokens`, `steps`.
         unit: String,
-        /// So many by now.
+        /// Number done so far.
         done: u64,
-        /// Out of so many, where that is known.
+        /// Total number, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
-    /// A figure at a point of a series.
+    /// A point of a series of values.
     Metric {
         /// `loss`.
         name: String,
-        /// Position in the series: the optimizer's step.
+        /// Position in the series, such as the optimizer step.
         step: u64,
         /// Its value.
         #[serde(with = "crate::metric::number")]
         value: f64,
     },
-    /// Something worth telling a person.
+    /// A message for people.
     Note {
-        /// One line.
+        /// One line of text.
         message: String,
     },
-    /// The last event of a stage that did its work.
+    /// The last event of a stage that succeeded.
     Done {
-        /// Key of the stage, as its worker was told: what is recorded under another key is another stage's.
+        /// Key of the stage, as given to its worker. The record under another key belongs to another stage.
         #[serde(default)]
         key: Option<Digest>,
         /// Artifact digests by output port.
         outputs: BTreeMap<String, Digest>,
         /// Merged over all steps.
         metrics: Vec<Metric>,
-        /// Those of all shares.
+        /// Instruction sets of all shares.
         instruction_sets: Vec<String>,
     },
-    /// The last event of a stage that did not.
+    /// The last event of a stage that failed.
     Failed {
-        /// Why.
+        /// The error.
         error: Error,
     },
-    /// After the last: the worker has put everything away, and would take another stage.
+    /// Follows the last event of a stage: the worker has cleaned up and can take another stage.
     Rests {
-        /// Seconds of processor time that this stage took.
+        /// Seconds of CPU time that this stage used.
         cpu_seconds: f64,
-        /// Bytes of memory at its peak.
+        /// Peak memory in bytes.
         memory_peak: u64,
     },
 }
 
-/// Takes events; called from many threads.
+/// Receives events; called from many threads.
 pub trait Sink: Send + Sync {
-    /// Takes one.
+    /// Receives one event.
     fn emit(&self, event: Event);
 }
 

@@ -1,8 +1,8 @@
-//! What a stage is: its config, its ports, the kinds of its artifacts, and the context in which it runs.
+//! The interface of a stage: its config, its ports, the kinds of its artifacts, and the context in which it runs.
 //!
-//! A stage is a durable function (see [`Context`]): straight-line code whose steps are cached share by
-//! share. This crate knows no YAML, no terminal, no scheduler and no language model; it sees digests,
-//! never a path that could end up in a key.
+//! A stage is a durable function (see [`Context`]): straight-line code whose steps are cached share by share. This
+//! crate does not know YAML, terminals, schedulers or language models. It works with digests; no path can become part
+//! of a key.
 //!
 //! Read in this order: [`Stage`], [`Port`], [`Artifact`], [`Context`], [`Share`], then the records.
 

@@ -1,8 +1,8 @@
-//! Owns: what of this machine may show in a result, and what of it a process may use.
+//! Properties of this machine that may affect a result, and limits that a process may use.
 
-/// Names the widest instruction set that kernels use here: `avx512`, `avx2`, `neon` or `portable`.
+/// Names the widest instruction set that kernels use on this machine: `avx512`, `avx2`, `neon` or `portable`.
 ///
-/// `PIPE_INSTRUCTION_SET=portable` in the environment asks for the portable one, as golden digests do.
+/// The environment variable `PIPE_INSTRUCTION_SET=portable` selects the portable one; golden tests use it.
 pub fn instruction_set() -> &'static str {
     use std::sync::OnceLock;
     static FOUND: OnceLock<&str> = OnceLock::new();
@@ -12,19 +12,19 @@ pub fn instruction_set() -> &'static str {
     })
 }
 
-/// Raises the number of files that this process may have open to what the system lets it, within reason; a
-/// program calls it when it starts.
+/// Raises the soft limit of open files of this process, up to the hard limit and a fixed maximum. A program calls it
+/// at start.
 ///
-/// The usual soft limit of 1,024 is for programs that wait with select(2), and stages read more shards than that
-/// side by side. Programs that close all descriptors they might have take long under limits in the millions, so
-/// there is a bound.
+/// The usual soft limit of 1,024 exists for programs that use select(2), and stages read more shards than that at the
+/// same time. The maximum exists because programs that close all possible descriptors are slow with limits in the
+/// millions.
 pub fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     const OPEN_FILES: u64 = 1 << 16;
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
-        // Refused (macOS has a lower bound of its own): then it stays as it was.
+        // If the system refuses (macOS has a lower maximum), the limit stays as it is.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
 }

@@ -1,9 +1,9 @@
-//! Owns: figures that stages report, and how those of shares become one.
+//! Metrics that stages report, and how the values of several shares are merged.
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// One figure.
+/// A metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {
@@ -15,31 +15,31 @@ pub struct Metric {
     /// `documents`, `bytes`, `bit/byte`; empty for plain numbers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
-    /// Which way is good.
+    /// Whether higher or lower values are better.
     #[serde(default)]
     pub better: Better,
-    /// How those of several shares become one.
+    /// How the values of several shares are merged.
     #[serde(default)]
     pub merge: Merge,
-    /// Whether a clock made it: then it stays out of the lock file.
+    /// Whether the value depends on a clock; such metrics are not written to the lock file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clock: bool,
 }
 
-/// Which way a metric is good.
+/// Whether higher or lower values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
     /// Neither.
     #[default]
     Neutral,
-    /// More is better.
+    /// Higher is better.
     Higher,
-    /// Less is better.
+    /// Lower is better.
     Lower,
 }
 
-/// How the values of several shares become one.
+/// How the values of several shares are merged.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Merge {
@@ -50,55 +50,55 @@ pub enum Merge {
     Max,
     /// The smallest.
     Min,
-    /// The mean, each with this weight.
+    /// Their mean, weighted by this number.
     Mean(f64),
 }
 
 impl Metric {
-    /// A number of things, summed over shares.
+    /// A count, summed over shares.
     pub fn count(name: impl Into<String>, value: u64) -> Self {
         Self::new(name, value as f64, "")
     }
 
-    /// A figure that is summed over shares unless told otherwise.
+    /// A metric that is summed over shares by default.
     pub fn new(name: impl Into<String>, value: f64, unit: &str) -> Self {
         let (better, merge) = (Better::Neutral, Merge::Sum);
         Self { name: name.into(), value, unit: unit.to_owned(), better, merge, clock: false }
     }
 
-    /// Says that less is better.
+    /// Marks lower values as better.
     pub fn lower_is_better(mut self) -> Self {
         self.better = Better::Lower;
         self
     }
 
-    /// Says that more is better.
+    /// Marks higher values as better.
     pub fn higher_is_better(mut self) -> Self {
         self.better = Better::Higher;
         self
     }
 
-    /// Sets how those of several shares become one.
+    /// Sets how the values of several shares are merged.
     pub fn merged_by(mut self, merge: Merge) -> Self {
         self.merge = merge;
         self
     }
 
-    /// Says that a clock made it.
+    /// Marks the value as dependent on a clock.
     pub fn by_clock(mut self) -> Self {
         self.clock = true;
         self
     }
 }
 
-/// A number in JSON, where one that is not finite is `"NaN"`, `"Infinity"` or `"-Infinity"`.
+/// A number in JSON. Values that are not finite are written as `"NaN"`, `"Infinity"` or `"-Infinity"`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Number(#[serde(with = "number")] pub f64);
 
-/// Merges metrics of one name by their rule; in order of first appearance.
+/// Merges metrics of the same name by their rule, in the order of first appearance.
 ///
-/// Of several values one that is no number makes the result none. In a mean, what has no weight does not count.
+/// If one of the values is not a number, neither is the result. Values without weight do not count in a mean.
 pub fn merge(metrics: impl IntoIterator<Item = Metric>) -> Vec<Metric> {
     let mut merged: Vec<Metric> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
@@ -130,7 +130,7 @@ fn add(before: &mut Metric, metric: &Metric) {
     };
 }
 
-/// Floating-point numbers in JSON, which has no form for those that are not finite.
+/// Floating-point numbers in JSON, which cannot represent values that are not finite.
 pub(crate) mod number {
     use serde::{Deserializer, Serializer, de};
     use std::fmt;

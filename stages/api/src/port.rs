@@ -1,17 +1,17 @@
-//! Owns: the named, typed ends of a stage, and what can be done with an artifact of each kind.
+//! The named, typed inputs and outputs of a stage, and the operations on artifacts of each kind.
 
 use crate::{LocalEntry, Result};
 use std::path::Path;
 
-/// A kind of artifact: what its entries are, and how people see them. Two kinds are one if their names are.
+/// A kind of artifact: what its entries contain, and how they are shown. Kinds are equal if their names are.
 pub struct Kind {
     /// `documents`, `tokens`, `model`.
     pub name: &'static str,
     /// One sentence for `pipe stages`.
     pub about: &'static str,
-    /// Writes one entry as an ordinary file at this path, a view with its rows selected.
+    /// Writes an entry as an ordinary file at this path; of a view, only the selected rows.
     pub materialize: fn(&LocalEntry, &Path) -> Result<()>,
-    /// Describes the entries for `pipe show`, in at most about this many lines.
+    /// Describes the entries for `pipe show`, in about this many lines at most.
     pub look: fn(&[LocalEntry], usize) -> Result<String>,
 }
 
@@ -36,10 +36,10 @@ impl PartialEq for Kind {
 
 impl Eq for Kind {}
 
-/// Files of any sort.
-pub static FILES: Kind = Kind::files("files", "Files of any sort.");
+/// Files of any kind.
+pub static FILES: Kind = Kind::files("files", "Files of any kind.");
 
-/// Lists names and sizes, and shows the head of a file that is text.
+/// Lists names and sizes, and shows the first lines of a text file.
 fn list_files(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     const TEXT_MAX: u64 = 64 << 10;
     let mut text = String::new();
@@ -59,29 +59,29 @@ fn list_files(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     Ok(text)
 }
 
-/// Which way a port points.
+/// Direction of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Read by the stage.
     Input,
-    /// Made by the stage.
+    /// Produced by the stage.
     Output,
 }
 
-/// One end of a stage type, as the engine sees it.
+/// A port of a stage type, as the engine sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Port {
-    /// What `needs` and `stage.port` name.
+    /// Name in `needs` and in `stage.port`.
     pub name: &'static str,
-    /// Which way it points.
+    /// Its direction.
     pub direction: Direction,
-    /// What flows through it.
+    /// The kind of its artifacts.
     pub kind: &'static Kind,
-    /// An output: what `needs: stage` means.
+    /// For outputs: whether `needs: stage` means this one.
     pub main: bool,
-    /// An input: takes a list or a map of stages.
+    /// For inputs: whether it takes a list or a map of stages.
     pub many: bool,
-    /// An input: may be left out.
+    /// For inputs: whether it may be left out.
     pub optional: bool,
     /// One sentence for `pipe stages`.
     pub about: &'static str,
@@ -102,7 +102,7 @@ impl In {
         Self(Port { name, direction, kind, main: false, many: false, optional: false, about })
     }
 
-    /// Lets the input be left out.
+    /// Makes the input optional.
     pub const fn optional(mut self) -> Self {
         self.0.optional = true;
         self
@@ -132,7 +132,7 @@ impl Out {
         Self(Port { name, direction, kind, main: false, many: false, optional: false, about })
     }
 
-    /// The output that the stage's name alone stands for.
+    /// The main output: the one that the name of the stage alone refers to.
     pub const fn main(name: &'static str, kind: &'static Kind, about: &'static str) -> Self {
         let mut port = Self::new(name, kind, about);
         port.0.main = true;
@@ -144,7 +144,7 @@ impl Out {
         self.0
     }
 
-    /// Its name, which is also the slot that shares fill by convention.
+    /// Its name; by convention also the slot that shares write to.
     pub const fn name(self) -> &'static str {
         self.0.name
     }

@@ -1,4 +1,4 @@
-//! Owns: what a share's work sees: its inputs as verified files, and the places for what it makes.
+//! The inputs of a share as verified files, and the files that it writes.
 
 use crate::{
     Content, Entry, Error, Event, Input, Metric, Result, ShareRecord,
@@ -21,23 +21,23 @@ use std::{
     time::Instant,
 };
 
-/// The items of a share, readable.
+/// The readable items of a share.
 pub struct Inputs {
     items: Vec<InputItem>,
 }
 
-/// One item, readable.
+/// A readable item.
 pub struct InputItem {
     name: String,
     entries: Vec<LocalEntry>,
 }
 
-/// An entry or a source file on this machine. Bytes are checked against their digest before use.
+/// An entry or a source file on this machine. Its bytes are checked against its digest before use.
 #[derive(Clone)]
 pub struct LocalEntry {
     store: Store,
     input: Input,
-    /// Its item and its place in that, if it is an input of a share.
+    /// For inputs of a share: the position of the item, and of the input within it.
     place: Option<(u32, u32)>,
 }
 
@@ -62,7 +62,7 @@ impl Inputs {
         &self.items
     }
 
-    /// The first item: the only one of a share of `each`.
+    /// The first item; in `each` it is the only one.
     pub fn item(&self) -> &InputItem {
         self.items.first().expect("invariant: a share has an item")
     }
@@ -74,7 +74,8 @@ impl Inputs {
 }
 
 impl InputItem {
-    /// Its name; not in the key, so it may go into names of outputs and into messages, never into bytes.
+    /// Its name. It is not part of the key, so it may be used in names of outputs and in messages, but must not
+    /// affect bytes.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -96,7 +97,7 @@ impl LocalEntry {
         Self { store: store.clone(), input: Input::Entry(entry.clone()), place: None }
     }
 
-    /// Its name: an entry's, or a source's path relative to its root.
+    /// The name of the entry, or the path of the source relative to its root.
     pub fn name(&self) -> &str {
         self.input.name()
     }
@@ -109,7 +110,7 @@ impl LocalEntry {
         }
     }
 
-    /// Bytes of the file itself.
+    /// Size of the file itself in bytes, without the view.
     pub fn size(&self) -> u64 {
         match &self.input {
             Input::Entry(entry) => entry.content.blob.size,
@@ -117,7 +118,7 @@ impl LocalEntry {
         }
     }
 
-    /// Digest of the file itself.
+    /// Digest of the file itself, without the view.
     pub fn digest(&self) -> Digest {
         match &self.input {
             Input::Entry(entry) => entry.content.blob.digest,
@@ -142,10 +143,10 @@ impl LocalEntry {
         }
     }
 
-    /// Opens the file to be read once from its beginning, however large it is.
+    /// Opens the file to be read once from the beginning, whatever its size.
     ///
-    /// The bytes of a source are checked as they pass, so what was read may be trusted only once
-    /// [`Stream::finish`] has said so.
+    /// The bytes of a source are verified while they are read, so they can be trusted only after [`Stream::finish`]
+    /// has succeeded.
     pub fn stream(&self) -> Result<Stream> {
         match &self.input {
             Input::Entry(entry) => {
@@ -165,7 +166,7 @@ impl LocalEntry {
         }
     }
 
-    /// Reads the rows that count; all of them if `None`.
+    /// Reads the selected rows; `None` means all.
     pub fn selection(&self) -> Result<Option<RoaringBitmap>> {
         let Some(blob) = self.content().and_then(|content| content.selection) else { return Ok(None) };
         let bytes = self.store.read(&blob)?;
@@ -179,14 +180,14 @@ impl LocalEntry {
         Ok(columns.map(|blob| self.store.verified(&blob)).transpose()?)
     }
 
-    /// Copies the file as it is, without its view.
+    /// Copies the file itself, without the view.
     pub fn copy_to(&self, path: &Path) -> Result<()> {
         match &self.input {
             Input::Entry(entry) => {
                 self.store.materialize(&entry.content.blob, path)?;
                 if entry.content.executable {
                     let mode = std::fs::metadata(path).map(|data| data.permissions().mode());
-                    // Whoever may read it may run it.
+                    // Executable by everyone who may read it.
                     let set = mode.and_then(|mode| {
                         std::fs::set_permissions(path, Permissions::from_mode(mode | (mode & 0o444) >> 2))
                     });
@@ -201,10 +202,12 @@ impl LocalEntry {
         }
     }
 
-    /// How a record calls what this share passes on under its name, which is in no key.
+    /// How a record refers to an input that this share passes on under its own name, which is not part of the key.
     fn relative_name(&self) -> Result<Name> {
         let place = self.place.map(|(item, input)| Name::Input(item, input));
-        place.ok_or_else(|| Error::Panic { message: format!("`{}` is no input of this share", self.name()) })
+        place.ok_or_else(|| Error::Panic {
+            message: format!("`{}` is not an input of this task", self.name()),
+        })
     }
 
     fn content(&self) -> Option<Content> {
@@ -215,11 +218,11 @@ impl LocalEntry {
     }
 }
 
-/// A file on its way through a reader. See [`LocalEntry::stream`].
+/// A file while it is read. See [`LocalEntry::stream`].
 pub struct Stream {
     file: File,
     path: PathBuf,
-    /// Of a source: what the plan saw, and what has passed so far.
+    /// For sources: what the plan recorded, and what has been read so far.
     expected: Option<(SourceFile, Box<blake3::Hasher>)>,
     failed: Option<io::Error>,
 }
@@ -234,15 +237,15 @@ impl Stream {
         Ok(Self { file, path: source.path.clone(), expected, failed: None })
     }
 
-    /// Opens the file once more, to be read in any order; [`Stream::finish`] checks what is read there too.
+    /// Opens the file again for random access; [`Stream::finish`] also verifies what is read there.
     pub fn seekable(&self) -> Result<File> {
         File::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
     }
 
-    /// Reads what is left and compares all of it with what the plan saw.
+    /// Reads the rest and compares the whole file with what the plan recorded.
     ///
     /// # Errors
-    /// Where the file changed, or could not be read, however its reader took that.
+    /// If the file changed or could not be read, even if its reader ignored that.
     pub fn finish(mut self) -> Result<()> {
         if let Some(error) = self.failed {
             return Err(Error::io("read", &self.path, &error));
@@ -250,7 +253,7 @@ impl Stream {
         let Some((source, mut hasher)) = self.expected.take() else { return Ok(()) };
         let changed = || Error::SourceChanged { name: source.name.clone() };
         let mut buffer = vec![0; 128 << 10];
-        // A file that grew is seen without reading all that it grew to.
+        // A file that has grown is detected without reading all of it.
         while hasher.count() <= source.size {
             match self.file.read(&mut buffer).map_err(|error| Error::io("read", &self.path, &error))? {
                 0 => break,
@@ -281,11 +284,11 @@ impl Read for Stream {
     }
 }
 
-/// Reads a source and compares it with what the plan saw.
+/// Reads a source file and compares it with what the plan recorded.
 fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(file.size as usize);
-        // One byte more than expected: a file that grew is seen without reading all that it grew to.
+        // Reads one byte more than expected, so that a file that has grown is detected without reading all of it.
         File::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
@@ -299,7 +302,7 @@ fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
     }
 }
 
-/// A share at work: makes files and views, counts, and tells how far it is.
+/// A running share: it writes files and views, counts, and reports progress.
 pub struct Share<'a> {
     pub(crate) running: &'a Running,
     pub(crate) inputs: &'a [crate::Item],
@@ -320,7 +323,7 @@ impl<'a> Share<'a> {
         Self { running, inputs, made, staged, value, metrics, outlived, instruction_sets, began }
     }
 
-    /// Gives the record, the objects to commit with it, and what may go once that is done.
+    /// Returns the record, the objects to commit with it, and the durable folders to remove after that.
     pub(crate) fn finish(mut self) -> (ShareRecord, Vec<Staged>, Vec<Durable>) {
         self.instruction_sets.insert(instruction_set().to_owned());
         let record = ShareRecord {
@@ -334,27 +337,28 @@ impl<'a> Share<'a> {
         (record, self.staged, self.outlived)
     }
 
-    /// The folder whose files are to be the result, in place of the share's work.
+    /// The folder to take as the result instead of running the share.
     pub fn adopted(&self) -> Option<&'a Path> {
         self.running.adopted.as_deref()
     }
 
-    /// Opens a file called like the share's (first) item.
+    /// Creates a file with the name of the share's (first) item.
     pub fn file(&mut self, slot: &str) -> Result<ShareFile> {
         self.file_for(0, slot)
     }
 
-    /// Opens a file called like the item at this position: how a step over all shards leaves a slice for each.
+    /// Creates a file with the name of the item at this position. A step over all shards uses it to leave a slice for
+    /// each.
     pub fn file_for(&mut self, item: usize, slot: &str) -> Result<ShareFile> {
         self.open(slot, Name::Item(item as u32))
     }
 
-    /// Opens a file called like the (first) item, with another extension.
+    /// Creates a file with the name of the (first) item and another extension.
     pub fn file_with(&mut self, slot: &str, extension: &str) -> Result<ShareFile> {
         self.open(slot, Name::Extension(0, extension.to_owned()))
     }
 
-    /// Opens a file with a name of its own; `/` makes folders.
+    /// Creates a file with the given name; `/` creates folders.
     pub fn named(&mut self, slot: &str, name: &str) -> Result<ShareFile> {
         self.open(slot, Name::Own(name.to_owned()))
     }
@@ -363,7 +367,7 @@ impl<'a> Share<'a> {
         Ok(ShareFile { slot: slot.to_owned(), name, writer: self.running.store.writer()? })
     }
 
-    /// Takes a file that is written to its end.
+    /// Keeps a file that has been written completely.
     pub fn keep(&mut self, file: ShareFile) -> Result<Blob> {
         let staged = file.writer.finish()?;
         let blob = staged.blob();
@@ -372,14 +376,14 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
-    /// Writes a whole file with a name of its own.
+    /// Writes a whole file with the given name.
     pub fn write(&mut self, slot: &str, name: &str, bytes: &[u8]) -> Result<Blob> {
         let mut file = self.named(slot, name)?;
         file.write_all(bytes).map_err(|error| Error::io("write", Path::new(name), &error))?;
         self.keep(file)
     }
 
-    /// Takes in a file from the disk, such as one that a library wrote into [`Share::scratch`].
+    /// Imports a file, such as one that a library wrote to [`Share::scratch`].
     pub fn import(&mut self, slot: &str, name: Name, path: &Path) -> Result<Blob> {
         let staged = self.running.store.import(path)?;
         let blob = staged.blob();
@@ -391,14 +395,14 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
-    /// Opens a file of this disk as an entry, to look at it as its kind does.
+    /// Opens a local file as an entry, so that the functions of its kind can read it.
     pub fn local(&self, name: &str, path: &Path, blob: Blob) -> LocalEntry {
         let (name, path, source) = (name.to_owned(), path.to_owned(), String::new());
         let file = SourceFile { source, name, digest: blob.digest, size: blob.size, path };
         LocalEntry { store: self.running.store.clone(), input: Input::Source(file), place: None }
     }
 
-    /// Passes an entry of this share's inputs on as it is, under its own name.
+    /// Passes on an entry of this share's inputs unchanged, under its own name.
     pub fn pass(&mut self, slot: &str, entry: &LocalEntry) -> Result<()> {
         if let Some(content) = entry.content() {
             self.made.push(Made { slot: slot.to_owned(), name: entry.relative_name()?, content });
@@ -406,10 +410,11 @@ impl<'a> Share<'a> {
         Ok(())
     }
 
-    /// Makes a view of an entry of this share's inputs: some of its `rows` rows, with further columns.
+    /// Creates a view of an input entry: a selection of its `rows` rows, with added columns.
     ///
-    /// `selected` are row numbers of the file itself, not of the view that the entry may already be. All
-    /// rows make no selection, no rows no entry. Without `columns` those of the entry stay.
+    /// `selected` contains row numbers of the file itself, not of an existing view. If all rows are selected, the
+    /// view has no selection; if none are, there is no entry. Without `columns`, the added columns of the entry are
+    /// kept.
     pub fn view(
         &mut self,
         slot: &str,
@@ -446,23 +451,23 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
-    /// Keeps a small value that the stage's code may look at after the step.
+    /// Stores a small value that the stage's code can read after the step.
     pub fn value(&mut self, value: &impl Serialize) {
         self.value = serde_json::to_value(value).expect("invariant: a share's value is plain data");
     }
 
-    /// Says that part of this share's result was made with other instruction sets than this machine's, as
-    /// that of a checkpoint from elsewhere.
+    /// Records that part of the result was computed with other instruction sets, for example in a checkpoint from
+    /// another machine.
     pub fn made_on(&mut self, sets: impl IntoIterator<Item = impl Into<String>>) {
         self.instruction_sets.extend(sets.into_iter().map(Into::into));
     }
 
-    /// Reports a figure; those of one name are merged by their rule.
+    /// Reports a metric. Metrics of the same name are merged by their rule.
     pub fn metric(&mut self, metric: Metric) {
         self.metrics.push(metric);
     }
 
-    /// Reports a number of things.
+    /// Reports a count.
     pub fn count(&mut self, name: impl Into<String>, value: u64) {
         self.metric(Metric::count(name, value));
     }
@@ -472,54 +477,55 @@ impl<'a> Share<'a> {
         names.into_iter().zip(values).for_each(|(name, value)| self.count(name, value));
     }
 
-    /// Reports a figure at a point of a series, for those who watch.
+    /// Reports a point of a series, for live views and reports.
     pub fn point(&self, name: &str, step: u64, value: f64) {
         self.running.events.emit(Event::Metric { name: name.to_owned(), step, value });
     }
 
-    /// Tells a person something.
+    /// Prints a message for people.
     pub fn note(&self, message: impl Into<String>) {
         self.running.events.emit(Event::Note { message: message.into() });
     }
 
-    /// Tells that so many more are done.
+    /// Reports that `more` further items are done.
     pub fn advance(&self, unit: &'static str, more: u64) {
         self.running.advance(unit, more);
     }
 
-    /// Tells how far a loop is, and how long where that is known.
+    /// Reports progress of a loop, and its total if known.
     pub fn progress(&self, unit: &str, done: u64, total: impl Into<Option<u64>>) {
         self.running.progress(unit, done, total.into());
     }
 
-    /// Counts items as they pass, and ends with [`Error::Interrupted`] when the share has to stop at once.
+    /// Counts items as they pass, and returns [`Error::Interrupted`] if the share has to stop immediately.
     pub fn track<I: IntoIterator>(&self, unit: &'static str, items: I) -> Track<'a, I::IntoIter> {
         Track { running: self.running, unit, items: items.into_iter(), unsaid: 0, stopped: false }
     }
 
-    /// Whether the stage was asked to stop: finish what is quick, save what is long.
+    /// Whether a stop was requested: finish quick work, save long work.
     pub fn is_stopping(&self) -> bool {
         self.running.stop.is_asked()
     }
 
-    /// Ends a long loop between checkpoints when the stage was asked to stop at once.
+    /// Leaves a long loop between checkpoints if an immediate stop was requested.
     pub fn check_stop(&self) -> Result<()> {
         if self.running.stop.is_now() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// Threads that this share may use.
+    /// Number of threads that this share may use.
     pub fn threads(&self) -> usize {
         self.running.threads
     }
 
-    /// A folder that ends with the share.
+    /// A temporary folder that is removed with the share.
     pub fn scratch(&self) -> Result<pipe_cache::Scratch> {
         Ok(self.running.store.scratch()?)
     }
 
-    /// Opens a folder that outlives a crash, keyed by the stage, `name`, `params` and these items.
+    /// Opens a durable folder, which survives a crash. Its key is made of the stage, `name`, `params` and these
+    /// items.
     ///
-    /// Whoever holds it alone may write; waiting for another holder takes no processor time.
+    /// Only one holder at a time may write. Waiting for another holder uses no CPU time.
     pub fn durable<P: Serialize + JsonSchema>(
         &self,
         name: &str,
@@ -538,13 +544,13 @@ impl<'a> Share<'a> {
         self.running.durable(&out.derive("pipe durable v1"))
     }
 
-    /// Removes a durable folder as soon as this share's record makes it worthless.
+    /// Removes a durable folder once this share is recorded and no longer needs it.
     pub fn remove_when_recorded(&mut self, durable: Durable) {
         self.outlived.push(durable);
     }
 }
 
-/// Items on their way through [`Share::track`].
+/// Items that pass through [`Share::track`].
 pub struct Track<'a, I> {
     running: &'a Running,
     unit: &'static str,

@@ -1,4 +1,4 @@
-//! Owns: files outside the cache, as a stage asks for them and as it gets them.
+//! Files outside the cache: how a stage requests them and how it receives them.
 
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,30 @@ use std::path::PathBuf;
 
 /// Where a stage may look for its sources.
 pub struct Places<'a> {
-    /// The folder that relative paths in the manifest start from.
+    /// The folder that relative paths in the manifest are relative to.
     pub project: PathBuf,
     /// Reads an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// A folder and what of it a stage reads. The engine lists, watches and hashes the files.
+/// A folder, and which of its files a stage reads. The engine lists, watches and hashes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRequest {
-    /// Label that the stage sees; it stands in keys.
+    /// Label of the source, visible to the stage; part of keys.
     pub source: String,
     /// Folder that names are relative to, or a single file.
     pub root: PathBuf,
-    /// Globs of names to take, relative to the root; everything if empty.
+    /// Globs of names to include, relative to the root; if empty, all files.
     pub include: Vec<String>,
-    /// Globs of names to leave out.
+    /// Globs of names to exclude.
     pub exclude: Vec<String>,
     /// What becomes of a file that links lead to under a second name.
     pub links: Links,
-    /// Field path that is blamed when nothing is found.
+    /// Field path that an error about missing files points at.
     pub field: String,
-    /// What to do when nothing is found.
+    /// Help text if no file is found.
     pub help: Option<String>,
-    /// A revision to hold on to in the lock file.
+    /// A revision to pin in the lock file.
     pub pin: Option<Pin>,
 }
 
@@ -44,7 +44,7 @@ pub enum Links {
 }
 
 impl SourceRequest {
-    /// Says that nothing matches.
+    /// The message that nothing matches.
     pub fn nothing(&self) -> String {
         let folder = self.root.display();
         match &self.include[..] {
@@ -58,7 +58,7 @@ impl SourceRequest {
     }
 }
 
-/// The revision of a source that can change under the same name.
+/// The revision of a source whose content can change under the same name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pin {
     /// `rust-docs`.
@@ -67,17 +67,17 @@ pub struct Pin {
     pub revision: String,
 }
 
-/// A source file as listed and hashed.
+/// A source file, listed and hashed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
-    /// The request's label.
+    /// Label of the request.
     pub source: String,
     /// Path relative to the root, with `/`.
     pub name: String,
-    /// BLAKE3 of its bytes, checked again when they are read.
+    /// BLAKE3 of its bytes; checked again when they are read.
     pub digest: Digest,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Where it is on this machine; in no key.
+    /// Its path on this machine; not part of any key.
     pub path: PathBuf,
 }

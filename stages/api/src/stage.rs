@@ -1,4 +1,4 @@
-//! Owns: what the author of a stage writes.
+//! The traits that a stage author implements.
 
 use crate::{
     Artifact, Context, Devices, Error, Facts, KnownInputs, Places, Port, Probe, Result, SourceFile,
@@ -11,65 +11,65 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// A stage type: a config struct that can run.
 ///
-/// The struct's doc comments are its reference text; `#[serde(deny_unknown_fields, default)]` and a
-/// hand-written `Default` are expected. A field marked `#[schemars(extend("x-runtime" = true))]` decides
-/// nothing about the result and stays out of every key.
+/// The doc comments of the struct are its reference text. It should have `#[serde(deny_unknown_fields, default)]` and
+/// a hand-written `Default`. A field marked `#[schemars(extend("x-runtime" = true))]` does not affect the result and
+/// is left out of all keys.
 pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
-    /// What `uses:` names.
+    /// The name in `uses:`.
     const NAME: &'static str;
-    /// Raised whenever results may change; keys hold it.
+    /// Part of keys; raised whenever results may change.
     const REVISION: u32;
-    /// What keys take for the code of this type, beside name and revision.
+    /// How keys identify the code of this type, besides name and revision.
     const CODE: Code = Code::Program;
-    /// Finds the devices that stages of this type can run on; `None` where they just use the CPU.
+    /// Finds the devices that stages of this type can run on; `None` if they only use the CPU.
     const PROBE: Option<&'static Probe> = None;
-    /// Inputs and outputs, in the order in which they are shown.
+    /// Inputs and outputs, in display order.
     const PORTS: &'static [Port];
 
-    /// Lists what no type can tell: ranges, and faults across fields.
+    /// Reports errors that types cannot express: ranges, and conflicts between fields.
     fn check(&self) -> Vec<Misfit> {
         Vec::new()
     }
 
-    /// Lists faults in which inputs are connected, beyond what ports say: an input that only some settings
-    /// need, say. `connected` has the names of the ports that something flows into.
+    /// Reports errors in which inputs are connected, beyond the rules of the ports; for example, an input that only
+    /// some settings require. `connected` contains the names of the connected ports.
     fn check_inputs(&self, _connected: &[&str]) -> Vec<Misfit> {
         Vec::new()
     }
 
-    /// Lists what is known of an output before the stage runs: the vocabulary size of a tokenizer, the shape of a
-    /// model. Downstream stages find it in their [`KnownInputs`]; the names of facts are up to the stage types.
+    /// Lists what is known about an output before the stage runs: the vocabulary size of a tokenizer, the shape of a
+    /// model. Downstream stages find it in their [`KnownInputs`]; stage types define the names of facts.
     fn facts(&self, _output: &str, _inputs: &KnownInputs) -> Facts {
         Facts::default()
     }
 
-    /// Finds errors in what is known of the inputs: a model that no class of transformers computes, say, which
-    /// would otherwise fail only after it was trained.
+    /// Finds errors in what is known about the inputs, such as a model that no class of transformers supports, which
+    /// would otherwise fail only after training.
     ///
-    /// `check`, `plan` and `run` call it before anything runs. What is not known must not be an error.
+    /// Called by `check`, `plan` and `run` before anything runs. Unknown facts must not be errors.
     fn check_known(&self, _inputs: &KnownInputs) -> Vec<Misfit> {
         Vec::new()
     }
 
-    /// Names the files outside the cache that this stage reads. Looks at paths, never at bytes, and
-    /// starts no process.
+    /// Lists the files outside the cache that this stage reads. It looks at paths, never at contents, and starts no
+    /// process.
     fn sources(&self, _places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Ok(Vec::new())
     }
 
-    /// Finds errors that only a look at the sources reveals: a missing column, an unreadable tokenizer file.
+    /// Finds errors that only the sources reveal: a missing column, an unreadable tokenizer file.
     ///
-    /// `pipe check` calls it. It reads the first rows or the header of a few files, and never a whole file of
-    /// unbounded size. `sources` are the files that [`sources`](Self::sources) listed.
+    /// Called by `pipe check`. It reads the first rows or the header of a few files, never a whole file of unbounded
+    /// size. `sources` are the files listed by [`sources`](Self::sources).
     fn preview(&self, _places: &Places, _sources: &[SourceFile]) -> Vec<Misfit> {
         Vec::new()
     }
 
-    /// Estimates the amount of work in a unit of the stage's own choice, to which its time is proportional.
+    /// Estimates the amount of work, in any unit that the running time is proportional to.
     ///
-    /// `pipe plan` scales the times of earlier runs by it. By default it is the number of bytes that the stage
-    /// reads; `None` means unknown, and times are then taken from earlier runs as they are. A unit that another
-    /// revision changes makes estimates wrong until the stage has run once, and does nothing else.
+    /// `pipe plan` scales the times of earlier runs by it. The default is the number of bytes that the stage reads;
+    /// `None` means unknown, and earlier times are then used unscaled. If a new revision changes the unit, estimates
+    /// are wrong until the stage has run once.
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
         inputs.bytes().map(|bytes| bytes as f64)
     }
@@ -90,39 +90,40 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
         None
     }
 
-    /// Lists the names of the metrics that a stage with these settings and inputs may report; a trailing `*` stands
-    /// for any ending (`dropped.*`). `None` means that they are not known before it runs.
+    /// Lists the names of the metrics that a stage with these settings and inputs may report; a trailing `*` matches
+    /// any ending (`dropped.*`). `None` means that they are not known before the stage runs.
     ///
-    /// The names under `expect` are compared with it.
+    /// The names under `expect` are compared with this list.
     fn metrics(&self, _inputs: &KnownInputs) -> Option<Vec<String>> {
         None
     }
 
-    /// Whether these settings ask for a device, or leave the choice to the machine.
+    /// Whether these settings request a device or leave the choice to the machine.
     fn asks_for_device(&self) -> bool {
         false
     }
 
-    /// Settles what was left to the machine, before keys are made; refuses what is not there.
+    /// Resolves what was left to the machine, before keys are made, and refuses devices that are missing.
     fn settle(&self, _devices: &Devices) -> std::result::Result<Self, Misfit> {
         Ok(self.clone())
     }
 
-    /// The recipe: steps in order, then the outputs. Deterministic, silent, and quick between steps.
+    /// The recipe: steps in order, then the outputs. It must be deterministic and quick between steps, and must not
+    /// print.
     fn run(&self, ctx: &Context) -> Result<()>;
 }
 
-/// Whether a declared name, which may end in `*`, covers a metric.
+/// Whether a declared name, which may end in `*`, matches a metric.
 pub fn covers(declared: &str, metric: &str) -> bool {
     declared.strip_suffix('*').map_or(declared == metric, |start| metric.starts_with(start))
 }
 
-/// What is known of a stage's inputs before it runs.
+/// What is known about a stage's inputs before it runs.
 #[derive(Debug, Clone, Default)]
 pub struct WorkInputs {
-    /// Artifacts by port; a port is absent while a stage that it needs has yet to run.
+    /// Artifacts by port. A port is missing while a stage that it depends on has not run.
     pub ports: BTreeMap<String, Vec<Artifact>>,
-    /// Whether every artifact is there.
+    /// Whether all artifacts are known.
     pub complete: bool,
     /// The source files.
     pub sources: Arc<Vec<SourceFile>>,
@@ -145,40 +146,40 @@ impl WorkInputs {
     }
 }
 
-/// What tells a stage type's code from an earlier state of it.
+/// How keys detect that the code of a stage type changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// Its revision alone, which golden digests in the tests of its package hold to what it says: output
-    /// bytes that change under one revision fail them.
+    /// By its revision only. Golden digests in the tests of its package enforce this: they fail if output bytes
+    /// change without a new revision.
     Revision,
-    /// The digest of the program that holds it too: another build is other code.
+    /// By its revision and the digest of the program: another build counts as other code.
     Program,
 }
 
-/// Which code a key is for.
+/// The code that a key is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Stage type.
     pub name: String,
     /// Its revision.
     pub revision: u32,
-    /// Digest of the program, for types of [`Code::Program`].
+    /// Digest of the program, for types with [`Code::Program`].
     pub program: Option<Digest>,
 }
 
-/// A fault in the value at a field path, such as `optimizer.lr` or `sources[0].glob`.
+/// An error in the value at a field path, such as `optimizer.lr` or `sources[0].glob`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Where: field names joined by dots, list positions in brackets.
+    /// Field path: names joined by dots, list positions in brackets.
     pub path: String,
-    /// What is wrong: `must lie above 0 and up to 1`.
+    /// What is wrong: `must be above 0 and at most 1`.
     pub message: String,
-    /// What now.
+    /// What to do.
     pub help: Option<String>,
 }
 
 impl Misfit {
-    /// Makes a fault at a field path.
+    /// Creates an error at a field path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into(), help: None }
     }
@@ -192,19 +193,19 @@ impl Misfit {
         Self { path: path.into(), message: error.to_string(), help }
     }
 
-    /// Adds what to do about it.
+    /// Adds a help text.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Gives a fault unless `holds`; meant to be chained in [`Stage::check`].
+    /// Returns an error unless `holds`; for chains in [`Stage::check`].
     pub fn unless(holds: bool, path: &str, message: impl Into<String>) -> Option<Self> {
         (!holds).then(|| Self::new(path, message))
     }
 }
 
-/// A stage whose type is no longer known: what the engine holds.
+/// A stage without its static type, as the engine holds it.
 pub trait DynStage: Send + Sync {
     /// See [`Stage::check`].
     fn check(&self) -> Vec<Misfit>;
@@ -232,7 +233,7 @@ pub trait DynStage: Send + Sync {
     fn settle(&self, devices: &Devices) -> std::result::Result<Box<dyn DynStage>, Misfit>;
     /// See [`Stage::run`].
     fn run(&self, ctx: &Context) -> Result<()>;
-    /// The config as JSON, every field in it.
+    /// The config as JSON, with all fields.
     fn config(&self) -> serde_json::Value;
 }
 

@@ -1,44 +1,44 @@
-//! Owns: what a share leaves behind, and a finished step as its stage sees it.
+//! What a share leaves, and a finished step as its stage sees it.
 
 use crate::{Content, Entry, Error, Item, Metric, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// What a share made; stored under its key. Names are relative to the items, so that equal items run once.
+/// The result of a share, stored under its key. Names are relative to the items, so that equal items run once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShareRecord {
     /// Revision of this format: [`ShareRecord::VERSION`].
     pub version: u32,
-    /// Files and views, in the order of their making.
+    /// Files and views, in the order of creation.
     pub made: Vec<Made>,
-    /// A small value that later code of the stage may look at.
+    /// A small value that the stage's code can read later.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub value: serde_json::Value,
-    /// Figures of this share.
+    /// Metrics of this share.
     pub metrics: Vec<Metric>,
     /// Seconds of wall time.
     pub seconds: f64,
-    /// What its kernels ran on: more than one where work went on from a checkpoint of another machine.
+    /// Instruction sets that its kernels used; several if work continued from a checkpoint of another machine.
     pub instruction_sets: Vec<String>,
 }
 
 impl ShareRecord {
     /// Revision of the format.
     ///
-    /// - 1: the first.
-    /// - 2: what is passed on is named by its place among the inputs; all instruction sets.
+    /// - 1: initial version.
+    /// - 2: entries that are passed on are named by their position among the inputs; all instruction sets are recorded.
     pub const VERSION: u32 = 2;
 }
 
-/// One file or view that a share made.
+/// A file or view that a share produced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Made {
-    /// What it is for: by convention the output port's name.
+    /// Its purpose: by convention the name of the output port.
     pub slot: String,
-    /// How it is called.
+    /// Its name.
     pub name: Name,
-    /// What it holds.
+    /// Its content.
     pub content: Content,
 }
 
@@ -46,19 +46,19 @@ pub struct Made {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Name {
-    /// That of this item.
+    /// The name of this item.
     Item(u32),
-    /// That of this item with another extension.
+    /// The name of this item, with another extension.
     Extension(u32, String),
-    /// One of its own, below a folder that is called like this item without its extension.
+    /// A given name below a folder with this item's name, without its extension.
     Below(u32, String),
-    /// That of an input: which item, and which of its inputs.
+    /// The name of an input: position of the item, and of the input within it.
     Input(u32, u32),
-    /// One of its own, which the key decides.
+    /// A given name, which is part of the key.
     Own(String),
 }
 
-/// A finished step: for each share its items and what it made.
+/// A finished step: for each share, its items and its results.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub(crate) shares: Vec<(Vec<Item>, ShareRecord)>,
@@ -74,7 +74,7 @@ impl Step {
         self.shares.iter().flat_map(of_share).collect()
     }
 
-    /// Returns, for each item of the step, what the slot holds for it.
+    /// Returns the content of the slot for each item of the step.
     pub fn slices(&self, slot: &str) -> Vec<Option<Entry>> {
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
             let mut slices = vec![None; items.len()];
@@ -93,8 +93,9 @@ impl Step {
     /// Reads the small value of each share.
     pub fn values<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         let read = |(_, record): &(Vec<Item>, ShareRecord)| {
-            serde_json::from_value(record.value.clone())
-                .map_err(|error| Error::Panic { message: format!("a share's value does not fit: {error}") })
+            serde_json::from_value(record.value.clone()).map_err(|error| Error::Panic {
+                message: format!("the value of a task cannot be read: {error}"),
+            })
         };
         self.shares.iter().map(read).collect()
     }
@@ -114,7 +115,7 @@ impl Made {
     }
 }
 
-/// A name without the extension of its last part.
+/// A name without the extension of its last component.
 fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     name[file..].rfind('.').map_or(name, |dot| &name[..file + dot])

@@ -1,4 +1,4 @@
-//! Owns: running a stage by itself, in a store of its own: for tests of stages, here and elsewhere.
+//! Runs a stage without the engine, in its own store; for tests of stages, in this repository and elsewhere.
 
 use crate::{
     Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, KnownInput, KnownInputs,
@@ -17,14 +17,14 @@ pub struct Bench {
     pub store: Store,
     /// Threads that stages get.
     pub threads: usize,
-    /// What happened so far.
+    /// Events so far.
     pub events: Arc<Mutex<Vec<Event>>>,
-    /// Asks the running stage to stop.
+    /// Requests a stop of the running stage.
     pub stop: Stop,
 }
 
 impl Bench {
-    /// Opens a store in a folder, which the caller keeps and removes.
+    /// Opens a store in a folder that the caller owns and removes.
     pub fn new(folder: &Path) -> Result<Self> {
         let store = Store::open(folder)?;
         Ok(Self { store, threads: 2, events: Arc::default(), stop: Stop::default() })

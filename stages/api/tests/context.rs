@@ -1,4 +1,4 @@
-//! Stages as durable functions: what is recorded, what runs again, and who may be handed which shares.
+//! Stages as durable functions: what is recorded, what runs again, and which shares can be handed out.
 
 use pipe_stage::{
     Artifact, Context, Digest, Error, Event, FILES, Halt, In, Inputs, Item, Mode, Out, Outcome, Port, Result,
@@ -13,11 +13,11 @@ const IN: In = In::new("in", &FILES, "Files.");
 const OUT: Out = Out::new("out", &FILES, "Files.");
 const LISTS: Out = Out::new("lists", &FILES, "Names.");
 
-/// Looks at each file, then at all of them, then makes a view of each by its slice of what was seen.
+/// Reads each file, then all of them, then makes a view of each by its slice of the result.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Views {
-    /// Lists what an item that is a folder holds.
+    /// Lists the contents of a folder item.
     list: bool,
 }
 
@@ -102,7 +102,7 @@ fn shards_that_change_their_names_keep_their_new_ones() {
     let before = bench.artifact("files", &[("part-0", a), ("part-1", b)]).unwrap();
     bench.run(&Views::default(), &[("in", &before)]).unwrap();
     assert_eq!(done(&bench), 5);
-    // What was part-1 is part-0 now: its shares are recorded, and its old name is in none of the records.
+    // The former part-1 is now part-0: its shares are recorded, and no record contains its old name.
     let after = bench.artifact("files", &[("part-0", b), ("part-1", c)]).unwrap();
     let outcome = bench.run(&Views::default(), &[("in", &after)]).unwrap();
     assert_eq!(done(&bench), 3, "one new shard, and the step over all of them");
@@ -146,7 +146,7 @@ fn counting_tells_which_shares_are_missing_and_workers_do_just_those() {
     assert!(matches!(halted, Err(Error::Halt(Halt::SharesDone))), "{halted:?}");
     assert_eq!(done(&bench), 2);
     assert_eq!(missing(enter(Mode::Gather)).1, keys[..1]);
-    // What is done meanwhile is not done again.
+    // Work that was done in the meantime is not repeated.
     let halted = enter(Mode::Shares(keys.clone()));
     assert!(matches!(halted, Err(Error::Halt(Halt::SharesDone))), "{halted:?}");
     assert_eq!(done(&bench), 1);
@@ -166,7 +166,7 @@ fn counting_tells_which_shares_are_missing_and_workers_do_just_those() {
     assert!(matches!(unknown, Err(Error::Outdated { .. })), "{unknown:?}");
 }
 
-/// A worker that has one share to do reads neither the records of the others nor, of earlier steps, any object.
+/// A worker with one share reads neither the records of the other shares nor any object of earlier steps.
 #[test]
 fn a_worker_with_one_share_reads_no_other_record() {
     let (_folder, bench) = bench();
@@ -179,14 +179,14 @@ fn a_worker_with_one_share_reads_no_other_record() {
     assert!(matches!(enter(Mode::Shares(keys.clone())), Err(Error::Halt(Halt::SharesDone))));
     let (step, all, _) = missing(enter(Mode::Gather));
     assert_eq!(step, "all");
-    // The step before is recorded as a whole: its shares' own records are not needed any more.
+    // The previous step is recorded as a whole, so the records of its shares are not needed any more.
     for key in &keys {
         std::fs::remove_file(bench.store.record_path(key)).unwrap();
     }
     assert!(matches!(enter(Mode::Shares(all)), Err(Error::Halt(Halt::SharesDone))));
     let (step, views, of) = missing(enter(Mode::Gather));
     assert_eq!((step.as_str(), views.len(), of), ("view", 50, 50));
-    // Records of the others that cannot be read at all are not looked at.
+    // Unreadable records of other shares do not matter.
     for key in &views[1..] {
         let path = bench.store.record_path(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -244,7 +244,7 @@ fn without_a_lease_nothing_is_retired() {
     assert_ne!(bench.store.record(&keys[0]).unwrap().unwrap(), body, "its holder may");
 }
 
-/// Looking up the slices of a step takes time in proportion to its items.
+/// Looking up the slices of a step takes linear time.
 #[test]
 fn slices_take_linear_time() {
     #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -270,7 +270,7 @@ fn slices_take_linear_time() {
     }
     fn pass(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
         let source = tempfile::NamedTempFile::new().unwrap();
-        // One small file for each; what is written does not matter here.
+        // One small file per item; its content does not matter here.
         for place in 0..inputs.items().len() {
             share.import("slice", pipe_stage::Name::Item(place as u32), source.path())?;
         }

@@ -1,7 +1,7 @@
-//! Pages -> texts: main content, repair, language, rules. Shard by shard; what is dropped is kept aside, with
-//! why.
+//! Pages → texts: main content, repair, language, rules. It works shard by shard; dropped documents are kept
+//! separately, with the reason.
 //!
-//! Owns: the order of these, and what is reported. How each is done stands in `html`, `repair`, `language`,
+//! Owns: the order of these steps, and what is reported. The steps themselves are in `html`, `repair`, `language` and
 //! `rules`.
 
 pub mod fences;
@@ -22,34 +22,35 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Takes the text out of pages, repairs it, and drops what is not worth training on.
+/// Extracts the text of pages, repairs it, and drops documents that are not worth training on.
 ///
-/// The text of a page is light Markdown: code blocks are fenced and verbatim; headings, lists, tables and formulas
-/// (as TeX) are kept, navigation is not. In prose, encoding mistakes are undone, control characters are removed and
-/// Unicode is composed (NFC); white space stays as it is. Source code (`format: code` in `ingest`, or the profile
-/// `code`) is not changed at all.
+/// The text of a page is light Markdown: code blocks are fenced and kept verbatim; headings, lists, tables and
+/// formulas (as TeX) are kept, navigation is removed. In prose, encoding errors are fixed, control characters are
+/// removed, and Unicode is composed (NFC); white space is kept. Source code (`format: code` in `ingest`, or the
+/// profile `code`) is not changed at all.
 ///
-/// Dropped documents are in `dropped`, their text shortened, with `rule`, `value` and `threshold` in their metadata.
-/// Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and documents
-/// for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`).
+/// Dropped documents are in the output `dropped`, with shortened text, and `rule`, `value` and `threshold` in their
+/// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
+/// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
-    /// Which rules apply, and how strict they are: `web`, `gopher`, `c4`, `fineweb`, `docs`, `code` or `none`.
+    /// Which rules apply, and how strict they are: `web`, `gopher`, `c4`, `fineweb`, `docs`, `code` or `none`. The
+    /// default `web` suits crawled pages.
     pub profile: Profile,
-    /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`; all if empty.
+    /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`. Empty keeps all languages.
     pub languages: Vec<String>,
-    /// Score of the detected language, 0 to 1, below which the language that the document declares counts
+    /// Minimum score of the detected language, 0 to 1. Below it, the language that the document declares is used
     /// instead. Short pages and lists of names score low.
     pub language_score_min: f64,
-    /// Rules of the profile to switch off.
+    /// Rules of the profile to disable.
     pub disable: Vec<Rule>,
-    /// Thresholds that replace the profile's, for every language; they also switch on rules that the profile
-    /// lacks.
+    /// Thresholds that replace those of the profile, for every language. They also enable rules that the profile does
+    /// not include.
     pub thresholds: BTreeMap<Rule, f64>,
-    /// Words and phrases that the rule `c4_bad_words` counts, in either case.
+    /// Words and phrases that the rule `c4_bad_words` counts, ignoring case.
     pub bad_words: Vec<String>,
-    /// Most elements of a page; more are a trap or a dump.
+    /// Maximum number of HTML elements per page. Pages with more are usually generated without end or dumps of data.
     pub elements_max: u32,
 }
 
@@ -67,16 +68,16 @@ impl Default for Clean {
     }
 }
 
-const PAGES: In = In::new("documents", &DOCUMENTS, "Pages as `ingest` makes them, or documents with text.");
+const PAGES: In = In::new("documents", &DOCUMENTS, "Pages from `ingest`, or documents with text.");
 const TEXTS: Out = Out::main("documents", &DOCUMENTS, "Documents with text and language.");
-const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "What was dropped, with rule, value and threshold.");
+const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "Dropped documents, with rule, value and threshold.");
 
 const METRICS: [&str; 3] = ["documents", "characters", "dropped"];
 
 impl Stage for Clean {
     const NAME: &'static str = "clean";
-    /// History: 1, the first; 2, layout, line ends and fences are kept, HTML is read as the standard says, formulas
-    /// and tables keep their meaning, rules as published, languages that the detector does not know.
+    /// History: 1: initial version. 2: layout, line ends and fences are kept; HTML is read as the standard says;
+    /// formulas and tables keep their meaning; rules as published; languages that the detector does not know.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
@@ -85,7 +86,7 @@ impl Stage for Clean {
         let score = Misfit::unless(
             (0.0..=1.0).contains(&self.language_score_min),
             "language_score_min",
-            "must lie from 0 to 1",
+            "must be from 0 to 1",
         );
         let elements = Misfit::unless(self.elements_max > 0, "elements_max", "must be at least 1");
         let languages = self.languages.iter().enumerate().filter_map(|(at, code)| {
@@ -94,7 +95,7 @@ impl Stage for Clean {
             match canonical(code) {
                 known if known == *code => None,
                 known if known.is_empty() => {
-                    Some(Misfit::new(path, format!("`{code}` is no language code")).help(help))
+                    Some(Misfit::new(path, format!("`{code}` is not a language code")).help(help))
                 }
                 known => Some(Misfit::new(path, format!("the code of `{code}` is `{known}`")).help(help)),
             }
@@ -107,7 +108,7 @@ impl Stage for Clean {
         let thresholds = self.thresholds.iter().filter_map(|(rule, &threshold)| {
             let path = format!("thresholds.{}", rule.name());
             match rule.is_share() {
-                true => Misfit::unless((0.0..=1.0).contains(&threshold), &path, "is a share, from 0 to 1"),
+                true => Misfit::unless((0.0..=1.0).contains(&threshold), &path, "must be from 0 to 1"),
                 false => {
                     Misfit::unless(threshold >= 0.0 && threshold.is_finite(), &path, "must be 0 or more")
                 }
@@ -164,7 +165,7 @@ fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> 
     keep(share, dropped)
 }
 
-/// A file without documents is no entry.
+/// A file without documents becomes no entry.
 fn keep(share: &mut Share, writer: DocumentWriter<ShareFile>) -> Result<()> {
     if writer.rows() > 0 {
         share.keep(writer.finish()?)?;
@@ -218,7 +219,7 @@ fn page(code: &str) -> String {
     format!("page_{code}")
 }
 
-/// Why a document is dropped, in words for its metadata.
+/// Why a document is dropped, for its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reason {
     rule: String,
@@ -227,7 +228,7 @@ struct Reason {
 }
 
 impl Reason {
-    /// Marks a dropped document and shortens its text: it is there to be looked at.
+    /// Marks a dropped document and shortens its text, which is only kept for inspection.
     fn marked(self, mut document: Document) -> Document {
         const TEXT_CHARACTERS: usize = 2000;
         if let Some((end, _)) = document.text.char_indices().nth(TEXT_CHARACTERS) {
@@ -254,7 +255,7 @@ impl Cleaned {
     }
 }
 
-/// What cleans one document; the rules are set up once.
+/// Cleans documents one at a time; the rules are prepared once.
 struct Cleaner<'c> {
     clean: &'c Clean,
     rules: Rules,
@@ -268,7 +269,7 @@ impl<'c> Cleaner<'c> {
         let rules =
             Rules::new(clean.profile, &clean.disable, &clean.thresholds).with_bad_words(&clean.bad_words);
         let limits = Limits { nodes_max: clean.elements_max as usize, ..Limits::default() };
-        // What a documents file can hold, `ingest` has let through.
+        // `ingest` has already checked that the file can be represented.
         let limits = Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits };
         Self { clean, code: rules.for_code(), rules, limits }
     }
@@ -315,7 +316,7 @@ impl<'c> Cleaner<'c> {
         self.judged(&self.rules, document, lines_cut)
     }
 
-    /// Source code is kept as it is; only a byte order mark is taken off.
+    /// Source code is kept as it is; only a byte order mark is removed.
     fn code(&self, mut document: Document) -> Cleaned {
         if let Some(text) = document.text.strip_prefix('\u{FEFF}') {
             document.text = text.to_owned();
@@ -345,7 +346,7 @@ fn note(document: &mut Document, name: &str, fact: String) {
     }
 }
 
-/// A figure with as many places as it has, four at most.
+/// A number with at most four decimals.
 fn shown(value: f64) -> String {
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,5 +1,5 @@
-//! Owns: which documents are copies of which, and which of them stays.
-//! Knows nothing of threads, caches or the manifest; the algorithms are in [`crate::dedup::minhash`].
+//! Owns: which documents are copies of each other, and which of them is kept. The algorithms are in
+//! [`crate::dedup::minhash`]. Nothing here depends on threads, caches or the manifest.
 
 pub mod minhash;
 pub mod pool;
@@ -26,28 +26,33 @@ use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_gro
 use pool::FilePool;
 use signatures::{Signature, Signatures};
 
-/// Removes copies and near-copies of documents.
+/// Removes duplicates and near-duplicates.
 ///
-/// Documents with the same text, and those whose sets of shingles have a Jaccard similarity of at least
-/// `threshold`, are linked; what links connect is a cluster, of which one document stays: the one with the
-/// highest `score` where one is named, else the longest in characters, then the one with the smallest id.
-/// Candidates come from MinHash bands and are verified by their exact similarity. A text of fewer than
-/// `shingle` words is compared whole only.
+/// Documents with the same text, and documents whose sets of shingles have a Jaccard similarity of at least
+/// `threshold`, are linked. Linked documents form a cluster, of which one is kept: the one with the highest `score`
+/// if that is set, otherwise the longest in characters, then the one with the smallest id. Candidates come from
+/// MinHash bands and are verified by their exact similarity. A text of fewer than `shingle` words is only compared as
+/// a whole.
 ///
-/// The text is not copied: survivors are a view with the columns `cluster` (the least hash of its members'
-/// ids) and `cluster_size`. The output `removed` tells which document fell to which, and how similar they are.
+/// The text is not copied: the output is a view of the input with the columns `cluster` (the smallest hash of its
+/// members' ids) and `cluster_size`. The output `removed` lists removed documents, the document that was kept
+/// instead, and their similarity.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dedup {
-    /// Least Jaccard similarity of near-copies, above 0 and up to 1; 1 removes texts of equal shingles only.
+    /// Minimum Jaccard similarity of near-duplicates, above 0 and up to 1; with 1, only texts with equal shingles are
+    /// removed. The default 0.8 finds texts that differ in a few sentences.
     pub threshold: f64,
-    /// Words in a row that make a shingle, 1 to 50; in scripts without spaces, characters in a row.
+    /// Words per shingle, 1 to 50; characters in scripts without spaces. The default is 5, as for FineWeb.
     pub shingle: u32,
-    /// MinHash bands, 1 to 256. More find more of the pairs just above the threshold.
+    /// Number of MinHash bands, 1 to 256. More bands find more of the pairs just above the threshold, and take more
+    /// time. The default is 14, as for FineWeb.
     pub bands: u32,
-    /// MinHash values in a band, 1 to 64. More leave fewer pairs to verify.
+    /// MinHash values per band, 1 to 64. With more, fewer candidates have to be verified, and more pairs are missed.
+    /// The default is 8, as for FineWeb.
     pub rows: u32,
-    /// Metadata field with a number by which the best document of a cluster is chosen; the highest stays.
+    /// Metadata field with a number that ranks the documents of a cluster; the highest is kept. By default, the
+    /// longest text is kept.
     pub score: Option<String>,
 }
 
@@ -58,13 +63,17 @@ impl Default for Dedup {
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text.");
-const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "Those that stay, with their clusters.");
-const REMOVED: Out = Out::new("removed", &FILES, "Those that fell, to which, and how similar: JSON Lines.");
+const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "The documents that are kept, with their clusters.");
+const REMOVED: Out = Out::new(
+    "removed",
+    &FILES,
+    "Removed documents, the document kept instead, and their similarity, as JSON Lines.",
+);
 const METRICS: [&str; 5] = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
-    /// History: 1, the first; 2, shingles go by the characters of a text and no longer by its language.
+    /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
@@ -72,10 +81,10 @@ impl Stage for Dedup {
     fn check(&self) -> Vec<Misfit> {
         let threshold = self.threshold > 0.0 && self.threshold <= 1.0;
         let faults = [
-            Misfit::unless(threshold, "threshold", "must lie above 0 and up to 1"),
-            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must lie from 1 to 50"),
-            Misfit::unless((1..=256).contains(&self.bands), "bands", "must lie from 1 to 256"),
-            Misfit::unless((1..=64).contains(&self.rows), "rows", "must lie from 1 to 64"),
+            Misfit::unless(threshold, "threshold", "must be above 0 and at most 1"),
+            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must be from 1 to 50"),
+            Misfit::unless((1..=256).contains(&self.bands), "bands", "must be from 1 to 256"),
+            Misfit::unless((1..=64).contains(&self.rows), "rows", "must be from 1 to 64"),
         ];
         faults.into_iter().flatten().collect()
     }
@@ -100,7 +109,7 @@ impl Stage for Dedup {
     }
 }
 
-/// What decides signatures.
+/// The settings that determine signatures.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Signing {
     shingle: u32,
@@ -109,14 +118,14 @@ struct Signing {
     score: Option<String>,
 }
 
-/// What decides clusters, beside signatures.
+/// The settings that determine clusters, besides signatures.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Clustering {
     threshold: f64,
     bands: u32,
 }
 
-/// Signs the documents of a shard.
+/// Computes the signatures of a shard's documents.
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let shape = Bands { bands: signing.bands as usize, rows: signing.rows as usize };
     let orders = MinHash::orders(shape);
@@ -143,13 +152,13 @@ fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// The cluster of a document by itself.
+/// The cluster of a document without duplicates.
 pub(crate) fn stand_in(id: &str) -> u64 {
     let digest = blake3::hash(id.as_bytes());
     u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
-/// Which of a cluster stays: the highest rank.
+/// Rank within a cluster; the highest is kept.
 fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
     let Some(field) = score else { return Ok(document.text.chars().count() as u64) };
     let Some(value) = document.metadata.get(field) else { return Ok(0) };
@@ -157,18 +166,18 @@ fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
         Error::input(format!("metadata `{field}` of document `{}` is `{value}`, not a number", document.id))
             .help("name a field with numbers as `score`")
     })?;
-    // The order of the numbers as an order of unsigned integers.
+    // Maps the order of the numbers to an order of unsigned integers.
     let bits = score.to_bits();
     Ok(if score.is_sign_negative() { !bits } else { bits | 1 << 63 })
 }
 
-/// What becomes of a document in a cluster of two or more; those alone in theirs are not listed.
+/// The result for a document in a cluster of two or more; documents without duplicates are not listed.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Fate {
     row: u32,
     cluster: u64,
     size: u32,
-    /// The document that it falls to; none for the one that stays.
+    /// The document that is kept instead; none for the kept one.
     kept: Option<Kept>,
 }
 
@@ -180,7 +189,7 @@ struct Kept {
     exact: bool,
 }
 
-/// Finds the clusters of all shards, and leaves each shard the fates of its own documents.
+/// Finds the clusters over all shards, and leaves each shard the results for its documents.
 fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut corpus = Corpus::open(inputs)?;
     let mut components = Components::new(corpus.documents());
@@ -212,7 +221,7 @@ fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Resul
     Ok(())
 }
 
-/// Joins documents of equal text; gives the first of each text, which stand for the others from here on.
+/// Joins documents with equal text; returns the first of each text, which represents the others from here on.
 fn join_exact_copies(corpus: &Corpus, components: &mut Components) -> Vec<u32> {
     let mut by_text: Vec<u32> = (0..corpus.documents()).collect();
     by_text.sort_unstable_by_key(|&document| (corpus.texts[document as usize], document));
@@ -227,7 +236,7 @@ fn join_exact_copies(corpus: &Corpus, components: &mut Components) -> Vec<u32> {
     distinct
 }
 
-/// Most members of a group that one is compared with, unless they are connected already.
+/// Maximum number of members of a group that one is compared with, unless they are already connected.
 const TESTS_MAX: usize = 1000;
 
 /// Joins documents whose similarity reaches the threshold, among those that share a band.
@@ -259,7 +268,7 @@ fn join_near_copies(
     Ok(())
 }
 
-/// Says which member of a cluster stays, and what the others fall to.
+/// Decides which member of a cluster is kept.
 fn judge(members: &[u32], corpus: &mut Corpus) -> Result<Vec<(u32, Fate)>> {
     let named = members.iter().map(|&member| Ok((member, corpus.id(member)?)));
     let named = named.collect::<Result<Vec<(u32, String)>>>()?;
@@ -284,12 +293,12 @@ fn judge(members: &[u32], corpus: &mut Corpus) -> Result<Vec<(u32, Fate)>> {
     members.iter().map(fate).collect()
 }
 
-/// The signatures of all shards, their documents numbered through.
+/// The signatures of all shards, with consecutive document numbers.
 ///
-/// In memory are some 50 bytes a document and one band; shingles come from the files as they are compared.
+/// Memory: about 50 bytes per document, and one band; shingles are read from the files when they are compared.
 struct Corpus {
     shards: Vec<Signatures>,
-    /// Number of the first document of each shard, and of all.
+    /// Number of the first document of each shard, and the total.
     starts: Vec<u32>,
     rows: Vec<u32>,
     texts: Vec<[u8; 16]>,
@@ -298,7 +307,7 @@ struct Corpus {
     shingles_held: usize,
 }
 
-/// Shingle hashes held for further comparisons; 128 MiB.
+/// Maximum number of cached shingle hashes (128 MiB).
 const SHINGLES_HELD_MAX: usize = 16 << 20;
 
 impl Corpus {
@@ -322,7 +331,7 @@ impl Corpus {
         self.rows.len() as u32
     }
 
-    /// The shard of a document, and its number there.
+    /// The shard of a document, and its number within it.
     fn place(&self, document: u32) -> (usize, usize) {
         let shard = self.starts.partition_point(|start| *start <= document) - 1;
         (shard, (document - self.starts[shard]) as usize)
@@ -380,12 +389,12 @@ pub(crate) fn open_signatures(pool: &FilePool, entry: &LocalEntry) -> Result<Sig
     Signatures::open(pool.file(entry.path()?)).map_err(unreadable)
 }
 
-/// An error of reading an intermediate file.
+/// An error from reading an intermediate file.
 pub(crate) fn unreadable(error: std::io::Error) -> Error {
     Error::io("read", Path::new("signatures"), &error)
 }
 
-/// A line of `removed`.
+/// A line of the output `removed`.
 #[derive(Debug, Serialize)]
 struct Removed<'a> {
     id: &'a str,
@@ -394,7 +403,7 @@ struct Removed<'a> {
     cluster: String,
 }
 
-/// Selects the rows of a shard that stay, and adds their clusters.
+/// Selects the rows of a shard to keep, and adds their clusters.
 fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let entries = inputs.item().entries();
     let fates = match entries.get(1) {
@@ -458,7 +467,7 @@ mod tests {
         outcome.metrics.iter().find(|metric| metric.name == name).unwrap().value
     }
 
-    /// Words of a text of its own, of which one in `every` is another.
+    /// A text of distinct words, with one word in `every` replaced.
     fn variant(of: usize, every: usize) -> String {
         let text = words(of, 300);
         let changed =
@@ -544,7 +553,7 @@ mod tests {
         assert_eq!(survivors(&bench, &outcome), ["b"]);
     }
 
-    /// 60 documents in 6 shards; every tenth is a near-copy of the one before.
+    /// 60 documents in 6 shards; every tenth is a near-duplicate of the previous one.
     fn corpus(bench: &Bench) -> Artifact {
         put_documents(bench, &corpus_shards())
     }
@@ -587,7 +596,7 @@ mod tests {
         let mut shards = corpus_shards();
         bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
         bench.events.lock().unwrap().clear();
-        // A longer near-copy of a document of the third shard, which now falls.
+        // A longer near-duplicate of a document of the third shard, which is now removed.
         shards.push(vec![("new".to_owned(), words(25, 300) + " and more words")]);
         bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
         let events = bench.events.lock().unwrap();

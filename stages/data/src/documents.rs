@@ -1,7 +1,7 @@
-//! The documents format: what ingest writes, clean rewrites, and everything up to `tokenize` reads.
+//! The documents format: `ingest` writes it, `clean` rewrites it, and everything up to `tokenize` reads it.
 //!
-//! Owns the schema, its Parquet encoding and the reading of views (a shard, a selection of its rows, columns
-//! added beside them). Knows nothing of where files live, of stages or of caches.
+//! Owns the schema, its Parquet encoding and the reading of views (a shard, a selection of its rows, added columns).
+//! Nothing here depends on where files are, on stages or on caches.
 //!
 //! ```text
 //! documents.parquet          zstd level 3, `created_by` fixed, no statistics, no Arrow schema
@@ -21,7 +21,7 @@
 //! └── any columns            u64, u32 or utf8, none null, as many rows as the shard they belong to
 //! ```
 //!
-//! Equal documents give equal bytes: nothing in a file depends on clock, machine or threads.
+//! Equal documents give equal bytes: nothing in a file depends on a clock, the machine or the number of threads.
 
 mod added;
 mod kind;
@@ -39,31 +39,31 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One document. All fields but `id` may be empty.
+/// A document. All fields except `id` may be empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
-    /// Name that is unique in an artifact: `<source>/<path relative to it>`.
+    /// Unique name within an artifact: `<source>/<path relative to it>`.
     pub id: String,
     /// Plain text; empty until `clean` has run.
     pub text: String,
-    /// The page as it was found, in its own encoding.
+    /// The page as found, in its own encoding.
     pub html: Option<Vec<u8>>,
-    /// Where the page is, or would be, on the web.
+    /// Address of the page on the web.
     pub url: String,
-    /// Name of the source that it comes from.
+    /// Name of its source.
     pub source: String,
     /// ISO 639-1 code, such as `en` or `zh`.
     pub language: String,
     /// SPDX expression.
     pub license: String,
-    /// ISO 8601 date.
+    /// Column with the date in ISO 8601.
     pub date: String,
-    /// Whatever else is known: title, scores, why it was dropped.
+    /// Everything else that is known: title, scores, why it was dropped.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl Document {
-    /// Bytes of all values, the measure that bounds row groups and shards.
+    /// Size of all values in bytes, which limits row groups and shards.
     pub fn bytes(&self) -> usize {
         let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
         let html = self.html.as_ref().map_or(0, Vec::len);
@@ -72,7 +72,7 @@ impl Document {
     }
 }
 
-/// The first 16 bytes of a text's digest; equal texts have equal ones.
+/// The first 16 bytes of the digest of a text.
 pub(crate) fn text_digest(text: &str) -> [u8; 16] {
     let digest = blake3::hash(text.as_bytes());
     std::array::from_fn(|at| digest.as_bytes()[at])
@@ -81,13 +81,13 @@ pub(crate) fn text_digest(text: &str) -> [u8; 16] {
 /// The near-duplicate cluster of a document, as `dedup` adds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cluster {
-    /// Prefix of the digest that names the cluster; documents with equal values are copies of one text.
+    /// Prefix of the digest that names the cluster; documents with the same value are duplicates of one text.
     pub id: u64,
-    /// Documents in the cluster, itself included.
+    /// Number of documents in the cluster.
     pub size: u32,
 }
 
-/// A column of the documents format, to read just what is needed.
+/// A column of the documents format, for reading only what is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is the field of `Document` of the same name")]
 pub enum Column {
@@ -132,7 +132,7 @@ impl Column {
     }
 }
 
-/// Why documents could not be read or written.
+/// Why documents cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
 pub enum DocumentsError {
@@ -140,15 +140,15 @@ pub enum DocumentsError {
     Open { path: PathBuf, source: std::io::Error },
     #[error("`{path}` is not a readable documents file: {reason}")]
     Read { path: PathBuf, reason: String },
-    #[error("`{path}` has version {found} of the {format} format, and this program reads version 1")]
+    #[error("`{path}` has version {found} of the {format} format, but this program reads version 1")]
     Version { path: PathBuf, format: &'static str, found: String },
     #[error("column `{column}` of `{path}` is {found}, not {expected}")]
     Column { path: PathBuf, column: String, expected: &'static str, found: String },
     #[error("`{path}` has no column `{column}`")]
     Missing { path: PathBuf, column: String },
-    #[error("row {row} is selected, and `{path}` has {rows} rows")]
+    #[error("row {row} is selected, but `{path}` has {rows} rows")]
     Selection { path: PathBuf, row: u32, rows: u64 },
-    #[error("`{path}` has {found} rows and belongs to a shard of {expected}")]
+    #[error("`{path}` has {found} rows, but its shard has {expected}")]
     RowsDiffer { path: PathBuf, found: u64, expected: u64 },
     #[error("cannot write documents: {0}")]
     Write(String),
@@ -158,11 +158,11 @@ pub enum DocumentsError {
     NoId,
     #[error("{document} is an HTML page whose text has not been extracted")]
     NotCleaned { document: String },
-    #[error("column `{column}` has {found} values beside columns of {expected}")]
+    #[error("column `{column}` has {found} values, but other columns have {expected}")]
     Unaligned { column: String, found: usize, expected: usize },
 }
 
-/// Largest document that the format takes, in bytes of all its values.
+/// Maximum size of a document in this format, in bytes of all its values.
 pub const DOCUMENT_BYTES_MAX: usize = 256 << 20;
 
 const FORMAT_KEY: &str = "pipe.format";
@@ -171,8 +171,8 @@ const VERSION: &str = "1";
 const CREATED_BY: &str = "pipe documents 1";
 const ZSTD_LEVEL: i32 = 3;
 
-/// What fixes the bytes of both formats. Statistics are left out: nobody prunes by them, and the truncation
-/// rules of the writing library would become part of our format.
+/// Properties that fix the bytes of both formats. Statistics are omitted: no reader prunes by them, and the
+/// truncation rules of the Parquet library would become part of the format.
 fn properties(format: &str) -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("invariant: a level that zstd has");
     let pair = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
@@ -289,7 +289,7 @@ mod tests {
         let read = |path: &Path, columns: &[Column]| -> Result<Vec<Row>, DocumentsError> {
             DocumentReader::open(path).unwrap().columns(columns).rows().unwrap().collect()
         };
-        // An empty text without a page is empty.
+        // An empty text without a page is a valid empty document.
         assert!(read(&file_of(folder.path(), &documents), &[Column::Id, Column::Text]).is_ok());
         documents[598].text.clear();
         let path = file_of(folder.path(), &documents);

@@ -1,13 +1,13 @@
-//! Owns: documents -> examples of a task, by templates over their fields. Knows nothing of models.
+//! Documents → examples of a task, by templates over their fields. Nothing here depends on models.
 //!
 //! ```text
-//! an example                 a document, so that `split`, `dedup` and every reader of documents take it
-//! ├── id, url, source, ...   those of the document that it was made of
-//! ├── text                   what a model reads: `text`, or `prompt` and `answer` one after the other
+//! an example                 a document, so that `split`, `dedup` and other stages accept it
+//! ├── id, url, source, ...   those of the original document
+//! ├── text                   input of a model: `text`, or `prompt` followed by `answer`
 //! └── metadata
 //!     ├── label              of labelled examples
 //!     ├── prompt, answer     of the others
-//!     └── cluster, cluster_size    of the document, where `dedup` has found them; as `pipe get` writes them
+//!     └── cluster, cluster_size    of the document, if `dedup` added them; as `pipe get` writes them
 //! ```
 
 mod facts;
@@ -22,26 +22,27 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use templates::{environment, faults, told};
 
-/// Makes labelled examples, or prompts with answers, of documents, by templates over their fields.
+/// Makes labelled examples, or prompts with answers, from documents, by templates over their fields.
 ///
-/// `finetune` and `eval` take labelled examples as they take documents, with `label` left out there. A template is
-/// in Jinja's language and sees `id`, `text`, `url`, `source`, `language`, `license`, `date` and `metadata`, as in
-/// `{{ metadata.topic }}` or `{{ (url | split('/'))[3] }}`. Lists and objects in the metadata are lists and objects in
-/// templates, as in `{{ metadata.messages[0].content }}`; written as a whole, they are JSON. A field that is not there is an error that names the
-/// document; `{{ metadata.topic | default('') }}` says what to take instead. Documents whose label, prompt or
-/// answer comes out empty are left out and counted.
+/// `finetune` and `eval` accept labelled examples like documents; `label` is then left out there. Templates use the
+/// language of Jinja and see `id`, `text`, `url`, `source`, `language`, `license`, `date` and `metadata`, as in `{{
+/// metadata.topic }}` or `{{ (url | split('/'))[3] }}`. Lists and objects in the metadata are lists and objects in
+/// templates, as in `{{ metadata.messages[0].content }}`; printed as a whole, they are JSON. An undefined field is an
+/// error that names the document; `{{ metadata.topic | default('') }}` sets a default. Documents with an empty label,
+/// prompt or answer are skipped and counted.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Examples {
-    /// Template of a labelled example's text.
+    /// Template of the text of a labelled example. The default is the document's text.
     pub text: String,
-    /// Template of its label, without the white space around it; a word or a few, on one line.
+    /// Template of the label, a few words on one line; surrounding white space is removed.
     pub label: String,
-    /// Template of a prompt, in place of `text` and `label`.
+    /// Template of a prompt; used with `answer`, instead of `text` and `label`.
     pub prompt: String,
-    /// Template of the answer to it.
+    /// Template of the answer to the prompt.
     pub answer: String,
-    /// Largest text of an example in MiB, 1 to 128; a larger one is an error.
+    /// Maximum size of an example's text in MiB, 1 to 128; a larger one is an error. The limit keeps a template from
+    /// using up the memory.
     pub text_mib_max: u32,
 }
 
@@ -61,12 +62,12 @@ impl Default for Examples {
 pub const LABEL: &str = "label";
 /// Key of a prompt in the metadata of an example.
 pub const PROMPT: &str = "prompt";
-/// Key of the answer to it.
+/// Key of the answer in the metadata of an example.
 pub const ANSWER: &str = "answer";
 
-/// Bytes of a label.
+/// Maximum size of a label in bytes.
 const LABEL_BYTES_MAX: usize = 1024;
-/// What a template sees of a document.
+/// The variables of a template, from a document.
 const FIELDS: [&str; 8] = ["id", "text", "url", "source", "language", "license", "date", METADATA];
 const METADATA: &str = "metadata";
 
@@ -78,7 +79,7 @@ const METRICS: [&str; 3] = ["examples", "characters", "left_out"];
 
 impl Stage for Examples {
     const NAME: &'static str = "examples";
-    /// History: 1, the first. 2: lists and objects in the metadata are such in templates.
+    /// History: 1: initial version. 2: lists and objects in the metadata are lists and objects in templates.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[SOURCE.port(), EXAMPLES.port()];
@@ -86,15 +87,15 @@ impl Stage for Examples {
     fn check(&self) -> Vec<Misfit> {
         let has_label = !self.label.is_empty();
         let has_answer = !self.prompt.is_empty() || !self.answer.is_empty();
-        let both = "stands beside `prompt` and `answer`: examples have either a label or an answer";
+        let both = "conflicts with `prompt` and `answer`: examples have either a label or an answer";
         let own = [
             Misfit::unless(has_label || has_answer, "label", "is missing")
                 .map(|misfit| misfit.help("set `label`, or `prompt` and `answer`")),
             Misfit::unless(!(has_label && has_answer), "label", both),
-            Misfit::unless(!(has_answer && self.prompt.is_empty()), "prompt", "is missing beside `answer`"),
-            Misfit::unless(!(has_answer && self.answer.is_empty()), "answer", "is missing beside `prompt`"),
+            Misfit::unless(!(has_answer && self.prompt.is_empty()), "prompt", "is required with `answer`"),
+            Misfit::unless(!(has_answer && self.answer.is_empty()), "answer", "is required with `prompt`"),
             Misfit::unless(has_answer || !self.text.is_empty(), "text", "is empty"),
-            Misfit::unless((1..=128).contains(&self.text_mib_max), "text_mib_max", "must lie from 1 to 128"),
+            Misfit::unless((1..=128).contains(&self.text_mib_max), "text_mib_max", "must be from 1 to 128"),
         ];
         let templates = self.templates().into_iter().flat_map(|(name, source)| faults(name, source));
         own.into_iter().flatten().chain(templates).collect()
@@ -111,7 +112,7 @@ impl Stage for Examples {
 }
 
 impl Examples {
-    /// The templates that are used, by field.
+    /// The templates in use, by field.
     fn templates(&self) -> Vec<(&'static str, &str)> {
         let labelled = [("text", self.text.as_str()), (LABEL, &self.label)];
         let answered = [(PROMPT, self.prompt.as_str()), (ANSWER, &self.answer)];
@@ -142,7 +143,7 @@ fn make(examples: &Examples, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// What makes examples; the templates are compiled once.
+/// Makes examples; the templates are compiled once.
 struct Maker<'e> {
     examples: &'e Examples,
     templates: Environment<'static>,
@@ -162,7 +163,9 @@ impl<'e> Maker<'e> {
         let mut templates = environment();
         for (name, source) in examples.templates() {
             let added = templates.add_template_owned(name, source.to_owned());
-            added.map_err(|error| Error::input(format!("`{name}` is not a template: {}", told(&error))))?;
+            added.map_err(|error| {
+                Error::input(format!("`{name}` is not a valid template: {}", told(&error)))
+            })?;
         }
         Ok(Self { examples, templates })
     }
@@ -178,7 +181,7 @@ impl<'e> Maker<'e> {
         } else {
             let label = self.render(LABEL, &fields, id)?.trim().to_owned();
             if label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control) {
-                let message = format!("the label of document `{id}` is no word or a few on one line");
+                let message = format!("the label of document `{id}` is not a few words on one line");
                 return Err(Error::input(message).help(format!("see `label`: `{}`", self.examples.label)));
             }
             (self.render("text", &fields, id)?, vec![(LABEL, label)])
@@ -206,23 +209,23 @@ impl<'e> Maker<'e> {
             template.and_then(|template| template.render_captured_to(fields, &mut bounded).map(drop));
         rendered.map_err(|error| {
             let help = match error.kind() {
-                ErrorKind::UndefinedError => "`default('')` says what to take where a field is missing",
-                ErrorKind::OutOfFuel => "a template may take 100,000 instructions a document",
+                ErrorKind::UndefinedError => "`default('')` sets a value for missing fields",
+                ErrorKind::OutOfFuel => "a template may take at most 100,000 instructions per document",
                 ErrorKind::WriteFailure => "see `text_mib_max`",
                 _ => "see `pipe stages examples`",
             };
             let what = match error.kind() {
-                ErrorKind::WriteFailure => format!("it gives more than {} MiB", self.examples.text_mib_max),
+                ErrorKind::WriteFailure => format!("its output exceeds {} MiB", self.examples.text_mib_max),
                 _ => told(&error),
             };
-            Error::input(format!("`{name}` fails on document `{id}`: {what}")).help(help)
+            Error::input(format!("`{name}` fails for document `{id}`: {what}")).help(help)
         })?;
         String::from_utf8(bounded.bytes)
-            .map_err(|_| Error::input(format!("`{name}` gives no text on document `{id}`")))
+            .map_err(|_| Error::input(format!("`{name}` produces no text for document `{id}`")))
     }
 }
 
-/// Takes bytes up to a limit.
+/// Collects bytes up to a limit.
 struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,

@@ -1,11 +1,11 @@
-//! Files from outside -> document shards. The only stage that cuts borders.
+//! Files from outside → document shards. No other stage decides where shards begin and end.
 //!
-//! Owns: which files are read, how their documents are spread over shards, and which of them are none. Takes
-//! nothing out of a page: that is for `clean`.
+//! Owns: which files are read, how their documents are distributed over shards, and which files are not documents. It
+//! does not extract text from pages; `clean` does.
 //!
-//! A file that is a document each is read by the share of its shard. Files of records are read once each, and
-//! leave their documents by branches of the trie over ids; each branch is then cut into shards by itself, so that
-//! the work is that of the bytes, however many shards come of them.
+//! A file that holds one document is read by the share of its shard. A file of records is read once and leaves its
+//! documents by branches of a trie over ids; each branch is then cut into shards on its own, so the work is
+//! proportional to the bytes, whatever the number of shards.
 
 mod source;
 
@@ -71,36 +71,42 @@ use serde::{Deserialize, Serialize};
 use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads pages, text, Markdown, JSON Lines, CSV and Parquet into document shards.
+/// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files into document shards.
 ///
-/// A page, a text or a Markdown file is a document; so is each record of the other formats. Each source is cut
-/// into shards by the hash of its documents' names, so a changed one changes one shard and a new one at most one
-/// more. Documents are named `<source>/<path>`, records `<source>/<id>` where `columns.id` maps a column, else
-/// `<source>/<path>:<row>`: a line of JSON Lines, a record of CSV or Parquet, from 1. With a mapped id, the same
-/// records make the same shards whatever files and format they come in; of records with one id the first counts.
-/// Pages that only lead elsewhere are left out. Files and records that cannot be read (empty, binary, undecodable,
-/// broken, too large, without text) stand in `rejected` with their reason, and so do records that repeat an id.
+/// Each page, text, source or Markdown file is a document; so is each record of the other formats. Documents are
+/// assigned to shards by the hash of their names, so a changed document changes one shard and a new one changes at
+/// most two. Documents are named `<source>/<path>`. Records are named `<source>/<id>` if `columns.id` is set,
+/// otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or records of the other formats, counted
+/// from 1. With `columns.id`, the same records make the same shards whatever files and formats they come in; if
+/// several records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
+/// (empty, binary, undecodable, damaged, too large, without text) are listed in the output `rejected` with the
+/// reason, as are redirects and records with a duplicate id.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
-    /// Where documents come from, each with its own shards.
+    /// Where documents come from. Each source has its own shards.
     pub sources: Vec<Source>,
-    /// Most documents in a shard, from 1: less makes changes cheaper, more makes fewer files.
+    /// Maximum documents per shard (at least 1). Smaller shards make updates cheaper; larger ones mean fewer files.
     pub shard_documents: u32,
-    /// Most MiB of files or records in a shard, from 1; a single larger one has it to itself.
+    /// Maximum MiB of files or records per shard (at least 1), which bounds the memory and time of a task. A larger
+    /// document gets a shard of its own.
     pub shard_mib: u32,
-    /// Largest page, text or record in MiB, 1 to 128. A line may be four times as long.
+    /// Maximum size of a page, text or record in MiB, 1 to 128; larger ones are rejected. The limit keeps one file
+    /// from using up the memory. Lines of JSON Lines may be four times as long.
     pub page_mib_max: u32,
-    /// Most elements of a page; more are a trap or a dump.
+    /// Maximum number of HTML elements per page. Pages with more are usually generated without end or dumps of data.
     pub elements_max: u32,
-    /// Maximum number of documents and records that cannot be read; with more, the stage fails.
+    /// Maximum number of documents and records that cannot be read. If there are more, the stage fails; the default 0
+    /// accepts no loss.
     pub errors_max: u64,
-    /// Maximum number of files of records that cannot be read, or not to their end; with more, the stage fails.
+    /// Maximum number of files of records that cannot be read completely. If there are more, the stage fails; the
+    /// default 0 accepts no loss.
     pub files_lost_max: u64,
-    /// Maximum number of redirect pages that are left out; with more, the stage fails. By default there is no limit.
+    /// Maximum number of redirect pages that are skipped. If there are more, the stage fails. By default there is no
+    /// limit, since redirects have no content.
     pub redirects_max: Option<u64>,
-    /// Maximum number of records that are left out since another one has their id; with more, the stage fails. By
-    /// default there is no limit.
+    /// Maximum number of records that are skipped because an earlier record has the same id. If there are more, the
+    /// stage fails. By default there is no limit.
     pub duplicates_max: Option<u64>,
 }
 
@@ -129,18 +135,19 @@ const REJECTED: Out = Out::new(
 
 impl Stage for Ingest {
     const NAME: &'static str = "ingest";
-    /// History: 1, the first. 2: numbers and times as they are written; what was silently left out is rejected.
+    /// History: 1: initial version. 2: numbers and times are kept as written; documents that were lost silently are
+    /// rejected.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let mut misfits: Vec<Misfit> = [
-            Misfit::unless(!self.sources.is_empty(), "sources", "names no source")
+            Misfit::unless(!self.sources.is_empty(), "sources", "must contain at least one source")
                 .map(|misfit| misfit.help("add one, such as `- glob: pages/**/*.html`")),
             Misfit::unless(self.shard_documents > 0, "shard_documents", "must be at least 1"),
             Misfit::unless(self.shard_mib > 0, "shard_mib", "must be at least 1"),
-            Misfit::unless((1..=128).contains(&self.page_mib_max), "page_mib_max", "must lie from 1 to 128"),
+            Misfit::unless((1..=128).contains(&self.page_mib_max), "page_mib_max", "must be from 1 to 128"),
             Misfit::unless(self.elements_max > 0, "elements_max", "must be at least 1"),
         ]
         .into_iter()
@@ -152,8 +159,8 @@ impl Stage for Ingest {
             misfits.extend(source.check(&path));
             for name in source.names() {
                 if !names.insert(name.clone()) {
-                    let message = format!("is a second source by the name `{name}`");
-                    misfits.push(Misfit::new(&path, message).help("give it a `name` of its own"));
+                    let message = format!("is a second source with the name `{name}`");
+                    misfits.push(Misfit::new(&path, message).help("give it another `name`"));
                 }
             }
         }
@@ -211,11 +218,11 @@ impl Stage for Ingest {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        // The figure that matters first: files of records have others before it is known.
+        // The main metric comes first, also for files of records, which report other metrics before it is known.
         ctx.metric(Metric::count("documents", 0));
         let mut made = Made::default();
         let mut unfinished = Vec::new();
-        // Steps for each source: what is said of one stands in no other's keys.
+        // One set of steps per source, so that the keys of a source do not depend on other sources.
         for (label, files) in by_label(ctx.sources()) {
             match format_of(label).has_records() {
                 false => self.pages(ctx, label, files, &mut made)?,
@@ -244,7 +251,7 @@ fn total(files: Vec<SourceFile>) -> f64 {
     files.iter().map(|file| file.size as f64).sum()
 }
 
-/// What the sources gave so far.
+/// The results of the sources so far.
 #[derive(Default)]
 struct Made {
     documents: Vec<Entry>,
@@ -252,7 +259,7 @@ struct Made {
     tally: Tally,
 }
 
-/// What is to be cut into shards: the slices of all files by branch, and how much hangs in each.
+/// Input of the cut into shards: the slices of all files by branch, and the weight of each branch.
 struct Rows {
     slices: Vec<Vec<Entry>>,
     weights: Vec<borders::Weight>,
@@ -268,7 +275,7 @@ impl Ingest {
         }
     }
 
-    /// Files that are a document each.
+    /// Files that hold one document each.
     fn pages(&self, ctx: &Context, label: &str, files: Vec<SourceFile>, made: &mut Made) -> Result<()> {
         let files = self.sampled(label, files);
         let step = ctx.each("pages", &self.reading(label), self.items(label, &files), read_pages)?;
@@ -278,7 +285,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// The files of a source that are in its sample.
+    /// The files of a source that belong to its sample.
     fn sampled(&self, label: &str, files: Vec<SourceFile>) -> Vec<SourceFile> {
         let source = self.source(label);
         let max = source.and_then(Source::fraction_max);
@@ -292,7 +299,7 @@ impl Ingest {
         files
     }
 
-    /// The shards of a source as items, called `<source>/<border>.parquet`.
+    /// The shards of a source as items, named `<source>/<border>.parquet`.
     fn items(&self, label: &str, files: &[SourceFile]) -> Vec<Item> {
         let name = |border: u64| format!("{}/{border:016x}.parquet", name_of(label));
         let item = |shard: borders::Shard| Item::of_sources(&name(shard.border), shard.files);
@@ -303,7 +310,7 @@ impl Ingest {
         Caps { documents: u64::from(self.shard_documents), bytes: u64::from(self.shard_mib) << 20 }
     }
 
-    /// What decides how the pages of a source are read.
+    /// The settings that determine how the pages of a source are read.
     fn reading(&self, label: &str) -> Reading {
         let facts = self.source(label).map(|source| source.facts(name_of(label)));
         let (url, license) = facts.unwrap_or_default();
@@ -311,7 +318,8 @@ impl Ingest {
         Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max, encoding }
     }
 
-    /// What decides how the records of a source are read; how deep the branches hang follows from its files.
+    /// The settings that determine how the records of a source are read. The depth of the branches depends on its
+    /// files.
     fn record_reading(&self, label: &str) -> RecordReading {
         let source = self.source(label);
         RecordReading {
@@ -336,7 +344,7 @@ impl Ingest {
             ..self.record_reading(label)
         };
         if let Some(take) = source.and_then(|source| source.limit) {
-            // The slices play no part in which documents are taken.
+            // How documents are sliced does not affect which of them are sampled.
             let sampling = Sampling { take, reading: RecordReading { depth: 0, ..reading.clone() } };
             let hashes = ctx.each("ids", &sampling, items.clone(), hash_ids)?;
             let last = ctx.once("sample", &take, vec![records::hashes(&hashes)], last_of_sample)?;
@@ -354,7 +362,7 @@ impl Ingest {
         Ok(rows)
     }
 
-    /// Cuts what the files of a source gave into shards.
+    /// Cuts the documents of a source's files into shards.
     fn cut(&self, ctx: &Context, label: &str, rows: Rows, made: &mut Made) -> Result<()> {
         let (source, caps) = (name_of(label), self.caps());
         let mut by_depth: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
@@ -382,7 +390,8 @@ impl Ingest {
     }
 }
 
-/// Refuses a column that no file of a source has: one that some lack is empty there, one that all lack is misspelt.
+/// Reports a column that no file of a source has. If only some files lack it, it is empty there; if all lack it, its
+/// name is misspelt.
 fn check_missing(source: &str, given: &[Given]) -> Result<()> {
     let mut lists = given.iter().filter_map(|given| given.missing.as_ref());
     let Some(first) = lists.next() else { return Ok(()) };
@@ -538,7 +547,7 @@ mod tests {
 
     #[test]
     fn no_page_is_lost_for_what_it_looks_like() {
-        // Guessing by content (libmagic) takes such pages for tables and drops them without a word.
+        // Detection by content (libmagic) takes such pages for tables and drops them silently.
         let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let bench = Bench::new(store.path()).unwrap();
         let table = "a,b,c\n1,2,3\n".repeat(50);

@@ -1,4 +1,4 @@
-//! Owns: token files of other programs -> token shards. Knows nothing of text.
+//! Token files of other programs → token shards. Nothing here depends on text.
 
 mod flat;
 
@@ -18,30 +18,31 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
-/// Reads the token files of nanoGPT and Megatron-LM, `.bin`, into token shards.
+/// Reads the token files (`.bin`) of nanoGPT and Megatron-LM into token shards.
 ///
-/// A file with an `.idx` of the same name beside it is Megatron's, with its documents; any other is a flat list of
-/// ids as nanoGPT writes it, in which a document ends with the tokenizer's end-of-document token. That token is
-/// left out, since what trains puts it in again; documents without any other are left out too. The tokenizer has
-/// to be the one that made the ids: shards carry its digest, and an id that it does not have is an error.
-/// Documents are named `<set>/<file>:<n>`, from 0.
+/// A file with an `.idx` of the same name next to it is Megatron's, with its documents. Any other file is a flat list
+/// of ids as nanoGPT writes it, in which each document ends with the tokenizer's end-of-document token. That token is
+/// stripped, since training adds it back; empty documents are skipped. The tokenizer must be the one that made the
+/// ids: shards store its digest, and an id that it does not have is an error. Documents are named `<set>/<file>:<n>`,
+/// counted from 0.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IngestTokens {
-    /// Files for training, by a pattern relative to the project, such as `data/train.bin` or `data/*.bin`.
+    /// Glob of the training files, relative to the project, such as `data/train.bin` or `data/*.bin`.
     pub train: String,
-    /// Files for validation.
+    /// Glob of the validation files.
     pub validation: String,
-    /// Files for the final figures.
+    /// Glob of the test files.
     pub test: String,
-    /// Type of the ids of a flat file, little-endian; Megatron's say it themselves.
+    /// Type of the ids of flat files, little-endian: `u16` (the default, as nanoGPT writes GPT-2 tokens) or `u32`.
+    /// Megatron's files declare it themselves.
     pub element: Element,
-    /// Bytes of a flat file before its first id: 1024 for those of llm.c.
+    /// Bytes of a flat file before its first id: 0 for nanoGPT, 1024 for llm.c.
     pub header_bytes: u32,
-    /// Most tokens of a document, 1 to 268,435,456; a longer one, or a file without ends of documents, becomes
-    /// several.
+    /// Maximum tokens per document, 1 to 268,435,456. Longer documents, and files without document boundaries, are
+    /// split; this bounds the memory.
     pub document_tokens_max: u32,
-    /// Tokens at which a shard ends, from 1.
+    /// Target size of a shard in tokens, at least 1; a shard ends with the document that reaches it.
     pub shard_tokens: u64,
 }
 
@@ -52,7 +53,7 @@ pub enum Element {
     /// Vocabularies of up to 65,536 tokens.
     #[default]
     U16,
-    /// Larger ones.
+    /// Larger vocabularies.
     U32,
 }
 
@@ -82,7 +83,7 @@ impl Default for IngestTokens {
 const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer that made the ids.");
 const TRAIN: Out = Out::main("train", &TOKENS, "Tokens for training.");
 const VALIDATION: Out = Out::new("validation", &TOKENS, "Tokens for validation.");
-const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final figures.");
+const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final evaluation.");
 
 /// Slot of the shards.
 const SHARDS: &str = "tokens";
@@ -94,7 +95,7 @@ const METRIC: &str = "tokens";
 
 impl Stage for IngestTokens {
     const NAME: &'static str = "ingest-tokens";
-    /// History: 1, the first.
+    /// History: 1: initial version.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[TOKENIZER_IN.port(), TRAIN.port(), VALIDATION.port(), TEST.port()];
@@ -106,12 +107,12 @@ impl Stage for IngestTokens {
         });
         let documents = 1..=1 << 28;
         let own = [
-            Misfit::unless(!self.train.is_empty(), "train", "names no files")
+            Misfit::unless(!self.train.is_empty(), "train", "must be set")
                 .map(|misfit| misfit.help("write a pattern, such as `data/train.bin`")),
             Misfit::unless(
                 documents.contains(&self.document_tokens_max),
                 "document_tokens_max",
-                "must lie from 1 to 268435456",
+                "must be from 1 to 268435456",
             ),
             Misfit::unless(self.shard_tokens > 0, "shard_tokens", "must be at least 1"),
         ];
@@ -139,7 +140,7 @@ impl Stage for IngestTokens {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        // The config beside it decides no id, so it is in no key.
+        // The config file next to it does not affect ids, so it is not part of the key.
         let tokenizer = ctx.input(TOKENIZER_IN).entries.iter().find(|entry| entry.name == TOKENIZER_JSON);
         for (set, output) in [("train", TRAIN), ("validation", VALIDATION), ("test", TEST)] {
             let files = ctx.sources().iter().filter(|file| file.source == set);
@@ -162,7 +163,7 @@ impl IngestTokens {
     }
 }
 
-/// Asks for data files and the indexes that may lie beside them.
+/// Requests data files, and the indexes that may be next to them.
 fn request(set: &str, glob: &str, places: &Places) -> SourceRequest {
     let (mut root, mut pattern) = split_glob(glob);
     if pattern.is_empty() {
@@ -177,12 +178,12 @@ fn request(set: &str, glob: &str, places: &Places) -> SourceRequest {
         exclude: Vec::new(),
         links: Links::Once,
         field: set.to_owned(),
-        help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
+        help: Some("the pattern is relative to the project, `**` matches any folders".to_owned()),
         pin: None,
     }
 }
 
-/// An item for each data file, with its index where there is one.
+/// One item per data file, with its index if there is one.
 fn pairs<'f>(files: impl Iterator<Item = &'f SourceFile>) -> Result<Vec<Item>> {
     let mut found: BTreeMap<String, [Option<SourceFile>; 2]> = BTreeMap::new();
     for file in files {
@@ -195,12 +196,12 @@ fn pairs<'f>(files: impl Iterator<Item = &'f SourceFile>) -> Result<Vec<Item>> {
     }
     let item = |(stem, [data, index]): (String, [Option<SourceFile>; 2])| match data {
         Some(data) => Ok(Item::of_sources(&stem, std::iter::once(data).chain(index))),
-        None => Err(Error::input(format!("beside `{stem}{INDEX}` there is no `{stem}{DATA}`"))),
+        None => Err(Error::input(format!("`{stem}{INDEX}` has no `{stem}{DATA}` next to it"))),
     };
     found.into_iter().map(item).collect()
 }
 
-/// What decides how a file is read.
+/// The settings that determine how a file is read.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Reading {
     element: Element,
@@ -213,7 +214,7 @@ struct Reading {
 fn look(reading: &Reading, item: &Item) -> Result<()> {
     const INDEX_BYTES_MAX: u64 = 256 << 20;
     const START_BYTES: u64 = 1024;
-    // What cannot be opened is for the run to tell.
+    // A file that cannot be opened is reported by the run.
     let read = |file: &SourceFile, bytes_max: u64| -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         File::open(&file.path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
@@ -247,7 +248,7 @@ fn read(reading: &Reading, inputs: &Inputs, share: &mut Share) -> Result<()> {
     shards.finish()
 }
 
-/// Shards on their way: documents in, files out.
+/// Shards being written: documents in, files out.
 struct Shards<'a, 's, 'r> {
     reading: &'a Reading,
     data: &'a LocalEntry,
@@ -286,12 +287,12 @@ impl<'a, 's, 'r> Shards<'a, 's, 'r> {
         }
     }
 
-    /// Takes the next id of a document. `token` and `byte` are its place in the file, from 0.
+    /// Takes the next id of a document. `token` and `byte` are its position in the file, counted from 0.
     fn push(&mut self, id: u64, token: u64, byte: u64) -> Result<()> {
         let id = u32::try_from(id).ok().filter(|id| *id < self.vocabulary_size).ok_or_else(|| {
             let (file, size) = (self.data.name(), self.vocabulary_size);
             let message = format!(
-                "`{file}` holds id {id} at token {token} (byte {byte}), and the tokenizer has {size} tokens"
+                "`{file}` contains id {id} at token {token} (byte {byte}), but the tokenizer has {size} tokens"
             );
             Error::input(message)
                 .help("give the tokenizer that made the file; see `element` and `header_bytes` too")
@@ -303,7 +304,7 @@ impl<'a, 's, 'r> Shards<'a, 's, 'r> {
         Ok(())
     }
 
-    /// Ends a document; its end-of-document token, if it has one, is left out.
+    /// Ends a document and strips its end-of-document token.
     fn end_document(&mut self) -> Result<()> {
         if self.document.last().is_some_and(|last| Some(*last) == self.eos) {
             self.document.pop();
@@ -341,7 +342,7 @@ impl<'a, 's, 'r> Shards<'a, 's, 'r> {
         Ok(())
     }
 
-    /// Tells how far the file is; called a few thousand times at most.
+    /// Reports progress in the file; called a few thousand times at most.
     fn advance(&self, tokens: u64) -> Result<()> {
         self.share.advance("tokens", tokens);
         self.share.check_stop()
@@ -351,7 +352,7 @@ impl<'a, 's, 'r> Shards<'a, 's, 'r> {
         self.end_document()?;
         self.end_shard()?;
         if self.tokens == 0 {
-            return Err(Error::input(format!("`{}` holds no tokens", self.data.name())));
+            return Err(Error::input(format!("`{}` contains no tokens", self.data.name())));
         }
         let set = self.data.source().unwrap_or_default().to_owned();
         self.share.count(METRIC, self.tokens);

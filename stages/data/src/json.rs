@@ -1,13 +1,13 @@
-//! JSON as it is written: numbers keep their digits, whatever their size and precision.
+//! JSON with exact numbers: digits are kept, whatever the size and precision.
 //!
-//! Most libraries read a number into 64 bits and so change ids above 2^64 and the last digits of some fractions. Here
-//! a number is its text. Depth is bounded, and time is proportional to the text.
+//! Most libraries parse numbers into 64 bits, which changes ids above 2^64 and the last digits of some fractions.
+//! Here a number is its text. Depth is bounded, and time is linear.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Levels of lists and objects in a value.
+/// Maximum depth of lists and objects.
 pub(crate) const DEPTH_MAX: u32 = 128;
 
 /// A value.
@@ -15,16 +15,16 @@ pub(crate) const DEPTH_MAX: u32 = 128;
 pub(crate) enum Json {
     Null,
     Bool(bool),
-    /// As it is written.
+    /// Kept as written.
     Number(String),
     Text(String),
     List(Vec<Json>),
-    /// Of two fields of one name the last counts, as in most readers.
+    /// If a name occurs twice, the last value counts, as in most parsers.
     Object(BTreeMap<String, Json>),
 }
 
 impl Json {
-    /// Writes the value in one way: no white space, keys in byte order.
+    /// Writes the value in canonical form: no white space, keys sorted by bytes.
     pub(crate) fn write(&self, out: &mut String) {
         match self {
             Self::Null => out.push_str("null"),
@@ -61,7 +61,7 @@ fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).expect("invariant: a text is JSON"));
 }
 
-/// Reads one value from a text.
+/// Parses one value from a text.
 pub(crate) struct Parser<'t> {
     text: &'t str,
     at: usize,
@@ -73,10 +73,10 @@ impl<'t> Parser<'t> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// Reads an object and gives each name to `field`, which has to take its value from the parser.
+    /// Parses an object and passes each name to `field`, which must consume its value from the parser.
     ///
     /// # Errors
-    /// Where the text is no object, or `field` fails.
+    /// If the text is not an object, or `field` fails.
     pub(crate) fn object<E: From<String>>(
         &mut self,
         mut field: impl FnMut(&mut Self, Cow<'t, str>) -> Result<(), E>,
@@ -126,7 +126,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Reads any value.
+    /// Parses any value.
     pub(crate) fn value(&mut self) -> Result<Json, String> {
         Ok(match self.peek() {
             Some(b'{') => {
@@ -155,7 +155,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// Passes over a value, which has to be one.
+    /// Skips a value, which must be valid.
     pub(crate) fn skip(&mut self) -> Result<(), String> {
         match self.peek() {
             Some(b'{') => self.object(|parser, _| parser.skip()),
@@ -165,12 +165,12 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Sees that nothing follows.
+    /// Checks that nothing follows.
     pub(crate) fn end(&mut self) -> Result<(), String> {
         if self.peek().is_some() { Err(self.error("expected nothing more")) } else { Ok(()) }
     }
 
-    /// A word or a number; none for null.
+    /// A literal or a number; none for null.
     fn scalar(&mut self) -> Result<Option<&'t str>, String> {
         let rest = &self.text.as_bytes()[self.at..];
         let length = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"+-.".contains(byte)));
@@ -217,7 +217,7 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
@@ -261,7 +261,7 @@ impl<'t> Parser<'t> {
     }
 }
 
-/// Whether a text is a number by the grammar of JSON.
+/// Whether a text is a number in the grammar of JSON.
 fn is_number(text: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.strip_prefix(b"-").unwrap_or(text);

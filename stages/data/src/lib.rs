@@ -1,7 +1,7 @@
 //! From raw pages to tokens and examples: documents, ingest, clean, dedup, split, tokenizer, tokenize, examples.
 //!
-//! This room knows text, languages and file formats. It knows nothing of the engine, of terminals, of
-//! schedulers or of where the cache is, and nothing of models.
+//! This crate knows text, languages and file formats. It does not know the engine, terminals, schedulers, the
+//! location of the cache, or models.
 
 mod json;
 mod lines;

@@ -1,4 +1,4 @@
-//! Files that steps leave for one another: JSON Lines, and buffered writes into the cache.
+//! Files between steps: JSON Lines, and buffered writes into the cache.
 
 use pipe_stage::{Error, LocalEntry, Result, ShareFile};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! Parquet files that nobody vouches for: opened, checked and read without trusting what they say of themselves.
+//! Untrusted Parquet files: opened, checked and read without relying on their own metadata.
 //!
-//! Owns: the guard around a library that panics on some damaged files, the checks before anything is allocated, and
-//! how columns of text come into memory. Knows no schema.
+//! Owns: the guard around a library that panics on some damaged files, the checks before memory is allocated, and how
+//! text columns are read. It knows no schema.
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -11,10 +11,10 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Bytes of values that a batch should have; memory follows from it.
+/// Target size of a batch in bytes of values, which bounds the memory.
 const BATCH_BYTES: u64 = 16 << 20;
 
-/// Runs a call into the Parquet library, which panics on some damaged files where it should fail.
+/// Calls the Parquet library, which panics on some damaged files instead of returning an error.
 pub(crate) fn guarded<T, E: ToString>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|error| error.to_string()),
@@ -22,8 +22,8 @@ pub(crate) fn guarded<T, E: ToString>(call: impl FnOnce() -> Result<T, E>) -> Re
     }
 }
 
-/// Reads and checks the footer of a file. What a writer noted of Arrow's types is passed over, so that the same rows
-/// give the same values whoever wrote them. Gives the number of rows too.
+/// Reads and checks the footer of a file, and returns the number of rows too. Arrow types that a writer stored are
+/// ignored, so that the same rows give the same values whatever program wrote them.
 pub(crate) fn open(file: &File) -> Result<(ArrowReaderMetadata, u64), String> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let footer = guarded(|| ArrowReaderMetadata::load(file, options))?;
@@ -31,7 +31,7 @@ pub(crate) fn open(file: &File) -> Result<(ArrowReaderMetadata, u64), String> {
     Ok((footer, rows))
 }
 
-/// Refuses footers that promise what the file cannot hold, before anything is allocated by them.
+/// Refuses footers that claim more than the file can contain, before memory is allocated for them.
 fn check_layout(file: &File, metadata: &ParquetMetaData) -> Result<u64, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let mut rows = 0u64;
@@ -58,7 +58,7 @@ fn check_layout(file: &File, metadata: &ParquetMetaData) -> Result<u64, String> 
 }
 
 /// The same footer, with text and bytes read as views: values that a dictionary repeats are held once, however many
-/// rows name them. Times of type INT96 are read in microseconds, since nanoseconds end in the year 2262.
+/// rows refer to them. Timestamps of type INT96 are read in microseconds, since nanoseconds end in the year 2262.
 pub(crate) fn with_views(footer: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, String> {
     let leaves = footer.metadata().file_metadata().schema_descr();
     let mut leaf = 0;
@@ -73,7 +73,7 @@ pub(crate) fn with_views(footer: ArrowReaderMetadata) -> Result<ArrowReaderMetad
     guarded(|| ArrowReaderMetadata::try_new(Arc::clone(footer.metadata()), options))
 }
 
-/// The field with other types of its leaves; `is_int96` is asked once for each of them.
+/// The field with its leaves read as other types; `is_int96` is called once per leaf.
 fn viewed(field: &FieldRef, is_int96: &mut impl FnMut() -> bool) -> FieldRef {
     let as_type = |data_type| Arc::new(Field::clone(field).with_data_type(data_type));
     match field.data_type() {
@@ -94,7 +94,7 @@ fn viewed(field: &FieldRef, is_int96: &mut impl FnMut() -> bool) -> FieldRef {
     }
 }
 
-/// Rows of a group to decode at a time, by the mean of its rows, from 1 to `rows_max`.
+/// Rows of a group to decode at a time, from the mean size of its rows; 1 to `rows_max`.
 pub(crate) fn batch_rows(bytes: i64, rows: i64, rows_max: u64) -> usize {
     let mean = (bytes.max(0) as u64) / (rows.max(1) as u64);
     (BATCH_BYTES / mean.max(1)).clamp(1, rows_max) as usize

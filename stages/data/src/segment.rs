@@ -1,34 +1,31 @@
-//! Where words, sentences and code blocks begin and end, for each language. Rules, shingles and word counts
-//! all use this.
+//! Boundaries of words, sentences and code blocks, for each language. Rules, shingles and word counts all use this.
 //!
-//! Chinese, Japanese, Thai and others write no spaces between words: there the unit is the character, and
-//! runs of Latin letters and digits are one unit each. Elsewhere words are what white space separates,
-//! punctuation included, as in dolma and NeMo Curator (splitting punctuation off halves the share of "words
-//! with a letter").
+//! Chinese, Japanese, Thai and others write no spaces between words: there each character is a unit, and each run of
+//! Latin letters and digits is one unit. Elsewhere words are separated by white space and include punctuation, as in
+//! dolma and NeMo Curator (splitting off punctuation halves the share of "words with a letter").
 
-/// How a language is cut into units.
+/// How a language is divided into units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segmenter {
-    /// White space separates words.
+    /// Words are separated by white space.
     Words,
     /// Each character of the script is a unit.
     Characters,
 }
 
 impl Segmenter {
-    /// The segmenter of a language tag: `zh`, `zh-CN`, `zho` and `ja_JP` are all written in characters. A
-    /// language that is unknown or not given counts as written in words; see [`Segmenter::of_text`].
+    /// The segmenter of a language tag: `zh`, `zh-CN`, `zho` and `ja_JP` use characters. Unknown languages count as
+    /// written in words; see [`Segmenter::of_text`].
     pub fn of(language: &str) -> Self {
         Self::of_known(language).unwrap_or(Self::Words)
     }
 
-    /// The segmenter of a text: its language's, or, if that is not given, the one that its characters call
-    /// for.
+    /// The segmenter of a text: that of its language, or, if that is not given, the one that suits its characters.
     pub fn of_text(language: &str, text: &str) -> Self {
         Self::of_known(language).unwrap_or_else(|| Self::of_script(text))
     }
 
-    /// `None` where the tag names no language.
+    /// `None` if the tag names no language.
     fn of_known(language: &str) -> Option<Self> {
         const UNSPACED: [&str; 28] = [
             "zh", "zho", "chi", "cmn", "yue", "wuu", "nan", "hak", "gan", "hsn", "cdo", "lzh", "ja", "jpn",
@@ -56,7 +53,7 @@ impl Segmenter {
         if unspaced * LETTERS_PER_CHARACTER > others { Self::Characters } else { Self::Words }
     }
 
-    /// Units in order. Punctuation is a part of words, and no unit of [`Segmenter::Characters`].
+    /// Units in order. Punctuation is part of words, and not a unit of [`Segmenter::Characters`].
     pub fn units(self, text: &str) -> Units<'_> {
         Units { segmenter: self, rest: text }
     }
@@ -84,7 +81,7 @@ impl<'t> Iterator for Units<'t> {
                 let unit = &self.rest[start..];
                 let first = unit.chars().next()?;
                 let length = if is_unspaced(first) {
-                    // Vowel signs and tone marks belong to the letter before them.
+                    // Vowel signs and tone marks belong to the preceding letter.
                     let marks = |c: char| !is_mark(c);
                     unit[first.len_utf8()..]
                         .find(marks)
@@ -101,7 +98,7 @@ impl<'t> Iterator for Units<'t> {
     }
 }
 
-/// Counts sentences: `. ! ?` at the end of a word, `。！？` anywhere, and the end marks of Arabic and Hindi.
+/// Counts sentences: `. ! ?` at the end of a word, `。！？` anywhere, and the terminal marks of Arabic and Hindi.
 pub fn sentences(text: &str) -> usize {
     let mut count = 0;
     let mut chars = text.chars().peekable();
@@ -122,7 +119,7 @@ pub fn sentences(text: &str) -> usize {
 }
 
 /// Whether a character belongs to Chinese or Japanese writing: Han, Kana, their punctuation and full-width forms.
-/// Korean puts spaces between words.
+/// Korean uses spaces between words.
 pub fn is_cjk(c: char) -> bool {
     const RANGES: [(char, char); 12] = [
         ('\u{2E80}', '\u{2FDF}'),
@@ -145,7 +142,7 @@ fn is_in(c: char, ranges: &[(char, char)]) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// A full stop that ends a sentence wherever it stands.
+/// A full stop that ends a sentence in any position.
 fn is_full_stop(c: char) -> bool {
     matches!(c, '。' | '！' | '？' | '｡' | '．' | '؟' | '۔' | '।' | '॥' | '။' | '។')
 }

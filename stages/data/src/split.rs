@@ -1,5 +1,5 @@
-//! Owns: which documents go to training, validation and test, and which would leak from one into the other.
-//! Knows nothing of threads, caches or the manifest.
+//! Owns: which documents go to training, validation and test, and which would leak between them. Nothing here depends
+//! on threads, caches or the manifest.
 
 mod containment;
 
@@ -23,26 +23,26 @@ use containment::{Contained, Index};
 
 /// Divides documents into training, validation and test sets.
 ///
-/// A document's set follows from the hash of its near-duplicate cluster (of its text, where `dedup` has not
-/// run), so copies of one text stand on one side. Adding documents moves others only where it merges their
-/// clusters.
+/// The set of a document follows from the hash of its near-duplicate cluster (of its text if `dedup` has not run), so
+/// copies of a text land in the same set. Adding documents moves others only if it merges their clusters.
 ///
-/// MinHash cannot see that a page holds a whole book of other pages. So a document of the validation or test
-/// set is left out of all sets where at least `containment` of its shingles stand in one training document,
-/// or where that share of a training document of 50 or more shingles stands in it. The output `leaked` lists
-/// these, each with the first such training document.
+/// MinHash does not detect that a page contains a whole book of other pages. So a document of the validation or test
+/// set is left out of all sets if one training document contains at least `containment` of its shingles, or if it
+/// contains that share of a training document with 50 or more shingles. The output `leaked` lists these, each with
+/// the first such training document.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
-    /// Share of clusters for validation, 0 to 0.5.
+    /// Fraction of clusters for validation, 0 to 0.5. The default, 1 %, is enough to measure a loss and costs little
+    /// training data.
     pub validation: f64,
-    /// Share of clusters for test, 0 to 0.5.
+    /// Fraction of clusters for test, 0 to 0.5. The default is 1 %, as for validation.
     pub test: f64,
-    /// Another seed gives another split of the same size.
+    /// Random seed; another seed gives another split of the same sizes.
     pub seed: u64,
-    /// Share of shingles from which on a document counts as contained in another, above 0 and up to 1.
+    /// Minimum fraction of shingles for a document to count as contained in another, above 0 and up to 1.
     pub containment: f64,
-    /// Words in a row that make a shingle, 1 to 50; in scripts without spaces, characters in a row.
+    /// Words per shingle, 1 to 50; characters in scripts without spaces. The default is 5, as for FineWeb.
     pub shingle: u32,
 }
 
@@ -53,17 +53,21 @@ impl Default for Split {
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text, best after dedup.");
-const TRAIN: Out = Out::main("train", &DOCUMENTS, "For training.");
-const VALIDATION: Out = Out::new("validation", &DOCUMENTS, "For decisions during training.");
-const TEST: Out = Out::new("test", &DOCUMENTS, "For the final figures.");
-const LEAKED: Out = Out::new("leaked", &FILES, "Left out, since a training document holds it: JSON Lines.");
+const TRAIN: Out = Out::main("train", &DOCUMENTS, "Documents for training.");
+const VALIDATION: Out = Out::new("validation", &DOCUMENTS, "Documents for decisions during training.");
+const TEST: Out = Out::new("test", &DOCUMENTS, "Documents for the final evaluation.");
+const LEAKED: Out = Out::new(
+    "leaked",
+    &FILES,
+    "Documents left out because a training document contains them, as JSON Lines.",
+);
 /// Numbers of documents, by output.
 const METRICS: [&str; 4] = [TRAIN.name(), VALIDATION.name(), TEST.name(), LEAKED.name()];
 
 impl Stage for Split {
     const NAME: &'static str = "split";
-    /// History: 1, the first; 2, shingles go by the characters of a text and no longer by its language, and
-    /// `leaked` names the first training document instead of the most alike.
+    /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language, and
+    /// `leaked` names the first training document instead of the most similar one.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] =
@@ -72,10 +76,10 @@ impl Stage for Split {
     fn check(&self) -> Vec<Misfit> {
         let containment = self.containment > 0.0 && self.containment <= 1.0;
         let faults = [
-            Misfit::unless((0.0..=0.5).contains(&self.validation), "validation", "must lie from 0 to 0.5"),
-            Misfit::unless((0.0..=0.5).contains(&self.test), "test", "must lie from 0 to 0.5"),
-            Misfit::unless(containment, "containment", "must lie above 0 and up to 1"),
-            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must lie from 1 to 50"),
+            Misfit::unless((0.0..=0.5).contains(&self.validation), "validation", "must be from 0 to 0.5"),
+            Misfit::unless((0.0..=0.5).contains(&self.test), "test", "must be from 0 to 0.5"),
+            Misfit::unless(containment, "containment", "must be above 0 and at most 1"),
+            Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must be from 1 to 50"),
         ];
         faults.into_iter().flatten().collect()
     }
@@ -101,13 +105,13 @@ impl Stage for Split {
     }
 }
 
-/// What decides shingles.
+/// The settings that determine shingles.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Shingling {
     shingle: u32,
 }
 
-/// What decides sets.
+/// The settings that determine sets.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 struct Division {
     validation: f64,
@@ -115,7 +119,7 @@ struct Division {
     seed: u64,
 }
 
-/// What decides leaks, beside shingles.
+/// The settings that determine leaks, besides shingles.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Leaking {
     division: Division,
@@ -141,13 +145,13 @@ impl Split {
 }
 
 impl Division {
-    /// Cuts the unit interval at `validation` and `validation + test`; a cluster falls where its hash does.
+    /// Divides the unit interval at `validation` and `validation + test`; the hash of a cluster is a point in it.
     fn set_of(self, cluster: u64) -> Set {
         let mut hasher = blake3::Hasher::new_derive_key("pipe split v1");
         hasher.update(&self.seed.to_le_bytes()).update(&cluster.to_le_bytes());
         let hash = hasher.finalize();
         let first: [u8; 8] = std::array::from_fn(|at| hash.as_bytes()[at]);
-        // The upper 53 bits are a float exactly.
+        // The upper 53 bits are exactly representable as a float.
         let position = (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64;
         if position < self.validation {
             Set::Validation
@@ -159,13 +163,13 @@ impl Division {
     }
 }
 
-/// The cluster of a document; copies of one text are one without `dedup`, too.
+/// The cluster of a document; without `dedup`, copies of a text form one.
 fn cluster_of(row: &Row) -> u64 {
     let by_text = || u64::from_le_bytes(std::array::from_fn(|at| text_digest(&row.document.text)[at]));
     row.cluster.map_or_else(by_text, |cluster| cluster.id)
 }
 
-/// Shingles the documents of a shard.
+/// Computes the shingles of a shard's documents.
 fn sign(shingling: &Shingling, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let columns = [Column::Id, Column::Text];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
@@ -186,17 +190,17 @@ fn sign(shingling: &Shingling, inputs: &Inputs, share: &mut Share) -> Result<()>
     Ok(())
 }
 
-/// A document of a held-out set that a training document gives away.
+/// A held-out document that leaks through a training document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Leak {
     row: u32,
     /// The training document's id.
     training: String,
-    /// Share of the shorter one's shingles that the other holds.
+    /// Fraction of the shorter document's shingles that the other contains.
     containment: f64,
 }
 
-/// Compares held-out documents with all training documents; leaves each shard the leaks among its own.
+/// Compares held-out documents with all training documents, and leaves each shard the leaks among its own.
 fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let pool = FilePool::default();
     let shards = inputs.items().iter().map(|item| open_signatures(&pool, &item.entries()[0]));
@@ -226,7 +230,7 @@ fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<(
             for Contained { document: found, containment } in held_out.contained(&shingles) {
                 let training = signatures.id(document).map_err(unreadable)?;
                 let (shard, held_out) = places[found];
-                // The place in the shard for now; the rows are read once a shard.
+                // Holds the position in the shard for now; rows are read once per shard.
                 leaks[shard].push(Leak { row: held_out as u32, training, containment });
             }
         }
@@ -243,7 +247,7 @@ fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<(
     Ok(())
 }
 
-/// A line of `leaked`.
+/// A line of the output `leaked`.
 #[derive(Debug, Serialize)]
 struct Leaked {
     id: String,
@@ -322,7 +326,7 @@ mod tests {
         assert!(count(Set::Test).abs_diff(3000) < 150, "{}", count(Set::Test));
     }
 
-    /// 200 documents of 100 words each in 4 shards, each text once more under another id.
+    /// 200 documents of 100 words each in 4 shards; each text occurs again under another id.
     fn corpus(bench: &Bench) -> pipe_stage::Artifact {
         let document = |n: usize| (format!("doc-{n:03}"), words(n % 200, 100));
         let shards: Vec<Vec<(String, String)>> =
@@ -369,7 +373,7 @@ mod tests {
         assert_eq!(digests(3), digests(1));
     }
 
-    /// A book of ten chapters, its print.html that holds them all, and other documents.
+    /// A book of ten chapters, its print.html that contains them all, and other documents.
     fn book(bench: &Bench) -> pipe_stage::Artifact {
         let chapters: Vec<(String, String)> =
             (0..10).map(|n| (format!("chapter-{n}"), words(n, 100))).collect();

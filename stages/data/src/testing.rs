@@ -1,4 +1,4 @@
-//! What the tests of several stages need: documents made up of numbered words.
+//! Helpers for tests of several stages: documents of numbered words.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use pipe_stage::testing::Bench;
 
 use crate::documents::{Column, Document, DocumentReader, DocumentWriter};
 
-/// Words that another `text` does not have in this order.
+/// Words in an order that no other `text` has.
 pub(crate) fn words(text: usize, count: usize) -> String {
     let word = |n: usize| format!("w{}", (text * 7919 + n * n * 31 + n) % 3001);
     (0..count).map(word).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! Owns: how documents become shards of token ids. Knows nothing of threads, caches or the manifest.
+//! Owns: how documents become shards of token ids. Nothing here depends on threads, caches or the manifest.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,21 +16,21 @@ use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 
 /// Encodes documents as token ids, one shard of tokens for each shard of documents.
 ///
-/// Text is encoded as text: special tokens that it happens to spell become ordinary ones, and none are added.
-/// Every document is decoded again and compared with its text; a difference is an error, unless the
-/// tokenizer's normalizer makes it: such documents are counted as `documents_normalized`. The inputs are the
-/// sets of `split`, of which validation and test may be left out.
+/// Special-token strings in documents are encoded as plain text, and no special tokens are added. Every document is
+/// decoded again and compared with its text; a difference is an error, unless the tokenizer's normalizer causes it:
+/// such documents are counted as `documents_normalized`. The inputs are the sets of `split`; validation and test are
+/// optional.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tokenize {}
 
 const TRAIN_IN: In = In::new("train", &DOCUMENTS, "Documents for training.");
 const VALIDATION_IN: In = In::new("validation", &DOCUMENTS, "Documents for validation.").optional();
-const TEST_IN: In = In::new("test", &DOCUMENTS, "Documents for the final figures.").optional();
+const TEST_IN: In = In::new("test", &DOCUMENTS, "Documents for the final evaluation.").optional();
 const TOKENIZER_IN: In = In::new("tokenizer", &TOKENIZER, "The tokenizer.");
 const TRAIN: Out = Out::main("train", &TOKENS, "Tokens for training.");
 const VALIDATION: Out = Out::new("validation", &TOKENS, "Tokens for validation.");
-const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final figures.");
+const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final evaluation.");
 
 /// Beside the figures of each set.
 const METRICS: [&str; 2] = ["tokens", "bytes"];
@@ -39,7 +39,7 @@ const RATIO: &str = "bytes_per_token";
 
 impl Stage for Tokenize {
     const NAME: &'static str = "tokenize";
-    /// History: 1, the first.
+    /// History: 1: initial version.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[
@@ -58,7 +58,7 @@ impl Stage for Tokenize {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        // The config beside it decides no id, so it is in no key.
+        // The config file next to it does not affect ids, so it is not part of the key.
         let files = &ctx.input(TOKENIZER_IN).entries;
         let tokenizer = files.iter().find(|entry| entry.name == TOKENIZER_JSON).cloned();
         for (input, output) in [(TRAIN_IN, TRAIN), (VALIDATION_IN, VALIDATION), (TEST_IN, TEST)] {
@@ -71,7 +71,7 @@ impl Stage for Tokenize {
     }
 }
 
-/// Which set a share belongs to; its metrics tell.
+/// The set of a share, for its metrics.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Set {
     name: &'static str,
@@ -123,11 +123,11 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// The tokenizer of a file. The one read last is kept: a shard is often encoded faster than a large vocabulary
-/// is read.
+/// The tokenizer of a file. The last one is cached: encoding a shard is often faster than reading a large vocabulary.
 fn tokenizer_of(entry: &LocalEntry) -> Result<Arc<Tokenizer>> {
     static LAST: Mutex<Option<(Digest, Arc<Tokenizer>)>> = Mutex::new(None);
-    // Held while it is read, so that shares that start together read it once. A panic leaves it as it was.
+    // Held while the file is read, so that shares that start together read it once. A panic leaves the cache
+    // unchanged.
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((digest, tokenizer)) = &*last
         && *digest == entry.digest()

@@ -1,5 +1,5 @@
-//! Owns: which tokenizer a pipeline uses: one that it trains, or one that exists.
-//! Knows nothing of threads, caches or the manifest; training is in [`crate::tokenizer::bpe`].
+//! Owns: which tokenizer a pipeline uses: a trained one or an existing one. Training is in [`crate::tokenizer::bpe`].
+//! Nothing here depends on threads, caches or the manifest.
 
 pub mod bpe;
 pub mod counts;
@@ -28,27 +28,27 @@ use encode::Tokenizer;
 use json::{TOKENIZER, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config};
 use pattern::Pattern;
 
-/// Trains a byte-level BPE tokenizer on documents, or takes an existing tokenizer.json.
+/// Trains a byte-level BPE tokenizer on documents, or uses an existing tokenizer.json.
 ///
-/// Ids are: special tokens, the 256 bytes, then one token for each merge. Since every byte is a token, any
-/// text can be encoded and nothing is ever unknown or out of the vocabulary. Vocabulary and merges equal those
-/// of Hugging Face's trainer on the same text; special tokens that documents happen to spell are text.
+/// Ids are assigned to special tokens, then the 256 bytes, then one token per merge. Since every byte is a token, any
+/// text can be encoded, and there is no unknown token. Vocabulary and merges equal those of Hugging Face's trainer on
+/// the same text. Special-token strings in documents are encoded as plain text.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerStage {
-    /// Path of an existing tokenizer.json to use as it is, relative to the project; byte-level BPE models with
-    /// the split pattern of GPT-2, Llama 3 or Qwen 2 are supported, with the normalizer NFC or none. A
-    /// tokenizer_config.json beside it is used too. Without a path, a tokenizer is trained, with the other
-    /// fields; beside a path they are an error.
+    /// Path of an existing tokenizer.json, relative to the project, which is used unchanged. Supported are byte-level
+    /// BPE models with the split pattern of GPT-2, Llama 3 or Qwen 2 and no normalizer or NFC. A
+    /// tokenizer_config.json in the same folder is used too. Without a path a tokenizer is trained; the other fields
+    /// apply only to training and are errors beside a path.
     pub from: Option<String>,
-    /// Size of the vocabulary to train, special tokens and the 256 bytes included, up to 1,048,576; 4,096 if
-    /// left out. The result is smaller if no further pair of tokens occurs `min_frequency` times.
+    /// Vocabulary size to train, including special tokens and the 256 bytes, up to 1,048,576; the default 4,096 suits
+    /// small models. The result is smaller if no further pair of tokens occurs `min_frequency` times.
     pub vocabulary_size: Option<u32>,
-    /// Special tokens, which take the first ids. The first ends documents, the second fills up batches.
+    /// Special tokens, which get the first ids. The first marks the end of a document, the second pads batches.
     pub special_tokens: Vec<String>,
-    /// How text is split into pieces, across which tokens never reach.
+    /// How text is split into pieces; tokens never cross their boundaries. The default is the pattern of Llama 3.
     pub pattern: Pattern,
-    /// Least occurrences of a pair that merges.
+    /// Minimum number of occurrences of a pair to merge it. The default 2 keeps unique strings out of the vocabulary.
     pub min_frequency: u64,
 }
 
@@ -64,7 +64,7 @@ impl Default for TokenizerStage {
     }
 }
 
-const INPUT: In = In::new("documents", &DOCUMENTS, "Text to train on; not needed beside `from`.").optional();
+const INPUT: In = In::new("documents", &DOCUMENTS, "Text to train on; not used with `from`.").optional();
 const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and tokenizer_config.json.");
 
 /// A fact about a tokenizer that is to be trained: the size that is asked for.
@@ -81,7 +81,7 @@ const VOCABULARY_DEFAULT: u32 = 4096;
 
 impl Stage for TokenizerStage {
     const NAME: &'static str = "tokenizer";
-    /// History: 1, the first; 2, pieces above 4,096 bytes are learned from too.
+    /// History: 1: initial version. 2: pieces above 4,096 bytes are used for training too.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port()];
@@ -95,9 +95,9 @@ impl Stage for TokenizerStage {
         let some = !self.special_tokens.is_empty();
         let distinct = self.special_tokens.iter().collect::<BTreeSet<_>>().len() == self.special_tokens.len();
         let mut faults: Vec<Misfit> = [
-            Misfit::unless(size, "vocabulary_size", format!("must lie from {least} to {VOCABULARY_MAX}")),
-            Misfit::unless(some, "special_tokens", "must name at least one, which ends documents"),
-            Misfit::unless(distinct, "special_tokens", "names a token twice"),
+            Misfit::unless(size, "vocabulary_size", format!("must be from {least} to {VOCABULARY_MAX}")),
+            Misfit::unless(some, "special_tokens", "must contain at least one, which ends documents"),
+            Misfit::unless(distinct, "special_tokens", "contains a token twice"),
         ]
         .into_iter()
         .flatten()
@@ -107,8 +107,8 @@ impl Stage for TokenizerStage {
             if token.is_empty() || token.len() > SPECIAL_BYTES_MAX {
                 faults.push(Misfit::new(path, format!("must have 1 to {SPECIAL_BYTES_MAX} bytes")));
             } else if self.pattern.pieces(token).count() == 1 {
-                // Else training could make an ordinary token of the same text.
-                let fault = Misfit::new(path, format!("`{token}` is a word that ordinary text may hold"));
+                // Otherwise training could make an ordinary token of the same text.
+                let fault = Misfit::new(path, format!("`{token}` is a word that ordinary text may contain"));
                 faults.push(fault.help(format!("mark it, as in `<|{token}|>`")));
             }
         }
@@ -149,7 +149,7 @@ impl Stage for TokenizerStage {
         }
         let (Some(folder), Some(file)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
-            return Err(vec![Misfit::new("from", format!("`{from}` names no file"))]);
+            return Err(vec![Misfit::new("from", format!("`{from}` is not the path of a file"))]);
         };
         Ok(vec![SourceRequest {
             source: "tokenizer".into(),
@@ -179,7 +179,7 @@ impl Stage for TokenizerStage {
         let Some(file) = self.file_name() else { return Vec::new() };
         let read = |name: &str| {
             let source = sources.iter().find(|source| source.name == name)?;
-            // What cannot be opened is for the run to tell.
+            // A file that cannot be opened is reported by the run.
             (source.size <= PREVIEW_BYTES_MAX).then(|| std::fs::read(&source.path).ok())?
         };
         let config = Some(TOKENIZER_CONFIG_JSON).filter(|config| *config != file).and_then(read);
@@ -227,7 +227,7 @@ impl TokenizerStage {
         Some(file.to_string_lossy().into_owned())
     }
 
-    /// Settings of a training, where there is none.
+    /// Settings that apply only to training, set when nothing is trained.
     fn idle_beside_from(&self) -> Vec<Misfit> {
         let default = Self::default();
         let fields = [
@@ -245,13 +245,13 @@ impl TokenizerStage {
     }
 }
 
-/// What decides counts.
+/// The settings that determine counts.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Counting {
     pattern: Pattern,
 }
 
-/// What decides the vocabulary, beside counts.
+/// The settings that determine the vocabulary, besides counts.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Wanted {
     vocabulary_size: u32,
@@ -320,10 +320,10 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
     Ok(())
 }
 
-/// Takes an existing tokenizer, after a look whether it can be used.
+/// Checks an existing tokenizer and uses it.
 fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let files = inputs.item();
-    let missing = || Error::input(format!("there is no file `{}`", adoption.file));
+    let missing = || Error::input(format!("no such file: `{}`", adoption.file));
     let json = files.entry(&adoption.file).ok_or_else(missing)?.bytes()?;
     let config = files.entry(TOKENIZER_CONFIG_JSON).filter(|entry| entry.name() != adoption.file);
     let config = config.map(|entry| entry.bytes()).transpose()?;
@@ -345,8 +345,8 @@ fn usable(file: &str, json: &[u8], config: Option<&[u8]>) -> Result<(Tokenizer, 
         None => Tokenizer::from_json(json)?,
     };
     let eos = tokenizer.eos().ok_or_else(|| {
-        Error::input(format!("`{file}` has no token that is known to end documents"))
-            .help(format!("put a {TOKENIZER_CONFIG_JSON} beside it that names its `eos_token`"))
+        Error::input(format!("`{file}` has no known end-of-document token"))
+            .help(format!("put a {TOKENIZER_CONFIG_JSON} next to it that names its `eos_token`"))
     })?;
     Ok((tokenizer, eos))
 }
@@ -437,7 +437,7 @@ mod tests {
         assert_eq!(look(&json, None), [""; 0]);
         assert!(look("version 1", None)[0].starts_with("tokenizer.json cannot be read"));
         let nameless = json.replace("<|endoftext|>", "<|stop|>");
-        assert_eq!(look(&nameless, None), ["`mine.json` has no token that is known to end documents"]);
+        assert_eq!(look(&nameless, None), ["`mine.json` has no known end-of-document token"]);
         assert_eq!(look(&nameless, Some(r#"{"eos_token": "<|stop|>"}"#)), [""; 0]);
         let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}");
         assert!(look(&normalized, None)[0].contains("Lowercase"));

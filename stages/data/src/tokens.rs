@@ -1,5 +1,5 @@
-//! Owns the token shard: a Parquet file of documents as lists of token ids.
-//! Knows nothing of text, tokenizers or models.
+//! The token shard: a Parquet file of documents as lists of token ids. Nothing here depends on text, tokenizers or
+//! models.
 //!
 //! ```text
 //! shard.parquet                     zstd level 3, created by `pipe tokens 1`
@@ -13,7 +13,7 @@
 //!     └── pipe.tokens               decimal
 //! ```
 //!
-//! Equal pushes give equal bytes: row groups end at a fixed number of tokens, never at a memory estimate.
+//! Equal input gives equal bytes: row groups end at a fixed number of tokens, not at a memory estimate.
 
 use std::fs::File;
 use std::io::Write;
@@ -36,7 +36,7 @@ use roaring::RoaringBitmap;
 
 use crate::parquet::guarded;
 
-/// Documents as lists of token ids, one Parquet file a shard.
+/// Documents as lists of token ids, one Parquet file per shard.
 pub static TOKENS: Kind = Kind {
     name: "tokens",
     about: "Parquet shards of documents as lists of token ids: id, ids.",
@@ -49,15 +49,15 @@ pub(crate) fn metrics_of_set(set: &str) -> [String; 2] {
     ["tokens", "documents"].map(|what| format!("{what}_{set}"))
 }
 
-/// The format's revision. History: 1, the first.
+/// Revision of the format. History: 1: initial version.
 const FORMAT: &str = "tokens 1";
 
-/// A row group is closed once it holds this many tokens or documents, so that a reader's memory is bounded
-/// by the larger of this and the longest document.
+/// A row group is closed once it has this many tokens or documents, so a reader's memory is bounded by the larger of
+/// this and the longest document.
 const ROW_GROUP_TOKENS: usize = 1 << 20;
 const ROW_GROUP_DOCUMENTS: usize = 1 << 16;
 
-/// Documents decoded at a time; small, since a document may be a book.
+/// Documents decoded at a time; few, since a document may be a book.
 const BATCH_DOCUMENTS: usize = 64;
 
 /// Why a token shard cannot be written or read.
@@ -71,7 +71,7 @@ pub enum TokensError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The file is Parquet, but not a token shard of a revision known here.
+    /// The file is Parquet, but not a token shard of a known revision.
     #[error("`{path}` is not a token shard: {reason}")]
     Format {
         /// The file.
@@ -79,8 +79,8 @@ pub enum TokensError {
         /// What is missing or wrong.
         reason: String,
     },
-    /// A token id does not fit the vocabulary.
-    #[error("document `{document}` holds token {token}, but the vocabulary has {vocabulary_size} tokens")]
+    /// A token id is outside the vocabulary.
+    #[error("document `{document}` contains token {token}, but the vocabulary has {vocabulary_size} tokens")]
     OutOfVocabulary {
         /// The document's id.
         document: String,
@@ -89,14 +89,14 @@ pub enum TokensError {
         /// The size of the vocabulary.
         vocabulary_size: u32,
     },
-    /// The selection names rows that the shard does not have.
+    /// The selection contains rows that the shard does not have.
     #[error("row {row} is selected of token shard `{path}`, which has {documents} documents")]
     Selection {
         /// The shard.
         path: PathBuf,
-        /// The largest row selected.
+        /// The largest selected row.
         row: u32,
-        /// How many rows there are.
+        /// The number of rows.
         documents: u64,
     },
     /// The shard cannot be written.
@@ -104,20 +104,20 @@ pub enum TokensError {
     Write(#[source] ParquetError),
 }
 
-/// What a token shard says of itself.
+/// Metadata of a token shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokensMetadata {
     /// Every id is smaller than this.
     pub vocabulary_size: u32,
     /// Hex BLAKE3 digest of the `tokenizer.json` that made the ids.
     pub tokenizer_digest: String,
-    /// Documents in the whole shard, whatever is selected of it.
+    /// Number of documents in the whole shard, also of a view.
     pub documents: u64,
-    /// Tokens in the whole shard, whatever is selected of it.
+    /// Number of tokens in the whole shard, also of a view.
     pub tokens: u64,
 }
 
-/// Writes documents as lists of token ids; see the module for the format.
+/// Writes documents as lists of token ids; the format is described at the module.
 pub struct TokensWriter<W: Write + Send> {
     parquet: ArrowWriter<W>,
     schema: Arc<Schema>,
@@ -127,7 +127,7 @@ pub struct TokensWriter<W: Write + Send> {
     batch: Batch,
 }
 
-/// The rows of the row group to be written next.
+/// The rows of the next row group.
 #[derive(Default)]
 struct Batch {
     documents: StringBuilder,
@@ -136,7 +136,7 @@ struct Batch {
 }
 
 impl<W: Write + Send> TokensWriter<W> {
-    /// Opens a shard for ids below `vocabulary_size`, made by the tokenizer with this digest.
+    /// Creates a shard for ids below `vocabulary_size`, made by the tokenizer with this digest.
     pub fn new(file: W, vocabulary_size: u32, tokenizer_digest: &str) -> Result<Self, TokensError> {
         let element = if vocabulary_size <= 1 << 16 { DataType::UInt16 } else { DataType::UInt32 };
         let list = DataType::List(Arc::new(Field::new("item", element, false)));
@@ -160,10 +160,10 @@ impl<W: Write + Send> TokensWriter<W> {
         Ok(Self { parquet, schema, vocabulary_size, documents: 0, tokens: 0, batch: Batch::default() })
     }
 
-    /// Appends a document. Fails without effect where an id is not below the vocabulary's size.
+    /// Appends a document. Fails without effect if an id is outside the vocabulary.
     pub fn push(&mut self, document: &str, ids: &[u32]) -> Result<(), TokensError> {
         check_ids(document, ids, self.vocabulary_size)?;
-        // A row group's offsets are i32; a document that would overflow them opens a group of its own.
+        // Offsets within a row group are i32; a document that would overflow them starts a new group.
         if self.batch.ids.len() + ids.len() > i32::MAX as usize {
             self.flush()?;
         }
@@ -181,7 +181,7 @@ impl<W: Write + Send> TokensWriter<W> {
         Ok(())
     }
 
-    /// Writes what is pending and the footer; gives the file back.
+    /// Writes pending rows and the footer, and returns the file.
     pub fn finish(mut self) -> Result<W, TokensError> {
         self.flush()?;
         for (name, value) in [("pipe.documents", self.documents), ("pipe.tokens", self.tokens)] {
@@ -216,21 +216,20 @@ fn list<T: ArrowPrimitiveType>(element: Arc<Field>, ids: Vec<T::Native>, ends: V
     Arc::new(GenericListArray::<i32>::new(element, offsets, Arc::new(values), None))
 }
 
-/// Reads a token shard, or the selected rows of it, document by document.
+/// Reads a token shard, or its selected rows, one document at a time.
 ///
-/// An iterator of (document id, token ids); after an error it ends. Every id given is below
-/// `metadata().vocabulary_size`.
+/// An iterator of (document id, token ids); it ends after an error. Every id is below `metadata().vocabulary_size`.
 pub struct TokensReader {
     path: PathBuf,
     metadata: TokensMetadata,
     rows: ParquetRecordBatchReader,
-    /// The batch being read and the next row of it.
+    /// The current batch and its next row.
     batch: Option<(RecordBatch, usize)>,
     failed: bool,
 }
 
 impl TokensReader {
-    /// Opens a shard; `selection` holds the rows to read, all where it is `None`.
+    /// Opens a shard; `selection` contains the rows to read, `None` means all.
     pub fn open(path: &Path, selection: Option<&RoaringBitmap>) -> Result<Self, TokensError> {
         let file = File::open(path).map_err(|source| TokensError::Open { path: path.to_owned(), source })?;
         let unreadable = |reason| TokensError::Format { path: path.to_owned(), reason };
@@ -251,7 +250,7 @@ impl TokensReader {
         Ok(Self { path: path.to_owned(), metadata, rows, batch: None, failed: false })
     }
 
-    /// What the shard says of itself.
+    /// Metadata of the shard.
     pub fn metadata(&self) -> &TokensMetadata {
         &self.metadata
     }
@@ -297,13 +296,13 @@ impl Iterator for TokensReader {
 }
 
 impl TokensReader {
-    /// Opens an entry of an artifact, a view with its selection.
+    /// Opens an entry of an artifact; of a view, only the selected rows.
     pub fn of_entry(entry: &LocalEntry) -> pipe_stage::Result<Self> {
         Ok(Self::open(&entry.path()?, entry.selection()?.as_ref())?)
     }
 }
 
-/// Writes the selected documents as a token shard of their own.
+/// Writes the selected documents as a separate token shard.
 fn materialize(entry: &LocalEntry, path: &Path) -> pipe_stage::Result<()> {
     if !entry.is_view() {
         return entry.copy_to(path);
@@ -320,7 +319,7 @@ fn materialize(entry: &LocalEntry, path: &Path) -> pipe_stage::Result<()> {
     Ok(())
 }
 
-/// Counts documents and tokens, and shows how the first documents begin.
+/// Counts documents and tokens, and shows the beginning of the first documents.
 fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> {
     const IDS_SHOWN: usize = 16;
     let (mut documents, mut tokens, mut shown) = (0, 0, String::new());
@@ -349,7 +348,7 @@ impl From<TokensError> for pipe_stage::Error {
     fn from(error: TokensError) -> Self {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = cause {
-            // A full disk or a failing one is the machine's fault, not the data's.
+            // A full or failing disk is an error of the machine, not of the data.
             if let Some(error) = error.downcast_ref::<std::io::Error>() {
                 return Self::io("write or read", Path::new("a token shard"), error);
             }
@@ -371,7 +370,7 @@ fn check_ids(document: &str, ids: &[u32], vocabulary_size: u32) -> Result<(), To
     }
 }
 
-/// Checks the file's schema and reads its own metadata.
+/// Checks the file's schema and reads its metadata.
 fn metadata(builder: &ParquetRecordBatchReaderBuilder<File>) -> Result<TokensMetadata, String> {
     let file = builder.metadata().file_metadata();
     let value = |name: &str| {
@@ -410,7 +409,7 @@ fn metadata(builder: &ParquetRecordBatchReaderBuilder<File>) -> Result<TokensMet
     Ok(metadata)
 }
 
-/// Nulls are allowed by Parquet, never by this format.
+/// Parquet allows nulls; this format does not.
 fn check_columns(batch: &RecordBatch) -> Result<(), String> {
     let documents: &StringArray = batch.column(0).as_string();
     let ids = batch.column(1).as_list::<i32>();
@@ -510,7 +509,7 @@ mod tests {
     fn ids_outside_the_vocabulary_are_refused() {
         let mut writer = TokensWriter::new(Vec::new(), 10, "digest").unwrap();
         let error = writer.push("a", &[3, 10]).unwrap_err();
-        assert_eq!(error.to_string(), "document `a` holds token 10, but the vocabulary has 10 tokens");
+        assert_eq!(error.to_string(), "document `a` contains token 10, but the vocabulary has 10 tokens");
         writer.push("b", &[9]).unwrap();
         assert_eq!(read(&writer.finish().unwrap(), None).unwrap(), [("b".to_owned(), vec![9])]);
     }

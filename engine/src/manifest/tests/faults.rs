@@ -1,8 +1,8 @@
-//! One rendered snapshot per fault.
+//! One rendered snapshot per error.
 
 use super::{load_files, told};
 
-/// Makes a test of a manifest, with its `--set`s, whose rendered faults are compared with a snapshot.
+/// Makes a test of a manifest, with its `--set`s, whose rendered errors are compared with a snapshot.
 macro_rules! told {
     ($($name:ident: $text:expr $(, $set:literal)*;)*) => {
         $(

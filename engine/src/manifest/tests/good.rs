@@ -1,4 +1,4 @@
-//! What comes out of manifests that are right.
+//! The results of valid manifests.
 
 use super::{GOOD, load_files, right, types};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::json;
 
-/// Returns the essence of a `pretrain` stage with this text for its `with`.
+/// Returns the essence of a `pretrain` stage whose `with` is this text.
 fn essence_of_base(with: &str) -> serde_json::Value {
     let start = "\
 pipeline: p

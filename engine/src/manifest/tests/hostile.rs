@@ -1,4 +1,4 @@
-//! Manifests that mean harm: refused quickly, in bounded memory, and never by a panic.
+//! Malicious manifests: refused quickly, in bounded memory, and never by a panic.
 
 use super::{GOOD, codes, load_files, load_one};
 use crate::manifest::{FILE_BYTES_MAX, World, load};

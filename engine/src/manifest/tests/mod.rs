@@ -1,4 +1,4 @@
-//! Manifest text in, typed manifest or rendered faults out.
+//! Manifest text in, typed manifest or rendered errors out.
 
 mod faults;
 
@@ -191,7 +191,7 @@ stage!(
         let warmup = config.optimizer.warmup_steps <= config.steps;
         let longer = format!("longer than the run of {} steps", config.steps);
         let misfits = [
-            Misfit::unless(lr, "optimizer.lr", "must lie above 0 and up to 1"),
+            Misfit::unless(lr, "optimizer.lr", "must be above 0 and at most 1"),
             Misfit::unless(warmup, "optimizer.warmup_steps", longer)
                 .map(|fault| fault.help("train for longer")),
         ];
@@ -218,7 +218,7 @@ fn types() -> Vec<StageType> {
     ]
 }
 
-/// Loads `main.yaml` from files in memory; the environment holds `RATE=fast`, `EMPTY=` and `TOKEN=secret`.
+/// Loads `main.yaml` from files in memory; the environment contains `RATE=fast`, `EMPTY=` and `TOKEN=secret`.
 fn load_files(files: &[(&str, &[u8])], sets: &[&str]) -> std::result::Result<Manifest, Box<Report>> {
     let file = |path: &Path| {
         let found = files.iter().find(|(name, _)| Path::new(name) == path);
@@ -254,7 +254,7 @@ impl Report {
     }
 }
 
-/// Renders the faults of a manifest, or says that there are none.
+/// Renders the errors of a manifest, or says that there are none.
 fn told(text: &str, sets: &[&str]) -> String {
     load_one(text, sets).map_or_else(|report| report.rendered(), |_| "no fault".into())
 }

@@ -1,21 +1,21 @@
-//! Which lines of a document's text are code: fenced blocks as CommonMark has them, of backticks or tildes,
-//! indented or not, in lists and quotations too.
+//! Which lines of a document's text are code: fenced blocks as in CommonMark, with backticks or tildes, also indented
+//! and within lists and quotations.
 //!
-//! A fence that is never closed is prose: it must not hide the rest of a text from repair, language detection
-//! and rules.
+//! An unclosed fence counts as prose, since it must not hide the rest of a text from repair, language detection and
+//! rules.
 
 /// What a line of a document's text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
-    /// Written for people.
+    /// Prose.
     Prose,
     /// Within a fenced block.
     Code,
-    /// The mark at either end of a fenced block.
+    /// A fence: the first or last line of a fenced block.
     Fence,
 }
 
-/// Lines with their ends, each with what it is.
+/// Lines with their line ends, each with its kind.
 pub fn lines(text: &str) -> impl Iterator<Item = (Line, &str)> {
     let mut blocks = blocks(text).into_iter().peekable();
     text.split_inclusive('\n').enumerate().map(move |(number, line)| {
@@ -29,9 +29,9 @@ pub fn lines(text: &str) -> impl Iterator<Item = (Line, &str)> {
     })
 }
 
-/// Text without its code: fenced blocks are left out, backticks and the signs of headings taken off.
+/// Text without code: fenced blocks, backticks and heading marks are removed.
 ///
-/// What is scored (language, quality rules) is what people wrote, not what compilers read.
+/// Language and quality are scored on prose, not on code.
 pub fn prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (kind, line) in lines(text) {
@@ -47,14 +47,14 @@ pub fn prose(text: &str) -> String {
     out
 }
 
-/// A line without the signs of a heading, if it is one.
+/// A line without its heading mark, if it is a heading.
 fn without_heading(line: &str) -> &str {
     let rest = line.trim_start_matches('#');
     let level = line.len() - rest.len();
     if (1..=6).contains(&level) && rest.starts_with([' ', '\t', '\n']) { rest } else { line }
 }
 
-/// Lines of a block's fences.
+/// Line numbers of a block's fences.
 struct Block {
     open: usize,
     close: usize,
@@ -70,9 +70,9 @@ struct Mark {
     closes: bool,
 }
 
-/// Searches that may fail before all further fences are taken for prose: each looks at all that follows.
+/// Failed searches after which all further fences count as prose; each search reads the rest of the text.
 const UNCLOSED_MAX: usize = 64;
-/// How much further than its opening fence a closing one may be indented.
+/// How much further than its opening fence a closing fence may be indented.
 const INDENT_MAX: usize = 3;
 
 fn blocks(text: &str) -> Vec<Block> {
@@ -108,8 +108,8 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// Reads a line that starts with three or more backticks or tildes, behind indentation, marks of quotations
-/// and of list items.
+/// Parses a line that starts with three or more backticks or tildes, after indentation and the marks of quotations
+/// and list items.
 fn mark(number: usize, line: &str) -> Option<Mark> {
     let bytes = line.as_bytes();
     let mut at = 0;
@@ -128,7 +128,7 @@ fn mark(number: usize, line: &str) -> Option<Mark> {
     (opens || closes).then_some(Mark { line: number, sign, length, indent: at, opens, closes })
 }
 
-/// Bytes of `- `, `* `, `+ `, `1. ` or `1) ` at the start.
+/// Length of `- `, `* `, `+ `, `1. ` or `1) ` at the start.
 fn item_mark(bytes: &[u8]) -> Option<usize> {
     const DIGITS_MAX: usize = 9;
     let digits = bytes.iter().take(DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// One letter a line: p(rose), c(ode), f(ence).
+    /// One letter per line: p(rose), c(ode), f(ence).
     fn kinds(text: &str) -> String {
         let letter = |(kind, _)| match kind {
             Line::Prose => 'p',
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(kinds("- ```\n  x\n  ```\n"), "fcf");
         assert_eq!(kinds("> ```\n> x\n> ```\n"), "fcf");
         assert_eq!(kinds("\t~~~\n\tx\n\t~~~\n"), "fcf");
-        // Shown in a block, not closing it.
+        // Shown within a block; it does not close it.
         assert_eq!(kinds("```\n    ```\n```\n"), "fcf");
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn unclosed_fences_take_time_in_proportion() {
-        // Each opens nothing, and is followed by a hundred thousand fences that are too short to close it.
+        // Each opens no block, and is followed by a hundred thousand fences that are too short to close it.
         let openers: String = (0..1000).map(|n| format!("{}\n", "`".repeat(2000 - n))).collect();
         let text = openers + &"```x\n~~~\n".repeat(100_000);
         assert_eq!(lines(&text).count(), 201_000);

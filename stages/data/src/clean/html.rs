@@ -1,8 +1,8 @@
 //! Main content of an HTML page, in bounded time and memory.
 //!
-//! Owns: bytes -> text -> bounded markup -> main content -> blocks. A page with one `<main>` that holds a fair share
-//! of its text says itself what its content is; in others dom_smoothie finds it. Each page either gives a [`Page`] or says why not. Knows
-//! nothing of documents, files or stages.
+//! Owns: bytes → text → bounded markup → main content → blocks. If a page has one `<main>` that holds a sufficient
+//! part of its text, that is its content; otherwise dom_smoothie finds it. Each page either gives a [`Page`] or a
+//! reason why not. Nothing here knows documents, files or stages.
 
 mod blocks;
 mod charset;
@@ -19,25 +19,25 @@ use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a page holds.
+/// The content of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Title as the page gives it.
+    /// Title, as the page declares it.
     pub title: String,
     /// Main content as light Markdown; code blocks are verbatim.
     pub text: String,
-    /// `lang` of the page, lower case, without its region: `en`, `zh`. Empty if it says none.
+    /// `lang` of the page, in lower case, without its region: `en`, `zh`. Empty if it is not declared.
     pub language: String,
-    /// Address that the page gives as its own; empty if none.
+    /// Canonical address that the page declares; otherwise empty.
     pub canonical: String,
 }
 
-/// Sizes beyond which a page is refused.
+/// Limits above which a page is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the page.
+    /// Size of the page in bytes.
     pub bytes_max: usize,
-    /// Start tags.
+    /// Number of start tags.
     pub nodes_max: usize,
 }
 
@@ -50,25 +50,25 @@ impl Default for Limits {
 /// Why a page has no content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No bytes but white space.
+    /// Only white space.
     #[error("it is empty")]
     Empty,
-    /// A picture, an archive, a program.
+    /// A picture, an archive, or a program.
     #[error("it is binary")]
     Binary,
-    /// More bytes than allowed.
+    /// Larger than allowed.
     #[error("it has {0} bytes")]
     TooLarge(usize),
     /// More start tags than allowed.
     #[error("it has more than {0} elements")]
     TooManyNodes(usize),
-    /// Its encoding is unknown or it is damaged.
+    /// Its encoding is unknown, or it is damaged.
     #[error("it does not decode as text")]
     Undecodable,
-    /// It only leads elsewhere.
+    /// A redirect.
     #[error("it leads to `{0}`")]
     Redirect(String),
-    /// Nothing that people read is left.
+    /// No readable text is left.
     #[error("it has no main content")]
     NoContent,
     /// The extraction failed.
@@ -81,7 +81,7 @@ impl Refusal {
     pub const CODES: [&'static str; 8] =
         ["empty", "binary", "too_large", "too_many_nodes", "undecodable", "redirect", "no_content", "failed"];
 
-    /// Stable name for counts and reports.
+    /// Stable name in counts and reports.
     pub const fn code(&self) -> &'static str {
         let [empty, binary, too_large, too_many_nodes, undecodable, redirect, no_content, failed] =
             Self::CODES;
@@ -101,7 +101,7 @@ impl Refusal {
 /// Extracts the main content of a page.
 ///
 /// # Errors
-/// The reason why there is none.
+/// Why there is no main content.
 pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
     let scanned = look_at(bytes, limits, scan::Wanted::Markup)?;
     let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned)));
@@ -114,7 +114,7 @@ pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
     Ok(Page { title, text, language, canonical: scanned.canonical })
 }
 
-/// Sees what a page is without extracting anything, as quick as reading it.
+/// Classifies a page without extracting anything, as fast as reading it.
 ///
 /// # Errors
 /// Every reason but [`Refusal::NoContent`] and [`Refusal::Failed`], which only extraction finds.
@@ -141,7 +141,7 @@ fn look_at(bytes: &[u8], limits: Limits, wanted: scan::Wanted) -> Result<scan::S
     }
 }
 
-/// Known signatures, or NUL bytes in the first kilobyte without the byte order mark of UTF-16.
+/// Known signatures, or NUL bytes in the first kilobyte without a byte order mark of UTF-16.
 fn is_binary(bytes: &[u8]) -> bool {
     const SIGNATURES: &[&[u8]] = &[
         b"\x89PNG",
@@ -166,20 +166,22 @@ fn is_binary(bytes: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) || (!marked && head.contains(&0))
 }
 
-/// Share of the page's text without links below which an extractor's choice is doubted.
+/// Minimum share of the page's text outside of links that an extractor should choose; below it, its choice is
+/// doubted.
 const CHOICE_MIN: f64 = 0.5;
-/// Share of the page's text in links above which it is a list of links, and not taken whole.
+/// Maximum share of text in links; above it the page is a list of links and is not taken as a whole.
 const LINKS_MAX: f64 = 0.7;
 
-/// A title that no heading repeats, not even in part. Without one, extractors take a heading for the title and remove it.
+/// A title that no heading repeats, not even partly. Without one, extractors take a heading for the title and remove
+/// it.
 const NO_TITLE: &str = "<title>\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\
     \u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}</title>";
 
 /// Text of the main content.
 ///
-/// Extractors weigh paragraphs against links; of a page of reference, a thread or a chapter in a language
-/// without commas they may take the one part that weighs most and lose the rest. So what a page calls
-/// `<main>` is taken whole, and so is a page whose running text the choice would leave out by more than half.
+/// Extractors weigh paragraphs against links. On reference pages, threads, or chapters in languages without commas
+/// they may choose only the heaviest part and lose the rest. So the content of `<main>` is taken as a whole, and so
+/// is a page if the choice would leave out more than half of its running text.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
     let page = format!("{NO_TITLE}{}", scanned.html);
     let document = Document::from(page.as_str());

@@ -1,10 +1,10 @@
-//! Which language a text is in: whatlang on its prose, and a second look at its answer. Code and inline code are left
-//! out, since names of programs are in no language. The score is kept beside the code, so that a filter can be moved
-//! later.
+//! Detects the language of a text: whatlang on its prose, and a check of its answer. Code blocks and inline code are
+//! ignored, since program names belong to no language. The score is kept beside the code, so that a filter can be
+//! changed later.
 //!
-//! whatlang always answers with one of its 69 languages, and often with certainty. The second look refuses an answer
-//! whose alphabet lacks letters of the text, or whose most frequent words the text does not have: Mongolian is not
-//! Russian, and Maltese not Javanese.
+//! whatlang always answers with one of its 69 languages, often with high confidence. The check refuses an answer if
+//! the alphabet lacks letters of the text, or if the text lacks the most frequent words of the language: Mongolian is
+//! not Russian, and Maltese not Javanese.
 
 mod codes;
 mod evidence;
@@ -15,7 +15,7 @@ use whatlang::Lang;
 
 pub use codes::canonical;
 
-/// A language with the detector's confidence.
+/// A language and the detector's confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Detected {
     /// ISO 639-1 code; ISO 639-3 where there is none.
@@ -24,13 +24,12 @@ pub struct Detected {
     pub score: f64,
 }
 
-/// Characters of prose that are looked at: more do not change the answer.
+/// Characters of prose to examine; more do not change the answer.
 const SAMPLE_CHARACTERS: usize = 4096;
-/// Letters below which there is nothing to tell a language by.
+/// Minimum number of letters for a detection.
 const LETTERS_MIN: usize = 20;
 
-/// Detects the language of a text; `None` if it has too little prose, or is in a language that the detector does not
-/// know.
+/// Detects the language of a text; `None` if it has too little prose, or if its language is unknown to the detector.
 pub fn detect(text: &str) -> Option<Detected> {
     let sample = sample(text);
     if sample.chars().filter(|c| c.is_alphabetic()).count() < letters_min(&sample) {
@@ -42,11 +41,10 @@ pub fn detect(text: &str) -> Option<Detected> {
     evidence::supports(code, &sample).then_some(Detected { code, score: found.confidence() })
 }
 
-/// The language of a text, from the detector's answer and what the text or its source declares (in the form of
-/// [`canonical`]).
+/// The language of a text, from the detector's answer and the language that the text or its source declares (in the
+/// form of [`canonical`]).
 ///
-/// A declared language that the detector does not know wins, and so does a declared one where the detector is less
-/// sure than `score_min`.
+/// A declared language wins if the detector does not know it, or if the detector's confidence is below `score_min`.
 pub fn decide(detected: Option<Detected>, declared: &str, score_min: f64) -> String {
     if !declared.is_empty() && !is_known(declared) {
         return declared.to_owned();
@@ -60,9 +58,8 @@ pub fn decide(detected: Option<Detected>, declared: &str, score_min: f64) -> Str
     }
 }
 
-/// A text in Chinese or Japanese that names many programs has more Latin letters than others, and the
-/// detector goes by the most frequent script. A character is worth a few letters, so the letters are left
-/// out.
+/// A Chinese or Japanese text that mentions many programs has more Latin letters than others, and the detector uses
+/// the most frequent script. A character counts as several letters, so the letters are removed.
 fn of_main_script(sample: String) -> String {
     const LETTERS_PER_CHARACTER: usize = 3;
     let unspaced = sample.chars().filter(|c| is_cjk(*c) && c.is_alphabetic()).count();
@@ -74,7 +71,7 @@ fn of_main_script(sample: String) -> String {
     }
 }
 
-/// A Han character says as much as a word.
+/// A Han character carries as much meaning as a word.
 fn letters_min(sample: &str) -> usize {
     if sample.chars().any(is_cjk) { LETTERS_MIN / 4 } else { LETTERS_MIN }
 }
@@ -172,7 +169,7 @@ fn code(language: Lang) -> &'static str {
     }
 }
 
-/// Whether a code can be the outcome of [`detect`].
+/// Whether [`detect`] can return a code.
 pub fn is_known(wanted: &str) -> bool {
     Lang::all().iter().any(|language| code(*language) == wanted)
 }

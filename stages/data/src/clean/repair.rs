@@ -1,14 +1,14 @@
-//! Text as it was meant: line ends, mojibake, control characters and Unicode form. Layout stays: indentation,
-//! tabs, runs of spaces and blank lines are the author's, as are quotes, dashes and full-width characters. Code
-//! blocks are not touched, nor is inline code.
+//! Restores the intended text: line ends, mojibake, control characters and Unicode form. Layout is kept: indentation,
+//! tabs, runs of spaces and blank lines, as well as quotes, dashes and full-width characters. Code blocks and inline
+//! code are not changed.
 
 use super::fences::{Line, lines};
 use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 use plsfix::{TextFixerConfig, fix_text};
 use std::borrow::Cow;
 
-/// What of plsfix is used. Its defaults (which are ftfy's) rewrite 46 % of clean pages: they straighten
-/// quotes and turn full-width punctuation into ASCII.
+/// The fixes of plsfix that are used. Its defaults (those of ftfy) change 46 % of clean pages: they straighten quotes
+/// and convert full-width punctuation to ASCII.
 const FIXES: TextFixerConfig = TextFixerConfig {
     unescape_html: Some(false),
     remove_terminal_escapes: false,
@@ -26,16 +26,15 @@ const FIXES: TextFixerConfig = TextFixerConfig {
     max_decode_length: 1_000_000,
 };
 
-/// Longest line that is searched for mojibake: the search may be quadratic in a line.
+/// Maximum length of a line that is searched for mojibake, since the search can take quadratic time.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Repairs a document's text. A repaired text stays as it is when repaired again, except for mojibake of
-/// mojibake.
+/// Repairs a document's text. Repairing a repaired text does not change it, except for mojibake of mojibake.
 ///
-/// Carriage returns, vertical tabs, form feeds and Unicode's line and paragraph separators become line breaks.
-/// In prose, encoding mistakes are undone, control characters removed without joining the words beside them,
-/// unusual spaces replaced by ordinary ones, one by one, and characters composed (NFC, never NFKC). Blank lines
-/// at either end of the text go.
+/// Carriage returns, vertical tabs, form feeds and Unicode's line and paragraph separators become line breaks. In
+/// prose, encoding errors are fixed, control characters are removed without joining the words around them, unusual
+/// spaces are replaced one by one with ordinary ones, and characters are composed (NFC, never NFKC). Blank lines at
+/// the beginning and end of the text are removed.
 pub fn repair(text: &str) -> String {
     let text = with_line_feeds(text);
     let mut out = String::with_capacity(text.len() + 1);
@@ -59,7 +58,7 @@ pub fn repair(text: &str) -> String {
     out
 }
 
-/// Replaces everything that ends a line by a line feed.
+/// Replaces everything that ends a line with a line feed.
 fn with_line_feeds(text: &str) -> Cow<'_, str> {
     if !text.contains(ends_line) {
         return Cow::Borrowed(text);
@@ -85,8 +84,8 @@ fn ends_line(c: char) -> bool {
     matches!(c, '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether U+0085 between two texts is the byte 0x85 of a UTF-8 sequence that was read as Latin-1, as in `Ã\u{85}`
-/// for `Å`.
+/// Whether U+0085 between two texts is byte 0x85 of a UTF-8 sequence that was read as Latin-1, as in `Ã\u{85}` for
+/// `Å`.
 fn is_byte_of_mojibake(before: &str, behind: &str) -> bool {
     const CONTINUATION: std::ops::RangeInclusive<char> = '\u{80}'..='\u{bf}';
     let continuations = before.chars().rev().take(3).take_while(|c| CONTINUATION.contains(c)).count();
@@ -96,7 +95,7 @@ fn is_byte_of_mojibake(before: &str, behind: &str) -> bool {
         Some('\u{f0}'..='\u{f4}') => 4,
         _ => return false,
     };
-    // The lead, those before, and this one.
+    // The lead byte, those that follow it, and this one.
     let read = continuations + 2;
     let wanted = length - read.min(length);
     read <= length && behind.chars().take(wanted).filter(|c| CONTINUATION.contains(c)).count() == wanted
@@ -107,7 +106,7 @@ fn line_of_prose(line: &str, out: &mut String) {
         out.push_str(line);
         return;
     }
-    // Odd pieces are inline code; a backtick without a partner opens none.
+    // Pieces with odd index are inline code; a backtick without a partner opens none.
     let ticks = memchr::memchr_iter(b'`', line.as_bytes()).count();
     for (position, piece) in line.split('`').enumerate() {
         if position > 0 {
@@ -118,7 +117,7 @@ fn line_of_prose(line: &str, out: &mut String) {
     }
 }
 
-/// ASCII without controls, which is most lines.
+/// ASCII without control characters, which covers most lines.
 fn is_plain(line: &str) -> bool {
     line.bytes().all(|byte| matches!(byte, 0x20..0x7F | b'\t' | b'\n'))
 }
@@ -130,7 +129,7 @@ fn mended(text: &str) -> Cow<'_, str> {
         false => Cow::Borrowed(text),
     };
     let fixed: Cow<str> = if text.len() <= LINE_BYTES_MAX && needs_fixing(&text) {
-        // The library may panic on odd input; the text is then kept as it is.
+        // The library may panic on unusual input; the text is then kept as it is.
         let fixed = std::panic::catch_unwind(|| fix_text(&text, Some(&FIXES)));
         fixed.map_or(text, Cow::Owned)
     } else {
@@ -146,18 +145,18 @@ fn mended(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Bytes in which a sequence that sets a title has to end.
+/// Maximum length in bytes of a sequence that sets a title.
 const TITLE_BYTES_MAX: usize = 256;
 const ESCAPE: char = '\u{1b}';
 
-/// Text without the sequences that tell a terminal colours, positions and titles.
+/// Text without the terminal sequences for colours, positions and titles.
 fn without_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once(ESCAPE) {
         out.push_str(before);
         let end = match behind.as_bytes().first() {
-            // Parameters, and a last byte that says what they are for.
+            // Parameters, and a final byte that selects the function.
             Some(b'[') => behind[1..].find(|c| !matches!(c, ' '..='?')).map(|at| at + 2),
             Some(b']') => behind.bytes().take(TITLE_BYTES_MAX).position(|byte| byte == 7).map(|at| at + 1),
             _ => None,
@@ -181,25 +180,25 @@ fn struck_over(text: &str) -> String {
     out
 }
 
-/// Mojibake is made of Latin-1 and neighbouring letters and signs; typographic quotes alone are none.
+/// Mojibake consists of Latin-1 and neighbouring letters and signs; typographic quotes alone are not mojibake.
 fn needs_fixing(text: &str) -> bool {
     text.chars()
         .any(|c| !matches!(c, ' '..='~' | '‘' | '’' | '“' | '”' | '–' | '—' | '…' | '\u{2E80}'..='\u{FFEF}'))
 }
 
-/// Characters that no text has: controls, the byte order mark within a text, and what Unicode says not to use in
-/// marked-up text.
+/// Characters that do not belong in text: control characters, a byte order mark within a text, and characters that
+/// Unicode advises against in marked-up text.
 fn is_stray(c: char) -> bool {
     matches!(c, '\u{FEFF}' | '\u{206A}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFC}')
         || (c.is_control() && !matches!(c, '\t' | '\n'))
 }
 
-/// Spaces that differ from the ordinary one by width or by not breaking; the ideographic space is kept.
+/// Spaces that differ from the ordinary one in width or in not breaking; the ideographic space is kept.
 fn is_unusual_space(c: char) -> bool {
     matches!(c, '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}')
 }
 
-/// Removes stray characters. A control between two words was a separator, so a space takes its place.
+/// Removes stray characters. A control character between two words was a separator, so it becomes a space.
 fn without_strays(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -276,7 +275,7 @@ mod tests {
         let text =
             "~~~python\nif  x:\n\treturn  \"Ã©\u{a0}\"\n~~~\n\n1. Do:\n\n   ```\n   \te\u{301}\n   ```\n";
         assert_eq!(repair(text), text);
-        // A fence that is not closed is prose, and mended.
+        // An unclosed fence counts as prose and is repaired.
         assert_eq!(repair("```\ncafÃ©\n"), "```\ncafé\n");
     }
 

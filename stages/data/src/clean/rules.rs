@@ -1,5 +1,5 @@
-//! Quality rules: which texts are dropped, and which of their lines are cut. Each rule is one row of one table, with
-//! its source, its threshold and the languages that it has one for.
+//! Quality rules: which texts are dropped, and which of their lines are cut. Each rule is a row of one table, with
+//! its source, its threshold, and the languages that it has a threshold for.
 //!
 //! # Sources
 //!
@@ -9,7 +9,7 @@
 //! - `fineweb_…`: Penedo et al. 2024, *The FineWeb Datasets*, and the authors' code (`FineWebQualityFilter` of datatrove).
 //! - `code_…`: CodeParrot and The Stack (Kocetkov et al. 2022).
 //!
-//! # Differences from them, by choice
+//! # Deliberate differences
 //!
 //! `docs/data.md` lists them rule by rule. Those that hold for all: rules see prose, without fenced code, backticks and the
 //! signs of headings; a rule without a threshold for a text's language is skipped and counted, never applied with another
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use values::{by_script, of_words, stop_words, word_length_max, words_min};
 
-/// A set of rules with thresholds that suit one sort of text.
+/// A set of rules with thresholds for one sort of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
@@ -34,19 +34,19 @@ pub enum Profile {
     Web,
     /// Gopher's rules for quality and repetition.
     Gopher,
-    /// C4's rules, terminal punctuation included.
+    /// C4's rules, including terminal punctuation.
     C4,
     /// FineWeb's rules: Gopher's, C4's without terminal punctuation, and its own.
     Fineweb,
-    /// Documentation: short pages, lists, much code, names repeated on purpose.
+    /// Documentation: short pages, lists, much code, names that are repeated on purpose.
     Docs,
-    /// Source code, kept as it is: length of lines, share of letters and digits, marks of generated files.
+    /// Source code, kept as it is: line lengths, share of letters and digits, marks of generated files.
     Code,
     /// No rules except those in `thresholds`.
     None,
 }
 
-/// Where a rule is from.
+/// The publication that a rule comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Own,
@@ -56,14 +56,14 @@ enum Source {
     Code,
 }
 
-/// Which side of the threshold is good.
+/// Which side of the threshold is acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
     AtLeast,
     AtMost,
 }
 
-/// What a figure is.
+/// The unit of a rule's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Count,
@@ -71,7 +71,7 @@ enum Unit {
     Share,
 }
 
-/// What a rule does with what is beyond the threshold.
+/// What a rule does with values beyond the threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     /// Drops the text.
@@ -80,7 +80,7 @@ enum Act {
     Cut,
 }
 
-/// One row of the table.
+/// A row of the table.
 struct Spec {
     rule: Rule,
     name: &'static str,
@@ -88,7 +88,7 @@ struct Spec {
     side: Side,
     unit: Unit,
     act: Act,
-    /// The published threshold, if there is one for a language.
+    /// The published threshold, if there is one for the language.
     published: fn(&str) -> Option<f64>,
     /// The threshold for documentation.
     docs: Option<f64>,
@@ -96,13 +96,13 @@ struct Spec {
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident $name:literal $source:ident $act:ident $side:ident $unit:ident $published:expr, $docs:expr;)*) => {
-        /// One rule. Each compares one figure of a text, or of a line, with one threshold.
+        /// A rule. Each compares one value of a text, or of a line, with one threshold.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         pub enum Rule {
             $($(#[$doc])* #[serde(rename = $name)] $rule,)*
         }
 
-        /// All rules, in the order in which they are asked.
+        /// All rules, in the order of evaluation.
         static TABLE: &[Spec] = &[$(Spec {
             rule: Rule::$rule,
             name: $name,
@@ -117,53 +117,53 @@ macro_rules! rules {
 }
 
 rules! {
-    /// Cuts lines that hold a word of more characters than this.
+    /// Cuts lines that contain a word of more characters than this.
     C4LineWordCharacters "c4_line_word_characters" C4 Cut AtMost Count |language| spaced(language, 1000.0), Some(4000.0);
-    /// Cuts lines that do not end in `.`, `!`, `?` or a quotation mark, or end in an ellipsis. Threshold 1.
+    /// Cuts lines that do not end in `.`, `!`, `?` or a quotation mark, or that end in an ellipsis. Threshold 1.
     C4LinePunctuation "c4_line_punctuation" C4 Cut AtLeast Count |_| Some(1.0), None;
-    /// Cuts lines of fewer words.
+    /// Cuts lines with fewer words than this.
     C4LineWords "c4_line_words" C4 Cut AtLeast Count |language| of_words(language, 5.0), None;
-    /// Cuts lines that name JavaScript more often than this.
+    /// Cuts lines that mention JavaScript more often than this.
     C4LineJavascript "c4_line_javascript" C4 Cut AtMost Count |_| Some(0.0), None;
-    /// Cuts lines with more mentions of terms of use, privacy policies and cookies, in English.
+    /// Cuts lines that mention terms of use, privacy policies and cookies more often than this, in English.
     C4LinePolicy "c4_line_policy" C4 Cut AtMost Count |language| (language == "en").then_some(0.0), None;
-    /// Characters of the whole text, code included, at least.
+    /// Minimum characters of the whole text, including code.
     CharactersMin "characters_min" Own Drop AtLeast Count |language| Some(by_script(language, 200.0)), Some(100.0);
-    /// Words (characters, where a language writes no spaces), at least.
+    /// Minimum words (characters in languages without spaces).
     GopherWordsMin "gopher_words_min" Gopher Drop AtLeast Count words_min, None;
-    /// Words, at most.
+    /// Maximum words.
     GopherWordsMax "gopher_words_max" Gopher Drop AtMost Count |language| of_words(language, 100_000.0).or(of_characters(language, 200_000.0)), None;
-    /// Mean characters in a word, at least.
+    /// Minimum mean characters per word.
     GopherWordLengthMin "gopher_word_length_min" Gopher Drop AtLeast Count |language| of_words(language, 3.0), None;
-    /// Mean characters in a word, at most.
+    /// Maximum mean characters per word.
     GopherWordLengthMax "gopher_word_length_max" Gopher Drop AtMost Count word_length_max, None;
-    /// Hash signs for each word, at most.
+    /// Maximum hash signs per word.
     GopherHashRatio "gopher_hash_ratio" Gopher Drop AtMost Count |_| Some(0.1), None;
-    /// Ellipses for each word, at most.
+    /// Maximum ellipses per word.
     GopherEllipsisRatio "gopher_ellipsis_ratio" Gopher Drop AtMost Count |_| Some(0.1), None;
-    /// Share of lines that start with a bullet, at most.
+    /// Maximum share of lines that start with a bullet.
     GopherBulletLines "gopher_bullet_lines" Gopher Drop AtMost Share |_| Some(0.9), None;
-    /// Share of lines that end in an ellipsis, at most.
+    /// Maximum share of lines that end in an ellipsis.
     GopherEllipsisLines "gopher_ellipsis_lines" Gopher Drop AtMost Share |_| Some(0.3), Some(0.3);
-    /// Share of words with a letter, at least. Words are what white space separates.
+    /// Minimum share of words with a letter. Words are separated by white space.
     GopherAlphabeticWords "gopher_alphabetic_words" Gopher Drop AtLeast Share |language| of_words(language, 0.8), None;
-    /// Different stop words of the language, at least.
+    /// Minimum number of different stop words of the language.
     GopherStopWords "gopher_stop_words" Gopher Drop AtLeast Count |language| stop_words(language).map(|_| 2.0), None;
-    /// Share of lines that repeat an earlier one, at most.
+    /// Maximum share of lines that repeat an earlier one.
     GopherDuplicateLines "gopher_duplicate_lines" Gopher Drop AtMost Share |_| Some(0.3), Some(0.7);
-    /// Share of paragraphs that repeat an earlier one, at most.
+    /// Maximum share of paragraphs that repeat an earlier one.
     GopherDuplicateParagraphs "gopher_duplicate_paragraphs" Gopher Drop AtMost Share |_| Some(0.3), Some(0.7);
-    /// Share of characters in repeated lines, at most.
+    /// Maximum share of characters in repeated lines.
     GopherDuplicateLineCharacters "gopher_duplicate_line_characters" Gopher Drop AtMost Share |_| Some(0.2), None;
-    /// Share of characters in repeated paragraphs, at most.
+    /// Maximum share of characters in repeated paragraphs.
     GopherDuplicateParagraphCharacters "gopher_duplicate_paragraph_characters" Gopher Drop AtMost Share |_| Some(0.2), None;
-    /// Share of characters in the most frequent pair of words, at most.
+    /// Maximum share of characters in the most frequent pair of words.
     GopherTop2Gram "gopher_top_2_gram" Gopher Drop AtMost Share |language| of_words(language, 0.20), None;
     /// The same for three words.
     GopherTop3Gram "gopher_top_3_gram" Gopher Drop AtMost Share |language| of_words(language, 0.18), None;
     /// The same for four words.
     GopherTop4Gram "gopher_top_4_gram" Gopher Drop AtMost Share |language| of_words(language, 0.16), None;
-    /// Share of characters in repeated runs of five words, at most.
+    /// Maximum share of characters in repeated sequences of five words.
     GopherDuplicate5Grams "gopher_duplicate_5_grams" Gopher Drop AtMost Share |language| of_words(language, 0.15), None;
     /// The same for six words.
     GopherDuplicate6Grams "gopher_duplicate_6_grams" Gopher Drop AtMost Share |language| of_words(language, 0.14), None;
@@ -175,44 +175,44 @@ rules! {
     GopherDuplicate9Grams "gopher_duplicate_9_grams" Gopher Drop AtMost Share |language| of_words(language, 0.11), None;
     /// The same for ten words.
     GopherDuplicate10Grams "gopher_duplicate_10_grams" Gopher Drop AtMost Share |language| of_words(language, 0.10), None;
-    /// Sentences, at least.
+    /// Minimum sentences.
     C4Sentences "c4_sentences" C4 Drop AtLeast Count |language| of_words(language, 3.0).or(of_characters(language, 3.0)), None;
-    /// Occurrences of "lorem ipsum", at most.
+    /// Maximum occurrences of "lorem ipsum".
     C4LoremIpsum "c4_lorem_ipsum" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
-    /// Curly brackets in prose, at most; inline code is not counted.
+    /// Maximum curly brackets in prose; inline code is not counted.
     C4Braces "c4_braces" C4 Drop AtMost Count |_| Some(0.0), None;
-    /// Occurrences of the words in `bad_words`, at most.
+    /// Maximum occurrences of the words in `bad_words`.
     C4BadWords "c4_bad_words" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
-    /// Share of lines that end in a punctuation mark that ends sentences, at least.
+    /// Minimum share of lines that end in terminal punctuation.
     FinewebLinePunctuation "fineweb_line_punctuation" FineWeb Drop AtLeast Share |_| Some(0.12), None;
-    /// Share of lines of 30 characters or fewer, at most.
+    /// Maximum share of lines of 30 characters or fewer.
     FinewebShortLines "fineweb_short_lines" FineWeb Drop AtMost Share |language| of_words(language, 0.67), None;
-    /// Share of characters in repeated lines, at most.
+    /// Maximum share of characters in repeated lines.
     FinewebDuplicateLineCharacters "fineweb_duplicate_line_characters" FineWeb Drop AtMost Share |_| Some(0.01), None;
-    /// Lines for each word, at most.
+    /// Maximum lines per word.
     FinewebLineRatio "fineweb_line_ratio" FineWeb Drop AtMost Count |language| of_words(language, 0.3), None;
-    /// Mean characters of a line of code, at most.
+    /// Maximum mean characters per line of code.
     CodeLineLengthMean "code_line_length_mean" Code Drop AtMost Count |_| Some(100.0), None;
-    /// Characters of the longest line of code, at most.
+    /// Maximum characters of the longest line of code.
     CodeLineLengthMax "code_line_length_max" Code Drop AtMost Count |_| Some(1000.0), None;
-    /// Share of letters and digits among the characters of code, at least.
+    /// Minimum share of letters and digits among the characters of code.
     CodeAlphanumeric "code_alphanumeric" Code Drop AtLeast Share |_| Some(0.25), None;
-    /// Lines among the first five that say that the file is generated, at most.
+    /// Maximum lines among the first five that say that the file is generated.
     CodeGenerated "code_generated" Code Drop AtMost Count |_| Some(0.0), None;
 }
 
-/// A value for languages that put spaces between words.
+/// A value for languages that separate words by spaces.
 fn spaced(language: &str, value: f64) -> Option<f64> {
     (Segmenter::of(language) == Segmenter::Words).then_some(value)
 }
 
-/// A value for the languages written in characters for which it was chosen.
+/// A value for languages in the script for which it was chosen.
 fn of_characters(language: &str, value: f64) -> Option<f64> {
     matches!(language, "zh" | "ja").then_some(value)
 }
 
 impl Rule {
-    /// All rules, in the order in which they are asked.
+    /// All rules, in the order of evaluation.
     pub fn all() -> impl Iterator<Item = Rule> {
         TABLE.iter().map(|spec| spec.rule)
     }
@@ -231,7 +231,7 @@ impl Rule {
         self.spec().act == Act::Cut
     }
 
-    /// Whether the figure is a share, 0 to 1.
+    /// Whether the value is a share, 0 to 1.
     pub fn is_share(self) -> bool {
         self.spec().unit == Unit::Share
     }
@@ -245,7 +245,7 @@ impl Spec {
         }
     }
 
-    /// What the rule does in a profile to texts of one language.
+    /// The action of a rule in a profile, for texts in one language.
     fn setting(&self, profile: Profile, language: &str) -> Setting {
         let punctuation = self.rule == Rule::C4LinePunctuation;
         let is_in = match profile {
@@ -274,33 +274,33 @@ impl Spec {
 /// Why a text is dropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
-    /// The rule that it breaks, the first in order.
+    /// The first rule that it violates.
     pub rule: Rule,
-    /// The text's figure.
+    /// The text's value.
     pub value: f64,
-    /// The threshold that it is beyond.
+    /// The threshold that was crossed.
     pub threshold: f64,
 }
 
-/// What the rules say of one text.
+/// The verdict of the rules on a text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
     /// Why it is dropped; `None` if it is kept.
     pub dropped: Option<Verdict>,
-    /// Rules that lack a threshold for its language.
+    /// Rules without a threshold for its language.
     pub skipped: Vec<Rule>,
 }
 
 /// A text whose lines were cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// What is left.
+    /// The remaining text.
     pub text: String,
     /// Lines that were cut, by rule.
     pub lines: BTreeMap<Rule, u64>,
 }
 
-/// The rules of a profile, with changes.
+/// The rules of a profile, with the user's changes.
 #[derive(Debug, Clone)]
 pub struct Rules {
     profile: Profile,
@@ -310,29 +310,29 @@ pub struct Rules {
     bad_words: Vec<String>,
 }
 
-/// What a rule does to texts of one language.
+/// The effect of a rule on texts in one language.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Setting {
     Off,
-    /// On, and without a threshold for the language.
+    /// Enabled, but without a threshold for the language.
     Unknown,
     On(f64),
 }
 
 impl Rules {
-    /// Rules of a profile without the disabled ones, and with thresholds that also switch on rules that the profile
-    /// lacks and count for every language.
+    /// The rules of a profile without the disabled ones. `thresholds` applies to every language and also enables
+    /// rules that the profile does not include.
     pub fn new(profile: Profile, disabled: &[Rule], thresholds: &BTreeMap<Rule, f64>) -> Self {
         let disabled = disabled.iter().copied().collect();
         Self { profile, disabled, thresholds: thresholds.clone(), bad_words: Vec::new() }
     }
 
-    /// The same with words that [`Rule::C4BadWords`] looks for.
+    /// The same, with words for [`Rule::C4BadWords`].
     pub fn with_bad_words(self, words: &[String]) -> Self {
         Self { bad_words: words.iter().map(|word| word.trim().to_lowercase()).collect(), ..self }
     }
 
-    /// The same for source code: where a profile is set, `code`.
+    /// The same for source code: any profile other than `none` is replaced by `code`.
     pub fn for_code(&self) -> Self {
         let profile = if self.profile == Profile::None { Profile::None } else { Profile::Code };
         Self { profile, ..self.clone() }
@@ -353,8 +353,8 @@ impl Rules {
         }
     }
 
-    /// The rules that act in one way and are on for a language, with their thresholds; those without a threshold
-    /// are added to `skipped`.
+    /// The enabled rules of one action for a language, with their thresholds; rules without a threshold are added to
+    /// `skipped`.
     fn on(&self, act: Act, language: &str, skipped: &mut Vec<Rule>) -> Vec<(&'static Spec, f64)> {
         let mut on = Vec::new();
         for spec in TABLE.iter().filter(|spec| spec.act == act) {
@@ -367,7 +367,7 @@ impl Rules {
         on
     }
 
-    /// Judges a text by the rules in order, and stops at the first that it breaks.
+    /// Applies the rules in order, up to the first that the text violates.
     pub fn judge(&self, text: &str, language: &str) -> Judgement {
         let mut skipped = Vec::new();
         self.on(Act::Cut, language, &mut skipped);
@@ -405,7 +405,7 @@ impl Rules {
                     continue;
                 }
             }
-            // Where a line was cut, the blank lines on its sides become one.
+            // Blank lines on both sides of a cut line are merged into one.
             if !(is_blank && blank && kind == Line::Prose && !cut.lines.is_empty()) {
                 cut.text.push_str(line);
             }
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn letters_are_counted_in_words_and_not_in_punctuation() {
-        // Split into tokens, the quotes, commas and brackets would be words without a letter.
+        // If split into tokens, the quotes, commas and brackets would be words without a letter.
         assert_eq!(
             figure(Rule::GopherAlphabeticWords, "\"So,\" he (or she) said, \"it's done!\"", "en"),
             1.0
@@ -577,7 +577,7 @@ mod tests {
         assert_eq!(found.text.lines().collect::<Vec<_>>(), kept);
         assert_eq!(found.lines.values().sum::<u64>(), 5);
         assert_eq!(found.lines[&Rule::C4LinePunctuation], 2);
-        // The word of 1,200 characters costs its line, not the text.
+        // The word of 1,200 characters removes its line, not the text.
         assert_eq!(found.lines[&Rule::C4LineWordCharacters], 1);
         assert_eq!(
             c4.judge(&kept[..2].join("\n"), "en").dropped.map(|verdict| verdict.rule),

@@ -1,5 +1,5 @@
-//! Owns the algorithms of near-duplicate search: shingles, MinHash bands, exact Jaccard, components.
-//! Knows nothing of documents, files or stages; all take slices and return values.
+//! The algorithms of near-duplicate search: shingles, MinHash bands, exact Jaccard similarity, components. They take
+//! slices and return values; nothing here depends on documents, files or stages.
 //!
 //! Broder 1997 for shingles and MinHash, Leskovec et al. (Mining of Massive Datasets, chapter 3) for bands.
 //! All arithmetic is on integers, so results are the same on every machine.
@@ -8,24 +8,24 @@ use rustc_hash::FxHashMap;
 
 use crate::segment::{Segmenter, is_unspaced};
 
-/// How candidates for near-duplicates are found.
+/// Parameters of the search for candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bands {
-    /// Bands of a signature; texts that agree in one are candidates.
+    /// Bands per signature; texts that agree in one band are candidates.
     pub bands: usize,
-    /// MinHash values in a band.
+    /// MinHash values per band.
     pub rows: usize,
 }
 
 /// The distinct shingles of a text as 64-bit hashes, in ascending order.
 ///
-/// A shingle is `width` units in a row, in lower case and without the punctuation around them. A unit is a word
-/// between spaces; in a script without spaces, each character is one. The characters decide this, not the
-/// document's language, which may be unknown, wrong, or spelled in several ways. A text of fewer units has no
+/// A shingle is a sequence of `width` units, in lower case and without surrounding punctuation. A unit is a word
+/// between spaces; in scripts without spaces, each character is a unit. This depends on the characters, not on the
+/// document's language, which may be unknown, wrong, or spelled in several ways. A text with fewer units has no
 /// shingles.
 pub fn shingles(text: &str, width: usize) -> Vec<u64> {
-    // Units are held a few thousand at a time, and repeats dropped as they grow many: a page that says one
-    // thing a million times takes little memory.
+    // A few thousand units are held at a time, and duplicates are removed as they accumulate, so a page that repeats
+    // itself a million times takes little memory.
     const UNITS_HELD: usize = 4096;
     let width = width.max(1);
     let mut lower = String::new();
@@ -49,8 +49,8 @@ pub fn shingles(text: &str, width: usize) -> Vec<u64> {
     shingles
 }
 
-/// Words between spaces, without the punctuation around them. Words with characters of a script without
-/// spaces are cut as [`Segmenter::Characters`] does.
+/// Words between spaces, without surrounding punctuation. Words with characters of a script without spaces are split
+/// as [`Segmenter::Characters`] does.
 fn units_of(text: &str) -> impl Iterator<Item = &str> {
     Segmenter::Words.units(text).flat_map(|word| {
         let word = word.trim_matches(|c: char| !c.is_alphanumeric());
@@ -70,7 +70,7 @@ fn hash_lower(unit: &str, lower: &mut String) -> u64 {
     hash(lower.as_bytes())
 }
 
-/// The hash of each band of a text's MinHash signature; none for a text without shingles.
+/// The hash of each band of a text's MinHash signature; empty for a text without shingles.
 pub fn band_hashes(shingles: &[u64], bands: &[Vec<MinHash>]) -> Vec<u64> {
     if shingles.is_empty() {
         return Vec::new();
@@ -80,7 +80,7 @@ pub fn band_hashes(shingles: &[u64], bands: &[Vec<MinHash>]) -> Vec<u64> {
     bands.iter().map(band).collect()
 }
 
-/// A random order of shingles, of which the first is taken.
+/// A random order of shingles; the MinHash is the first shingle in this order.
 #[derive(Debug, Clone, Copy)]
 pub struct MinHash {
     factor: u64,
@@ -88,7 +88,7 @@ pub struct MinHash {
 }
 
 impl MinHash {
-    /// The orders of all bands; the same for everyone, so that signatures of any two runs compare.
+    /// The orders of all bands. They are constant, so signatures of any two runs can be compared.
     pub fn orders(bands: Bands) -> Vec<Vec<MinHash>> {
         let mut state = 0x5eed;
         let mut next = || {
@@ -105,9 +105,9 @@ impl MinHash {
     }
 }
 
-/// How many values two ascending lists of distinct values have in common.
+/// Number of common values of two ascending lists of distinct values.
 pub fn common(a: &[u64], b: &[u64]) -> usize {
-    /// From here on, searching the longer list for each value of the other is faster than reading it.
+    /// Above this ratio of lengths, binary search in the longer list is faster than reading it.
     const RATIO: usize = 32;
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
     if long.len() / RATIO >= short.len() {
@@ -122,7 +122,7 @@ pub fn common(a: &[u64], b: &[u64]) -> usize {
     common
 }
 
-/// The Jaccard similarity of two ascending lists of distinct values; 0 where both are empty.
+/// The Jaccard similarity of two ascending lists of distinct values; 0 if both are empty.
 pub fn jaccard(a: &[u64], b: &[u64]) -> f64 {
     let common = common(a, b);
     match a.len() + b.len() - common {
@@ -131,25 +131,25 @@ pub fn jaccard(a: &[u64], b: &[u64]) -> f64 {
     }
 }
 
-/// Whether the Jaccard similarity can reach `threshold` at all, from the numbers of shingles alone.
+/// Whether the Jaccard similarity can reach `threshold`, judging by the numbers of shingles.
 pub fn may_reach(threshold: f64, a: usize, b: usize) -> bool {
     a.min(b) as f64 >= threshold * a.max(b) as f64
 }
 
-/// Finds groups of values that agree in a band: gives the members of each group of two or more.
+/// Finds groups of values that agree in a band: yields the members of each group of two or more.
 ///
-/// `keyed` holds (band hash, member) and is sorted in place; members of a group ascend.
+/// `keyed` contains (band hash, member) and is sorted in place; members of a group ascend.
 pub fn groups(keyed: &mut [(u64, u32)]) -> impl Iterator<Item = Vec<u32>> + '_ {
     keyed.sort_unstable();
     let groups = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
     groups.map(|group| group.iter().map(|(_, member)| *member).collect())
 }
 
-/// Joins those of a group that are alike, each pair tested unless it is connected already.
+/// Joins similar members of a group; each pair is tested unless it is already connected.
 ///
-/// A member is tested against at most `tests_max` earlier ones of other components, so that a group of many
-/// thousands that are not alike stays affordable. Earlier members that are connected to it already are
-/// skipped together, so a group of near-copies takes time in proportion to its size.
+/// A member is tested against at most `tests_max` earlier members of other components, so a group of many thousands
+/// of different members stays affordable. Earlier members that are already connected to it are skipped together, so a
+/// group of near-duplicates takes linear time.
 pub fn join_group(
     group: &[u32],
     components: &mut Components,
@@ -175,17 +175,17 @@ pub fn join_group(
     }
 }
 
-/// The members of a group that were looked at so far, those of one component together.
+/// The members of a group examined so far, grouped by component.
 #[derive(Default)]
 struct Parts {
-    /// A list for each component; some are empty, since joining two leaves one.
+    /// One list per component. Some are empty, since joining two leaves one.
     members: Vec<Vec<u32>>,
     empty: usize,
-    /// Where the list of a component is, by the component's least member.
+    /// Position of a component's list, by its smallest member.
     by_root: FxHashMap<u32, usize>,
 }
 
-/// Empty lists that are passed over before the others are moved together.
+/// Number of empty lists after which the others are compacted.
 const EMPTY_PARTS_MAX: usize = 1000;
 
 impl Parts {
@@ -234,19 +234,19 @@ impl Parts {
     }
 }
 
-/// Connected components of numbered things (union-find by least member, with path halving).
+/// Connected components of numbered items (union-find by smallest member, with path halving).
 #[derive(Debug, Clone)]
 pub struct Components {
     parents: Vec<u32>,
 }
 
 impl Components {
-    /// So many components of one.
+    /// The given number of components with one member each.
     pub fn new(things: u32) -> Self {
         Self { parents: (0..things).collect() }
     }
 
-    /// The least member of the component.
+    /// The smallest member of the component.
     pub fn find(&mut self, thing: u32) -> u32 {
         let mut at = thing;
         while self.parents[at as usize] != at {
@@ -257,7 +257,7 @@ impl Components {
         at
     }
 
-    /// Makes one component of two.
+    /// Merges two components.
     pub fn join(&mut self, a: u32, b: u32) {
         let (a, b) = (self.find(a), self.find(b));
         self.parents[a.max(b) as usize] = a.min(b);
@@ -281,7 +281,7 @@ fn hash(bytes: &[u8]) -> u64 {
     mix(words.fold(bytes.len() as u64, |state, word| fold(state ^ A, word ^ B)))
 }
 
-/// One hash of several, in order.
+/// Combines several hashes, in order.
 fn combine(hashes: &[u64]) -> u64 {
     mix(hashes.iter().fold(0, |state, hash| fold(state ^ A, hash ^ B)))
 }
@@ -331,7 +331,7 @@ mod tests {
         fn components_are_those_of_the_graph(edges in prop::collection::vec((0_u32..30, 0_u32..30), 0..40)) {
             let mut components = Components::new(30);
             edges.iter().for_each(|&(a, b)| components.join(a, b));
-            // Reference: labels spread along the edges until nothing changes.
+            // Reference implementation: labels spread along the edges until nothing changes.
             let mut labels: Vec<u32> = (0..30).collect();
             for _ in 0..30 {
                 for &(a, b) in &edges {
@@ -386,14 +386,14 @@ mod tests {
         assert_eq!(words("数据 和模型很好"), words("数据和模型，很好。"));
         assert_eq!(words("ข้อมูลและ").len(), words("ขอมลและ").len());
         assert_eq!(words("これはテキストです。").len(), 5);
-        // A word among others keeps the others as they are; Korean has spaces.
+        // A Han word leaves the words around it as they are; Korean has spaces.
         assert_eq!(words("use the 模型 crate foo-bar now").len(), 3);
         assert_eq!(words("데이터와 모델은 매우 아주 좋습니다").len(), 1);
     }
 
     #[test]
     fn a_group_of_copies_takes_time_in_proportion_to_its_size() {
-        // Members that are connected already were compared with each other: at this size, that took minutes.
+        // Members that are already connected used to be compared with each other, which took minutes at this size.
         let group: Vec<u32> = (0..300_000).collect();
         let tests = |components: &mut Components| {
             let mut tests = 0;
@@ -414,7 +414,7 @@ mod tests {
         let group: Vec<u32> = (0..5000).collect();
         let mut tests = 0;
         let mut components = Components::new(5000);
-        // Pairs of neighbours are alike, then two bridges.
+        // Neighbouring pairs are similar, then two bridges.
         join_group(&group, &mut components, 100, |earlier, member| {
             tests += 1;
             earlier / 2 == member / 2 || (earlier < 2 && member == 4998)
@@ -442,7 +442,7 @@ mod tests {
         assert_eq!(shared(&text(0), &text(60)), 0);
     }
 
-    /// Over many random pairs the share of equal MinHash values is the Jaccard similarity.
+    /// Over many random pairs, the fraction of equal MinHash values is the Jaccard similarity.
     #[test]
     fn minhash_estimates_jaccard() {
         let (mut equal, mut all) = (0, 0);

@@ -1,4 +1,4 @@
-//! Owns how many of many files are open at a time. Knows nothing of what they hold.
+//! Limits the number of open files. Nothing here depends on their content.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -7,14 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Files that are read in turn, of which a bounded number is open: the least recently read one is closed.
+/// Files of which a bounded number is open at a time; the least recently read one is closed.
 #[derive(Debug, Clone)]
 pub struct FilePool {
     open: Rc<RefCell<Vec<Open>>>,
     open_max: usize,
 }
 
-/// An open file, by its path; the most recently read one is the last of the pool.
+/// An open file, by its path; the most recently read one is last.
 #[derive(Debug)]
 struct Open {
     path: Rc<PathBuf>,
@@ -22,24 +22,24 @@ struct Open {
 }
 
 impl Default for FilePool {
-    /// Few enough for the lowest limits in use, many enough that a small corpus is opened once.
+    /// Small enough for the lowest common limits, large enough that files of a small corpus are opened once.
     fn default() -> Self {
         Self::new(64)
     }
 }
 
 impl FilePool {
-    /// A pool that holds up to `open_max` files open, at least one.
+    /// A pool that holds at most `open_max` files open, at least one.
     pub fn new(open_max: usize) -> Self {
         Self { open: Rc::default(), open_max: open_max.max(1) }
     }
 
-    /// A file of this pool; it is opened when it is read.
+    /// A file of this pool, which is opened when it is read.
     pub fn file(&self, path: PathBuf) -> PooledFile {
         PooledFile { path: Rc::new(path), pool: self.clone() }
     }
 
-    /// How many files are open now.
+    /// Number of open files.
     pub fn open(&self) -> usize {
         self.open.borrow().len()
     }
@@ -53,12 +53,12 @@ pub struct PooledFile {
 }
 
 impl PooledFile {
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub fn size(&self) -> io::Result<u64> {
         self.with(|file| Ok(file.metadata()?.len()))
     }
 
-    /// Fills `buffer` from the file, from byte `at` on.
+    /// Fills `buffer` from the file, starting at byte `at`.
     pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.with(|file| file.read_exact_at(buffer, at))
     }
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(files[n].size().unwrap(), 4);
             assert!(pool.open() <= 3);
         }
-        // Those read last are still open, though their files are gone.
+        // The most recently read files are still open after their removal.
         std::fs::remove_dir_all(folder.path()).unwrap();
         for n in [2, 9, 1] {
             files[n].read_exact_at(&mut [0], 0).unwrap();

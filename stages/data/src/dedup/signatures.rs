@@ -1,5 +1,5 @@
-//! Owns the signature file: what near-duplicate search and the containment check know of a shard's documents.
-//! Knows nothing of stages and of how shingles are made.
+//! The signature file: the data about a shard's documents for near-duplicate search and the containment check.
+//! Nothing here depends on stages or on how shingles are made.
 //!
 //! ```text
 //! shard                           all numbers little-endian
@@ -14,8 +14,8 @@
 //! └── shingles  u64, ascending within a document, end to end
 //! ```
 //!
-//! Columns are apart so that a reader can hold one band of all shards and no more; ids and shingles, the
-//! bulk, are read where they are needed.
+//! Columns are stored separately so that a reader can hold one band of all shards; ids and shingles, which are most
+//! of the data, are read on demand.
 
 use std::io::{self, Write};
 
@@ -25,18 +25,18 @@ const MAGIC: &[u8; 8] = b"pipe sig";
 const VERSION: u32 = 1;
 const HEADER: u64 = 24;
 
-/// What is known of one document.
+/// The signature of a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signature {
     /// Row in the shard.
     pub row: u32,
-    /// Near-duplicate cluster, or a stand-in of its own.
+    /// Near-duplicate cluster, or a value of its own.
     pub cluster: u64,
-    /// Which of a cluster is kept: the highest.
+    /// Rank within the cluster; the highest is kept.
     pub rank: u64,
     /// First half of the text's BLAKE3 digest.
     pub text: [u8; 16],
-    /// Hash of each band; none for a document without shingles.
+    /// Hash of each band; empty for a document without shingles.
     pub bands: Vec<u64>,
     /// The document's id.
     pub id: String,
@@ -88,7 +88,7 @@ fn write_ends(mut file: impl Write, lengths: impl Iterator<Item = usize>) -> io:
     Ok(())
 }
 
-/// The signatures of a shard, each column read when it is asked for. Documents are numbered from 0.
+/// The signatures of a shard; columns are read on demand. Documents are numbered from 0.
 #[derive(Debug)]
 pub struct Signatures {
     file: PooledFile,
@@ -99,7 +99,7 @@ pub struct Signatures {
 }
 
 impl Signatures {
-    /// Opens a file; damage is an error here or when a column is read.
+    /// Opens a file. Damage is an error here or when a column is read.
     pub fn open(file: PooledFile) -> io::Result<Self> {
         let size = file.size()?;
         let mut header = [0; HEADER as usize];
@@ -112,7 +112,7 @@ impl Signatures {
         let bands = u64::from(number(12));
         let documents = u64::from_le_bytes(header[16..].try_into().expect("invariant: 8 bytes"));
         let mut signatures = Self { file, bands, documents, id_ends: Vec::new(), shingle_ends: Vec::new() };
-        // Before anything is allocated by what the header claims.
+        // Checked before memory is allocated for the header's numbers.
         let fixed = documents.checked_mul(52 + 8 * bands);
         if fixed.is_none_or(|fixed| HEADER + fixed > size) {
             return Err(damaged("is shorter than its header claims"));
@@ -128,7 +128,7 @@ impl Signatures {
         Ok(signatures)
     }
 
-    /// How many documents there are.
+    /// Number of documents.
     pub fn len(&self) -> usize {
         self.documents as usize
     }
@@ -175,7 +175,7 @@ impl Signatures {
         String::from_utf8(bytes).map_err(|_| damaged("has an id that is not UTF-8"))
     }
 
-    /// How many shingles a document has.
+    /// Number of shingles of a document.
     pub fn shingle_count(&self, document: usize) -> usize {
         let (start, end) = range(&self.shingle_ends, document);
         (end - start) as usize

@@ -1,4 +1,4 @@
-//! Columns beside a shard's rows: what a later stage found out about each document, without copying the text.
+//! Columns added to a shard's rows: what a later stage found out about each document, without a copy of the text.
 
 use super::reader::{damaged, open_parquet};
 use super::{Cluster, DocumentsError, properties};
@@ -13,12 +13,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Name of the column with the near-duplicate cluster: u64, a digest's prefix.
+/// Name of the column with the near-duplicate cluster: u64, the prefix of a digest.
 pub const CLUSTER: &str = "cluster";
 /// Name of the column with the size of that cluster: u32.
 pub const CLUSTER_SIZE: &str = "cluster_size";
 
-/// The values of one column, one for each row of the shard.
+/// The values of a column, one per row of the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is named after its type")]
 pub enum AddedColumn {
@@ -28,7 +28,7 @@ pub enum AddedColumn {
 }
 
 impl AddedColumn {
-    /// Rows that it has values for.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         match self {
             Self::U64(values) => values.len(),
@@ -37,7 +37,7 @@ impl AddedColumn {
         }
     }
 
-    /// Whether it has no rows.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,17 +50,17 @@ pub struct AddedColumns {
 }
 
 impl AddedColumns {
-    /// Columns of the near-duplicate clusters, one for each row.
+    /// Columns of the near-duplicate clusters, with one value per row.
     pub fn of_clusters(clusters: &[Cluster]) -> Self {
         let id = AddedColumn::U64(clusters.iter().map(|cluster| cluster.id).collect());
         let size = AddedColumn::U32(clusters.iter().map(|cluster| cluster.size).collect());
         Self { columns: BTreeMap::from([(CLUSTER.to_owned(), id), (CLUSTER_SIZE.to_owned(), size)]) }
     }
 
-    /// Adds a column or replaces the one of that name.
+    /// Adds a column, or replaces the one with that name.
     ///
     /// # Errors
-    /// Where it has another number of rows than the others.
+    /// If its number of rows differs from that of the other columns.
     pub fn insert(&mut self, name: &str, column: AddedColumn) -> Result<(), DocumentsError> {
         let others = self.columns.iter().find(|(other, _)| *other != name).map(|(_, column)| column.len());
         if let Some(expected) = others.filter(|&expected| expected != column.len()) {
@@ -70,22 +70,22 @@ impl AddedColumns {
         Ok(())
     }
 
-    /// The column of that name.
+    /// The column with that name.
     pub fn get(&self, name: &str) -> Option<&AddedColumn> {
         self.columns.get(name)
     }
 
-    /// Names and columns, by name.
+    /// Names and columns, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &AddedColumn)> {
         self.columns.iter().map(|(name, column)| (name.as_str(), column))
     }
 
-    /// Rows of each column; none without columns.
+    /// Number of rows of each column; none without columns.
     pub fn rows(&self) -> usize {
         self.columns.values().next().map_or(0, AddedColumn::len)
     }
 
-    /// The cluster of a row, where `dedup` has added both of its columns.
+    /// The cluster of a row, if `dedup` has added both columns.
     pub fn cluster(&self, row: u32) -> Option<Cluster> {
         let (AddedColumn::U64(ids), AddedColumn::U32(sizes)) = (self.get(CLUSTER)?, self.get(CLUSTER_SIZE)?)
         else {
@@ -94,10 +94,10 @@ impl AddedColumns {
         Some(Cluster { id: *ids.get(row as usize)?, size: *sizes.get(row as usize)? })
     }
 
-    /// Writes the columns, in the order of their names.
+    /// Writes the columns, sorted by name.
     ///
     /// # Errors
-    /// Where `output` fails.
+    /// If `output` fails.
     pub fn write<W: Write + Send>(&self, output: W) -> Result<W, DocumentsError> {
         let write_error = |error: &dyn std::fmt::Display| DocumentsError::Write(error.to_string());
         let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = self
@@ -128,7 +128,7 @@ impl AddedColumns {
     /// Reads the columns of a file.
     ///
     /// # Errors
-    /// For files that cannot be opened, are damaged, or have columns of other types or with nulls.
+    /// If the file cannot be opened, is damaged, or has columns of other types or with nulls.
     pub fn read(path: &Path) -> Result<Self, DocumentsError> {
         let (file, metadata, _) = open_parquet(path, "added")?;
         let mut columns: BTreeMap<String, AddedColumn> = BTreeMap::new();
@@ -163,7 +163,7 @@ impl AddedColumns {
     /// Reads the columns of a file that belongs to a shard of `rows` rows.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and where the rows differ.
+    /// As [`read`](Self::read), and if the number of rows differs.
     pub fn read_aligned(path: &Path, rows: u64) -> Result<Self, DocumentsError> {
         let added = Self::read(path)?;
         let found = added.rows() as u64;

@@ -1,4 +1,4 @@
-//! Documents as the engine sees them: written out for people, and looked into.
+//! Documents as the engine sees them: written as ordinary files, and previewed.
 
 use super::{Column, DocumentReader, DocumentWriter, DocumentsError};
 use pipe_stage::{Error, Kind, LocalEntry, Result};
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
-/// Documents, one Parquet file a shard.
+/// Documents, one Parquet file per shard.
 pub static DOCUMENTS: Kind = Kind {
     name: "documents",
     about: "Parquet shards of documents: id, text or html, url, source, language, license, date, metadata.",
@@ -18,7 +18,7 @@ impl DocumentReader {
     /// Opens an entry with its selection and added columns.
     ///
     /// # Errors
-    /// Where the store fails or the file is not of this format.
+    /// If the store fails or the file has another format.
     pub fn of_entry(entry: &LocalEntry) -> Result<Self> {
         let (path, selection, added) = (entry.path()?, entry.selection()?, entry.columns()?);
         Ok(Self::open(path)?.select(selection)?.with_added(added.as_deref())?)
@@ -44,7 +44,7 @@ fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
     writer.finish()?.flush().map_err(write_error)
 }
 
-/// Shows how many documents there are, and of the first ones what they are and how they begin.
+/// Shows the number of documents, and properties and the beginning of the first ones.
 fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     const LINES_PER_DOCUMENT: usize = 5;
     const LINE_CHARACTERS: usize = 100;

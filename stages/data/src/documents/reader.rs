@@ -1,4 +1,4 @@
-//! Documents from Parquet: a shard, or a view of one, row by row in bounded memory.
+//! Reads documents from Parquet: a shard, or a view of one, row by row in bounded memory.
 
 use super::{AddedColumns, Cluster, Column, Document, DocumentsError, FORMAT_KEY, VERSION, VERSION_KEY};
 use crate::parquet::{batch_rows, guarded, with_views};
@@ -13,17 +13,17 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Most rows decoded at a time; large documents make it fewer.
+/// Maximum rows decoded at a time; fewer if documents are large.
 const BATCH_ROWS_MAX: u64 = 128;
 
-/// A document with its place in the shard.
+/// A document with its position in the shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Position among all rows of the shard, selected or not.
     pub index: u32,
-    /// The document, with the columns that were asked for; the others are empty.
+    /// The document, with the requested columns; the others are empty.
     pub document: Document,
-    /// Its near-duplicate cluster, where `dedup` has added one.
+    /// Its near-duplicate cluster, if `dedup` has added one.
     pub cluster: Option<Cluster>,
 }
 
@@ -48,10 +48,10 @@ pub struct DocumentReader {
 }
 
 impl DocumentReader {
-    /// Opens a file and checks what can be checked without reading its documents.
+    /// Opens a file and checks everything that can be checked without reading documents.
     ///
     /// # Errors
-    /// For files that cannot be opened, are no Parquet, are damaged, or have columns of other types.
+    /// If the file cannot be opened, is not Parquet, is damaged, or has columns of other types.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DocumentsError> {
         let path = path.as_ref().to_owned();
         let (file, metadata, rows) = open_parquet(&path, "documents")?;
@@ -61,10 +61,10 @@ impl DocumentReader {
         Ok(Self { path, file, metadata, rows, selection: None, added: None, columns })
     }
 
-    /// Narrows to the rows of a selection.
+    /// Restricts the rows to a selection.
     ///
     /// # Errors
-    /// Where it names a row that the file does not have.
+    /// If the selection contains a row that the file does not have.
     pub fn select(mut self, selection: Option<RoaringBitmap>) -> Result<Self, DocumentsError> {
         if let Some(row) = selection.as_ref().and_then(RoaringBitmap::max)
             && u64::from(row) >= self.rows
@@ -78,30 +78,30 @@ impl DocumentReader {
     /// Adds the columns of another file, aligned to all rows of the shard.
     ///
     /// # Errors
-    /// Where it cannot be read or has another number of rows.
+    /// If it cannot be read or has a different number of rows.
     pub fn with_added(mut self, path: Option<&Path>) -> Result<Self, DocumentsError> {
         self.added = path.map(|path| AddedColumns::read_aligned(path, self.rows)).transpose()?;
         Ok(self)
     }
 
-    /// Reads these columns only; fields of the others stay empty.
+    /// Reads only these columns; other fields are empty.
     #[must_use]
     pub fn columns(mut self, columns: &[Column]) -> Self {
         self.columns = columns.to_vec();
         self
     }
 
-    /// Rows of the whole shard.
+    /// Number of rows of the whole shard.
     pub fn rows_total(&self) -> u64 {
         self.rows
     }
 
-    /// Rows that will be read.
+    /// Number of rows that will be read.
     pub fn rows_selected(&self) -> u64 {
         self.selection.as_ref().map_or(self.rows, RoaringBitmap::len)
     }
 
-    /// The added columns, for those that need others than the cluster.
+    /// The added columns, for callers that need others than the cluster.
     pub fn added(&self) -> Option<&AddedColumns> {
         self.added.as_ref()
     }
@@ -109,8 +109,8 @@ impl DocumentReader {
     /// Starts reading.
     ///
     /// # Errors
-    /// Where the file turns out to be damaged; so does each row. Where the text is asked for and the page is not, a
-    /// page without text is an error: `clean` has to run first.
+    /// If the file turns out to be damaged; so can each row. If the text is requested without the page, a page
+    /// without text is an error: `clean` must run first.
     pub fn rows(self) -> Result<impl Iterator<Item = Result<Row, DocumentsError>>, DocumentsError> {
         let Self { path, file, metadata, rows, selection, added, columns } = self;
         let mut groups = Vec::new();
@@ -125,7 +125,7 @@ impl DocumentReader {
         }
         let indices = selection.unwrap_or_else(|| {
             let mut all = RoaringBitmap::new();
-            all.insert_range(0..rows as u32); // `parquet::open` has seen that rows fit
+            all.insert_range(0..rows as u32); // `parquet::open` has checked that rows fit
             all
         });
         let reads_text = columns.contains(&Column::Text) && !columns.contains(&Column::Html);
@@ -143,13 +143,13 @@ impl DocumentReader {
     }
 }
 
-/// A row group: its rows, and how many of them are decoded at a time.
+/// A row group: its rows, and how many are decoded at a time.
 struct Group {
     rows: Range<u64>,
     batch_rows: usize,
 }
 
-/// What rows are read from.
+/// The source of the rows.
 struct Source {
     path: PathBuf,
     file: File,
@@ -159,7 +159,7 @@ struct Source {
 }
 
 impl Source {
-    /// Starts to read the selected rows of one group.
+    /// Starts reading the selected rows of a group.
     fn batches(
         &self,
         group: usize,
@@ -200,7 +200,7 @@ impl Source {
     }
 }
 
-/// Whether rows without text are pages: read, for a whole group, when the first such row comes.
+/// Whether rows without text are pages; read for a whole group when the first such row occurs.
 enum IsPage {
     NotAsked,
     Unread,
@@ -213,7 +213,7 @@ impl IsPage {
     }
 }
 
-/// The batches of one group, and the batch being read with its next row.
+/// The batches of a group, and the current batch with its next row.
 struct Reading {
     group: usize,
     batches: ParquetRecordBatchReader,
@@ -223,7 +223,7 @@ struct Reading {
 struct Rows {
     source: Source,
     indices: RoaringBitmap,
-    /// Selected rows that are yet to be read.
+    /// Selected rows that have not been read yet.
     next: roaring::bitmap::IntoIter,
     group: Option<Reading>,
     added: Option<AddedColumns>,
@@ -334,7 +334,7 @@ fn string_at(array: &StringViewArray, row: usize) -> String {
     if array.is_valid(row) { array.value(row).to_owned() } else { String::new() }
 }
 
-/// Stretches of consecutive rows.
+/// Ranges of consecutive rows.
 fn runs(rows: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for row in rows {
@@ -346,7 +346,7 @@ fn runs(rows: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     runs
 }
 
-/// Opens a Parquet file of ours, or one without our marks: then its columns decide.
+/// Opens a Parquet file of this format, or one without its metadata if the columns match.
 pub(super) fn open_parquet(
     path: &Path,
     format: &'static str,

@@ -1,4 +1,4 @@
-//! Documents to Parquet, in bounded memory.
+//! Writes documents to Parquet, in bounded memory.
 
 use super::{Column, DOCUMENT_BYTES_MAX, Document, DocumentsError, properties};
 use arrow::array::{ArrayRef, BinaryBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder};
@@ -15,9 +15,9 @@ const GROUP_BYTES_MAX: usize = 32 << 20;
 const BATCH_ROWS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// Writes one file of documents. Holds at most one row group, compressed, and one batch of 8 MiB.
+/// Writes a file of documents. It holds at most one row group, compressed, and one batch of 8 MiB.
 ///
-/// A writer that is dropped without [`finish`](Self::finish) leaves a file that no reader opens.
+/// If the writer is dropped without [`finish`](Self::finish), the file cannot be read.
 pub struct DocumentWriter<W: Write + Send> {
     parquet: ArrowWriter<W>,
     schema: SchemaRef,
@@ -30,9 +30,9 @@ impl<W: Write + Send> DocumentWriter<W> {
     /// Starts a file.
     ///
     /// # Errors
-    /// Where `output` refuses the first bytes.
+    /// If `output` refuses the first bytes.
     pub fn new(output: W) -> Result<Self, DocumentsError> {
-        // Values that hardly ever repeat: a dictionary would be built only to be thrown away.
+        // Values that hardly ever repeat: a dictionary would be built and then discarded.
         let unique = [Column::Id, Column::Text, Column::Html, Column::Url];
         let properties = unique.into_iter().fold(properties("documents"), |properties, column| {
             properties.set_column_dictionary_enabled(ColumnPath::from(column.name()), false)
@@ -49,7 +49,7 @@ impl<W: Write + Send> DocumentWriter<W> {
     /// Adds a document.
     ///
     /// # Errors
-    /// For a document without id or above [`DOCUMENT_BYTES_MAX`], and where the output fails.
+    /// If the document has no id or is larger than [`DOCUMENT_BYTES_MAX`], or if the output fails.
     pub fn push(&mut self, document: &Document) -> Result<(), DocumentsError> {
         let bytes = document.bytes();
         if document.id.is_empty() {
@@ -77,10 +77,10 @@ impl<W: Write + Send> DocumentWriter<W> {
         self.rows
     }
 
-    /// Ends the file and gives the output back. A file without documents is a valid one.
+    /// Finishes the file and returns the output. A file without documents is valid.
     ///
     /// # Errors
-    /// Where the output fails.
+    /// If the output fails.
     pub fn finish(mut self) -> Result<W, DocumentsError> {
         self.write_batch()?;
         self.parquet.into_inner().map_err(write_error)
@@ -104,7 +104,7 @@ struct Filled {
 }
 
 impl Filled {
-    /// One document always fits, however large.
+    /// A single document always fits, whatever its size.
     fn takes(self, bytes: usize, rows_max: usize, bytes_max: usize) -> bool {
         self.rows == 0 || (self.rows < rows_max && self.bytes + bytes <= bytes_max)
     }

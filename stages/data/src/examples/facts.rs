@@ -1,4 +1,4 @@
-//! Facts of a document's metadata as templates see them: text, or the list or object that a text of JSON stands for.
+//! Values of a document's metadata in templates: text, or the list or object that a JSON text represents.
 
 use crate::json::{Json, Parser};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// A fact; one that is no list or object is its text.
+/// A value; if it is neither a list nor an object, it is its text.
 pub(super) fn value(fact: &str) -> Value {
     if !fact.starts_with(['[', '{']) {
         return Value::from(fact);
@@ -24,7 +24,7 @@ fn of_json(json: Json) -> Value {
         Json::Bool(value) => Value::from(value),
         Json::Number(text) => match (text.parse::<i64>(), text.parse::<f64>()) {
             (Ok(number), _) => Value::from(number),
-            // A number that is not written as it is read stays text.
+            // A number whose text differs from its usual form remains text.
             (_, Ok(number)) if format!("{number:?}") == text => Value::from(number),
             _ => Value::from(text),
         },
@@ -38,7 +38,7 @@ fn of_json(json: Json) -> Value {
     }
 }
 
-/// A list or an object, which is written as the text that it was read from.
+/// A list or an object, which is printed as the text that it was parsed from.
 #[derive(Debug)]
 struct Structure {
     text: String,

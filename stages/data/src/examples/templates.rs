@@ -10,10 +10,10 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use pipe_stage::Misfit;
 use std::collections::BTreeSet;
 
-/// Instructions of a template for one document.
+/// Maximum number of template instructions per document.
 const FUEL: u64 = 100_000;
 
-/// No file, no clock, no chance: what a template gives follows from the document alone.
+/// Without access to files, the clock or random numbers: the output of a template depends only on the document.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -22,7 +22,7 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-/// The error with its line, without the template's name, which is that of the field beside it.
+/// The error with its line, without the template's name, since the error already names the field.
 pub(super) fn told(error: &minijinja::Error) -> String {
     let text = match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
@@ -38,7 +38,7 @@ pub(super) fn told(error: &minijinja::Error) -> String {
 pub(super) fn faults(field: &str, source: &str) -> Vec<Misfit> {
     let mut environment = environment();
     if let Err(error) = environment.add_template(field, source) {
-        return vec![Misfit::new(field, format!("is not a template: {}", told(&error)))];
+        return vec![Misfit::new(field, format!("is not a valid template: {}", told(&error)))];
     }
     let names = Names::of(source);
     let unknown = |what: &str, names: &BTreeSet<&str>, kind: ErrorKind, expression: fn(&str) -> String| {

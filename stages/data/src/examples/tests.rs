@@ -1,4 +1,4 @@
-//! Templates at the border of the stage: documents in, examples or an error out.
+//! Templates through the whole stage: documents in; examples or an error out.
 
 use super::*;
 use crate::documents::Cluster;
@@ -83,8 +83,8 @@ fn clusters_stay_with_their_examples() {
 #[test]
 fn a_field_that_is_missing_is_an_error_with_the_document() {
     let error = |label: &str| run(&labelled(label), 1).unwrap_err().to_string();
-    assert_eq!(error("{{ metadata.other }}"), "`label` fails on document `d0`: undefined value (line 1)");
-    assert!(error("{{ titel }}").starts_with("`label` fails on document `d0`: undefined value"));
+    assert_eq!(error("{{ metadata.other }}"), "`label` fails for document `d0`: undefined value (line 1)");
+    assert!(error("{{ titel }}").starts_with("`label` fails for document `d0`: undefined value"));
     assert_eq!(run(&labelled("{{ metadata.other | default('') }}"), 1).unwrap().2[0], 0.0);
 }
 
@@ -95,7 +95,7 @@ fn templates_are_bounded() {
     assert!(error(&labelled(endless)).contains("ran out of fuel"), "{}", error(&labelled(endless)));
     let long = "{% for a in range(3000) %}{{ '0123456789' * 100 }}{% endfor %}";
     let large = Examples { text_mib_max: 1, text: long.into(), ..labelled("x") };
-    assert_eq!(error(&large), "`text` fails on document `d0`: it gives more than 1 MiB");
+    assert_eq!(error(&large), "`text` fails for document `d0`: its output exceeds 1 MiB");
     assert!(error(&labelled("a\nb")).contains("on one line"));
 }
 

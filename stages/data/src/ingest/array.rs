@@ -1,15 +1,15 @@
-//! A JSON file -> rows: a list of objects, or objects one after the other. They are found by their braces, so that one
-//! that is broken inside costs itself, and a list of any length is read in bounded memory.
+//! A JSON file → rows: a list of objects, or a sequence of objects. Objects are found by their braces, so a syntax
+//! error affects only its own object, and a list of any length is read in bounded memory.
 
 use super::columns::{Row, Wanted};
 use super::faults::{Fault, Unreadable};
 use super::jsonl::{Node, parse};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Reads objects, with their number from 1. Those beyond `object_bytes_max` are passed over.
+/// Reads objects, numbered from 1. Objects larger than `object_bytes_max` are skipped.
 ///
 /// # Errors
-/// Where `input` fails, or `each` does.
+/// If `input` or `each` fails.
 pub(super) fn read<E: From<io::Error>>(
     input: impl Read,
     wanted: &Wanted,
@@ -66,7 +66,7 @@ struct Bytes<R> {
 }
 
 impl<R: Read> Bytes<R> {
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> io::Result<Option<u8>> {
         loop {
             let input = self.input.fill_buf()?;
@@ -82,8 +82,8 @@ impl<R: Read> Bytes<R> {
         }
     }
 
-    /// Takes an object up to its closing brace and gives its length; no more than `bytes_max` of it is kept. None
-    /// where the file ends first.
+    /// Reads an object up to its closing brace and returns its length; only the first `bytes_max` bytes are kept.
+    /// None if the file ends first.
     fn object(&mut self, object: &mut Vec<u8>, bytes_max: u64) -> io::Result<Option<u64>> {
         object.clear();
         object.shrink_to(1 << 20);
@@ -142,7 +142,7 @@ mod tests {
 
     fn rows(text: &str, max: u64) -> (Rows, Result<(), Unreadable>) {
         let mut rows = Vec::new();
-        // Small pieces, so that every state meets an end of the buffer.
+        // Small reads, so that every state is interrupted by the end of a buffer.
         let input = io::BufReader::with_capacity(3, text.as_bytes());
         let ended = read(input, &Columns::default().wanted(), max, |_, row| {
             rows.push(row.map_err(|fault| fault.code()).map(|row| match &row.slots[0] {

@@ -1,20 +1,20 @@
 //! Where one shard ends and the next begins.
 //!
-//! What a source holds, files or records, hangs in a binary trie over the first 64 bits of the BLAKE3 of its
-//! names; a shard is a leaf. A leaf that grows beyond the caps splits by its next bit. So a changed page changes
-//! one shard, a new one at most one more, and nothing else moves, whatever the order in which they came.
+//! The contents of a source, files or records, are arranged in a binary trie by the first 64 bits of the BLAKE3 of
+//! their names; a shard is a leaf. A leaf that exceeds the caps is split by the next bit. So a changed page changes
+//! one shard, a new page changes at most two, and nothing else moves, whatever the order of arrival.
 
 use pipe_stage::SourceFile;
 use std::ops::Range;
 
-/// What a shard may hold at most. A single document may be larger than that.
+/// Maximum content of a shard. A single document may be larger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caps {
     pub(super) documents: u64,
     pub(super) bytes: u64,
 }
 
-/// How much hangs below a branch.
+/// The content below a branch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Weight {
     pub(super) documents: u64,
@@ -30,19 +30,19 @@ impl Weight {
         weights.fold(Weight::default(), add)
     }
 
-    /// A leaf that cannot be split, or need not be.
+    /// Whether the branch is a leaf: it cannot or need not be split.
     fn is_leaf(self, depth: u32, caps: Caps) -> bool {
         let fits = self.documents <= caps.documents && self.bytes <= caps.bytes;
         fits || self.documents == 1 || depth == u64::BITS
     }
 }
 
-/// What a name's hash decides.
+/// The positions that follow from the hash of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Where it hangs in the trie. The text plays no part: a page stays where it is when it changes.
+    /// Position in the trie. It does not depend on the text: a page keeps its position when it changes.
     pub(super) position: u64,
-    /// Whether it is in a sample, independently of that.
+    /// Position in the order of sampling, independent of the position in the trie.
     pub(super) sample: u64,
 }
 
@@ -55,14 +55,14 @@ impl Place {
     }
 }
 
-/// A leaf: its lower border, and its files by the hash of their names.
+/// A leaf: its lower border, and its files sorted by the hash of their names.
 #[derive(Debug, PartialEq)]
 pub(super) struct Shard {
     pub(super) border: u64,
     pub(super) files: Vec<SourceFile>,
 }
 
-/// Cuts the files of one source into shards, in the order of their borders; none is empty.
+/// Cuts the files of a source into shards, sorted by border; none is empty.
 pub(super) fn shards(files: &[SourceFile], caps: Caps) -> Vec<Shard> {
     let mut hashed: Vec<(u64, &SourceFile)> =
         files.iter().map(|file| (Place::of(&file.name).position, file)).collect();
@@ -75,16 +75,16 @@ pub(super) fn shards(files: &[SourceFile], caps: Caps) -> Vec<Shard> {
     leaves.into_iter().map(shard).collect()
 }
 
-/// A leaf as a stretch of what was cut.
+/// A leaf as a range of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) border: u64,
     pub(super) range: Range<usize>,
 }
 
-/// Cuts what hangs below one branch at `depth`, in the order of positions, into leaves; none is empty.
+/// Cuts the content of a branch at `depth`, sorted by position, into leaves; none is empty.
 ///
-/// `measure` gives position and bytes of each.
+/// `measure` returns position and bytes of each.
 pub(super) fn leaves<T>(
     items: &[T],
     measure: impl Fn(&T) -> (u64, u64),
@@ -99,7 +99,7 @@ pub(super) fn leaves<T>(
     leaves
 }
 
-/// The depth of recursion is that of the trie, 64 at most.
+/// Recursion is at most as deep as the trie: 64.
 fn cut<T>(
     items: &[T],
     measure: &impl Fn(&T) -> (u64, u64),
@@ -122,15 +122,15 @@ fn cut<T>(
     cut(items, measure, middle..range.end, upper, depth + 1, caps, leaves);
 }
 
-/// A branch of the trie that may be cut by itself: where it hangs, and its parts.
+/// A branch of the trie that can be cut independently: its position, and its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Branch {
     pub(super) depth: u32,
     pub(super) parts: Range<usize>,
 }
 
-/// Finds the branches that a trie of `parts`, the branches at one depth, falls into: leaves above that depth, and
-/// those parts that are to be cut further. Each can be cut without looking at the others.
+/// Divides a trie of `parts` (the branches at one depth) into leaves above that depth and parts that have to be cut
+/// further. Each can be cut independently of the others.
 pub(super) fn branches(parts: &[Weight], caps: Caps) -> Vec<Branch> {
     let mut branches = Vec::new();
     branch(parts, 0..parts.len(), 0, caps, &mut branches);
@@ -182,7 +182,7 @@ mod tests {
             let (before, after) = (shards(&files[..count], CAPS), shards(&files, CAPS));
             let (before, after) = (named(&before), named(&after));
             prop_assert!(before.difference(&after).count() <= 1);
-            // A split gives two; where all files share the next bits, just one of them is new.
+            // A split replaces one shard by two; if all files share the next bits, only one of them is new.
             prop_assert!(after.difference(&before).count() <= 2);
         }
 

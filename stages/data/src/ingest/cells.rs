@@ -1,4 +1,4 @@
-//! Values of Arrow's arrays as text or JSON: exact, or refused with their type. Knows no file.
+//! Values of Arrow arrays as text or JSON: exact, or refused with their type. Nothing here reads files.
 
 use super::columns::Value;
 use crate::json::{DEPTH_MAX, Json};
@@ -14,18 +14,18 @@ use arrow::temporal_conversions::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::collections::BTreeMap;
 
-/// What Arrow's types do not say of a column.
+/// Properties of a column that its Arrow type does not include.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Shape {
     Plain,
-    /// Sixteen bytes that are written as a UUID.
+    /// Sixteen bytes that represent a UUID.
     Uuid,
-    /// A struct with its fields, a list or a map with its elements.
+    /// A struct with its fields, or a list or map with its elements.
     Nested(Vec<Shape>),
 }
 
 impl Shape {
-    /// The shape of a field; `is_uuid` is asked about its leaves, one after the other.
+    /// The shape of a field; `is_uuid` is asked about each of its leaves in order.
     pub(super) fn of(field: &Field, is_uuid: &mut impl FnMut(&Field) -> bool) -> Self {
         match field.data_type() {
             DataType::Struct(fields) => {
@@ -47,7 +47,7 @@ impl Shape {
         }
     }
 
-    /// The shape of a field of a struct, or of a list's elements.
+    /// The shape of a field of a struct, or of the elements of a list.
     pub(super) fn child(&self, at: usize) -> &Self {
         match self {
             Self::Nested(children) => children.get(at).unwrap_or(&Self::Plain),
@@ -56,10 +56,10 @@ impl Shape {
     }
 }
 
-/// What a value is that cannot be written as text.
+/// The type of a value that cannot be written as text.
 pub(super) type Unshown = String;
 
-/// A value as a column's; null is none.
+/// A value as that of a column; null becomes none.
 pub(super) fn value(array: &ArrayRef, at: usize, shape: &Shape) -> Result<Option<Value>, Unshown> {
     if let Some(bytes) = bytes(array, at, shape) {
         return Ok(Some(Value::Bytes(bytes.to_vec())));
@@ -72,7 +72,7 @@ pub(super) fn value(array: &ArrayRef, at: usize, shape: &Shape) -> Result<Option
     })
 }
 
-/// The bytes of a binary column, which may hold text.
+/// The value of a binary column, if it is valid text.
 fn bytes<'a>(array: &'a ArrayRef, at: usize, shape: &Shape) -> Option<&'a [u8]> {
     if array.is_null(at) || *shape == Shape::Uuid {
         return None;
@@ -87,7 +87,7 @@ fn bytes<'a>(array: &'a ArrayRef, at: usize, shape: &Shape) -> Option<&'a [u8]> 
 }
 
 fn json(array: &ArrayRef, at: usize, shape: &Shape, depth: u32) -> Result<Json, Unshown> {
-    // An array of the type null has no bits that say so.
+    // Arrays of the type null have no validity bits.
     if array.is_null(at) || array.data_type() == &DataType::Null {
         return Ok(Json::Null);
     }
@@ -119,7 +119,7 @@ fn json(array: &ArrayRef, at: usize, shape: &Shape, depth: u32) -> Result<Json, 
         DataType::UInt32 => integer!(UInt32Type),
         DataType::UInt64 => integer!(UInt64Type),
         DataType::Float64 => Ok(float(array.as_primitive::<Float64Type>().value(at))),
-        // By its own shortest text: 0.1 as a float of 32 bits is no 0.10000000149.
+        // The shortest text that identifies the value: 0.1 as a 32-bit float is not 0.10000000149.
         DataType::Float32 => Ok(float(array.as_primitive::<Float32Type>().value(at))),
         DataType::Float16 => Ok(float(array.as_primitive::<Float16Type>().value(at).to_f32())),
         DataType::Utf8 => Ok(Json::Text(array.as_string::<i32>().value(at).to_owned())),
@@ -152,13 +152,13 @@ fn json(array: &ArrayRef, at: usize, shape: &Shape, depth: u32) -> Result<Json, 
     }
 }
 
-/// A map as an object, where its keys are different texts; else as a list of its entries.
+/// A map as an object if its keys are distinct texts, otherwise as a list of its entries.
 fn as_object(entries: Json) -> Json {
     let Json::List(list) = &entries else { return entries };
     let mut fields = BTreeMap::new();
     for entry in list {
         let Json::Object(entry) = entry else { return entries };
-        // The first field of an entry is its key, whatever the names.
+        // The first field of an entry is its key, whatever its name.
         let (Some(Json::Text(key)), Some(value), 2) = (entry.get("key"), entry.get("value"), entry.len())
         else {
             return entries;
@@ -170,7 +170,7 @@ fn as_object(entries: Json) -> Json {
     Json::Object(fields)
 }
 
-/// JSON has no word for what is not a number, and for what is beyond all of them.
+/// JSON has no representation for NaN and infinity.
 fn float<F: Copy + std::fmt::Debug + Into<f64>>(value: F) -> Json {
     let text = format!("{value:?}");
     if value.into().is_finite() { Json::Number(text) } else { Json::Text(text) }
@@ -187,7 +187,7 @@ fn uuid(bytes: &[u8]) -> String {
     text
 }
 
-/// ISO 8601; an instant, which is one that has a zone, in UTC.
+/// ISO 8601; timestamps with a zone are written in UTC.
 fn timestamp(array: &ArrayRef, at: usize, unit: TimeUnit, is_instant: bool) -> Result<Json, Unshown> {
     let time = match unit {
         TimeUnit::Second => timestamp_s_to_datetime(array.as_primitive::<TimestampSecondType>().value(at)),
@@ -224,7 +224,7 @@ fn key(keys: &dyn Array, at: usize) -> Option<usize> {
     }
 }
 
-/// Dates, times of day, decimals and all others, as Arrow shows them: ISO 8601 where it applies.
+/// Dates, times of day, decimals and other types as Arrow displays them: ISO 8601 where applicable.
 fn shown(array: &ArrayRef, at: usize) -> Option<Json> {
     let formatter = ArrayFormatter::try_new(array.as_ref(), &FormatOptions::default()).ok()?;
     formatter.value(at).try_to_string().ok().map(Json::Text)

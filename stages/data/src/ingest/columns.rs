@@ -1,7 +1,7 @@
-//! From a row's columns to a document's fields, whatever file format the row came from.
+//! Maps the columns of a row to the fields of a document, for all file formats.
 //!
-//! The readers of JSON Lines, CSV and Parquet fill a [`Row`]; everything that decides a document's bytes stands
-//! here, so that the same rows give the same documents in each format.
+//! The readers of JSON Lines, CSV, Parquet and other formats fill a [`Row`]; everything that determines the bytes of
+//! a document is here, so that the same rows give the same documents in every format.
 
 use super::faults::{Fault, ID_BYTES_MAX, METADATA_BYTES_MAX, Unreadable};
 use super::metadata::MetadataColumns;
@@ -11,37 +11,38 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Which column of a record goes into which field of its document.
+/// Which column of a record goes to which field of its document.
 ///
-/// A nested column is named by its path: `data.body`. What is not named is left out.
+/// A nested column is given by its path: `data.body`. Columns that are not named are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
-    /// Names the record within its source. Ids and the borders of shards follow it, not file and row, so the
-    /// same records in other files or another format make the same shards. Without it, file and row are the id.
+    /// Column that identifies the record within its source. Ids and shard borders follow from it instead of file and
+    /// row, so the same records in other files or formats make the same shards. Without it, the id is made of file
+    /// and row.
     pub id: String,
-    /// Plain text; the column `text` where neither this nor `html` is set.
+    /// Column with plain text. If neither this nor `html` is set, the column `text` is used.
     pub text: String,
-    /// A page, for `clean` to take its text out.
+    /// Column with an HTML page, from which `clean` extracts the text.
     pub html: String,
-    /// Address of the record.
+    /// Column with the address of the record.
     pub url: String,
-    /// Licence, as an SPDX expression; that of the source where it is empty.
+    /// Column with the licence, as an SPDX expression. Where it is empty, the licence of the source applies.
     pub license: String,
-    /// ISO 8601 date.
+    /// Column with the date in ISO 8601.
     pub date: String,
-    /// ISO 639-1 code.
+    /// Column with the language, as an ISO 639-1 code.
     pub language: String,
-    /// Columns that go into the document's metadata: a list, such as `[stars, data.tags]`, or a mapping that gives
-    /// them other names, such as `{ stars: data.stats.stars }`. `["*"]` takes all columns that no other field takes.
-    /// Numbers are written in decimal, lists and objects as JSON; no more than 1 MiB a document.
+    /// Columns to copy to the document's metadata: a list, such as `[stars, data.tags]`, or a mapping that renames
+    /// them, such as `{ stars: data.stats.stars }`. `["*"]` copies all columns that no other field uses. Numbers are
+    /// written in decimal, lists and objects as JSON; at most 1 MiB per document.
     pub metadata: MetadataColumns,
 }
 
-/// What takes all columns.
+/// Selects all columns.
 pub(super) const ALL: &str = "*";
 
-/// A field of a document that a column goes into.
+/// A field of a document that a column is mapped to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Id,
@@ -79,20 +80,20 @@ impl Value {
     }
 }
 
-/// A record as its reader gives it.
+/// A record, as its reader provides it.
 #[derive(Debug, Default)]
 pub(super) struct Row {
-    /// By the slots of [`Wanted`].
+    /// Values by the slots of [`Wanted`].
     pub(super) slots: Vec<Option<Value>>,
-    /// Other columns by name, where all are wanted.
+    /// Other columns by name, if all are wanted.
     pub(super) rest: BTreeMap<String, Value>,
-    /// Bytes of these.
+    /// Size of these in bytes.
     rest_bytes: usize,
 }
 
 impl Row {
-    /// Adds a column that no slot is for; of two of one name the last counts. What is too much for metadata is
-    /// refused before more of the row is read.
+    /// Adds a column without a slot; if a name occurs twice, the last value counts. Rows with too much metadata are
+    /// refused before the rest of the row is read.
     pub(super) fn add(&mut self, name: String, value: Option<Value>) -> Result<(), Fault> {
         let length = name.len();
         let bytes = |value: &Value| length + value.bytes();
@@ -109,13 +110,13 @@ impl Row {
     }
 }
 
-/// The fault of a row with too much metadata names the largest column.
+/// The error for a row with too much metadata; it names the largest column.
 fn too_much<'c>(columns: impl Iterator<Item = (&'c str, usize)>) -> Fault {
     let (largest, bytes) = columns.max_by_key(|(_, bytes)| *bytes).unwrap_or_default();
     Fault::Metadata { largest: largest.to_owned(), bytes }
 }
 
-/// The columns to read, each in a slot of its own.
+/// The columns to read, each with its own slot.
 #[derive(Debug)]
 pub(super) struct Wanted {
     slots: Vec<Slot>,
@@ -131,7 +132,7 @@ struct Slot {
 }
 
 impl Columns {
-    /// Where `text` is looked for, unless a page is.
+    /// The column of the text, unless a page is mapped.
     fn text_column(&self) -> &str {
         if self.text.is_empty() && self.html.is_empty() { "text" } else { &self.text }
     }
@@ -167,13 +168,13 @@ impl Wanted {
         self.slots.iter().map(|slot| slot.column.as_str())
     }
 
-    /// Whether the columns that no slot is for are wanted too.
+    /// Whether columns without a slot are wanted too.
     pub(super) const fn all(&self) -> bool {
         self.all
     }
 
-    /// Sees that a file has the columns that a document cannot do without: its id, if one is mapped, and its text
-    /// or page. `found` tells of each slot whether the file has its column.
+    /// Checks that a file has the columns that documents require: the id, if mapped, and the text or page. `found`
+    /// says for each slot whether the file has its column.
     pub(super) fn check_columns<'n>(
         &self,
         found: &[bool],
@@ -197,12 +198,12 @@ impl Wanted {
         }
     }
 
-    /// A row with nothing in it.
+    /// An empty row.
     pub(super) fn row(&self) -> Row {
         Row { slots: vec![None; self.slots.len()], ..Row::default() }
     }
 
-    /// Makes a document of a row. Its id is that of the column, or `place` where none is mapped.
+    /// Makes a document from a row. Its id is the value of the id column, or `place` if none is mapped.
     pub(super) fn document(
         &self,
         row: Row,
@@ -274,7 +275,7 @@ impl Wanted {
     }
 }
 
-/// Takes a value for a field that is one text.
+/// Converts the value of a field that holds a single text.
 fn plain(value: Value, name: &str) -> Result<String, Fault> {
     match value {
         Value::Text(text) => Ok(text),

@@ -1,39 +1,39 @@
-//! CSV (RFC 4180, with any delimiter, quote and escape) -> rows.
+//! CSV (RFC 4180, with configurable delimiter, quote and escape) → rows.
 //!
-//! A ragged row costs itself. So does one with text after a closing quote, and it says how many lines it took: a stray
-//! quote swallows lines until the next. A quote that is never closed costs the rest of the file. All of it in a buffer
-//! of bounded size.
+//! A row with the wrong number of fields affects only itself. So does a row with text after a closing quote; the
+//! error says how many lines it covers, since a stray quote takes in lines up to the next quote. An unclosed quote
+//! makes the rest of the file unreadable. Memory is bounded in all cases.
 
 use super::columns::{Row, Value, Wanted};
 use super::faults::{Fault, Unreadable};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Columns that a file may have.
+/// Maximum number of columns of a file.
 const COLUMNS_MAX: usize = 1 << 16;
 
-/// Which bytes mean something in a file.
+/// The special bytes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Dialect {
     pub(super) delimiter: u8,
-    /// None where no field is quoted.
+    /// None if no field is quoted.
     pub(super) quote: Option<u8>,
-    /// Takes the meaning from the byte that follows; a doubled quote is one in any case.
+    /// Makes the following byte literal. A doubled quote always stands for one quote.
     pub(super) escape: Option<u8>,
 }
 
 impl Dialect {
-    /// Fields separated by `delimiter`, quoted as RFC 4180 says.
+    /// Fields separated by `delimiter`, with quotes as in RFC 4180.
     #[cfg(test)]
     pub(super) const fn of(delimiter: u8) -> Self {
         Self { delimiter, quote: Some(b'"'), escape: None }
     }
 }
 
-/// Reads rows below the row of names, with their number from 1. Records beyond `row_bytes_max` are passed over.
-/// `present` learns which columns the file has.
+/// Reads the rows below the header, numbered from 1. Records larger than `row_bytes_max` are skipped. `present`
+/// receives which columns the file has.
 ///
 /// # Errors
-/// Where `input` fails, or `each` does.
+/// If `input` or `each` fails.
 pub(super) fn read<E: From<io::Error>>(
     input: impl Read,
     wanted: &Wanted,
@@ -69,7 +69,7 @@ pub(super) fn read<E: From<io::Error>>(
     Ok(Ok(()))
 }
 
-/// Where the wanted columns are; none where the file lacks an optional one.
+/// Positions of the wanted columns; none if the file lacks an optional one.
 struct Places {
     columns: usize,
     slots: Vec<Option<usize>>,
@@ -121,12 +121,12 @@ impl Places {
 enum Next {
     Record,
     TooLong,
-    /// Text follows a closing quote in a record that goes from one line to another.
+    /// Text follows a closing quote in a record that spans these lines.
     AfterQuote {
         from: u64,
         to: u64,
     },
-    /// The file ends within a quote that was opened on this line.
+    /// The file ends within a quoted field that begins on this line.
     Unclosed {
         line: u64,
     },
@@ -139,25 +139,25 @@ enum State {
     Start,
     Plain,
     Quoted,
-    /// After a quote within a quoted field: the end of it, or the first of two.
+    /// After a quote within a quoted field: either its end, or the first of two quotes.
     Closing,
-    /// After the escape; whether within quotes.
+    /// After an escape, inside or outside of quotes.
     Escaped {
         is_quoted: bool,
     },
 }
 
-/// Records one by one, in a buffer that grows to a limit.
+/// Reads records one at a time, in a buffer that grows up to a limit.
 struct Records<R> {
     input: BufReader<R>,
     dialect: Dialect,
     output: Vec<u8>,
     ends: Vec<usize>,
     bytes_max: usize,
-    /// Line of the next byte, from 1.
+    /// Line of the next byte, counted from 1.
     line: u64,
     at_start: bool,
-    /// The last record ended with a carriage return: a line feed belongs to it.
+    /// The last record ended with a carriage return; a line feed that follows belongs to it.
     after_return: bool,
 }
 
@@ -175,7 +175,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Reads the next record that is no empty line.
+    /// Reads the next record that is not an empty line.
     fn next(&mut self) -> io::Result<Next> {
         if std::mem::take(&mut self.at_start) && self.input.fill_buf()?.starts_with("\u{feff}".as_bytes()) {
             self.input.consume(3);
@@ -205,7 +205,7 @@ impl<R: Read> Records<R> {
             let mut at = 0;
             let mut is_ended = false;
             while at < input.len() && !is_ended {
-                // What is taken as it is, up to the next byte that means something.
+                // Bytes up to the next special byte are copied.
                 let rest = &input[at..];
                 let plain = match state {
                     State::Plain => plain(rest, |byte| {
@@ -261,7 +261,7 @@ impl<R: Read> Records<R> {
                             state == State::Start && self.ends.is_empty() && self.output.is_empty();
                         if is_empty {
                             (first_line, quote_line) = (self.line, self.line);
-                            // A line feed after it is looked at where bytes are fetched.
+                            // Whether a line feed follows is known when more bytes are read.
                             if self.after_return {
                                 break;
                             }
@@ -306,7 +306,7 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// Bytes before the first one that means something.
+/// Number of bytes before the first special one.
 fn plain(bytes: &[u8], means: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|byte| means(*byte)).unwrap_or(bytes.len())
 }

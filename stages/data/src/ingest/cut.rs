@@ -1,4 +1,4 @@
-//! The second step for files of records: the documents of a branch, out of all files, become shards.
+//! The second step for files of records: cuts the documents of one branch, from all files, into shards.
 
 use super::PAGES;
 use super::borders::{Caps, Place, leaves};
@@ -11,33 +11,33 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-/// What decides how shards are cut.
+/// The settings that determine how shards are cut.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Cutting {
     pub(super) source: String,
     pub(super) license: String,
     pub(super) documents: u64,
     pub(super) bytes: u64,
-    /// Depth at which the branches hang.
+    /// Depth of the branches.
     pub(super) depth: u32,
 }
 
-/// Bytes of a branch's documents that are held in memory; the rest goes through a file.
+/// Bytes of a branch's documents to keep in memory; the rest is written to a temporary file.
 const MEMORY_MAX: usize = 256 << 20;
 
-/// Where a document of the branch is.
+/// Where a document of the branch is stored.
 #[derive(Clone, Copy)]
 struct Held {
     position: u64,
-    /// More of the hash of its id.
+    /// Further bits of the hash of its id.
     check: u64,
     at: u64,
     length: u32,
     is_duplicate: bool,
 }
 
-/// Cuts a branch into shards. Documents are in the order of their ids' hashes; of several with one id the first
-/// counts, in the order of files and rows.
+/// Cuts a branch into shards. Documents are sorted by the hash of their ids; if several share an id, the first in the
+/// order of files and rows is kept.
 pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let failed = |error: io::Error| Error::io("read or write", Path::new("a slice of records"), &error);
     let scratch = share.scratch()?;
@@ -89,9 +89,9 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
     Ok(())
 }
 
-/// Orders documents by the hashes of their ids, and marks all but the first of one id.
+/// Sorts documents by the hash of their ids, and marks all but the first of each id.
 ///
-/// Ids are compared by 128 bits of their BLAKE3, so that a column with one value for all costs no more than others.
+/// Ids are compared by 128 bits of their BLAKE3, so an id column with a single value costs no more than others.
 fn order(held: &mut [Held]) {
     held.sort_by_key(|held| (held.position, held.check));
     for equal in held.chunk_by_mut(|a, b| (a.position, a.check) == (b.position, b.check)) {

@@ -1,17 +1,17 @@
-//! Text in other encodings than UTF-8, as a stream of UTF-8.
+//! Converts text in other encodings to a stream of UTF-8.
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Stands for bytes that mean nothing in their encoding: it is no UTF-8, so the row or file that holds it is refused.
+/// Replaces bytes that are invalid in their encoding. It is not valid UTF-8, so the row or file is refused.
 const DAMAGED: u8 = 0xFF;
 
-/// The encoding by one of the names that the web has for it, such as `windows-1251` or `shift_jis`.
+/// An encoding by its name on the web, such as `windows-1251` or `shift_jis`.
 pub(super) fn named(label: &str) -> Option<&'static Encoding> {
     Encoding::for_label(label.as_bytes())
 }
 
-/// Reads `input` as UTF-8. Without an `encoding`, it is UTF-8 already, or UTF-16 with its byte order mark.
+/// Reads `input` as UTF-8. Without `encoding`, it must be UTF-8, or UTF-16 with a byte order mark.
 pub(super) fn decode<'r>(
     input: impl Read + 'r,
     encoding: Option<&'static Encoding>,
@@ -30,7 +30,7 @@ struct Decoded<R> {
     input: BufReader<R>,
     decoder: Decoder,
     output: Vec<u8>,
-    /// Where what is not yet given begins.
+    /// Start of the bytes that have not been returned yet.
     at: usize,
     is_last: bool,
 }

@@ -1,13 +1,14 @@
-//! Why a record, or the rest of a file, cannot be read. Knows no reader: all readers know it.
+//! Why a record, or the rest of a file, cannot be read. All readers use these errors; nothing here depends on a
+//! reader.
 
 use super::inflate::Broken;
 
-/// Bytes of a document's metadata from columns.
+/// Maximum size of the metadata of a document, from columns.
 pub(super) const METADATA_BYTES_MAX: usize = 1 << 20;
-/// Bytes of an id.
+/// Maximum size of an id in bytes.
 pub(super) const ID_BYTES_MAX: usize = 1024;
 
-/// What is wrong with one record.
+/// What is wrong with a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     #[error("it is not a JSON object: {0}")]
@@ -43,7 +44,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Rows that are lost, as far as lines tell.
+    /// Number of rows that are lost, estimated from lines.
     pub(super) const fn lost(&self) -> u64 {
         match self {
             Self::AfterQuote { from, to } => *to - *from + 1,
@@ -51,7 +52,7 @@ impl Fault {
         }
     }
 
-    /// Stable name for reports.
+    /// Stable name in reports.
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
@@ -71,7 +72,7 @@ impl Fault {
     }
 }
 
-/// Why nothing more of a file can be read.
+/// Why the rest of a file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error("it has no row of column names")]
@@ -82,7 +83,7 @@ pub(super) enum Unreadable {
     NoColumn {
         missing: String,
         found: Vec<String>,
-        /// What the row of names seems to be separated by.
+        /// The likely delimiter of the header.
         delimiter: Option<char>,
     },
     #[error("what follows row {row} is lost: the quote that line {line} opens is never closed")]
@@ -100,7 +101,7 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    /// Stable name for reports.
+    /// Stable name in reports.
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::NoHeader | Self::BadHeader => "no_header",

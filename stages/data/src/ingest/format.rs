@@ -1,35 +1,35 @@
-//! What a file holds, by its name: its format, and what it is compressed with.
+//! Format and compression of a file, from its name.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the files of a source hold.
+/// Formats of files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A page a file.
+    /// One HTML page per file.
     #[default]
     Html,
-    /// A document a file.
+    /// One document per file.
     Text,
-    /// A document a file: source code, of which no white space is changed.
+    /// One document per file: source code, whose white space is kept.
     Code,
-    /// A document a file; a title is taken from its first heading, front matter is left out.
+    /// One document per file. Its first heading is the title, and front matter is removed.
     Markdown,
-    /// A document a line, as a JSON object.
+    /// One JSON object per line.
     Jsonl,
-    /// A document an object: a list of them, or one after the other.
+    /// JSON objects: a list, or a sequence.
     Json,
-    /// A document a row, under a row of column names.
+    /// One document per row, below a header.
     Csv,
-    /// A document a row.
+    /// One document per row.
     Parquet,
-    /// A document a row, in a file or stream of Arrow (Feather, `save_to_disk`).
+    /// One document per row of an Arrow file or stream (Feather, `save_to_disk`).
     Arrow,
 }
 
 impl Format {
-    /// Endings of file names, without the dot.
+    /// File extensions, without the dot.
     const ENDINGS: [(&str, Format); 16] = [
         ("html", Format::Html),
         ("htm", Format::Html),
@@ -49,7 +49,7 @@ impl Format {
         ("ipc", Format::Arrow),
     ];
 
-    /// Endings of source code, without the dot.
+    /// Extensions of source code, without the dot.
     const CODE: [&str; 62] = [
         "asm", "awk", "bash", "bat", "c", "cc", "clj", "cmake", "cpp", "cs", "css", "cu", "cxx", "d", "dart",
         "el", "erl", "ex", "exs", "f90", "fs", "go", "gradle", "groovy", "h", "hpp", "hs", "hxx", "java",
@@ -58,14 +58,14 @@ impl Format {
         "tsx", "vim", "vue", "zig",
     ];
 
-    /// The format that an ending stands for.
+    /// The format of an extension.
     fn of_ending(ending: &str) -> Option<Self> {
         let known = Self::ENDINGS.into_iter().find(|(known, _)| *known == ending);
         let code = || Self::CODE.contains(&ending).then_some(Self::Code);
         known.map(|(_, format)| format).or_else(code)
     }
 
-    /// As in configs.
+    /// Its name in configs.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Html => "html",
@@ -80,7 +80,7 @@ impl Format {
         }
     }
 
-    /// The format of that name.
+    /// The format with that name.
     pub(super) fn named(name: &str) -> Option<Self> {
         let known = Self::ENDINGS.into_iter().map(|(_, format)| format).chain([Self::Code]);
         known.into_iter().find(|format| format.name() == name)
@@ -91,12 +91,12 @@ impl Format {
         !matches!(self, Self::Html | Self::Parquet | Self::Arrow)
     }
 
-    /// Whether a file holds many documents.
+    /// Whether a file may hold several documents.
     pub(super) const fn has_records(self) -> bool {
         matches!(self, Self::Jsonl | Self::Json | Self::Csv | Self::Parquet | Self::Arrow)
     }
 
-    /// Formats that the last part of a glob names, `*.jsonl.gz`, `*.{csv,tsv}`, and the endings that name none.
+    /// Formats of the last part of a glob, such as `*.jsonl.gz` or `*.{csv,tsv}`, and its unknown extensions.
     pub(super) fn of_glob(glob: &str) -> (Vec<Self>, Vec<String>) {
         let last = glob.rsplit('/').next().unwrap_or_default();
         let (mut formats, mut unknown) = (Vec::new(), Vec::new());
@@ -113,7 +113,7 @@ impl Format {
     }
 }
 
-/// The names that the braces of a glob stand for; the first few hundred, if there are more.
+/// The names that the braces of a glob expand to; at most a few hundred.
 fn alternatives(glob: &str) -> Vec<String> {
     const MAX: usize = 256;
     let (mut open, mut plain) = (vec![glob.to_owned()], Vec::new());
@@ -147,7 +147,7 @@ fn alternatives(glob: &str) -> Vec<String> {
     plain
 }
 
-/// What a file is compressed with, by the end of its name.
+/// The compression of a file, from its extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     Plain,
@@ -172,7 +172,7 @@ impl Compression {
         ending.map_or(Self::Plain, |(_, compression)| compression)
     }
 
-    /// The name without its ending.
+    /// The name without its extension.
     pub(super) fn strip(name: &str) -> &str {
         let stripped = Self::ENDINGS.into_iter().find_map(|(ending, _)| {
             let at = name.len().checked_sub(ending.len()).filter(|at| name.is_char_boundary(*at))?;

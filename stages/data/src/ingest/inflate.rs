@@ -1,7 +1,7 @@
-//! A file's bytes as they were before compression, bounded.
+//! Decompresses files, with a limit on the output.
 //!
-//! Whatever is wrong with a compressed file is one [`Broken`]; whether the disk failed or the file changed, its
-//! [`Stream`](pipe_stage::Stream) tells at the end.
+//! All errors of compressed data are one [`Broken`]. Whether the disk failed or the file changed is reported by its
+//! [`Stream`](pipe_stage::Stream) at the end.
 
 use super::format::Compression;
 use bzip2::read::MultiBzDecoder;
@@ -9,16 +9,16 @@ use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use std::io::{self, Read};
 
-/// A file may grow to this, whatever its size.
+/// Decompressed size that is always allowed.
 const BYTES_FREE: u64 = 1 << 30;
-/// Beyond that, to so many times its size. Text shrinks to a tenth, logs to a hundredth; a bomb of zstd or bzip2
-/// to less than a ten-thousandth.
+/// Larger outputs are limited to this multiple of the compressed size. Text shrinks to a tenth and logs to a
+/// hundredth of their size; zstd or bzip2 bombs to less than a ten-thousandth.
 const GROWTH_MAX: u64 = 256;
 
-/// Memory of the decoder of xz; its highest preset takes 65 MiB.
+/// Memory limit of the xz decoder; its highest preset uses 65 MiB.
 const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
 
-/// Why the rest of a compressed file cannot be had.
+/// Why the rest of a compressed file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Broken {
     #[error("it ends in the middle of its compressed data")]
@@ -38,7 +38,7 @@ impl Broken {
         }
     }
 
-    /// What an error of [`Inflated`] stands for.
+    /// The reason behind an error of [`Inflated`].
     pub(super) fn of(error: &io::Error) -> Self {
         match (error.get_ref().and_then(|cause| cause.downcast_ref::<Self>()), error.kind()) {
             (Some(broken), _) => broken.clone(),
@@ -49,7 +49,7 @@ impl Broken {
     }
 }
 
-/// Reads what a compressed file of `size` bytes holds.
+/// Decompresses a file of `size` bytes.
 pub(super) fn inflate<'r>(
     file: impl Read + 'r,
     compression: Compression,
@@ -63,7 +63,7 @@ pub(super) fn inflate<'r>(
         Compression::Xz => {
             Box::new(Inflated { inner: XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB_MAX), left })
         }
-        // The decoder refuses windows above 128 MiB by itself.
+        // The decoder refuses windows above 128 MiB itself.
         Compression::Zstd => Box::new(Inflated { inner: zstd::stream::read::Decoder::new(file)?, left }),
     })
 }

@@ -1,4 +1,4 @@
-//! JSON Lines -> rows. A line that is broken costs itself; an endless one costs a buffer of bounded size.
+//! JSON Lines → rows. A syntax error affects only its line; memory is bounded even for a line without end.
 
 use super::columns::{Row, Value, Wanted};
 use super::faults::Fault;
@@ -6,11 +6,10 @@ use crate::json::{Json, Parser};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Reads lines and gives each that is not blank, with its number from 1. Lines beyond `line_bytes_max` are
-/// passed over.
+/// Reads lines and passes on each that is not blank, numbered from 1. Lines longer than `line_bytes_max` are skipped.
 ///
 /// # Errors
-/// Where `input` fails, or `each` does.
+/// If `input` or `each` fails.
 pub(super) fn read<E: From<io::Error>>(
     input: impl Read,
     wanted: &Wanted,
@@ -81,7 +80,7 @@ fn column(value: Json) -> Option<Value> {
     }
 }
 
-/// The wanted columns as a tree of names.
+/// The wanted columns as a tree of field names.
 #[derive(Debug, Default)]
 pub(super) struct Node {
     slots: Vec<usize>,
@@ -97,7 +96,7 @@ impl Node {
                 node = node.children.entry(part.to_owned()).or_default();
             }
             node.slots.push(slot);
-            // A name that holds a dot itself.
+            // A field whose name contains a dot.
             if path.contains('.') {
                 root.children.entry(path.to_owned()).or_default().slots.push(slot);
             }
@@ -105,7 +104,7 @@ impl Node {
         root
     }
 
-    /// Takes a value and the wanted fields below it; the depth is that of the config's paths.
+    /// Reads a value and the wanted fields below it. The depth is limited by the paths in the config.
     fn take(&self, value: Json, row: &mut Row) {
         for (name, child) in &self.children {
             if let Json::Object(fields) = &value

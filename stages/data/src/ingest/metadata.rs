@@ -1,4 +1,4 @@
-//! Which columns go into a document's metadata, and under which names.
+//! Which columns go to a document's metadata, and under which names.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Columns with the names that they get in the metadata: a list where they keep their own, else a mapping.
+/// Columns with their names in the metadata: a list if they keep their names, otherwise a mapping.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MetadataColumns(Vec<(String, String)>);
 

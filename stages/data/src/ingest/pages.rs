@@ -1,4 +1,4 @@
-//! Files that are a document each: HTML as it was found, plain text, Markdown.
+//! Files that hold one document each: HTML as found, plain text, Markdown, source code.
 
 use super::PAGES;
 use super::encoding::{self, decode};
@@ -14,7 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 
-/// What decides how the files of a source are read. Their format stands in their label, and so in the key.
+/// The settings that determine how the files of a source are read. Their format is part of their label, and so of the
+/// key.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(default)]
 pub(super) struct Reading {
@@ -22,7 +23,7 @@ pub(super) struct Reading {
     pub(super) license: String,
     pub(super) page_mib_max: u32,
     pub(super) elements_max: u32,
-    /// Name of the encoding of text; UTF-8 if empty.
+    /// Name of the text encoding; UTF-8 if empty.
     pub(super) encoding: String,
 }
 
@@ -73,7 +74,7 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     Ok(())
 }
 
-/// The bytes of a page, or why it is none. What is too large is not read.
+/// The bytes of a page, or why it is rejected. Files that are too large are not read.
 fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Refusal>> {
     if file.size() > limits.bytes_max as u64 {
         return Ok(Err(Refusal::TooLarge(file.size() as usize)));
@@ -82,7 +83,7 @@ fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Refusal>> {
     Ok(inspect(&html, limits).map(|()| html))
 }
 
-/// The text of a file, or why it has none. No more is read than a page may have.
+/// The text of a file, or why it is rejected. It reads at most the maximum size of a page.
 fn text(
     file: &LocalEntry,
     encoding: Option<&'static Encoding>,
@@ -99,7 +100,7 @@ fn text(
         .and_then(|input| input.take(limits.bytes_max as u64 + 1).read_to_end(&mut bytes));
     stream.finish()?;
     Ok(match read {
-        // The stream was whole, so what fails is the compressed data.
+        // The stream itself is complete, so the compressed data is damaged.
         Err(_) => Err(Refusal::Undecodable),
         Ok(_) if bytes.len() > limits.bytes_max => Err(Refusal::TooLarge(bytes.len())),
         Ok(_) => decoded(bytes),
@@ -123,7 +124,7 @@ fn of_page(html: Vec<u8>) -> Document {
 
 fn of_text(text: String, format: Format) -> Document {
     if format != Format::Markdown {
-        // `clean` keeps source code as it is.
+        // `clean` does not change source code.
         let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
         return Document { text, metadata: code.into_iter().collect(), ..Document::default() };
     }
@@ -134,8 +135,8 @@ fn of_text(text: String, format: Format) -> Document {
     Document { text: body.to_owned(), metadata: metadata.into_iter().collect(), ..Document::default() }
 }
 
-/// Leaves out the front matter at the head of a file: between two lines of `---` what looks like YAML, between two of
-/// `+++` TOML. Text between two horizontal rules stays.
+/// Removes front matter at the beginning of a file: YAML between lines of `---`, or TOML between lines of `+++`.
+/// Other text between horizontal rules is kept.
 fn without_front_matter(text: &str) -> &str {
     let mut lines = text.split_inclusive('\n');
     let fence = lines.next().map(str::trim_end).unwrap_or_default();
@@ -180,7 +181,7 @@ fn is_key(key: &str) -> bool {
     !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
 }
 
-/// An element or the end of a list that goes over several lines.
+/// An element or the end of a list that spans several lines.
 fn is_continued(line: &str) -> bool {
     line.starts_with("- ") || line.starts_with([']', '}']) || line.starts_with("\"\"\"")
 }

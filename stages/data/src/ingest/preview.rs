@@ -1,6 +1,6 @@
-//! A look at the first rows of a source before a run: whether its files have the columns that the config names.
+//! Checks the first rows of a source before a run: whether its files have the columns that the config names.
 //!
-//! Bounded: a few files, and of each the footer or the first rows.
+//! The check is bounded: a few files, and of each the footer or the first rows.
 
 use super::columns::Row;
 use super::encoding::{self, decode};
@@ -15,10 +15,10 @@ use std::io::{self, Read};
 
 const FILES_MAX: usize = 4;
 const ROWS_MAX: u64 = 100;
-/// Bytes of text that are looked at.
+/// Bytes of text to read.
 const BYTES_MAX: u64 = 8 << 20;
 
-/// Why a look ends before the file does.
+/// Why the check ends before the file does.
 enum Ended {
     Enough,
     Unread,
@@ -30,23 +30,23 @@ impl From<io::Error> for Ended {
     }
 }
 
-/// What the first rows of a file showed.
+/// Findings from the first rows of a file.
 struct Seen {
     rows: u64,
-    /// Rows that are no documents, the first of them with its fault.
+    /// Rows that are rejected; the first of them with its error.
     faults: u64,
     first: Option<(u64, Fault)>,
-    /// Of the wanted columns, whether the file has them; where a file has no list of its columns, whether a row has.
+    /// For each wanted column, whether the file has it; if the file has no list of columns, whether any row has it.
     present: Vec<bool>,
     unreadable: Option<Unreadable>,
 }
 
-/// Finds what the first rows of a source's files show to be wrong with its config at `path`.
+/// Compares the first rows of a source's files with its config at `path`, and returns errors.
 pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) -> Vec<Misfit> {
     let field = |name: &str| format!("{path}.{name}");
     let mut present: Option<Vec<bool>> = None;
     for file in files.iter().take(FILES_MAX) {
-        // What cannot be opened is for the run to tell.
+        // A file that cannot be opened is reported by the run.
         let Ok(opened) = File::open(&file.path) else { return Vec::new() };
         let seen = first_rows(reading, opened, file);
         match seen.unreadable {
@@ -82,7 +82,7 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
             Some(present) => present.iter_mut().zip(seen.present).for_each(|(all, one)| *all |= one),
         }
     }
-    // A column that the first files lack may be in another, and one that the first lines lack in a later one.
+    // A column that these files lack may be in others, and one that these lines lack may be in later ones.
     let has_list = matches!(reading.format, Format::Csv | Format::Parquet | Format::Arrow);
     if !has_list || files.len() > FILES_MAX {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Files of records at the border of the stage: files in, shards, rejections and figures out.
+//! Files of records through the whole stage: files in; shards, rejections and metrics out.
 
 use super::inflate::tests::{bzip2, gzip};
 use super::table::tests::file as parquet;
@@ -9,7 +9,7 @@ use pipe_stage::{Mode, Outcome};
 use proptest::prelude::*;
 use std::fmt::Write;
 
-/// A stage with one source called `data`, of files in one folder.
+/// A stage with one source named `data`, with the files of one folder.
 struct Case {
     stage: Ingest,
     files: Vec<(String, Vec<u8>)>,
@@ -103,7 +103,7 @@ fn mapped() -> Columns {
     Columns { id: "key".into(), text: "body".into(), url: "link".into(), ..Columns::default() }
 }
 
-/// Key, body, link; bodies have line breaks and quotes.
+/// Key, body, link; bodies contain line breaks and quotes.
 fn rows(count: usize) -> Vec<[String; 3]> {
     let row = |n: usize| [format!("k{n}"), format!("Body \"{n}\",\n你好"), format!("https://e.org/{n}")];
     (0..count).map(row).collect()
@@ -325,7 +325,7 @@ fn json_lists_arrow_and_xz_give_the_same_documents() {
     assert!(broken.unwrap_err().to_string().contains("it is not a readable file or stream of Arrow"));
 }
 
-/// A file of Arrow, with types that Parquet lacks.
+/// An Arrow file with types that Parquet lacks.
 fn arrow(rows: &[[String; 3]], is_stream: bool) -> Vec<u8> {
     use ::arrow::array::{ArrayRef, DictionaryArray, LargeStringArray, RecordBatch, StringViewArray};
     use ::arrow::datatypes::Int8Type;
@@ -553,7 +553,7 @@ fn settings_that_do_not_fit_the_format_are_named() {
     assert_eq!(path(Source { limit: Some(0), ..glob("a/*.csv") }), ["sources[0].limit"]);
     let twice = vec![glob("data/x.csv"), glob("other/x.jsonl")];
     let stage = Ingest { sources: twice, ..Ingest::default() };
-    assert_eq!(stage.check()[0].message, "is a second source by the name `x`");
+    assert_eq!(stage.check()[0].message, "is a second source with the name `x`");
 }
 
 proptest! {

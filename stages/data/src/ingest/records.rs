@@ -1,5 +1,5 @@
-//! The first step for files of records: each file is read once, and its documents are left by the branch of the
-//! trie that they hang in. Knows no shard: those are cut when all files have been read.
+//! The first step for files of records: each file is read once and leaves its documents by branch of the trie. Shards
+//! are cut later, when all files have been read.
 
 use super::borders::{Place, Weight};
 use super::columns::{Columns, Row};
@@ -21,43 +21,43 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Slot of what is left of a file: an entry a branch.
+/// Slot of the documents of a file: one entry per branch.
 pub(super) const SLICES: &str = "slices";
 /// Slot of the sample hashes of a file.
 const HASHES: &str = "hashes";
 
-/// What decides how the records of a source are read.
+/// The settings that determine how the records of a source are read.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, Default)]
 #[serde(default)]
 pub(super) struct RecordReading {
     pub(super) format: Format,
     pub(super) columns: Columns,
-    /// None where the file's name tells it.
+    /// None if the file name determines it.
     pub(super) delimiter: Option<u8>,
     pub(super) quote: Option<String>,
     pub(super) escape: String,
-    /// Name of the encoding of text; UTF-8 if empty.
+    /// Name of the text encoding; UTF-8 if empty.
     pub(super) encoding: String,
     pub(super) page_mib_max: u32,
-    /// Documents hang in the branches at this depth.
+    /// Depth of the branches.
     pub(super) depth: u32,
-    /// The largest sample hash that is taken.
+    /// The largest sample hash to take.
     pub(super) sample_max: Option<u64>,
 }
 
-/// What a file gave: what was broken in it, and how much hangs in each branch.
+/// What reading a file found: its errors, and the weight of each branch.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Given {
     pub(super) tally: Tally,
-    /// Columns that are wanted and that the file, which has a list of its columns, lacks.
+    /// Wanted columns that the file lacks, if it has a list of columns.
     pub(super) missing: Option<Vec<String>>,
-    /// Documents and bytes.
+    /// Number of documents and bytes.
     branches: Vec<(u64, u64)>,
 }
 
-/// Depth of the branches that documents are left in, so that one is small enough to be cut at a time.
+/// Depth of the branches, chosen so that one branch is small enough to be cut at once.
 ///
-/// Thirty-two branches at most: each is an open file of every share.
+/// At most 32 branches: each is an open file in every share.
 pub(super) fn depth_for(files: &[SourceFile], format: Format) -> u32 {
     const BRANCH_BYTES: u64 = 64 << 20;
     const DEPTH_MAX: u32 = 5;
@@ -70,7 +70,7 @@ pub(super) fn depth_for(files: &[SourceFile], format: Format) -> u32 {
     (0..DEPTH_MAX).find(|depth| bytes >> depth <= BRANCH_BYTES).unwrap_or(DEPTH_MAX)
 }
 
-/// A file an item; the name is that of its rejections.
+/// One item per file; its rejections are named after it.
 pub(super) fn items(source: &str, files: &[SourceFile]) -> Vec<Item> {
     let item = |file: &SourceFile| {
         Item::of_sources(&format!("{source}/{}.rejected.rows", file.name), [file.clone()])
@@ -78,7 +78,7 @@ pub(super) fn items(source: &str, files: &[SourceFile]) -> Vec<Item> {
     files.iter().map(item).collect()
 }
 
-/// How much hangs in each branch, over all files.
+/// Weight of each branch, over all files.
 pub(super) fn weights(given: &[Given], depth: u32) -> Vec<Weight> {
     let mut weights = vec![Weight::default(); 1 << depth];
     for (weight, (documents, bytes)) in given.iter().flat_map(weights_of) {
@@ -152,7 +152,7 @@ pub(super) fn read_rows(reading: &RecordReading, inputs: &Inputs, share: &mut Sh
     Ok(())
 }
 
-/// How many documents a sample has.
+/// Number of documents in a sample.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Sampling {
     pub(super) take: u64,
@@ -178,12 +178,12 @@ pub(super) fn hash_ids(sampling: &Sampling, inputs: &Inputs, share: &mut Share) 
     Ok(())
 }
 
-/// The files' sample hashes as one item.
+/// The sample hashes of all files as one item.
 pub(super) fn hashes(step: &Step) -> Item {
     Item::new("hashes", step.entries(HASHES))
 }
 
-/// Finds the largest sample hash that is in the sample; its share's value is that.
+/// Finds the largest sample hash that belongs to the sample, and stores it as the value of the share.
 pub(super) fn last_of_sample(take: &u64, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut smallest = Smallest::new(*take);
     for file in share.track("files", inputs.item().entries()) {
@@ -194,7 +194,7 @@ pub(super) fn last_of_sample(take: &u64, inputs: &Inputs, share: &mut Share) -> 
     Ok(())
 }
 
-/// The smallest of the hashes that it saw. Documents of one id have one hash and count once.
+/// The smallest hashes seen so far. Documents with the same id have the same hash and count once.
 struct Smallest(BTreeSet<u64>, u64);
 
 impl Smallest {
@@ -211,9 +211,9 @@ impl Smallest {
     }
 }
 
-/// Why reading stops before the end of a file.
+/// Why reading ends before the end of the file.
 enum Stop {
-    /// What the file holds, or the disk; which of the two, the stream tells.
+    /// The content, or the disk; the stream knows which.
     Bytes(io::Error),
     Stage(Error),
 }
@@ -224,8 +224,8 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Reads the documents of a file, their ids without the source's name. Gives the wanted columns that the file lacks,
-/// if it has a list of its columns.
+/// Reads the documents of a file, with ids that lack the source's name. Returns the wanted columns that the file
+/// lacks, if it has a list of columns.
 fn documents(
     reading: &RecordReading,
     file: &LocalEntry,
@@ -235,7 +235,7 @@ fn documents(
 ) -> Result<Option<Vec<String>>> {
     const TOLD_EVERY: u64 = 1024;
     let bytes_max = (reading.page_mib_max as usize) << 20;
-    // Room for other columns and for escapes.
+    // Allows for other columns and for escapes.
     let row_bytes_max = (bytes_max as u64) * 4;
     let wanted = reading.columns.wanted();
     let mut stream = file.stream()?;
@@ -274,7 +274,7 @@ fn documents(
             })
         }
     };
-    // Whatever the readers made of it: a file that changed, or a disk that failed, is no broken row.
+    // A changed file or a failed disk takes precedence over errors of rows.
     let unreadable = match ended {
         Err(Stop::Stage(error)) => return Err(error),
         Err(Stop::Bytes(error)) => Some(Unreadable::Inflating { row: last, broken: Broken::of(&error) }),
@@ -291,7 +291,7 @@ fn documents(
 }
 
 impl RecordReading {
-    /// How a file of CSV is written.
+    /// The CSV dialect of a file.
     pub(super) fn dialect(&self, name: &str) -> csv::Dialect {
         let by_name = if is_tsv(name) { b'\t' } else { b',' };
         let byte = |text: &str| text.bytes().next();
@@ -303,7 +303,7 @@ impl RecordReading {
     }
 }
 
-/// Whether a file's name ends in `.tsv`, compressed or not.
+/// Whether a file name ends in `.tsv`, optionally compressed.
 fn is_tsv(name: &str) -> bool {
     Compression::strip(name).to_ascii_lowercase().ends_with(".tsv")
 }

@@ -1,4 +1,4 @@
-//! What cannot be read: counted against budgets, listed up to a bound, and told.
+//! Documents that cannot be read: counted against limits, listed up to a maximum, and reported.
 
 use super::REJECTED;
 use super::faults::{Fault, Unreadable};
@@ -7,7 +7,7 @@ use pipe_stage::{Error, Result, Share};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 
-/// How much may be lost before the stage fails. None is no limit.
+/// Maximum losses before the stage fails; none means no limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budgets {
     pub(super) errors: u64,
@@ -16,20 +16,20 @@ pub(super) struct Budgets {
     pub(super) duplicates: Option<u64>,
 }
 
-/// What came of a share's files; the first few of each kind of loss are told to people.
+/// Counts for a share's files. The first few losses of each kind are reported as notes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Tally {
     pub(super) files: u64,
-    /// Rows of files that hold many documents.
+    /// Rows of files that may hold several documents.
     pub(super) rows: u64,
-    /// Files that are a document each, and rows, that cannot be read.
+    /// Single-document files and rows that cannot be read.
     pub(super) errors: Loss,
-    /// Files of records that cannot be read, or not to their end.
+    /// Files of records that cannot be read completely.
     pub(super) files_lost: Loss,
-    /// Pages that only lead elsewhere.
+    /// Redirect pages.
     pub(super) redirects: Loss,
-    /// Records whose id another one has.
+    /// Records whose id occurred before.
     pub(super) duplicates: Loss,
 }
 
@@ -57,7 +57,7 @@ impl Loss {
         }
     }
 
-    /// The message of a loss above `max`; `what` is its beginning.
+    /// The error for more than `max` losses; it begins with `what`.
     fn message(&self, max: u64, field: &str, what: String) -> Option<String> {
         if self.count <= max {
             return None;
@@ -81,17 +81,17 @@ impl Tally {
         self.duplicates.add(more.duplicates);
     }
 
-    /// Counts a file that is a document and cannot be read.
+    /// Counts a single-document file that cannot be read.
     pub(super) fn error(&mut self, name: String, explanation: String) {
         self.errors.one(1, name, explanation);
     }
 
-    /// Counts a page that only leads elsewhere.
+    /// Counts a redirect page.
     pub(super) fn redirect(&mut self, name: String, explanation: String) {
         self.redirects.one(1, name, explanation);
     }
 
-    /// Everything that is left out.
+    /// Number of all documents that are left out.
     pub(super) const fn rejected(&self) -> u64 {
         self.errors.count + self.files_lost.count
     }
@@ -134,7 +134,7 @@ impl Tally {
     }
 }
 
-/// What a share leaves out, as lines of `rejected`.
+/// The documents that a share leaves out, as lines of `rejected`.
 pub(super) struct Rejections {
     /// `<source>/<file>`.
     file: String,
@@ -157,35 +157,35 @@ struct Rejected<'a> {
 }
 
 impl Rejections {
-    /// Lines of one share: a hostile file may have a billion broken rows.
+    /// Maximum lines per share: a hostile file may have a billion broken rows.
     const LISTED_MAX: u64 = 1000;
 
     pub(super) fn new(file: String) -> Self {
         Self { file, lines: Vec::new(), listed: 0, unlisted: 0, tally: Tally::default() }
     }
 
-    /// A row of the file, by its number.
+    /// A row of the file, by number.
     pub(super) fn row(&mut self, row: u64, fault: &Fault) {
         let explanation = fault.to_string();
         self.line(None, Some(row), fault.code(), &explanation, None);
         self.tally.errors.one(fault.lost(), format!("{}, row {row}", self.file), explanation);
     }
 
-    /// The file itself, or what is left of it.
+    /// The file, or the rest of it.
     pub(super) fn unreadable(&mut self, unreadable: &Unreadable) {
         let explanation = unreadable.to_string();
         self.line(None, unreadable.row(), unreadable.code(), &explanation, None);
         self.tally.files_lost.one(1, self.file.clone(), explanation);
     }
 
-    /// A record whose id another one has.
+    /// A record whose id occurred before.
     pub(super) fn duplicate(&mut self, id: &str) {
         let explanation = Fault::Duplicate.to_string();
         self.line(Some(id), None, Fault::Duplicate.code(), &explanation, None);
         self.tally.duplicates.one(1, id.to_owned(), explanation);
     }
 
-    /// A file that is a document, by its id.
+    /// A single-document file, by its id.
     pub(super) fn document(&mut self, id: &str, reason: &str, explanation: &str, bytes: u64) {
         self.line(Some(id), None, reason, explanation, Some(bytes));
     }
@@ -208,7 +208,7 @@ impl Rejections {
         self.lines.push(b'\n');
     }
 
-    /// Writes the lines, if there are any, and gives the tally.
+    /// Writes the lines, if any, and returns the tally.
     pub(super) fn keep(mut self, share: &mut Share) -> Result<Tally> {
         if self.unlisted > 0 {
             let explanation = format!("{} more are not listed", self.unlisted);

@@ -1,7 +1,7 @@
-//! Where the documentation of the pinned Rust toolchain lies. Looks at paths and settings; starts no process.
+//! Finds the documentation of the pinned Rust toolchain. It looks at paths and settings, and starts no process.
 //!
-//! Every toolchain of rustup's default profile carries the same 48,625 pages, which makes them a real input
-//! on every machine. `RUST_DOCS` names the folder where it is elsewhere.
+//! Every toolchain of rustup's default profile has the same 48,625 pages, so they are realistic input on every
+//! machine. The variable `RUST_DOCS` names the folder if it is elsewhere.
 
 use pipe_stage::Places;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ pub(super) struct RustDocs {
     pub(super) toolchain: Option<String>,
 }
 
-/// What to do when it is not there.
+/// What to do if it is missing.
 pub(super) const HELP: &str = "install it by `rustup component add rust-docs`, or name its folder in the \
     environment variable RUST_DOCS";
 
-/// Files of the books that are no pages: each book once more as a whole, tables of contents, lists of all
-/// names, messages for lost readers. `hello/print.html` of Rust by Example is a page.
+/// Files of the books that are not pages: the whole book as one page, tables of contents, lists of all names, error
+/// pages. `hello/print.html` of Rust by Example is a page.
 pub(super) const EXCLUDED: &[&str] = &[
     "print.html",
     "*-edition/print.html",
@@ -34,8 +34,8 @@ pub(super) const EXCLUDED: &[&str] = &[
     "searchindex.html",
 ];
 
-/// Finds the documentation of the toolchain that rustup would use in the project: that of `RUSTUP_TOOLCHAIN`,
-/// of the nearest `rust-toolchain.toml`, or the default one.
+/// Finds the documentation of the toolchain that rustup would use in the project: the one in `RUSTUP_TOOLCHAIN`, in
+/// the nearest `rust-toolchain.toml`, or the default.
 pub(super) fn find(places: &Places) -> Option<RustDocs> {
     let variable = |name: &str| (places.variable)(name).filter(|value| !value.is_empty());
     if let Some(folder) = variable("RUST_DOCS") {
@@ -63,7 +63,7 @@ fn pinned(folder: &Path) -> Option<String> {
     })
 }
 
-/// The value of `key = "value"` in a file of TOML, which is all that rustup's own files need.
+/// The value of `key = "value"` in a TOML file; sufficient for rustup's own files.
 fn value_in(path: &Path, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| {
@@ -72,7 +72,7 @@ fn value_in(path: &Path, key: &str) -> Option<String> {
     })
 }
 
-/// The folder of a toolchain: its full name, or a channel with this machine's target behind it.
+/// The folder of a toolchain: its full name, or a channel followed by this machine's target.
 fn installed(toolchains: &Path, wanted: &str) -> Option<String> {
     if toolchains.join(wanted).is_dir() {
         return Some(wanted.to_owned());

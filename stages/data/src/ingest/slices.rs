@@ -1,4 +1,4 @@
-//! What a step leaves of a file's records for the next: documents by the branch of the trie that they hang in.
+//! The documents of a file of records between two steps, stored by branch of the trie.
 //!
 //! ```text
 //! NN.rows          a zstd stream, level 1; NN is the number of the branch in hexadecimal
@@ -8,7 +8,7 @@
 //!     └── metadata                                   count: u32, then key and value, each as above
 //! ```
 //!
-//! All numbers are little-endian. Ids are those of the records, without the source's name.
+//! All numbers are little-endian. Ids do not include the source's name.
 
 use crate::documents::{DOCUMENT_BYTES_MAX, Document};
 use std::fs::File;
@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const ZSTD_LEVEL: i32 = 1;
-/// What a slice's document takes beside its values, at most: lengths, of its metadata's too.
+/// Maximum size of a document in a slice in addition to its values: lengths, also of its metadata.
 const OVERHEAD_MAX: usize = 16 << 20;
 
 /// Writes a slice.
@@ -28,7 +28,7 @@ impl<W: Write> SliceWriter<W> {
         zstd::stream::write::Encoder::new(output, ZSTD_LEVEL).map(Self)
     }
 
-    /// Adds a document; `buffer` saves allocations.
+    /// Adds a document; `buffer` is reused to avoid allocations.
     pub(super) fn push(&mut self, document: &Document, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         write(document, buffer);
@@ -41,7 +41,7 @@ impl<W: Write> SliceWriter<W> {
     }
 }
 
-/// Reads a slice, document by document, as bytes for [`read`].
+/// Reads a slice one document at a time, as bytes for [`read`].
 pub(super) struct SliceReader<R: Read>(zstd::stream::read::Decoder<'static, io::BufReader<R>>);
 
 impl<R: Read> SliceReader<R> {
@@ -49,7 +49,7 @@ impl<R: Read> SliceReader<R> {
         zstd::stream::read::Decoder::new(input).map(Self)
     }
 
-    /// Reads the next document's bytes into `buffer`; false at the end.
+    /// Reads the bytes of the next document into `buffer`; returns false at the end.
     pub(super) fn next(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let mut length = [0; 4];
         if self.0.read(&mut length[..1])? == 0 {
@@ -88,12 +88,12 @@ fn write(document: &Document, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads the id alone.
+/// Reads only the id.
 pub(super) fn read_id(bytes: &[u8]) -> Option<&str> {
     Fields(bytes).text()
 }
 
-/// Reads a document that a [`SliceWriter`] wrote; `None` if it is damaged.
+/// Reads a document that [`SliceWriter`] wrote; `None` if it is damaged.
 pub(super) fn read(bytes: &[u8]) -> Option<Document> {
     let mut fields = Fields(bytes);
     let mut text = || fields.text().map(str::to_owned);
@@ -131,7 +131,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Bytes that are written once and read anywhere: in memory up to a limit, then in a file.
+/// Bytes that are written once and read in any order: in memory up to a limit, then in a file.
 pub(super) struct Spool {
     memory: Vec<u8>,
     memory_max: usize,
@@ -144,7 +144,7 @@ impl Spool {
         Self { memory: Vec::new(), memory_max, file: None, written: 0 }
     }
 
-    /// Adds bytes and gives their place; `path` is where a file may be made.
+    /// Adds bytes and returns their position; `path` is where a file may be created.
     pub(super) fn push(&mut self, bytes: &[u8], path: &Path) -> io::Result<u64> {
         let at = self.written;
         if self.file.is_none() && self.memory.len() + bytes.len() > self.memory_max {
@@ -160,7 +160,7 @@ impl Spool {
         Ok(at)
     }
 
-    /// Reads `length` bytes from a place that [`push`](Self::push) gave.
+    /// Reads `length` bytes at a position that [`push`](Self::push) returned.
     pub(super) fn read(&self, at: u64, length: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         match &self.file {

@@ -1,4 +1,4 @@
-//! One source of a config: what it may say, and which files it asks for.
+//! A source in the config: its settings, and the files that it requests.
 
 use super::columns::{ALL, Columns};
 use super::encoding;
@@ -9,49 +9,48 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// One source: `rust-docs`, or `glob` with what is known of its files.
+/// A source: either `rust-docs`, or `glob` with settings for its files.
 ///
 /// All files of a source have one format. The file extension in the glob determines it: `.html`, `.txt`, `.md`,
-/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, and those of source code (`.py`, `.rs`, `.c`, and others).
-/// Text, source code, JSON and CSV may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
+/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, and those of source code (`.py`, `.rs`, `.c`, and
+/// others). Text, source code, JSON and CSV may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
-    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`,
-    /// `cargo`, `nomicon`, `error_codes` and others. Each is a source by its own name.
+    /// Books of the pinned Rust toolchain's documentation: `book`, `reference`, `rust-by-example`, `std`, `cargo`,
+    /// `nomicon`, `error_codes` and others. Each becomes a source with its own name.
     #[serde(rename = "rust-docs")]
     pub rust_docs: Vec<String>,
-    /// Files by a pattern relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
+    /// Glob of the files, relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
     pub glob: String,
-    /// What the files hold, if their extension does not say it: `html`, `text`, `code`, `markdown`, `jsonl`,
+    /// Format of the files, if the file extension does not determine it: `html`, `text`, `code`, `markdown`, `jsonl`,
     /// `json`, `csv`, `parquet`, `arrow`.
     pub format: Option<Format>,
-    /// Which column of a record goes into which field, for `jsonl`, `json`, `csv`, `parquet` and `arrow`.
+    /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet` and `arrow`.
     pub columns: Columns,
-    /// Separator of the fields of a CSV row, one ASCII character. The default is a tab for `.tsv` files and a comma
-    /// for others.
+    /// Field separator of CSV, one ASCII character. The default is a tab for `.tsv` files and a comma for others.
     pub delimiter: String,
-    /// Character that encloses CSV fields, one ASCII character; `""` if no field is quoted. The default is `"`.
+    /// Quote character of CSV, one ASCII character; `""` if no field is quoted. The default is `"`.
     pub quote: Option<String>,
-    /// Character that takes away the meaning of the next one in CSV, such as the `\\` of Spark and MySQL. By default
-    /// there is none, and a quote within quotes is written twice.
+    /// Escape character of CSV, such as the `\\` of Spark and MySQL. By default there is none, and a quote within a
+    /// quoted field is doubled.
     pub escape: String,
     /// Encoding of text, source code, JSON and CSV, by its name on the web, such as `windows-1251`, `shift_jis` or
-    /// `utf-16le`. The default is UTF-8, or UTF-16 where a file begins with its byte order mark. HTML pages declare
-    /// their encoding themselves.
+    /// `utf-16le`. The default is UTF-8, or UTF-16 for files with its byte order mark. HTML pages declare their
+    /// encoding themselves.
     pub encoding: String,
-    /// Share of the documents that is taken, above 0 and up to 1. Whether one is taken follows from the hash of
-    /// its id (of its path, for a document a file), so those of a small share are among those of a larger one.
+    /// Fraction of the documents to take, above 0 and up to 1. The choice depends on the hash of a document's id (or
+    /// path, for single-document files), so a smaller sample is part of a larger one. The default takes all.
     pub fraction: Option<f64>,
-    /// Documents that are taken, by the same hash; from files of records, which are then read twice, just so
-    /// many, or all if there are fewer.
+    /// Maximum number of documents to take, chosen by the same hash. Files of records are then read twice. The
+    /// default takes all.
     pub limit: Option<u64>,
-    /// Name of the source, the first part of its documents' ids; that of the glob's folder if left out. Give one
-    /// to keep ids when files move.
+    /// Name of the source, the first part of its documents' ids. The default is the folder of the glob. Set it to
+    /// keep ids when files move.
     pub name: String,
-    /// Address that the files' paths are appended to, such as `https://example.org`; records have a column.
+    /// URL prefix for the paths of the files, such as `https://example.org`. Records have a column for their address.
     pub url: String,
-    /// Licence of the files, as an SPDX expression; of records, where theirs is empty.
+    /// Licence of the documents, as an SPDX expression. It applies to records whose own licence is empty.
     pub license: String,
 }
 
@@ -63,7 +62,7 @@ impl Source {
             misfits.push(Misfit::new(path, "needs either `rust-docs` or `glob`"));
         }
         if is_docs && !(self.name.is_empty() && self.url.is_empty() && self.license.is_empty()) {
-            let message = "has `name`, `url` or `license` beside `rust-docs`, whose books have their own";
+            let message = "has `name`, `url` or `license` with `rust-docs`, whose books have their own";
             misfits.push(Misfit::new(path, message));
         }
         for (position, name) in self.rust_docs.iter().enumerate() {
@@ -78,10 +77,10 @@ impl Source {
         misfits.extend(self.check_format(path));
         let fraction = self.fraction.unwrap_or(1.0);
         if !(fraction > 0.0 && fraction <= 1.0) {
-            misfits.push(Misfit::new(format!("{path}.fraction"), "must lie above 0 and up to 1"));
+            misfits.push(Misfit::new(format!("{path}.fraction"), "must be above 0 and at most 1"));
         }
         if self.limit.is_some_and(|take| !(1..=TAKE_MAX).contains(&take)) {
-            misfits.push(Misfit::new(format!("{path}.limit"), format!("must lie from 1 to {TAKE_MAX}")));
+            misfits.push(Misfit::new(format!("{path}.limit"), format!("must be from 1 to {TAKE_MAX}")));
         }
         misfits
     }
@@ -93,30 +92,30 @@ impl Source {
         let has_columns = self.columns != Columns::default();
         let is_csv = self.format() == Format::Csv;
         let field = |name: &str| format!("{path}.{name}");
-        let several = || format!("names files of several formats, {}", names());
+        let several = || format!("matches files of several formats: {}", names());
         let is_known = self.format.is_some() || is_docs || unknown.is_empty();
         let endings = unknown.iter().map(|ending| format!("`.{ending}`")).collect::<Vec<_>>().join(", ");
         let unknown = match unknown.iter().all(String::is_empty) {
-            true => "names no file extension, so the format of its files is unknown".to_owned(),
-            false => format!("names files of an unknown format: {endings}"),
+            true => "has no file extension, so the format of its files is unknown".to_owned(),
+            false => format!("matches files of an unknown format: {endings}"),
         };
-        let character = "must be one ASCII character, and no line break";
+        let character = "must be one ASCII character other than a line break";
         [
             Misfit::unless(is_known, &field("glob"), unknown).map(|misfit| misfit.help(FORMAT_HELP)),
             Misfit::unless(self.format.is_some() || formats.len() < 2, &field("glob"), several())
-                .map(|misfit| misfit.help("make a source of each, or say by `format` how all are read")),
+                .map(|misfit| misfit.help("make a source for each, or set one `format` for all")),
             Misfit::unless(
                 !(is_docs && self.format.is_some()),
                 &field("format"),
-                "stands beside `rust-docs`",
+                "cannot be combined with `rust-docs`",
             ),
             Misfit::unless(has_records || !has_columns, &field("columns"), "is for files of records")
-                .map(|misfit| misfit.help("where the end of `glob` does not tell, set `format`")),
+                .map(|misfit| misfit.help("if the file extension does not determine it, set `format`")),
             Misfit::unless(self.delimiter.is_empty() || is_csv, &field("delimiter"), "is for CSV"),
             Misfit::unless(
                 self.delimiter.is_empty() || self.delimiter_byte().is_some(),
                 &field("delimiter"),
-                "must be one ASCII character, and no quote or line break",
+                "must be one ASCII character other than a quote or line break",
             ),
             Misfit::unless(self.quote.is_none() || is_csv, &field("quote"), "is for CSV"),
             Misfit::unless(
@@ -139,8 +138,12 @@ impl Source {
             .map(|misfit| {
                 misfit.help("use a name such as `windows-1251`, `iso-8859-2`, `shift_jis`, `gb18030`")
             }),
-            Misfit::unless(!has_records || self.url.is_empty(), &field("url"), "is for documents a file")
-                .map(|misfit| misfit.help("name the column with `columns.url`")),
+            Misfit::unless(
+                !has_records || self.url.is_empty(),
+                &field("url"),
+                "is for files with one document each",
+            )
+            .map(|misfit| misfit.help("name the column with `columns.url`")),
             Misfit::unless(
                 self.columns.metadata.iter().all(|(name, column)| !name.is_empty() && !column.is_empty()),
                 &field("columns.metadata"),
@@ -152,12 +155,12 @@ impl Source {
         .collect()
     }
 
-    /// What its files hold.
+    /// The format of its files.
     pub(super) fn format(&self) -> Format {
         self.format.unwrap_or_else(|| Format::of_glob(&self.glob).0.first().copied().unwrap_or_default())
     }
 
-    /// The delimiter, if one is given.
+    /// The delimiter, if one is set.
     pub(super) fn delimiter_byte(&self) -> Option<u8> {
         match self.delimiter.as_bytes() {
             [byte] if byte.is_ascii() && !b"\"\r\n\0".contains(byte) => Some(*byte),
@@ -169,17 +172,17 @@ impl Source {
     pub(super) fn fraction_max(&self) -> Option<u64> {
         const ALL_HASHES: f64 = 18_446_744_073_709_551_616.0;
         let fraction = self.fraction.filter(|fraction| *fraction < 1.0)?;
-        // Exact: a product with a power of two. The cast saturates.
+        // Exact: a multiplication by a power of two. The cast saturates.
         Some(((fraction * ALL_HASHES) as u64).saturating_sub(1))
     }
 
-    /// Names of the sources that this stands for.
+    /// Names of the sources that this entry expands to.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
         let of_glob = (!self.glob.is_empty()).then(|| self.glob_name());
         self.rust_docs.iter().cloned().chain(of_glob)
     }
 
-    /// The name given, or the last folder of the glob that is no pattern.
+    /// The given name, or the last folder of the glob without a pattern.
     fn glob_name(&self) -> String {
         if !self.name.is_empty() {
             return self.name.clone();
@@ -187,7 +190,7 @@ impl Source {
         let (root, pattern) = split_glob(&self.glob);
         let mut last = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if self.format().has_records() && pattern.is_empty() {
-            // A file of records: its name, whatever its format, so that ids outlive a change of format.
+            // The name of a file of records without its extension, so that ids survive a change of format.
             last =
                 Compression::strip(&last).rsplit_once('.').map_or(last.as_str(), |(stem, _)| stem).to_owned();
         }
@@ -244,7 +247,7 @@ impl Source {
             exclude: Vec::new(),
             links: Links::Once,
             field: format!("{path}.glob"),
-            help: Some("the pattern is relative to the project, `**` stands for any folders".to_owned()),
+            help: Some("the pattern is relative to the project, `**` matches any folders".to_owned()),
             pin: None,
         }
     }
@@ -261,11 +264,11 @@ fn is_empty_or_character(text: &str) -> bool {
     }
 }
 
-/// Documents that `limit` may ask for: their hashes are held in memory.
+/// Maximum of `limit`: their hashes are held in memory.
 const TAKE_MAX: u64 = 100_000_000;
 
-/// What the files of a source are listed under. It stands in keys, so the format that the glob tells does too;
-/// pages, which were read before there were other formats, have none.
+/// The label of a source's files. It is part of keys, so it includes the format; HTML pages have no suffix, since
+/// they came before other formats.
 fn label(name: &str, format: Format) -> String {
     match format {
         Format::Html => name.to_owned(),
@@ -273,12 +276,12 @@ fn label(name: &str, format: Format) -> String {
     }
 }
 
-/// The name of the source that a label stands for.
+/// The name of the source with a label.
 pub(super) fn name_of(label: &str) -> &str {
     label.split_once(':').map_or(label, |(name, _)| name)
 }
 
-/// The format that a label stands for.
+/// The format of a label.
 pub(super) fn format_of(label: &str) -> Format {
     label.split_once(':').and_then(|(_, format)| Format::named(format)).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Parquet and Arrow's own files -> rows, in batches that follow from how large the rows are.
+//! Parquet and Arrow files → rows, in batches sized by the rows.
 //!
-//! Types of Parquet are those of Parquet itself: what a writer noted of Arrow's or pandas' is passed over, so that the
-//! same rows give the same values whoever wrote them.
+//! Parquet types are those of Parquet itself. Metadata that writers add for Arrow or pandas is ignored, so that the
+//! same rows give the same values whatever program wrote them.
 
 use super::cells::{Shape, value};
 use super::columns::{Row, Wanted};
@@ -17,13 +17,13 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 
 const BATCH_ROWS_MAX: u64 = 1024;
-/// How files of Arrow begin that end with a footer; streams have none.
+/// Magic bytes of Arrow files with a footer; streams have none.
 const ARROW_MAGIC: &[u8] = b"ARROW1";
 
-/// Reads all rows of a Parquet file, with their number from 1. `present` learns which columns the file has.
+/// Reads all rows of a Parquet file, numbered from 1. `present` receives which columns the file has.
 ///
 /// # Errors
-/// Where `each` fails.
+/// If `each` fails.
 pub(super) fn read_parquet<E>(
     file: File,
     wanted: &Wanted,
@@ -68,10 +68,10 @@ pub(super) fn read_parquet<E>(
     Ok(Ok(()))
 }
 
-/// Reads all rows of a file or stream of Arrow, as [`read_parquet`] does.
+/// Reads all rows of an Arrow file or stream, as [`read_parquet`] does.
 ///
 /// # Errors
-/// Where `each` fails.
+/// If `each` fails.
 pub(super) fn read_arrow<E>(
     mut file: File,
     wanted: &Wanted,
@@ -124,9 +124,9 @@ fn uuids(footer: &ArrowReaderMetadata) -> Vec<Shape> {
     footer.schema().fields().iter().map(|field| Shape::of(field, &mut is_uuid)).collect()
 }
 
-/// Where the wanted columns are.
+/// Positions of the wanted columns.
 struct Places {
-    /// For each slot the names from the root down, and the shape; none where the file lacks an optional column.
+    /// For each slot the path of names, and the shape; none if the file lacks an optional column.
     slots: Vec<Option<Place>>,
     rest: Vec<Place>,
     roots: Vec<usize>,
@@ -175,7 +175,7 @@ impl Places {
         Ok(Self { slots, rest, roots })
     }
 
-    /// Gives the rows of batch after batch.
+    /// Passes on the rows of all batches.
     fn rows<E>(
         &self,
         mut next: impl FnMut() -> Result<Option<RecordBatch>, String>,
@@ -221,7 +221,7 @@ impl Places {
     }
 }
 
-/// A column of a batch: the arrays from the root down.
+/// A column of a batch: its arrays from the root down.
 struct Column<'p> {
     place: &'p Place,
     chain: Vec<ArrayRef>,
@@ -342,7 +342,7 @@ pub(super) mod tests {
         assert_eq!(found[1].slots, slots([Some("8"), None, Some("1970-01-02"), Some("2.0")]));
     }
 
-    /// The `value` column of a file's rows, beside a text.
+    /// The `value` column of a file's rows, next to a text column.
     fn values(array: ArrayRef) -> Vec<Result<Option<Value>, Fault>> {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["T"; array.len()]));
         let batch = RecordBatch::try_from_iter_with_nullable([("text", text, false), ("value", array, true)])

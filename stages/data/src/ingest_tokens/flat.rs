@@ -1,4 +1,4 @@
-//! nanoGPT's token files: ids one after the other, nothing else.
+//! nanoGPT's token files: consecutive ids without any structure.
 //!
 //! ```text
 //! train.bin
@@ -60,22 +60,22 @@ fn check_size(name: &str, reading: &Reading, size: u64) -> Result<()> {
         .ok_or_else(|| Error::input(format!("`{name}` has {size} bytes, and `header_bytes` are {header}")))?;
     if !body.is_multiple_of(element) {
         let message =
-            format!("`{name}` ends in the middle of an id: {body} bytes are no multiple of {element}");
+            format!("`{name}` ends in the middle of an id: {body} bytes are not a multiple of {element}");
         return Err(Error::input(message).help("see `element` and `header_bytes`"));
     }
     Ok(())
 }
 
-/// Refuses files that are plainly of other ids than the config says: those of 32 bits read as of 16, and llm.c's,
-/// whose header is no ids.
+/// Refuses files whose ids clearly do not match the config: 32-bit ids read as 16-bit, and files of llm.c, whose
+/// header is not ids.
 fn check_element(name: &str, reading: &Reading, vocabulary_size: u32, start: &[u8]) -> Result<()> {
-    /// What files of llm.c begin with, and the type of the ids that follow.
+    /// Magic numbers of llm.c's files, and the type of the ids that follow.
     const LLM_C: [(u32, &str); 2] = [(20_240_520, "u16"), (20_240_801, "u32")];
     let magic = start.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
     if let Some((_, element)) = LLM_C.iter().find(|(number, _)| magic == Some(*number))
         && reading.header_bytes == 0
     {
-        let message = format!("`{name}` begins with the header of llm.c, which is no tokens");
+        let message = format!("`{name}` begins with the header of llm.c, which is not tokens");
         return Err(Error::input(message).help(format!("set `header_bytes: 1024` and `element: {element}`")));
     }
     let halves = start.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
@@ -86,7 +86,7 @@ fn check_element(name: &str, reading: &Reading, vocabulary_size: u32, start: &[u
         && halves.step_by(2).any(|low| u32::from(low) > high_max);
     if reading.element == Element::U16 && is_wide {
         let message =
-            format!("`{name}` holds ids of 32 bits: every second value of 16 bits is at most {high_max}");
+            format!("`{name}` contains 32-bit ids: every second 16-bit value is at most {high_max}");
         return Err(Error::input(message).help("set `element: u32`"));
     }
     Ok(())

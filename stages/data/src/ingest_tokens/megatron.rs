@@ -1,4 +1,4 @@
-//! Megatron-LM's token files: sequences of ids, and an index that says where each begins and ends.
+//! Megatron-LM's token files: sequences of ids, and an index of their boundaries.
 //!
 //! ```text
 //! name.idx                little-endian
@@ -15,7 +15,7 @@
 //! name.bin                the ids of all sequences, one after the other
 //! ```
 //!
-//! As `megatron/core/datasets/indexed_dataset.py` of github.com/NVIDIA/Megatron-LM writes it.
+//! Written by `megatron/core/datasets/indexed_dataset.py` of github.com/NVIDIA/Megatron-LM.
 
 use super::Shards;
 use pipe_stage::{Error, LocalEntry, Result};
@@ -31,7 +31,7 @@ struct Element {
     is_signed: bool,
 }
 
-/// Lengths in ids of all documents; the data file holds them one after the other.
+/// Lengths of all documents in ids; the data file contains them consecutively.
 #[derive(Debug, PartialEq, Eq)]
 struct Index {
     element: Element,
@@ -52,7 +52,7 @@ pub(super) fn read(data: &LocalEntry, index: &LocalEntry, shards: &mut Shards) -
             chunk.clear();
             (&mut stream).take(ids * element.bytes).read_to_end(&mut chunk).map_err(failed)?;
             if chunk.len() as u64 != ids * element.bytes {
-                // It had that many when it was listed.
+                // The file had that many when it was listed.
                 return stream.finish();
             }
             for bytes in chunk.chunks_exact(element.bytes as usize) {
@@ -81,7 +81,7 @@ impl Element {
         Some(Self { bytes, is_signed })
     }
 
-    /// A negative id becomes one that no vocabulary has.
+    /// A negative id becomes one that is in no vocabulary.
     fn id(self, bytes: &[u8]) -> u64 {
         let id = bytes.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte));
         let is_negative = self.is_signed && bytes.last().is_some_and(|byte| byte & 0x80 != 0);
@@ -101,15 +101,15 @@ impl Index {
         let promised = read.documents.iter().sum::<u64>().saturating_mul(read.element.bytes);
         if promised != size {
             return Err(Error::input(format!(
-                "`{data}` has {size} bytes, and its index speaks of {promised}"
+                "`{data}` has {size} bytes, but its index describes {promised}"
             )));
         }
         Ok(read)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let ended = || "it ends too early".to_owned();
-        let mut rest = bytes.strip_prefix(MAGIC).ok_or("it does not begin as one")?;
+        let ended = || "it is truncated".to_owned();
+        let mut rest = bytes.strip_prefix(MAGIC).ok_or("it has the wrong magic number")?;
         let mut take = |length: u64| {
             let length = usize::try_from(length).map_err(|_| ended())?;
             let (taken, left) = rest.split_at_checked(length).ok_or_else(ended)?;
@@ -129,7 +129,7 @@ impl Index {
         let pointers = take(size(sequences, 8)?)?.as_chunks::<8>().0;
         let borders = take(size(borders, 8)?)?.as_chunks::<8>().0;
 
-        // Where each sequence ends, in ids.
+        // End of each sequence, in ids.
         let mut ends = Vec::with_capacity(lengths.len() + 1);
         ends.push(0);
         let mut end = 0_u64;
@@ -148,12 +148,13 @@ impl Index {
             let border =
                 usize::try_from(u64::from_le_bytes(*border)).ok().filter(|border| *border < ends.len());
             let border = border.filter(|border| last.map_or(*border == 0, |last| *border >= last));
-            let border = border.ok_or_else(|| format!("document {document} begins where it cannot"))?;
+            let border =
+                border.ok_or_else(|| format!("document {document} begins at an invalid position"))?;
             documents.extend(last.map(|last| ends[border] - ends[last]));
             last = Some(border);
         }
         if last.unwrap_or(0) != lengths.len() {
-            return Err("its documents do not hold all sequences".to_owned());
+            return Err("its documents do not contain all sequences".to_owned());
         }
         Ok(Self { element, documents })
     }
@@ -164,7 +165,7 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// An index of sequences of these lengths, and of documents that begin at these sequences.
+    /// An index with sequences of these lengths, and documents that begin at these sequences.
     pub(in super::super) fn index(code: u8, lengths: &[i32], borders: &[i64]) -> Vec<u8> {
         let element = Element::of_code(code).map_or(4, |element| element.bytes as i64);
         let mut bytes = [MAGIC, &1_u64.to_le_bytes(), &[code]].concat();
@@ -190,19 +191,19 @@ pub(super) mod tests {
     #[test]
     fn what_is_wrong_with_an_index_is_told() {
         let error = |bytes: &[u8]| Index::parse(bytes).unwrap_err();
-        assert_eq!(error(b"MMIDIDX"), "it does not begin as one");
+        assert_eq!(error(b"MMIDIDX"), "it has the wrong magic number");
         assert_eq!(error(&index(6, &[1], &[0, 1])), "its ids are of type 6");
-        assert_eq!(error(&index(8, &[1, 1], &[0, 1])), "its documents do not hold all sequences");
-        assert_eq!(error(&index(8, &[1, 1], &[0, 3])), "document 1 begins where it cannot");
+        assert_eq!(error(&index(8, &[1, 1], &[0, 1])), "its documents do not contain all sequences");
+        assert_eq!(error(&index(8, &[1, 1], &[0, 3])), "document 1 begins at an invalid position");
         assert_eq!(error(&index(8, &[1, -1], &[0, 2])), "the length of sequence 1 is negative");
         let whole = index(8, &[1, 1], &[0, 2]);
-        assert_eq!(error(&whole[..whole.len() - 1]), "it ends too early");
+        assert_eq!(error(&whole[..whole.len() - 1]), "it is truncated");
         let mut gap = whole.clone();
         gap[9 + 8 + 1 + 16 + 8 + 8] = 9;
         assert_eq!(error(&gap), "sequence 1 does not follow the one before it");
         let mut huge = whole;
         huge[18..26].copy_from_slice(&u64::MAX.to_le_bytes());
-        assert_eq!(error(&huge), "it ends too early");
+        assert_eq!(error(&huge), "it is truncated");
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Token files at the border of the stage.
+//! Token files through the whole stage.
 
 use super::megatron::tests::index;
 use super::*;
@@ -106,7 +106,7 @@ fn a_document_without_end_becomes_several() {
 #[test]
 fn ids_beyond_the_vocabulary_are_refused_with_their_place() {
     let error = |files: &[(&str, Vec<u8>)]| run(&stage(), files).map(drop).unwrap_err().to_string();
-    let expected = "`a.bin` holds id 60000 at token 2 (byte 4), and the tokenizer has 400 tokens";
+    let expected = "`a.bin` contains id 60000 at token 2 (byte 4), but the tokenizer has 400 tokens";
     assert_eq!(error(&[("a.bin", flat(&[1, 2, 60000]))]), expected);
     let negative = (-1_i32).to_le_bytes().to_vec();
     let message = error(&[("a.bin", negative), ("a.idx", index(4, &[1], &[0, 1]))]);
@@ -117,15 +117,15 @@ fn ids_beyond_the_vocabulary_are_refused_with_their_place() {
 fn files_that_do_not_fit_are_told() {
     let error = |files: &[(&str, Vec<u8>)]| run(&stage(), files).map(drop).unwrap_err().to_string();
     assert!(error(&[("a.bin", vec![1, 0, 2])]).contains("ends in the middle of an id"));
-    assert_eq!(error(&[("a.bin", vec![])]), "`a.bin` holds no tokens");
-    assert_eq!(error(&[("a.idx", vec![])]), "beside `a.idx` there is no `a.bin`");
+    assert_eq!(error(&[("a.bin", vec![])]), "`a.bin` contains no tokens");
+    assert_eq!(error(&[("a.idx", vec![])]), "`a.idx` has no `a.bin` next to it");
     let index = index(8, &[2], &[0, 1]);
     assert_eq!(
         error(&[("a.bin", vec![1, 0]), ("a.idx", index)]),
-        "`a.bin` has 2 bytes, and its index speaks of 4"
+        "`a.bin` has 2 bytes, but its index describes 4"
     );
     assert!(
-        error(&[("a.bin", vec![1, 0]), ("a.idx", vec![1])]).starts_with("`a.idx` is no index of Megatron's")
+        error(&[("a.bin", vec![1, 0]), ("a.idx", vec![1])]).starts_with("`a.idx` is not a Megatron index")
     );
 }
 
@@ -133,7 +133,7 @@ fn files_that_do_not_fit_are_told() {
 fn files_of_another_element_are_told() {
     let wide: Vec<u8> = [259_u32, 256, 289, 283].iter().flat_map(|id| id.to_le_bytes()).collect();
     let error = run(&stage(), &[("a.bin", wide.clone())]).map(drop).unwrap_err();
-    assert!(error.to_string().contains("`a.bin` holds ids of 32 bits"), "{error}");
+    assert!(error.to_string().contains("`a.bin` contains 32-bit ids"), "{error}");
     let read = run(&IngestTokens { element: Element::U32, ..stage() }, &[("a.bin", wide)]).unwrap();
     assert_eq!(read.documents.iter().map(|(_, ids)| ids.len()).sum::<usize>(), 4);
     assert!(run(&stage(), &[("a.bin", flat(&[5, 0, 7, 1]))]).is_ok());

@@ -1,27 +1,27 @@
-//! Owns which of many documents stand, for the most part, in another one, or hold most of it.
-//! Knows nothing of files, sets or stages; documents are ascending lists of shingle hashes.
+//! Finds which of many documents are mostly contained in another document, or contain most of it. Documents are
+//! ascending lists of shingle hashes; nothing here depends on files, sets or stages.
 //!
-//! Every pair that overlaps enough is found, without a walk over all pairs that have something in common: two
-//! documents that share at least `a` of the `n` shingles of one share one of any `n - a + 1` of these. So only
-//! the rarest so many are looked up (prefix filtering, Bayardo et al. 2007), and what nearly all documents
-//! have, such as a licence or a menu, makes no candidates. Candidates are compared exactly.
+//! All pairs with enough overlap are found without comparing every pair with something in common. Two documents that
+//! share at least `a` of the `n` shingles of one also share one of any `n - a + 1` of these. So only that many of the
+//! rarest shingles are looked up (prefix filtering, Bayardo et al. 2007), and text that nearly all documents contain,
+//! such as a licence or a menu, gives no candidates. Candidates are compared exactly.
 
 use crate::dedup::minhash::common;
 
-/// Documents of fewer shingles are not looked for in others that [`HeldOut::contained`] is asked about.
+/// Minimum shingles of a document for a search in the documents passed to [`HeldOut::contained`].
 pub(super) const CONTAINED_SHINGLES_MIN: usize = 50;
 
-/// Collects documents for a [`HeldOut`]. They are numbered from 0 in the order of their insertion.
+/// Collects documents for a [`HeldOut`], numbered from 0 in the order of insertion.
 #[derive(Debug)]
 pub(super) struct Index {
     threshold: f64,
-    /// The shingles of each document, end to end, and where each ends.
+    /// The shingles of all documents, concatenated, and the end of each document.
     shingles: Vec<u64>,
     ends: Vec<usize>,
 }
 
 impl Index {
-    /// An index without documents; `threshold` is above 0 and up to 1.
+    /// An empty index; `threshold` is above 0 and up to 1.
     pub(super) fn new(threshold: f64) -> Self {
         Self { threshold, shingles: Vec::new(), ends: Vec::new() }
     }
@@ -32,7 +32,7 @@ impl Index {
         self.ends.push(self.shingles.len());
     }
 
-    /// Ends the collection.
+    /// Finishes the collection.
     pub(super) fn seal(self) -> Result<HeldOut, TooMany> {
         let Self { threshold, shingles, ends } = self;
         if u32::try_from(shingles.len()).is_err() {
@@ -63,28 +63,28 @@ impl Index {
     }
 }
 
-/// Documents, to be compared with others one after the other.
+/// An index of documents to compare others with.
 #[derive(Debug)]
 pub(super) struct HeldOut {
     threshold: f64,
     /// As in [`Index`].
     shingles: Vec<u64>,
     ends: Vec<usize>,
-    /// The distinct shingles, ascending, and where those begin that start with the same bits.
+    /// The distinct shingles, ascending, and the start of each group with the same first bits.
     keys: Vec<u64>,
     buckets: Vec<u32>,
-    /// Which documents have a shingle, from `starts[key]` to `starts[key + 1]`: first those of which it is one
-    /// of the rarest, up to `rare_ends[key]`; from `rest_starts[key]` on, the others. Those that were found
-    /// already are taken out from between.
+    /// The documents that contain a shingle, from `starts[key]` to `starts[key + 1]`: first those for which it is one
+    /// of the rarest, up to `rare_ends[key]`; then, from `rest_starts[key]`, the others. Documents that have been
+    /// found are removed from in between.
     postings: Vec<u32>,
     starts: Vec<u32>,
     rare_ends: Vec<u32>,
     rest_starts: Vec<u32>,
     is_found: Vec<bool>,
-    /// The last question in which a document was a candidate.
+    /// The last query in which a document was a candidate.
     asked: Vec<u64>,
     question: u64,
-    /// Postings walked and shingles compared so far.
+    /// Number of postings and shingles examined so far.
     work: u64,
 }
 
@@ -93,11 +93,11 @@ pub(super) struct HeldOut {
 pub(super) struct Contained {
     /// Its number.
     pub(super) document: usize,
-    /// Share of the shorter one's shingles that the other has.
+    /// Fraction of the shorter document's shingles that the other contains.
     pub(super) containment: f64,
 }
 
-/// There are more shingles than can be counted.
+/// There are more shingles than can be numbered.
 #[derive(Debug, thiserror::Error)]
 #[error("over four billion shingles")]
 pub(super) struct TooMany;
@@ -138,8 +138,8 @@ impl HeldOut {
         (self.starts, self.rare_ends, self.rest_starts) = (starts, rare_ends, rest_starts);
     }
 
-    /// The documents, not found before, of which at least the threshold's share stands in a document of
-    /// these shingles, or that hold such a share of it where it has [`CONTAINED_SHINGLES_MIN`] or more.
+    /// The documents, not found before, of which at least the threshold is contained in a document with these
+    /// shingles, or that contain at least that fraction of it if it has [`CONTAINED_SHINGLES_MIN`] or more.
     pub(super) fn contained(&mut self, shingles: &[u64]) -> Vec<Contained> {
         self.question += 1;
         let mut candidates = Vec::new();
@@ -148,7 +148,7 @@ impl HeldOut {
             self.walk_rare(key, &mut candidates);
         }
         if shingles.len() >= CONTAINED_SHINGLES_MIN {
-            // Those that no document has are the rarest.
+            // Shingles that no document contains are the rarest.
             let absent = shingles.len() - keys.len();
             let rare = prefix(self.threshold, shingles.len()).saturating_sub(absent);
             keys.sort_unstable_by_key(|&key| (self.starts[key + 1] - self.starts[key], key));
@@ -198,7 +198,7 @@ impl HeldOut {
         }
     }
 
-    /// Makes a candidate of the document at a posting; false if it was found before.
+    /// Makes the document of a posting a candidate; returns false if it was found before.
     fn take(&mut self, at: usize, candidates: &mut Vec<u32>) -> bool {
         self.work += 1;
         let document = self.postings[at];
@@ -216,7 +216,7 @@ impl HeldOut {
         document.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[document]
     }
 
-    /// The place of a shingle among the keys.
+    /// The index of a shingle among the keys.
     fn key(&self, shingle: u64) -> Option<usize> {
         let bucket = bucket(shingle, self.buckets.len());
         let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
@@ -224,8 +224,8 @@ impl HeldOut {
     }
 }
 
-/// How many of a document's shingles another cannot do without that has the threshold's share of them: it has
-/// one of any so many.
+/// Number of a document's shingles that have to be looked up: a document that shares the threshold's fraction
+/// contains one of any that many.
 fn prefix(threshold: f64, shingles: usize) -> usize {
     let reaches = |common: usize| common as f64 / shingles as f64 >= threshold;
     let mut least = ((threshold * shingles as f64) as usize).min(shingles);
@@ -238,7 +238,7 @@ fn prefix(threshold: f64, shingles: usize) -> usize {
     (shingles + 1 - least.max(1)).min(shingles)
 }
 
-/// Where the keys of each bucket begin, about one a bucket; hashes are spread evenly.
+/// Start of the keys of each bucket, about one key per bucket; hashes are evenly distributed.
 fn buckets(keys: &[u64]) -> Vec<u32> {
     let mut starts = vec![0; keys.len().next_power_of_two() + 1];
     let count = starts.len();
@@ -268,7 +268,7 @@ mod tests {
         values.into_iter().map(spread).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// As the index is to answer, by comparing all pairs.
+    /// The expected answer, from comparing all pairs.
     fn compared(threshold: f64, held_out: &[Vec<u64>], training: &[Vec<u64>]) -> Vec<Vec<Contained>> {
         let mut found = BTreeSet::new();
         let of = |shingles: &Vec<u64>| {
@@ -294,7 +294,7 @@ mod tests {
         index.seal().unwrap()
     }
 
-    /// Documents of runs of numbers, so that they overlap.
+    /// Documents of consecutive numbers, so that they overlap.
     fn corpus() -> impl Strategy<Value = Vec<Vec<u64>>> {
         let runs = prop::collection::vec((0_u64..150, 0_u64..80), 0..3);
         let one =
@@ -324,7 +324,7 @@ mod tests {
         }
     }
 
-    /// The work of comparing `size` documents with as many others; `shared` of 100 shingles are in all.
+    /// The work of comparing `size` documents with as many others; `shared` of 100 shingles occur in all.
     fn work(size: u64, shared: u64) -> (u64, usize) {
         let numbered = |n: u64| document((0..shared).chain((shared..100).map(|at| n * 1000 + 1000 + at)));
         let held_out: Vec<Vec<u64>> = (0..size).map(numbered).collect();

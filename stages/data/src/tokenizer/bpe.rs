@@ -1,10 +1,10 @@
-//! Owns the training of a byte-level BPE vocabulary from counted pieces.
-//! Knows nothing of text, patterns, files or Hugging Face's spelling of bytes.
+//! Trains a byte-level BPE vocabulary from counted pieces. Nothing here depends on text, patterns, files, or Hugging
+//! Face's spelling of bytes.
 //!
-//! Sennrich et al. 2016, on bytes as GPT-2: merge the most frequent pair of neighbours, again and again.
-//! Vocabulary and merges equal those of Hugging Face's `BpeTrainer` on the same counts, so its tie rules are
-//! kept (the higher count first, then the smaller pair of ids); counts are 64 bits here, where its 32-bit
-//! sums overflow silently on large corpora (tokenizers#2058).
+//! Sennrich et al. 2016, on bytes as in GPT-2: the most frequent pair of neighbours is merged, repeatedly. Vocabulary
+//! and merges equal those of Hugging Face's `BpeTrainer` on the same counts, so its rule for ties is used (the higher
+//! count first, then the smaller pair of ids). Counts have 64 bits; its 32-bit sums overflow silently on large
+//! corpora (tokenizers#2058).
 
 mod occurrences;
 mod words;
@@ -18,32 +18,32 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use occurrences::{Builder, Occurrences};
 use words::Words;
 
-/// What to train.
+/// Input of a training.
 #[derive(Debug, Clone, Copy)]
 pub struct Training<'a> {
-    /// Tokens wanted, special tokens and the 256 bytes included; fewer where no pair is left to merge.
+    /// Number of tokens, including special tokens and the 256 bytes; fewer if no pair is left to merge.
     pub vocabulary_size: usize,
-    /// A pair rarer than this is never merged.
+    /// Rarer pairs are never merged.
     pub frequency_min: u64,
-    /// They take the first ids and never come out of merges.
+    /// They get the first ids and are never the result of a merge.
     pub special_tokens: &'a [String],
 }
 
-/// A trained vocabulary: special tokens, the 256 bytes, then one token for each merge that made a new one.
+/// A trained vocabulary: special tokens, the 256 bytes, then one token per merge that made a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
-    /// How many of the first tokens are special.
+    /// Number of special tokens, which come first.
     pub special_tokens: usize,
     /// The bytes of each token, by id.
     pub tokens: Vec<Vec<u8>>,
-    /// The pairs of ids that merge, the earlier the stronger.
+    /// The pairs of ids to merge, by priority.
     pub merges: Vec<(u32, u32)>,
 }
 
-/// Trains on pieces and how often each occurs; the result does not depend on their order.
+/// Trains on pieces and their counts; the result does not depend on their order.
 ///
-/// Each piece should come once. `merged` is told the size of the vocabulary after each merge, and stops the
-/// training by giving false.
+/// Pieces must be distinct. `merged` receives the size of the vocabulary after each merge, and stops the training by
+/// returning false.
 pub fn train<P: AsRef<[u8]>>(
     pieces: impl IntoIterator<Item = (P, u64)>,
     training: Training<'_>,
@@ -86,16 +86,16 @@ pub fn train<P: AsRef<[u8]>>(
     Vocabulary { special_tokens, tokens, merges: last_of_each(merges) }
 }
 
-/// The 256 bytes in the order of their ids: those that print first, as Hugging Face sorts their spellings.
+/// The 256 bytes in the order of their ids: printable ones first, as Hugging Face sorts their spellings.
 pub fn bytes_in_order() -> impl Iterator<Item = u8> {
     let prints = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     (0..=255).filter(prints).chain((0..=255).filter(move |byte| !prints(byte)))
 }
 
-/// Drops all but the last occurrence of each pair.
+/// Keeps only the last occurrence of each pair.
 ///
-/// A pair comes twice where one text has two ways to merge, as runs of blanks have: later merges can make
-/// neighbours of a pair that was done with. Hugging Face's models keep the last rank, and so it is here.
+/// A pair occurs twice if a text can be merged in two ways, as runs of spaces can: later merges can create a pair
+/// that was already merged. Hugging Face's models keep the last rank, and so does this code.
 fn last_of_each(merges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
     let last: FxHashMap<(u32, u32), usize> = merges.iter().copied().zip(0..).collect();
     let kept = merges.into_iter().enumerate().filter(|(rank, pair)| last[pair] == *rank);
@@ -104,22 +104,22 @@ fn last_of_each(merges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
 
 type Pair = (u32, u32);
 
-/// How often each pair of neighbours occurs, and a queue of those yet to merge.
+/// How often each pair of neighbours occurs, and a queue of the pairs to merge.
 struct Pairs {
     frequency_min: i64,
     counts: FxHashMap<Pair, i64>,
     queue: BinaryHeap<Candidate>,
-    /// Pairs that the merge in progress made, each with the chunks where it did.
+    /// Pairs that the current merge created, each with the chunks that contain it.
     new: FxHashMap<Pair, Builder>,
-    /// Pairs that were made by several merges: one text has two ways to merge. Each of these merges queues
-    /// the pair once more, and as in Hugging Face's trainer a candidate merges in whole pieces, even where
-    /// another one of its pair was meant to.
+    /// Pairs that were created by several merges, since one text can be merged in two ways. Each of these merges
+    /// queues the pair again, and as in Hugging Face's trainer a candidate merges whole pieces, even those that
+    /// another candidate of its pair was queued for.
     again: FxHashSet<Pair>,
-    /// Those among `new` that occurred before too, but were too rare to be queued.
+    /// Pairs in `new` that occurred before but were too rare to be queued.
     unlisted: FxHashSet<Pair>,
 }
 
-/// A pair, its count when it was queued, and the chunks that may hold it.
+/// A pair, its count when it was queued, and the chunks that may contain it.
 #[derive(PartialEq, Eq)]
 struct Candidate {
     count: i64,
@@ -178,8 +178,8 @@ impl Pairs {
         }
     }
 
-    /// Queues the pairs that the last merge made, unless they are too rare to merge. Most pairs are: where
-    /// each was held with its places, a text of many characters would take most of the memory for them.
+    /// Queues the pairs that the last merge created, unless they are too rare to merge. Most pairs are; storing their
+    /// positions would take most of the memory for a text with many characters.
     fn queue_new(&mut self, words: &Words) {
         let Self { frequency_min, counts, queue, new, unlisted, .. } = self;
         unlisted.retain(|pair| counts[pair] >= *frequency_min);
@@ -202,8 +202,8 @@ impl Pairs {
         }
     }
 
-    /// The best pair that is frequent enough; one whose count has changed since it was queued goes back with
-    /// its new count.
+    /// The best pair that is frequent enough. A pair whose count has changed since it was queued goes back with its
+    /// new count.
     fn pop(&mut self) -> Option<Candidate> {
         loop {
             let mut top = self.queue.pop()?;
@@ -212,7 +212,7 @@ impl Pairs {
                 return (count >= self.frequency_min).then_some(top);
             }
             if count < self.frequency_min {
-                // Should the pair come back, it is among the unlisted.
+                // If the pair occurs again, it is in `unlisted`.
                 top.chunks.forget();
             }
             self.queue.push(Candidate { count, ..top });
@@ -222,7 +222,7 @@ impl Pairs {
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
-        // The chunks only tell apart candidates of one pair, so that their order is a total one.
+        // The chunks are compared only to distinguish candidates of one pair, so that the order is total.
         (self.count.cmp(&other.count))
             .then_with(|| other.pair.cmp(&self.pair))
             .then_with(|| other.chunks.cmp(&self.chunks))
@@ -260,7 +260,7 @@ mod tests {
         train(pieces.iter().map(|(piece, count)| (piece.as_slice(), *count)), training, |_| true)
     }
 
-    /// The vocabulary that Hugging Face's trainer makes of the same pieces.
+    /// The vocabulary that Hugging Face's trainer makes from the same pieces.
     fn trained_by_oracle(pieces: &Pieces, vocabulary_size: usize, special_tokens: &[String]) -> Vocabulary {
         trained_by_oracle_from(0, pieces, vocabulary_size, special_tokens)
     }
@@ -344,7 +344,7 @@ mod tests {
         }
     }
 
-    /// Prose, code, runs of blanks and several scripts, so that pairs tie, overlap and come twice.
+    /// Prose, code, runs of spaces and several scripts, so that pairs tie, overlap and occur twice.
     fn corpus() -> String {
         let mut text = String::new();
         for n in 0..3000_u32 {
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(vocabulary, trained_by_oracle(&pieces, 2000, &special_tokens));
     }
 
-    /// Letters in no order, some of `alphabet`.
+    /// Pseudo-random letters from `alphabet`.
     fn letters(alphabet: &[u8], count: usize, seed: u64) -> Vec<u8> {
         let mut state = seed;
         let mut next = || {
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_piece_of_many_letters_takes_as_long_as_words_of_these() {
-        // Where each merge reads the whole piece, this takes minutes.
+        // If each merge read the whole piece, this would take minutes.
         let piece = letters(b"abcdefghijklmnopqrstuvwxyz", 500_000, 1);
         assert_eq!(trained(&Pieces::from([(piece, 1)]), 8000, &[]).tokens.len(), 8000);
     }

@@ -1,5 +1,5 @@
-//! Owns how often each piece of text occurs: counting, the counts file of a shard, the sum of several.
-//! Knows nothing of tokens and of stages.
+//! Counts pieces of text: counting, the counts file of a shard, and the sum of several. Nothing here depends on
+//! tokens or stages.
 //!
 //! ```text
 //! shard            numbers little-endian
@@ -37,12 +37,12 @@ impl PieceCounts {
         }
     }
 
-    /// How many different pieces there are.
+    /// Number of distinct pieces.
     pub fn len(&self) -> usize {
         self.counts.len()
     }
 
-    /// Whether nothing was counted.
+    /// Whether there are no pieces.
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
@@ -54,7 +54,7 @@ impl PieceCounts {
         sorted
     }
 
-    /// Writes the counts; equal ones give equal bytes.
+    /// Writes the counts; equal counts give equal bytes.
     pub fn write(self, mut file: impl Write) -> io::Result<()> {
         file.write_all(MAGIC)?;
         file.write_all(&VERSION.to_le_bytes())?;
@@ -67,7 +67,7 @@ impl PieceCounts {
         Ok(())
     }
 
-    /// Adds the counts that another has written.
+    /// Adds the counts from a file.
     pub fn add_file(&mut self, mut file: impl Read) -> io::Result<()> {
         let damaged = || io::Error::new(io::ErrorKind::InvalidData, "is not a counts file of this version");
         let mut magic = [0; 8];
@@ -79,7 +79,7 @@ impl PieceCounts {
         for _ in 0..u64::from_le_bytes(read(&mut file)?) {
             let length = u64::from(u32::from_le_bytes(read(&mut file)?));
             piece.clear();
-            // Takes no more memory than the file has bytes, whatever the length claims.
+            // Uses no more memory than the file has bytes, whatever the length says.
             file.by_ref().take(length).read_to_end(&mut piece)?;
             if piece.len() as u64 != length {
                 return Err(io::ErrorKind::UnexpectedEof.into());

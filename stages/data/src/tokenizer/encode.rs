@@ -1,8 +1,8 @@
-//! Owns the way from text to token ids and back: pieces, merges, a cache of pieces.
-//! Knows nothing of files; [`crate::tokenizer::json`] reads and writes Hugging Face's.
+//! Text to token ids and back: pieces, merges, a cache of pieces. [`crate::tokenizer::json`] reads and writes Hugging
+//! Face's files.
 //!
-//! Ids equal those of Hugging Face's `tokenizers`, text for text. Any text can be encoded: each of the 256
-//! bytes is a token, so there is no unknown token, and decoding gives back the bytes of the normalized text.
+//! Ids equal those of Hugging Face's `tokenizers` for every text. Any text can be encoded: each of the 256 bytes is a
+//! token, so there is no unknown token, and decoding returns the bytes of the normalized text.
 
 mod added;
 mod cache;
@@ -24,9 +24,9 @@ use merges::Scratch;
 pub struct Tokenizer {
     pub(crate) pattern: Pattern,
     pub(crate) merges: Merges,
-    /// The bytes of each token; empty for an id that stands for none.
+    /// The bytes of each token; empty for an unused id.
     pub(crate) tokens: Vec<Box<[u8]>>,
-    /// Ids by the names in tokenizer.json: special tokens as they read, others as their bytes are spelled.
+    /// Ids by the names in tokenizer.json: special tokens as they are, others in the spelling of their bytes.
     pub(crate) names: FxHashMap<String, u32>,
     pub(crate) added: AddedTokens,
     pub(crate) eos: Option<u32>,
@@ -36,32 +36,32 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Encodes text in which special tokens stand for themselves, as Hugging Face's `encode` does without
-    /// `add_special_tokens`. For text that others wrote use [`Tokenizer::encode_ordinary`].
+    /// Encodes text in which special tokens are recognised, as Hugging Face's `encode` does without
+    /// `add_special_tokens`. For untrusted text use [`Tokenizer::encode_ordinary`].
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         self.encoder().encode(text, &mut ids);
         ids
     }
 
-    /// Encodes text as text: a special token that it happens to spell becomes ordinary tokens.
+    /// Encodes text as plain text: a special-token string in it becomes ordinary tokens.
     pub fn encode_ordinary(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         self.encoder().encode_ordinary(text, &mut ids);
         ids
     }
 
-    /// An encoder for many texts, which remembers the pieces that it has seen.
+    /// An encoder for many texts, which caches pieces.
     pub fn encoder(&self) -> Encoder<'_> {
         Encoder { tokenizer: self, cache: Cache::default(), scratch: Scratch::default() }
     }
 
-    /// The text of these ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
+    /// The text of these ids, including special tokens; bytes that are not valid UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         String::from_utf8_lossy(&self.decode_bytes(ids)).into_owned()
     }
 
-    /// The bytes of these ids. An id outside the vocabulary stands for nothing.
+    /// The bytes of these ids. Ids outside the vocabulary are ignored.
     pub fn decode_bytes(&self, ids: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for id in ids {
@@ -76,8 +76,8 @@ impl Tokenizer {
         rest.is_some_and(<[u8]>::is_empty)
     }
 
-    /// The text that the ids of [`Tokenizer::encode_ordinary`] decode to: `text` itself, unless the tokenizer
-    /// has a normalizer that changes it.
+    /// The text that the ids of [`Tokenizer::encode_ordinary`] decode to: `text` itself, unless the normalizer
+    /// changes it.
     pub fn normalized<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if self.added.keeps_text() {
             return text.into();
@@ -98,7 +98,7 @@ impl Tokenizer {
         self.tokens.get(id as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// One more than the largest id, special tokens included.
+    /// The largest id plus one, including special tokens.
     pub fn vocabulary_size(&self) -> u32 {
         self.tokens.len() as u32
     }
@@ -113,25 +113,25 @@ impl Tokenizer {
         self.eos
     }
 
-    /// The token that fills up batches.
+    /// The token that pads batches.
     pub fn pad(&self) -> Option<u32> {
         self.pad
     }
 
-    /// How text is split before byte pairs merge.
+    /// How text is split into pieces before merging.
     pub fn pattern(&self) -> Pattern {
         self.pattern
     }
 
-    /// Hex BLAKE3 digest of tokenizer.json, which names the tokenizer in token shards.
+    /// Hex BLAKE3 digest of tokenizer.json, which identifies the tokenizer in token shards.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// Encodes one text after another with a tokenizer.
+/// Encodes texts one after the other.
 ///
-/// Its memory is bounded (a few MiB); results do not depend on what was encoded before.
+/// Its memory is bounded (a few MiB); results do not depend on earlier texts.
 #[derive(Debug)]
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,

@@ -1,8 +1,8 @@
-//! Owns Hugging Face's files of a tokenizer: tokenizer.json and tokenizer_config.json.
-//! Knows nothing of training and of stages.
+//! Reads and writes Hugging Face's tokenizer files, tokenizer.json and tokenizer_config.json. Nothing here depends on
+//! training or stages.
 //!
-//! Read is what byte-level BPE models of the GPT-2, Llama 3 and Qwen 2 kind hold; anything else that would
-//! change ids is refused by name, never ignored.
+//! Byte-level BPE models like those of GPT-2, Llama 3 and Qwen 2 are supported. Anything else that would change ids
+//! is refused by name, never ignored.
 
 mod file;
 
@@ -19,7 +19,7 @@ use crate::tokenizer::spelling::{spell, unspell};
 use file::{Added, File, Merge, Model, Part, PatternJson, Vocab};
 use pipe_stage::{InputItem, Kind, LocalEntry};
 
-/// A tokenizer as Hugging Face's libraries read it.
+/// A tokenizer in the format of Hugging Face's libraries.
 pub static TOKENIZER: Kind = Kind {
     name: "tokenizer",
     about: "Files of a tokenizer: tokenizer.json, tokenizer_config.json.",
@@ -35,30 +35,30 @@ pub const TOKENIZER_CONFIG_JSON: &str = "tokenizer_config.json";
 /// Why a tokenizer cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The bytes are not JSON, or not that of a tokenizer.
+    /// The bytes are not JSON, or not a tokenizer.
     #[error("tokenizer.json cannot be read")]
     Json(#[from] serde_json::Error),
-    /// The tokenizer needs something that is not built in.
+    /// The tokenizer needs an unsupported feature.
     #[error(
         "tokenizer.json has {found}; supported are byte-level BPE models with the split pattern of GPT-2, \
          Llama 3 or Qwen 2, with the normalizer NFC or none"
     )]
     Unsupported {
-        /// What it has: `a model of type `Unigram``.
+        /// The feature: `a model of type `Unigram``.
         found: String,
     },
-    /// The tokenizer contradicts itself.
+    /// The tokenizer is inconsistent.
     #[error("tokenizer.json is damaged: {reason}")]
     Damaged {
-        /// How.
+        /// In which way.
         reason: String,
     },
 }
 
-/// Most ids that a tokenizer may have; a hostile id would otherwise ask for any amount of memory.
+/// Maximum number of ids of a tokenizer; a hostile id would otherwise request any amount of memory.
 const IDS_MAX: u32 = 1 << 24;
 
-/// Names under which an end-of-document and a padding token are known, where no config names them.
+/// Usual names of the end-of-document and padding tokens, for files without a config.
 const EOS_NAMES: &[&str] = &["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<|im_end|>"];
 const PAD_NAMES: &[&str] = &["<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>"];
 
@@ -74,17 +74,17 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Reads a tokenizer.json and the tokenizer_config.json beside it, which names the end-of-document and
-    /// padding tokens.
+    /// Reads a tokenizer.json, and the tokenizer_config.json next to it, which names the end-of-document and padding
+    /// tokens.
     pub fn from_files(tokenizer: &[u8], config: &[u8]) -> Result<Self, TokenizerError> {
         let mut tokenizer = Self::from_json(tokenizer)?;
         let config: Value = serde_json::from_slice(config)?;
         for (field, place) in [("eos_token", &mut tokenizer.eos), ("pad_token", &mut tokenizer.pad)] {
-            // Older files hold the token as an object.
+            // Older files store the token as an object.
             let name = config[field].as_str().or_else(|| config[field]["content"].as_str());
             if let Some(name) = name {
                 let id = tokenizer.names.get(name).copied();
-                let reason = || format!("its config names `{name}` as {field}, which it does not have");
+                let reason = || format!("its config names `{name}` as {field}, but it has no such token");
                 *place = Some(id.ok_or_else(|| TokenizerError::Damaged { reason: reason() })?);
             }
         }
@@ -93,7 +93,7 @@ impl Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer that an item of a tokenizer artifact, or of a model, holds.
+    /// Reads the tokenizer in an item of a tokenizer or model artifact.
     pub fn of_item(item: &InputItem) -> pipe_stage::Result<Self> {
         let tokenizer = item.entry(TOKENIZER_JSON).ok_or_else(|| {
             pipe_stage::Error::input(format!("the tokenizer has no file `{TOKENIZER_JSON}`"))
@@ -109,7 +109,7 @@ impl Tokenizer {
     }
 }
 
-/// Shows the size, the special tokens, and the first tokens that came of merges.
+/// Shows the size, the special tokens, and the first merged tokens.
 fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> {
     let find = |name: &str| entries.iter().find(|entry| entry.name() == name);
     let Some(json) = find(TOKENIZER_JSON) else { return Ok(format!("no {TOKENIZER_JSON}\n")) };
@@ -136,12 +136,12 @@ impl From<TokenizerError> for pipe_stage::Error {
     }
 }
 
-/// tokenizer_config.json for a tokenizer from training, as `PreTrainedTokenizerFast` reads it.
+/// tokenizer_config.json for a trained tokenizer, as `PreTrainedTokenizerFast` reads it.
 ///
-/// Whoever exports a model adds `model_max_length`, its context in tokens.
+/// The export of a model adds `model_max_length`, its context length in tokens.
 pub fn tokenizer_config(eos: &str, pad: Option<&str>) -> Vec<u8> {
     let mut config = BTreeMap::from([
-        // Off, since the clean-up eats spaces before punctuation when it decodes.
+        // Off, since the clean-up removes spaces before punctuation when decoding.
         ("clean_up_tokenization_spaces", Value::from(false)),
         ("add_prefix_space", Value::from(false)),
         ("bos_token", Value::from(eos)),
@@ -154,10 +154,10 @@ pub fn tokenizer_config(eos: &str, pad: Option<&str>) -> Vec<u8> {
     json(&config)
 }
 
-/// A vocabulary from training, to be written.
+/// A trained vocabulary, to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainedTokenizer<'a> {
-    /// The split that the vocabulary was trained on.
+    /// The split pattern used for training.
     pub pattern: Pattern,
     /// The tokens and merges.
     pub vocabulary: &'a Vocabulary,
@@ -219,7 +219,7 @@ impl TrainedTokenizer<'_> {
         })
     }
 
-    /// A token's name: special tokens as they read, others as their bytes are spelled.
+    /// A token's name: special tokens as they are, others in the spelling of their bytes.
     fn name(&self, id: usize) -> String {
         let bytes = &self.vocabulary.tokens[id];
         if id < self.vocabulary.special_tokens {
@@ -250,7 +250,7 @@ impl File {
         }
         let mut tokens = vec![Box::<[u8]>::default(); last as usize + 1];
         let mut names = FxHashMap::default();
-        // Not all names of a vocabulary spell bytes: special tokens need not.
+        // Not all names of a vocabulary are spelled bytes: special tokens need not be.
         let mut spelled = FxHashMap::<Box<[u8]>, u32>::default();
         for (name, id) in vocab.0 {
             let bytes = unspell(&name);
@@ -297,7 +297,7 @@ impl File {
         })
     }
 
-    /// Refuses what would change ids or the bytes that they decode to.
+    /// Refuses whatever would change ids or decoded bytes.
     fn check_parts(&self) -> Result<(), TokenizerError> {
         let model = &self.model;
         let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
@@ -326,7 +326,7 @@ impl File {
         }
     }
 
-    /// The split pattern that the pre-tokenizer stands for.
+    /// The split pattern of the pre-tokenizer.
     fn pattern(&self) -> Result<Pattern, TokenizerError> {
         if self.model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
             self.check_parts()?;
@@ -360,7 +360,7 @@ impl File {
     }
 }
 
-/// The normalizer that a part stands for.
+/// The normalizer of a part.
 fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
     match part["type"].as_str().unwrap_or_default() {
         "NFC" => Ok(Normalizer::Nfc),

@@ -1,23 +1,22 @@
-//! Owns the spelling of bytes as characters that vocabularies of byte-level models are written in.
-//! Knows nothing of tokens or files.
+//! The spelling of bytes as characters in vocabularies of byte-level models. Nothing here depends on tokens or files.
 //!
-//! GPT-2 (`bytes_to_unicode` in its encoder.py): bytes that print stand for themselves, the others take the
-//! characters from U+0100 on, so that any bytes make a string without blanks and controls: a space is `Ġ`.
+//! GPT-2 (`bytes_to_unicode` in its encoder.py): printable bytes represent themselves, the others get the characters
+//! from U+0100, so that any bytes make a string without white space and control characters: a space is `Ġ`.
 
 use std::sync::LazyLock;
 
 use crate::tokenizer::bpe::bytes_in_order;
 
-/// The first character that stands for a byte that does not print, and how many bytes do print.
+/// The first character for bytes that are not printable, and the number of printable bytes.
 const SHIFTED: u32 = 0x100;
 const PRINTING: usize = 188;
 
-/// Spells bytes as characters, one each.
+/// Spells bytes as characters, one per byte.
 pub fn spell(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| CHARACTERS[*byte as usize]).collect()
 }
 
-/// The bytes that `spelling` stands for; none where a character stands for no byte.
+/// The bytes of a spelling; none if a character represents no byte.
 pub fn unspell(spelling: &str) -> Option<Vec<u8>> {
     spelling.chars().map(byte).collect()
 }
@@ -28,7 +27,7 @@ fn byte(character: char) -> Option<u8> {
 
 static CHARACTERS: LazyLock<[char; 256]> = LazyLock::new(characters);
 
-/// The byte that each character below U+0144 stands for.
+/// The byte for each character below U+0144.
 static BYTES: LazyLock<[Option<u8>; 0x144]> = LazyLock::new(|| {
     let mut bytes = [None; 0x144];
     for (byte, character) in (0..=255).zip(*CHARACTERS) {

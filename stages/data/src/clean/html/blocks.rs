@@ -1,8 +1,8 @@
 //! Markup to text, block by block: what a reader sees, as light Markdown.
 //!
-//! Code blocks are fenced and verbatim, their indentation included; headings get `#`, list items `-` or their
-//! number, table rows `|`. Meaning that only markup carries is kept in signs: powers and indices, fractions,
-//! quotations, what is struck out, readings of characters. Linear in the length of the markup, without recursion.
+//! Code blocks are fenced and verbatim, including indentation; headings get `#`, list items `-` or their number,
+//! table rows `|`. Meaning that is only in the markup is written with signs: powers and indices, fractions,
+//! quotations, deleted text, ruby annotations. Linear in the length of the markup, without recursion.
 
 mod line;
 mod numerals;
@@ -26,7 +26,7 @@ pub(super) fn text_of(html: &str) -> String {
     writer.finish()
 }
 
-/// Bytes of text outside of links and in them.
+/// Bytes of text outside of links and within them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TextSizes {
     pub(super) plain: usize,
@@ -52,28 +52,28 @@ pub(super) fn text_sizes(html: &str) -> TextSizes {
 #[derive(Default)]
 struct Writer {
     out: String,
-    /// The paragraph being written, its white space collapsed.
+    /// The paragraph being written, with collapsed white space.
     line: String,
-    /// What stands before the paragraph: `- `, `## `.
+    /// The prefix of the paragraph: `- `, `## `.
     prefix: String,
     /// Whether the next paragraph follows the last one without a blank line.
     tight: bool,
-    /// Indentation of the next line, if it goes on with the paragraph before a line break.
+    /// Indentation of the next line, if it continues the paragraph after a line break.
     continued: Option<usize>,
-    /// Whether a heading is open: it is one line.
+    /// Whether a heading is open; it is kept on one line.
     heading: bool,
     lists: Vec<List>,
     code: Option<Code>,
-    /// Elements `<code>` that are open outside of code blocks, where backticks stand around.
+    /// Open `<code>` elements outside of code blocks, which are enclosed in backticks.
     inline_code: usize,
-    /// Superscripts and subscripts that are open.
+    /// Open superscripts and subscripts.
     scripts: Vec<Script>,
-    /// A superscript that has ended and is a numerator if a stroke follows.
+    /// A finished superscript, which is a numerator if a slash follows.
     raised: Option<Raised>,
     row: Option<Row>,
     /// Tables that are open.
     tables: Vec<Table>,
-    /// The shapes of those that are yet to come.
+    /// Shapes of the tables that follow.
     shapes: std::vec::IntoIter<Shape>,
 }
 
@@ -81,14 +81,14 @@ struct List {
     /// Number of the next item.
     number: Option<u32>,
     numerals: Numerals,
-    /// Whether its first item is yet to come.
+    /// Whether its first item is still to come.
     fresh: bool,
 }
 
 struct Script {
     raised: bool,
     linked: bool,
-    /// Where it begins in the line.
+    /// Its start in the line.
     at: usize,
 }
 
@@ -101,9 +101,9 @@ struct Raised {
 struct Code {
     language: String,
     text: String,
-    /// Where the blocks that are open in it began.
+    /// Starts of the blocks that are open in it.
     blocks: Vec<usize>,
-    /// Whether the line break that ends the last block was put there, so that one in the text is the same.
+    /// Whether the line break that ends the last block was inserted, so that one in the text is not a second one.
     ended: bool,
 }
 
@@ -115,13 +115,13 @@ struct Row {
 
 struct Table {
     shape: Shape,
-    /// Rows that are written.
+    /// Rows written so far.
     rows: usize,
 }
 
 const INDENT: &str = "  ";
 const LISTS_MAX: usize = 16;
-/// Superscripts within superscripts that are told apart.
+/// Maximum depth of nested superscripts.
 const SCRIPTS_MAX: usize = 8;
 
 impl Writer {
@@ -287,7 +287,7 @@ impl Writer {
         let mut prefix = INDENT.repeat(depth);
         match self.lists.last_mut() {
             Some(list) => {
-                // An item follows the one before it at once, and so does a list within an item.
+                // An item follows the previous one without a blank line, and so does a nested list.
                 self.tight = !std::mem::take(&mut list.fresh) || depth > 0;
                 match &mut list.number {
                     Some(number) => {
@@ -303,14 +303,14 @@ impl Writer {
         self.prefix = prefix;
     }
 
-    /// Ends the paragraph. Within a table's row blocks are only a space apart.
+    /// Ends the paragraph. Within a table row, blocks are separated by a space only.
     fn paragraph(&mut self) {
         self.end_line();
         self.continued = None;
     }
 
-    /// Breaks the line within the paragraph: what follows stands under what it goes on with. Two breaks in a row
-    /// end the paragraph.
+    /// Breaks the line within the paragraph; the next line is aligned with the text that it continues. Two breaks in
+    /// a row end the paragraph.
     fn line_break(&mut self) {
         if self.row.is_some() || self.heading {
             self.space();
@@ -328,7 +328,7 @@ impl Writer {
         }
     }
 
-    /// Writes the line, if it holds anything.
+    /// Writes the line, unless it is empty.
     fn end_line(&mut self) -> bool {
         if self.row.is_some() {
             self.space();
@@ -337,7 +337,7 @@ impl Writer {
         self.end_inline();
         let line = std::mem::take(&mut self.line);
         let line = line.trim();
-        // Dots and bars between links that are gone.
+        // Separators between links that were removed.
         if line.chars().all(|c| matches!(c, ' ' | '·' | '•' | '|' | '§' | '¶' | '/' | '‹' | '›' | '«' | '»'))
         {
             return false;
@@ -364,7 +364,7 @@ impl Writer {
         }
     }
 
-    /// Ends what must not reach over the end of a line: backticks, superscripts.
+    /// Ends what must not span lines: backticks, superscripts.
     fn end_inline(&mut self) {
         while !self.scripts.is_empty() {
             self.end_script();
@@ -388,7 +388,7 @@ impl Writer {
         }
     }
 
-    /// Writes the superscript that has ended.
+    /// Writes the finished superscript.
     fn end_raised(&mut self, as_numerator: bool) {
         if let Some(Raised { content, linked }) = self.raised.take() {
             let digits = content.trim().chars().all(|c| c.is_ascii_digit());
@@ -402,7 +402,7 @@ impl Writer {
 
     fn leave_code(&mut self) {
         let Some(code) = self.code.take() else { return };
-        // The first line break of `<pre>` is markup, blank lines at the ends carry nothing.
+        // The first line break of `<pre>` is markup, and blank lines at either end have no meaning.
         let text = code.text.replace("\r\n", "\n").replace('\r', "\n");
         let text = text.trim_end();
         let blank = |line: &str| line.trim().is_empty();
@@ -463,7 +463,7 @@ impl Code {
         self.text.push_str(text);
     }
 
-    /// A block in code is a line or several of its own.
+    /// A block element within code takes lines of its own.
     fn start_block(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             self.text.push('\n');
@@ -521,7 +521,7 @@ fn is_block(name: &str) -> bool {
     BLOCKS.contains(&name)
 }
 
-/// Elements that are lines where they stand in code.
+/// Elements that are lines within code.
 fn is_line(name: &str) -> bool {
     is_block(name) || matches!(name, "li" | "ul" | "ol" | "tr" | "table")
 }

@@ -1,8 +1,8 @@
-//! Bytes to text: which encoding a page is in.
+//! Bytes to text: determines the encoding of a page.
 //!
-//! A byte order mark decides. So does valid UTF-8 with characters beyond ASCII: no other encoding looks like it by
-//! chance, whatever the page declares. Else what the page declares, then what `chardetng` takes it for; either counts
-//! only if what comes out looks like text.
+//! A byte order mark decides. So does valid UTF-8 with characters beyond ASCII, since text in another encoding is
+//! hardly ever valid UTF-8 by chance, whatever the page declares. Otherwise the declared encoding is tried, then the
+//! guess of `chardetng`; each is used only if the result looks like text.
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 use encoding_rs::{
@@ -10,11 +10,11 @@ use encoding_rs::{
 };
 use std::borrow::Cow;
 
-/// Bytes in which a `<meta>` with the encoding has to stand. The standard says 1,024; long comments come first on
-/// some pages.
+/// Bytes in which a `<meta>` with the encoding is searched. The standard says 1,024, but some pages begin with long
+/// comments.
 const META_WITHIN: usize = 4096;
 
-/// Decodes a page; `None` if no encoding makes it text.
+/// Decodes a page; `None` if no encoding gives plausible text.
 pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         let text = encoding.decode_without_bom_handling(&bytes[length..]).0;
@@ -41,8 +41,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The encoding that an XML declaration, `<meta charset>` or `<meta http-equiv>` names. UTF-16 cannot be told by
-/// ASCII text, so such a claim means UTF-8, as in browsers.
+/// The encoding in an XML declaration, `<meta charset>` or `<meta http-equiv>`. A declaration that is readable as
+/// ASCII cannot be in UTF-16, so UTF-16 means UTF-8 there, as in browsers.
 fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let head = head.to_ascii_lowercase();
     let encoding = of_xml(&head).or_else(|| of_meta(&head))?;
@@ -61,7 +61,8 @@ fn of_xml(head: &[u8]) -> Option<&'static Encoding> {
     })
 }
 
-/// Looks at the `<meta>` tags before anything else that may hold the same words: comments, scripts, descriptions.
+/// Searches the `<meta>` tags, and skips other places that may contain the same words: comments, scripts,
+/// descriptions.
 fn of_meta(head: &[u8]) -> Option<&'static Encoding> {
     let mut rest = head;
     while let Some(at) = memchr::memchr(b'<', rest) {
@@ -111,7 +112,7 @@ fn after<'b>(bytes: &'b [u8], end: &[u8]) -> Option<&'b [u8]> {
     memchr::memmem::find(bytes, end).map(|at| &bytes[at + end.len()..])
 }
 
-/// Where a tag ends: the first `>` outside of quotes.
+/// End of a tag: the first `>` outside of quotes.
 fn tag_end(tag: &[u8]) -> Option<usize> {
     let mut quote = None;
     tag.iter().position(|byte| match (quote, byte) {
@@ -139,7 +140,7 @@ fn attributes(tag: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         if rest.is_empty() {
             return None;
         }
-        // The first byte belongs to the name whatever it is, so that each turn takes one.
+        // The first byte always belongs to the name, so that each turn consumes one.
         let name = 1 + rest[1..].iter().take_while(|byte| !is_space(byte) && **byte != b'=').count();
         let (name, tail) = rest.split_at(name);
         rest = tail;
@@ -158,7 +159,7 @@ fn attributes(tag: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Encodings that the page's `lang` makes likely.
+/// Encodings that are likely for the page's `lang`.
 fn of_language(head: &[u8]) -> Vec<&'static Encoding> {
     let head = head.to_ascii_lowercase();
     let says = |lang: &str| memchr::memmem::find(&head, lang.as_bytes()).is_some();
@@ -175,26 +176,26 @@ fn of_language(head: &[u8]) -> Vec<&'static Encoding> {
     }
 }
 
-/// What the bytes look like.
+/// The best guess from the bytes.
 fn guessed(bytes: &[u8]) -> &'static Encoding {
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(bytes, true);
     detector.guess(None, Utf8Detection::Deny)
 }
 
-/// What a text looks like, counted to see whether it was decoded as it was meant.
+/// Statistics of a text, to judge whether it was decoded correctly.
 #[derive(Debug, Default)]
 struct Looks {
     characters: usize,
-    /// Letters of ASCII, those within tags included.
+    /// ASCII letters, including those within tags.
     ascii_letters: usize,
     /// Characters beyond ASCII.
     others: usize,
     /// Latin letters beyond ASCII.
     latin_letters: usize,
-    /// Undecodable bytes, controls and characters of private use: nobody writes them.
+    /// Undecodable bytes, control characters, and characters of private use, which do not occur in text.
     bad: usize,
-    /// Characters beyond ASCII that are the same as the one before.
+    /// Characters beyond ASCII that are equal to the previous one.
     repeats: usize,
 }
 
@@ -223,8 +224,8 @@ impl Looks {
         looks
     }
 
-    /// Hardly anything beyond ASCII is bad. And where an encoding of one byte gives Latin letters, most letters are
-    /// ASCII, as in every language that is written so: else it is another alphabet, misread.
+    /// Almost no character beyond ASCII is bad. And if a single-byte encoding gives Latin letters, most letters are
+    /// ASCII, as in every language written in Latin script; otherwise it is a misread alphabet.
     fn is_text(&self, encoding: &'static Encoding) -> bool {
         const BAD_AT_MOST_ONE_IN: usize = 20;
         const LATIN_AT_MOST_ONE_IN: usize = 3;
@@ -233,7 +234,7 @@ impl Looks {
         self.bad * BAD_AT_MOST_ONE_IN <= self.others && is_latin
     }
 
-    /// One byte over and over is no text in any encoding.
+    /// A text of one repeated byte is not valid in any encoding.
     const fn is_noise(&self) -> bool {
         self.repeats * 2 > self.others
     }
@@ -285,7 +286,7 @@ mod tests {
         for label in ["iso-8859-1", "gbk", "gb2312", "big5", "shift_jis", "koi8-r", "windows-1251", "utf-16"]
         {
             for text in texts {
-                // Much markup, which says nothing about the encoding of the text.
+                // Mostly markup, which says nothing about the encoding of the text.
                 let meta =
                     format!("<meta charset={label}>{}", "<link rel=stylesheet href=a.css>".repeat(200));
                 let bytes = page(&meta, UTF_8, text);
@@ -337,7 +338,7 @@ mod tests {
             ),
         ];
         for (encoding, text) in texts {
-            // Mostly markup: what is beyond ASCII is a small part.
+            // Mostly markup: characters beyond ASCII are a small part.
             let bytes = page(&"<link rel=stylesheet href=a.css>".repeat(100), encoding, text);
             assert!(decode(&bytes).unwrap().ends_with(text), "{}", encoding.name());
         }

@@ -1,12 +1,12 @@
-//! What of a page is no text of its author: controls that sites and generators of documentation put in, what
-//! browsers do not show, and signs.
+//! Parts of a page that its author did not write: controls that sites and documentation generators insert, hidden
+//! elements, and icons.
 //!
-//! A class name may mean anything on another site, so a name that is also an ordinary word counts only on pages
-//! of the generator that is known to use it for controls.
+//! A class name may have any meaning on another site, so an ordinary word counts only on pages of the generator that
+//! is known to use it for controls.
 
 use super::tag::{Tag, VALUE_BYTES_MAX};
 
-/// What made the page, where it says so.
+/// The generator of the page, if it names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Site {
     #[default]
@@ -37,7 +37,7 @@ impl Site {
 }
 
 /// Classes of controls that no site uses for text: breadcrumbs, "[edit]" (MediaWiki), "Next" (DocBook), text for
-/// screen readers, numbers of code lines.
+/// screen readers, line numbers of code.
 const CONTROLS: &[&str] = &[
     "breadcrumb",
     "breadcrumbs",
@@ -59,7 +59,7 @@ const CONTROLS_OF_RUSTDOC: &[&str] =
     &["hideme", "rightside", "since", "src", "srclink", "anchor", "doc-anchor", "tooltip"];
 /// Contents and messages on pages of MediaWiki.
 const CONTROLS_OF_MEDIAWIKI: &[&str] = &["toc", "noprint"];
-/// Classes of links that are permanent links if they hold no word.
+/// Classes of links that are permanent links if they contain no word.
 const SIGN_LINKS: &[&str] = &[
     "anchor",
     "doc-anchor",
@@ -87,7 +87,7 @@ pub(super) fn is_control(tag: &Tag, site: Site) -> bool {
     })
 }
 
-/// Whether a link holds only signs, such as `§`, `¶` or a picture.
+/// Whether a link contains only signs, such as `§`, `¶` or a picture.
 fn holds_no_word(rest: &str) -> bool {
     const REACH: usize = 512;
     find(rest, "</a", REACH).is_some_and(|end| !has_word(&rest[..end]))
@@ -106,13 +106,13 @@ pub(super) fn has_word(markup: &str) -> bool {
     rest.contains(char::is_alphanumeric)
 }
 
-/// Whether no word follows a button in the heading or list item around it; `rest` begins within the button.
+/// Whether no word follows a button in the surrounding heading or list item; `rest` begins within the button.
 pub(super) fn is_last_in(container: &str, rest: &str) -> bool {
     const REACH: usize = 4096;
     let button = find(rest, "</button", REACH).and_then(|at| rest[at..].split_once('>'));
     let Some((_, behind)) = button else { return false };
     let own_end = format!("</{}", container.to_ascii_lowercase());
-    // The end tag of an item may be left out.
+    // The end tag of an item may be omitted.
     let ends: &[&str] = if own_end == "</li" { &["</li", "<li", "</ul", "</ol"] } else { &[&own_end] };
     let end = ends.iter().filter_map(|end| find(behind, end, REACH)).min();
     match end {
@@ -128,7 +128,7 @@ fn find(text: &str, tag: &str, reach: usize) -> Option<usize> {
         .or_else(|| memchr::memmem::find(bytes, tag.to_ascii_uppercase().as_bytes()))
 }
 
-/// Whether browsers do not show an element.
+/// Whether browsers hide an element.
 pub(super) fn is_hidden(tag: &Tag) -> bool {
     let hidden = tag.value("hidden").is_some_and(|value| !value.eq_ignore_ascii_case("until-found"));
     let style = tag.value("style").unwrap_or_default();
@@ -140,7 +140,7 @@ pub(super) fn is_hidden(tag: &Tag) -> bool {
             }))
 }
 
-/// Whether the text of an image is a sign of its own, such as an emoji.
+/// Whether the alternative text of an image is a sign, such as an emoji.
 pub(super) fn is_sign(text: &str) -> bool {
     const CHARACTERS_MAX: usize = 8;
     text.chars().count() <= CHARACTERS_MAX

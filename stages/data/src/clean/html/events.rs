@@ -1,12 +1,12 @@
-//! Serialised markup as tags and texts in order. The input is what a parser serialised, so it is well formed;
-//! anything else gives worse text, never an error. Linear in its length, without recursion.
+//! Serialised markup as a sequence of tags and texts. The input comes from a serialiser, so it is well formed; other
+//! input gives worse text, never an error. Linear in its length, without recursion.
 
 use super::scan::TABLE_PART;
 
 /// A piece of markup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event<'h> {
-    /// Text, references unresolved.
+    /// Text with unresolved references.
     Text(&'h str),
     Start(Element<'h>),
     /// The end of the element of that name.
@@ -37,8 +37,8 @@ const VOID: [&str; 14] = [
     "wbr",
 ];
 
-/// Reads markup. Parts of tables are given under their names, though an extractor renamed them, and within a table,
-/// though it took that away.
+/// Reads markup. Parts of tables keep their original names, even if an extractor renamed or removed elements around
+/// them.
 pub(super) fn events(html: &str) -> Events<'_> {
     Events { rest: html, open: Vec::new(), tables: 0, next: None }
 }
@@ -47,14 +47,14 @@ pub(super) struct Events<'h> {
     rest: &'h str,
     open: Vec<Open<'h>>,
     tables: usize,
-    /// What follows at once on the event given last.
+    /// Queued to follow the last event.
     next: Option<Event<'h>>,
 }
 
 struct Open<'h> {
     tag: &'h str,
     name: &'h str,
-    /// Whether a table was opened for it that the markup has not.
+    /// Whether a table was opened for it that is not in the markup.
     in_table_of_its_own: bool,
 }
 
@@ -121,7 +121,7 @@ impl<'h> Events<'h> {
     }
 }
 
-/// Bytes up to and with the `>` that ends a tag; one within a quoted value does not.
+/// Number of bytes up to and including the `>` that ends a tag; a quoted `>` does not.
 fn end_of_tag(tag: &str) -> Option<usize> {
     let mut quoted = false;
     let ends = |&byte: &u8| {
@@ -131,7 +131,7 @@ fn end_of_tag(tag: &str) -> Option<usize> {
     tag.as_bytes().iter().position(ends).map(|at| at + 1)
 }
 
-/// Resolves character references: the five that serialising makes, and numbers.
+/// Resolves character references: the five that serialisers write, and numeric ones.
 pub(super) fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.contains('&') {
         return text.into();

@@ -1,20 +1,20 @@
-//! Formulas: MathML as TeX where the page has it, else as plain signs of the same meaning (`x^2`, `1/2`).
+//! Formulas: MathML as TeX if the page includes it, otherwise as plain signs with the same meaning (`x^2`, `1/2`).
 
 use super::scan::is_html_only;
 use super::tag::{Tag, after_comment, cdata};
 
-/// A formula in the page's own notation of text: references are unresolved, and there is no `<`.
+/// A formula in the notation of the page: references are unresolved, and it contains no `<`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Formula {
     /// TeX without delimiters, or plain signs.
     pub(super) text: String,
     pub(super) is_tex: bool,
-    /// Whether it stands in a line of its own.
+    /// Whether it is on a line of its own.
     pub(super) block: bool,
 }
 
 impl Formula {
-    /// A formula in TeX, its delimiters and Wikipedia's wrapping taken off.
+    /// A TeX formula without delimiters and Wikipedia's wrapping.
     pub(super) fn of_tex(tex: &str, block: bool) -> Self {
         const PAIRS: [(&str, &str); 8] = [
             ("$$", "$$"),
@@ -35,7 +35,7 @@ impl Formula {
         Self { text: inner.replace('<', "&lt;"), is_tex: true, block }
     }
 
-    /// The formula as it stands in a text.
+    /// The formula as written in a text.
     pub(super) fn shown(&self) -> String {
         match (self.text.is_empty(), self.is_tex, self.block) {
             (true, _, _) => String::new(),
@@ -46,10 +46,10 @@ impl Formula {
     }
 }
 
-/// Elements of a formula that are kept apart; those nested deeper are taken as one.
+/// Maximum depth of the elements of a formula; deeper ones are merged.
 const DEPTH_MAX: usize = 64;
 
-/// Reads `<math>` up to its end, or to a tag that no formula holds; gives what follows and the tags read.
+/// Reads `<math>` up to its end, or to a tag that formulas cannot contain; returns the rest and the number of tags.
 pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
     let block = math.value("display").is_some_and(|display| display.eq_ignore_ascii_case("block"))
         || math.value("mode").is_some_and(|mode| mode.eq_ignore_ascii_case("display"));
@@ -125,7 +125,7 @@ pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
     (formula, rest, tags)
 }
 
-/// An element that is open, with the text of each of its children.
+/// An open element, with the text of each child.
 #[derive(Default)]
 struct Frame {
     name: String,
@@ -191,7 +191,7 @@ fn text(frames: &mut [Frame], text: &str) {
     }
 }
 
-/// What an element stands for, in plain signs.
+/// An element in plain signs.
 fn written(frame: &Frame) -> String {
     let children = &frame.children;
     let child = |at: usize| children.get(at).map(String::as_str).unwrap_or_default();
@@ -226,7 +226,7 @@ fn grouped(text: &str) -> String {
     if one { text.to_owned() } else { format!("({text})") }
 }
 
-/// One after the other; names of several letters are kept apart from their neighbours.
+/// Joined; names of several letters are separated from their neighbours.
 fn joined(children: &[String]) -> String {
     let mut out = String::new();
     for child in children {

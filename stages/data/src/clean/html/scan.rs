@@ -1,12 +1,12 @@
-//! One pass over the raw markup before any parser sees it. It bounds what makes parsers slow (depth, number
-//! of nodes, attributes), drops what is never text, and notes what the page says of itself.
+//! One pass over the raw markup before any parser sees it. It bounds what makes parsers slow (depth, number of nodes,
+//! attributes), drops what is never text, and records what the page declares about itself.
 //!
-//! HTML parsers and the extractors on top of them are quadratic in nesting (50,000 open `<div>` take minutes), in
-//! the lines and references of one text (a log of 10 MB takes a minute) and in the attributes of one tag. Tags below
-//! [`DEPTH_MAX`] are left out and their text is kept.
+//! HTML parsers and extractors take quadratic time in nesting depth (minutes for 50,000 open `<div>`), in the lines
+//! and references of one text (a minute for a log of 10 MB) and in the attributes of one tag. Tags below
+//! [`DEPTH_MAX`] are dropped; their text is kept.
 //!
-//! Tags, comments, scripts and foreign content (SVG, MathML) begin and end where the HTML standard says, so that
-//! nothing is taken for text, or for markup, that browsers take otherwise.
+//! Tags, comments, scripts and foreign content (SVG, MathML) begin and end as in the HTML standard, so that text and
+//! markup are distinguished as in browsers.
 
 mod elements;
 
@@ -18,49 +18,49 @@ use elements::{
 };
 pub(super) use elements::{TABLE_PART, is_html_only};
 
-/// Nesting that is kept; no page that people read goes deeper.
+/// Maximum nesting depth; ordinary pages stay below it.
 const DEPTH_MAX: usize = 256;
-/// How far up an end tag looks for its start: bounds the work on tags that were never opened.
+/// Number of open elements that an end tag is compared with, which bounds the work on tags that were never opened.
 const REACH: usize = 512;
 
-/// Lines and character references of one stretch of text, and its bytes, after which it is broken by `<wbr>`, which
-/// stands for nothing: parsers append each of them to what they have by copying it.
+/// Number of lines and character references of one text, and its bytes, after which it is broken by `<wbr>`, which
+/// has no meaning: parsers append each of them by copying the text before it.
 const PIECES_MAX: usize = 512;
 const STRETCH_BYTES_MAX: usize = 64 << 10;
 
-/// Share of the page's text without links that a `<main>` has to hold to count as the content. One that scripts were
-/// to fill, or that holds a search box, holds less.
+/// Minimum share of the page's text outside of links in `<main>` for it to count as the content. Pages filled by
+/// scripts, or with only a search box in `<main>`, have less.
 const MAIN_SHARE_MIN: f64 = 0.25;
 
-/// What the scan found.
+/// The result of the scan.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scanned {
-    /// The markup, bounded and cleaned; empty if it was not asked for.
+    /// The bounded and cleaned markup; empty if it was not requested.
     pub(super) html: String,
     /// `lang` of the root element.
     pub(super) language: String,
-    /// Where `<link rel="canonical">` points.
+    /// Target of `<link rel="canonical">`.
     pub(super) canonical: String,
-    /// Where `<meta http-equiv="refresh">` leads at once.
+    /// Target of an immediate `<meta http-equiv="refresh">`.
     pub(super) refresh: Option<String>,
-    /// Content of `<title>`, entities as they stand.
+    /// Content of `<title>`, with unresolved entities.
     pub(super) title: String,
-    /// Whether the page has one `<main>` with a fair share of its text; `html` is then what it holds.
+    /// Whether the page has one `<main>` with a sufficient part of its text; `html` is then its content.
     pub(super) has_main: bool,
 }
 
-/// More start tags, and signs that look like one, than were allowed.
+/// More start tags, and signs that look like one, than allowed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyNodes;
 
-/// Whether the cleaned markup is wanted, or only what the page says of itself.
+/// Whether the cleaned markup is wanted, or only what the page declares about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     Markup,
     Facts,
 }
 
-/// Scans a page in time proportional to its length.
+/// Scans a page in linear time.
 pub(super) fn scan(page: &str, nodes_max: usize, wanted: Wanted) -> Result<Scanned, TooManyNodes> {
     let mut scan = Scan::new(page, wanted);
     let mut rest = page;
@@ -91,7 +91,7 @@ pub(super) fn scan(page: &str, nodes_max: usize, wanted: Wanted) -> Result<Scann
                 nodes += read.tags;
             }
             _ => {
-                // A sign that begins no tag costs the parser as much as one that does.
+                // A `<` that begins no tag costs the parser as much as one that does.
                 nodes += 1;
                 scan.text("&lt;");
                 rest = &rest[1..];
@@ -110,23 +110,23 @@ struct Scan<'p> {
     out: Scanned,
     wanted: Wanted,
     site: Site,
-    /// Whether the page has formulas as scripts in TeX; what MathJax made of them is dropped.
+    /// Whether the page has TeX formulas in scripts; the output of MathJax is then dropped.
     has_tex_scripts: bool,
     open: Vec<Open<'p>>,
-    /// Open elements that are dropped with their content.
+    /// Number of open elements that are dropped with their content.
     dropping: usize,
-    /// Open elements in which white space counts.
+    /// Number of open elements in which white space is significant.
     verbatim: usize,
-    /// Open links, and bytes of text outside of them.
+    /// Number of open links, and bytes of text outside of them.
     links: usize,
     plain: usize,
     mains: Vec<Main>,
-    /// Where the text being written began, and the lines and references in it.
+    /// Start of the current text in the output, and its lines and references.
     stretch: usize,
     pieces: usize,
-    /// The formula written last, and where it ended.
+    /// The last formula written, and where it ended.
     formula: (String, usize),
-    /// Whether the formula of KaTeX that is open has its source as MathML.
+    /// Whether the open KaTeX formula includes MathML.
     has_mathml: bool,
 }
 
@@ -137,20 +137,20 @@ struct Open<'p> {
     dropped: bool,
     /// Whether its children are SVG or MathML.
     foreign: bool,
-    /// Whether it holds a formula twice, once out of sight.
+    /// Whether it contains a formula twice, once hidden.
     holds_formula: bool,
-    /// Where its content begins in what was written.
+    /// Start of its content in the output.
     at: usize,
 }
 
-/// Where a `<main>` starts and ends in what was written, and how much plain text it holds.
+/// Start and end of a `<main>` in the output, and the bytes of its text outside of links.
 struct Main {
     start: usize,
     end: Option<usize>,
     plain: usize,
 }
 
-/// What follows an element's start tag, and the tags that were read.
+/// What follows an element's start tag, and the number of tags read.
 struct Read<'p> {
     rest: &'p str,
     tags: usize,
@@ -210,7 +210,7 @@ impl<'p> Scan<'p> {
         self.put(&text[from..]);
     }
 
-    /// A tag was written: what follows is another text.
+    /// Called when a tag is written: a new text begins.
     fn end_stretch(&mut self) {
         self.pieces = 0;
         self.stretch = self.out.html.len();
@@ -220,7 +220,7 @@ impl<'p> Scan<'p> {
         self.open.last().is_some_and(|open| open.foreign)
     }
 
-    /// Takes an element's start tag, and all of an element that holds no markup.
+    /// Handles an element's start tag, and the whole element if it contains no markup.
     fn element(&mut self, tag: &Tag<'p>) -> Read<'p> {
         let mut read = Read { rest: tag.rest, tags: 1 };
         if self.in_foreign_content() && is_html_only(tag) {
@@ -247,7 +247,7 @@ impl<'p> Scan<'p> {
         read
     }
 
-    /// A title is noted and not passed on: extractors remove headings that repeat it.
+    /// Titles are recorded and dropped, since extractors remove headings that repeat them.
     fn raw(&mut self, name: &str, tag: &Tag, text: &str) {
         if self.dropping > 0 {
             return;
@@ -272,7 +272,7 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// Something was left out: words beside it stay apart, and code stays as it is.
+    /// Something was dropped: keep the words around it apart, and code unchanged.
     fn gap(&mut self) {
         if self.dropping == 0 && self.verbatim == 0 {
             self.put(" ");
@@ -290,7 +290,7 @@ impl<'p> Scan<'p> {
         self.formula = (formula.text.clone(), self.out.html.len());
     }
 
-    /// Whether a formula was written just before, and only tags since.
+    /// Whether the same formula was just written, followed only by tags.
     fn is_written(&mut self, formula: &Formula) -> bool {
         let (last, end) = &mut self.formula;
         if *last != formula.text {
@@ -307,7 +307,7 @@ impl<'p> Scan<'p> {
         between.trim_ascii().is_empty()
     }
 
-    /// Images that stand for text: formulas and signs such as emoji.
+    /// Images in place of text: formulas, and signs such as emoji.
     fn image(&mut self, tag: &Tag) {
         const CLASSES: [&str; 5] = ["mwe-math-fallback", "latex", "tex", "math", "ee_img"];
         const SOURCES: [&str; 6] =
@@ -327,7 +327,7 @@ impl<'p> Scan<'p> {
         if in_tex || tag.classes().any(of_class) || SOURCES.iter().any(|part| source.contains(part)) {
             let block = tag.classes().any(|class| class.contains("display"));
             let formula = Formula::of_tex(alt, block);
-            // Where an image stands for a formula that is also there as MathML, one is enough.
+            // If the formula of an image is also there as MathML, write it once.
             if !self.is_written(&formula) {
                 self.formula(&formula);
             }
@@ -375,7 +375,7 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// Whether a button is all the text of the heading or list item that it stands in.
+    /// Whether a button holds all the text of the heading or list item around it.
     fn is_content(&self, tag: &Tag) -> bool {
         const NEAR: usize = 8;
         const BEFORE_BYTES_MAX: usize = 1024;
@@ -399,7 +399,7 @@ impl<'p> Scan<'p> {
             || (is_hidden(tag) && !parent_holds_formula)
     }
 
-    /// Whether an element is what KaTeX or MathJax made of a formula whose source stands beside it.
+    /// Whether an element is the rendering of KaTeX or MathJax of a formula whose source is also there.
     fn is_formula_again(&mut self, tag: &Tag) -> bool {
         let mut again = false;
         for class in tag.classes() {
@@ -430,7 +430,7 @@ impl<'p> Scan<'p> {
         if tag.is_one_of(TABLE_PARTS) {
             out.push_str(&format!(" {TABLE_PART}=\"{}\"", tag.name.to_ascii_lowercase()));
         }
-        // Extractors take headings of the class `header` for those of the site.
+        // Extractors take headings with the class `header` for site headers.
         let heading = matches!(tag.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);
         let kept = |name: &str| !heading && KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
         for (name, value) in &tag.attributes {
@@ -453,7 +453,7 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// Ends the innermost element, in writing too, so that what the parser sees is nested as it was here.
+    /// Ends the innermost element, also in the output, so that the parser sees the same nesting.
     fn pop(&mut self) {
         let Some(open) = self.open.pop() else { return };
         let is = |names: &[&str]| names.iter().any(|name| open.name.eq_ignore_ascii_case(name));
@@ -474,7 +474,7 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// A page with one `<main>` says itself where its content is, if that holds a fair share of its text.
+    /// Keeps only `<main>`, if there is one with a sufficient part of the page's text.
     fn keep_main(&mut self) {
         if let [Main { start, end, plain }] = self.mains[..] {
             let plain = if end.is_some() { plain } else { self.plain - plain };
@@ -486,7 +486,7 @@ impl<'p> Scan<'p> {
         }
     }
 
-    /// Notes what the page says of itself.
+    /// Records what the page declares about itself.
     fn note(&mut self, tag: &Tag) {
         self.site.note(tag);
         let out = &mut self.out;
@@ -504,12 +504,12 @@ impl<'p> Scan<'p> {
     }
 }
 
-/// Text whose signs mean themselves.
+/// Text with escaped special characters.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// The target of `content="0; url=..."`, if the page goes there within a few seconds.
+/// The target of `content="0; url=..."`, if the delay is at most a few seconds.
 fn refresh_target(content: &str) -> Option<String> {
     const AT_ONCE_SECONDS: u32 = 5;
     let (seconds, target) = content.split_once([';', ','])?;

@@ -1,15 +1,15 @@
-//! Superscripts and subscripts as plain text: `10^6`, `x^(n+1)`, `H₂O`, `x_i`. Words and numbers are never joined
-//! to what is raised above them, except where that is how the word is spelt (`2nd`, `Mme`).
+//! Superscripts and subscripts as plain text: `10^6`, `x^(n+1)`, `H₂O`, `x_i`. They are never joined to the word or
+//! number before them, except in spellings such as `2nd` or `Mme`.
 
-/// Abbreviations and ordinals whose end is raised.
+/// Superscript ends of abbreviations and ordinals.
 const RAISED_ENDS: [&str; 26] = [
     "st", "nd", "rd", "th", "e", "er", "ère", "re", "ème", "eme", "nde", "o", "a", "os", "as", "º", "ª",
     "me", "mes", "lle", "lles", "r", "gr", "le", "ts", "s",
 ];
-/// Letters of what is a small-print text, not a sign.
+/// Maximum characters of a superscript; longer ones are text in small print.
 const CHARACTERS_MAX: usize = 24;
 
-/// What is written for a superscript behind a text; `linked` if it holds a link, as marks of notes do.
+/// A superscript as it is written after a text; `linked` if it contains a link, as footnote marks do.
 pub(super) fn raised(before: &str, content: &str, linked: bool) -> String {
     let content = content.trim();
     let first = content.chars().next().unwrap_or(' ');
@@ -23,17 +23,17 @@ pub(super) fn raised(before: &str, content: &str, linked: bool) -> String {
         "SM" | "sm" => return "℠".to_owned(),
         _ if linked && content.chars().all(char::is_alphanumeric) => return format!("[{content}]"),
         _ if RAISED_ENDS.contains(&content) => return content.to_owned(),
-        // Marks of notes, degrees, primes.
+        // Footnote marks, degrees, primes.
         _ if !first.is_alphanumeric() && !is_sign(first) => return content.to_owned(),
         _ if is_small_print(content) => return format!(" {content}"),
-        // The end of a word that is spelt so: no power of a word is a word.
+        // The end of an abbreviation; powers are not words.
         _ if alphabetic && content.chars().count() > 1 && letters(before) > 1 => return content.to_owned(),
         _ => {}
     }
     format!("^{}", grouped(content))
 }
 
-/// What is written for a subscript behind a text.
+/// A subscript as it is written after a text.
 pub(super) fn lowered(before: &str, content: &str) -> String {
     let content = content.trim();
     let denominator = before.ends_with(['/', '⁄']);
@@ -51,7 +51,7 @@ pub(super) fn lowered(before: &str, content: &str) -> String {
     }
 }
 
-/// What is written for a numerator behind a text: a number before it stays apart.
+/// A numerator as it is written after a text: separated from a preceding number.
 pub(super) fn numerator(before: &str, content: &str) -> String {
     let space = if last(before).is_some_and(char::is_alphanumeric) { " " } else { "" };
     format!("{space}{}", content.trim())

@@ -1,11 +1,11 @@
-//! Which tables hold data, to be written in rows, and which only lay a page out.
+//! Which tables contain data, to be written in rows, and which are only used for layout.
 
 use super::events::{Event, events};
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// A line for each row.
+    /// One line per row.
     Rows,
     /// Its cells one after the other, as if there were no table.
     Layout,
@@ -43,12 +43,12 @@ pub(super) fn shapes(html: &str) -> Vec<Shape> {
     tables.iter().map(Table::shape).collect()
 }
 
-/// What tells the shape of a table.
+/// The properties that determine the shape of a table.
 #[derive(Default)]
 struct Table {
     presentation: bool,
     nests: bool,
-    /// Whether it has heads of columns or rows, or a caption.
+    /// Whether it has column or row headers, or a caption.
     heads: bool,
     code: bool,
     headings: bool,
@@ -56,7 +56,7 @@ struct Table {
     columns_max: usize,
     cell_bytes_max: usize,
     cell_paragraphs_max: usize,
-    /// Of the row and the cell that are open.
+    /// Of the open row and cell.
     columns: usize,
     cell_bytes: usize,
     cell_paragraphs: usize,
@@ -88,8 +88,8 @@ impl Table {
         self.columns_max = self.columns_max.max(std::mem::take(&mut self.columns));
     }
 
-    /// A table with heads is data. Of others, those are layout that have a single column, or cells that hold more
-    /// than an entry of a table does.
+    /// A table with headers contains data. Of the others, those with a single column, or with cells larger than a
+    /// table entry, are layout.
     fn shape(&self) -> Shape {
         const CELL_BYTES_MAX: usize = 1000;
         const ONLY_ROW_BYTES_MAX: usize = 200;

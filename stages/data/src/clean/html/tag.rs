@@ -1,23 +1,23 @@
-//! The lexical part of HTML: where tags, attributes, comments and raw text begin and end, as the HTML standard's
-//! tokenizer has it.
+//! The lexical part of HTML: where tags, attributes, comments and raw text begin and end, as in the tokenizer of the
+//! HTML standard.
 
-/// Attributes that are looked at in one tag.
+/// Maximum number of attributes to read in one tag.
 pub(super) const ATTRIBUTES_MAX: usize = 64;
-/// The longest attribute value that is passed on.
+/// Maximum length of an attribute value to keep.
 pub(super) const VALUE_BYTES_MAX: usize = 512;
 
 /// A start or end tag.
 pub(super) struct Tag<'p> {
     pub(super) name: &'p str,
     pub(super) attributes: Vec<(&'p str, &'p str)>,
-    /// Whether it ends in `/>`, which counts in SVG and MathML only.
+    /// Whether it ends in `/>`, which is significant only in SVG and MathML.
     pub(super) self_closing: bool,
     /// What follows it.
     pub(super) rest: &'p str,
 }
 
 impl<'p> Tag<'p> {
-    /// Reads a tag from its name on; what never ends takes the rest of the page, as in browsers.
+    /// Reads a tag, starting at its name; an unclosed tag extends to the end of the page, as in browsers.
     pub(super) fn read(page: &'p str) -> Self {
         let bytes = page.as_bytes();
         let mut at = bytes.iter().position(|&byte| ends_name(byte)).unwrap_or(bytes.len());
@@ -51,7 +51,7 @@ impl<'p> Tag<'p> {
         names.iter().any(|name| self.is(name))
     }
 
-    /// The value of an attribute as it stands in the page, references unresolved.
+    /// The value of an attribute in the page, with unresolved references.
     pub(super) fn value(&self, attribute: &str) -> Option<&'p str> {
         self.attributes.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute)).map(|(_, value)| *value)
     }
@@ -65,13 +65,13 @@ pub(super) fn ends_name(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == b'>' || byte == b'/'
 }
 
-/// Reads `name`, `name=value` or `name="value"` at a position; gives the position behind it.
+/// Reads `name`, `name=value` or `name="value"` at a position; returns the position after it.
 fn attribute(page: &str, start: usize) -> ((&str, &str), usize) {
     let bytes = page.as_bytes();
     let find = |from: usize, ends: &dyn Fn(u8) -> bool| {
         bytes[from..].iter().position(|&byte| ends(byte)).map_or(bytes.len(), |length| from + length)
     };
-    // A name may begin with `=`, so the first byte is taken whatever it is.
+    // A name may begin with `=`, so the first byte always belongs to it.
     let first = page[start..].chars().next().map_or(1, char::len_utf8);
     let name_end = find(start + first, &|byte| ends_name(byte) || byte == b'=');
     let name = &page[start..name_end];
@@ -108,13 +108,13 @@ pub(super) fn after_comment(page: &str) -> &str {
     end.map_or("", |end| &page[end + 1..])
 }
 
-/// The content of `<![CDATA[` and what follows it.
+/// The content of `<![CDATA[`, and what follows it.
 pub(super) fn cdata(page: &str) -> Option<(&str, &str)> {
     let inner = page.strip_prefix("<![CDATA[")?;
     Some(inner.split_once("]]>").unwrap_or((inner, "")))
 }
 
-/// Where the end tag of an element that holds no markup begins.
+/// Start of the end tag of an element that contains no markup.
 pub(super) fn end_of_raw(page: &str, name: &str) -> usize {
     if name == "script" { end_of_script(page) } else { end_tag(page.as_bytes(), name).unwrap_or(page.len()) }
 }
@@ -128,7 +128,7 @@ fn is_named(bytes: &[u8], name: &str) -> bool {
         && bytes.get(name.len()).is_none_or(|&byte| ends_name(byte))
 }
 
-/// Where `</script>` ends a script: not where `<!--` and `<script` stand before it without `-->`.
+/// The `</script>` that ends a script: not one after `<!--` and `<script` without `-->`.
 fn end_of_script(page: &str) -> usize {
     enum State {
         Plain,

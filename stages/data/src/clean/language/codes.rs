@@ -1,4 +1,4 @@
-//! Language tags in one form: ISO 639-1 codes, or ISO 639-3 where a language has none.
+//! Normalizes language tags to ISO 639-1 codes, or ISO 639-3 where a language has none.
 
 /// ISO 639-1 codes with the ISO 639-2 and 639-3 codes of the same languages.
 const CODES: &str = "\
@@ -16,11 +16,11 @@ const CODES: &str = "\
     tg tgk,th tha,ti tir,tk tuk,tl tgl fil,tn tsn,to ton,tr tur,ts tso,tt tat,ty tah,ug uig,uk ukr,ur urd,uz uzb uzn,\
     ve ven,vi vie,vo vol,wa wln,wo wol,xh xho,yi yid ydd,yo yor,za zha,zh zho chi cmn,zu zul";
 
-/// Codes that were replaced, or that stand for what the detector knows under another.
+/// Codes that were replaced, or that the detector knows by another name.
 const REPLACED: [(&str, &str); 7] =
     [("no", "nb"), ("nor", "nb"), ("iw", "he"), ("in", "id"), ("ji", "yi"), ("jw", "jv"), ("mo", "ro")];
 
-/// The language of a tag such as `EN`, `pt-BR`, `zh_CN`, `deu` or `cmn-Hans`, as an ISO 639-1 code where there is one.
+/// The language of a tag such as `EN`, `pt-BR`, `zh_CN`, `deu` or `cmn-Hans`, as an ISO 639-1 code if there is one.
 /// Empty if the tag names no language.
 pub fn canonical(tag: &str) -> String {
     let primary =
@@ -33,7 +33,7 @@ pub fn canonical(tag: &str) -> String {
     match known.and_then(|mut codes| codes.next()) {
         Some(code) => code.to_owned(),
         None if matches!(primary.as_str(), "und" | "mul" | "mis" | "zxx") => String::new(),
-        // A language without a code of two letters.
+        // A language without a two-letter code.
         None if primary.len() == 3 && primary.bytes().all(|byte| byte.is_ascii_lowercase()) => primary,
         None => String::new(),
     }

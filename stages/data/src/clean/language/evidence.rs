@@ -1,22 +1,23 @@
-//! Whether a text can be in a language: its letters and its most frequent words.
+//! Checks whether a text can be in a language, by its letters and most frequent words.
 
-/// What is known of a language beside its script.
+/// Known properties of a language besides its script.
 struct Known {
     code: &'static str,
-    /// Letters that are not in ASCII, in lower case, or for Cyrillic beyond those common to all; loans included.
+    /// Lower-case letters outside of ASCII (for Cyrillic: besides those common to all languages), including those of
+    /// loan words.
     letters: &'static str,
     /// Its most frequent words.
     words: &'static [&'static str],
-    /// Share of a text's words that those have at least; far below what ordinary texts have.
+    /// Minimum share of these words in a text; far below the share in ordinary texts.
     share_min: f64,
 }
 
-/// For languages that put grammar into short words.
+/// For languages that express grammar by short words.
 const ANALYTIC: f64 = 0.05;
-/// For those that put it into endings.
+/// For languages that express grammar by endings.
 const SYNTHETIC: f64 = 0.02;
 
-/// Cyrillic letters that nearly all languages written in it have.
+/// Cyrillic letters that nearly all languages in that script have.
 const CYRILLIC: &str = "абвгдежзийклмнопрстуфхцчшщъыьэюяё";
 
 #[rustfmt::skip]
@@ -69,20 +70,20 @@ const LANGUAGES: &[Known] = &[
     Known { code: "uk", letters: "іїєґ", words: &["і", "в", "не", "на", "що", "з", "та", "у", "до", "як", "за", "від", "це", "для", "й", "а", "про"], share_min: ANALYTIC },
 ];
 
-/// Share of its letters that a text may have from other alphabets.
+/// Maximum share of letters from other alphabets.
 const FOREIGN_LETTERS_MAX: f64 = 0.02;
-/// Words with such letters that say more than a name does.
+/// Minimum number of words with such letters; fewer may be names.
 const FOREIGN_WORDS_MIN: usize = 2;
-/// Words below which their frequencies say nothing.
+/// Minimum number of words for a test of frequencies.
 const WORDS_MIN: usize = 20;
 
-/// Whether a letter is of one of the alphabets whose letters are listed here: Latin, Cyrillic, Arabic.
+/// Whether a letter belongs to one of the alphabets listed here: Latin, Cyrillic, Arabic.
 fn is_of_alphabet(c: char) -> bool {
     matches!(c, 'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{52f}' | '\u{600}'..='\u{77f}' | '\u{1e00}'..='\u{1eff}')
         && !matches!(c, '\u{300}'..='\u{3ff}')
 }
 
-/// Whether a text may be in a language; nothing speaks against one of which nothing is known here.
+/// Whether a text can be in a language; true for languages that are not listed here.
 pub(super) fn supports(code: &str, text: &str) -> bool {
     let Some(known) = LANGUAGES.iter().find(|known| known.code == code) else { return true };
     let text = text.to_lowercase();
@@ -91,7 +92,7 @@ pub(super) fn supports(code: &str, text: &str) -> bool {
     for word in text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty()) {
         words += 1;
         frequent += usize::from(known.words.contains(&word));
-        // ASCII letters are in Latin text of every language, and in names within other text.
+        // ASCII letters occur in Latin text of every language, and in names within other text.
         let own = |c: char| c.is_ascii() || known.letters.contains(c) || CYRILLIC.contains(c);
         let of_word = word.chars().filter(|&c| is_of_alphabet(c) && !own(c)).count();
         letters += word.chars().filter(|&c| is_of_alphabet(c)).count();

@@ -1,4 +1,4 @@
-//! The figures that rules compare. Each group is counted once, when the first of its rules asks.
+//! The values that rules compare. Each group is computed once, when the first of its rules needs it.
 
 use super::{Rule, values};
 use crate::clean::fences::{Line, lines};
@@ -6,7 +6,7 @@ use crate::segment::{Segmenter, sentences};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::{Hash, Hasher};
 
-/// Figures of one text; they come from sums and divisions only, so they are the same on every machine.
+/// Values of a text. They are made of sums and divisions only, so they are the same on every machine.
 pub(super) struct Measures<'t> {
     text: &'t str,
     prose: &'t str,
@@ -22,7 +22,7 @@ impl<'t> Measures<'t> {
         Self { text, prose, language, bad_words, words: None, lines: None, code: None }
     }
 
-    /// The figure of a rule about whole texts; `None` where the text has nothing to measure.
+    /// The value for a rule about whole texts; `None` if the text has nothing to measure.
     pub(super) fn of(&mut self, rule: Rule) -> Option<f64> {
         let count = |count: usize| Some(count as f64);
         match rule {
@@ -96,7 +96,7 @@ impl<'t> Measures<'t> {
         self.code.get_or_insert_with(|| Code::count_in(text))
     }
 
-    /// Different stop words of the language.
+    /// Number of different stop words of the language.
     fn stop_words(&self) -> usize {
         let wanted = values::stop_words(self.language).unwrap_or_default();
         let mut missing: Vec<&str> = wanted.to_vec();
@@ -116,8 +116,8 @@ impl<'t> Measures<'t> {
         wanted.len() - missing.len()
     }
 
-    /// Occurrences of the user's words: between signs that belong to no word, or anywhere in a script that puts no
-    /// spaces between words, as in C4's code.
+    /// Occurrences of the user's words: between characters that are not part of words, or anywhere in scripts without
+    /// spaces, as in C4's code.
     fn bad_words(&self) -> usize {
         let text = self.prose.to_lowercase();
         let apart = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() || crate::segment::is_cjk(c));
@@ -132,7 +132,7 @@ impl<'t> Measures<'t> {
     }
 }
 
-/// The figure of a rule about lines, for one line.
+/// The value for a rule about lines, for one line.
 pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
     const POLICIES: [&str; 6] =
         ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
@@ -155,7 +155,7 @@ pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
     count as f64
 }
 
-/// C4's marks and their like in other scripts: `.`, `!`, `?` and quotation marks.
+/// C4's terminal punctuation and its equivalents in other scripts: `.`, `!`, `?` and quotation marks.
 fn ends_in_punctuation(line: &str) -> bool {
     line.ends_with([
         '.', '!', '?', '"', '”', '’', '»', '」', '』', '。', '！', '？', '｡', '．', '؟', '۔', '।', '॥', '။',
@@ -163,7 +163,7 @@ fn ends_in_punctuation(line: &str) -> bool {
     ])
 }
 
-/// Occurrences of an ASCII text in either case.
+/// Occurrences of an ASCII text, ignoring case.
 fn count_ignoring_case(text: &str, wanted: &str) -> usize {
     let (bytes, wanted) = (text.as_bytes(), wanted.as_bytes());
     let (lower, upper) = (wanted[0].to_ascii_lowercase(), wanted[0].to_ascii_uppercase());
@@ -172,7 +172,7 @@ fn count_ignoring_case(text: &str, wanted: &str) -> usize {
         .count()
 }
 
-/// Prose without what stands between backticks.
+/// Prose without the text between backticks.
 fn without_inline_code(text: &str) -> String {
     let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
     prose.flat_map(|(_, line)| line.split('`').step_by(2)).collect()
@@ -182,19 +182,19 @@ fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// Words as hashes: runs of them are compared, never shown.
+/// Words as hashes, since sequences of them are only compared.
 #[derive(Default)]
 struct Words {
     hashes: Vec<u64>,
-    /// Characters of all words before each, and of all.
+    /// Characters of all words before each word, and of all.
     characters_before: Vec<usize>,
     characters: usize,
     with_letter: usize,
-    /// Hashes of the runs of `run` words that begin at each word. Rules ask for longer and longer runs, and each is
-    /// made of the one before.
+    /// Hashes of the sequences of `run` words that begin at each word. Rules need longer and longer sequences, and
+    /// each is computed from the previous one.
     run: usize,
     run_hashes: Vec<u64>,
-    /// How often a run occurs, and its characters; kept for its memory.
+    /// How often a sequence occurs, and its characters; kept to reuse its memory.
     counts: FxHashMap<u64, (usize, usize)>,
     seen: FxHashSet<u64>,
 }
@@ -236,7 +236,7 @@ impl Words {
         self.characters_before[at + n] - self.characters_before[at]
     }
 
-    /// Share of characters in the most frequent run; of equally frequent ones, in the longest.
+    /// Share of characters in the most frequent sequence; among equally frequent ones, in the longest.
     fn top(&mut self, n: usize) -> Option<f64> {
         self.hash_runs(n);
         self.counts.clear();
@@ -248,7 +248,7 @@ impl Words {
         share(if count > 1 { count * characters } else { 0 }, self.characters)
     }
 
-    /// Share of characters in runs that occurred earlier; runs that are counted do not overlap.
+    /// Share of characters in sequences that occurred earlier, counted without overlap.
     fn repeated(&mut self, n: usize) -> Option<f64> {
         self.hash_runs(n);
         self.seen.clear();
@@ -310,7 +310,7 @@ impl Lines {
     }
 }
 
-/// Figures of source code.
+/// Values of source code.
 #[derive(Default)]
 struct Code {
     lines: usize,

@@ -1,21 +1,21 @@
 //! Thresholds by language.
 //!
-//! The published ones are for English. Counts of lines, paragraphs and signs mean the same in every language. Rules
-//! over words have values for languages with spaces and words of like length; word lengths are widened where
-//! compounds are written as one word.
+//! The published thresholds are for English. Counts of lines, paragraphs and signs have the same meaning in every
+//! language. Rules about words have thresholds for languages with spaces and words of similar length; limits of word
+//! lengths are widened for languages with long compounds.
 
 use crate::segment::Segmenter;
 
-/// Languages in which Gopher's shares of repeated words hold: spaces, little agglutination.
+/// Languages in which Gopher's shares of repeated words are valid: spaces, little agglutination.
 const WORDED: [&str; 15] =
     ["en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "ca", "ro", "pl", "cs", "ru"];
 
-/// A value for the languages whose words are like English ones.
+/// A value for languages with words similar to English ones.
 pub(super) fn of_words(language: &str, value: f64) -> Option<f64> {
     WORDED.contains(&language).then_some(value)
 }
 
-/// A Chinese or Japanese text says the same in about a third of the characters.
+/// A Chinese or Japanese text needs about a third of the characters.
 pub(super) fn by_script(language: &str, characters: f64) -> f64 {
     match Segmenter::of(language) {
         Segmenter::Words => characters,
@@ -23,7 +23,7 @@ pub(super) fn by_script(language: &str, characters: f64) -> f64 {
     }
 }
 
-/// Gopher's 50 words are about 75 Chinese and 110 Japanese characters.
+/// Gopher's 50 words correspond to about 75 Chinese and 110 Japanese characters.
 pub(super) fn words_min(language: &str) -> Option<f64> {
     match language {
         "zh" => Some(75.0),
@@ -39,7 +39,7 @@ pub(super) fn word_length_max(language: &str) -> Option<f64> {
     }
 }
 
-/// Frequent words that a text of the language can hardly do without. English ones are Gopher's.
+/// Frequent words that occur in nearly every text of the language. The English ones are Gopher's.
 pub(super) fn stop_words(language: &str) -> Option<&'static [&'static str]> {
     Some(match language {
         "en" => &["the", "be", "to", "of", "and", "that", "have", "with"],

@@ -1,9 +1,9 @@
-//! Owns where a pair of tokens occurs: ascending numbers, packed. Knows nothing of tokens.
+//! The positions of a pair of tokens: ascending numbers, packed. Nothing here depends on tokens.
 //!
-//! Millions of pairs occur once and the frequent ones almost everywhere: the first number is held in place, of
-//! the others the differences, seven bits a byte.
+//! Millions of pairs occur once, and frequent ones almost everywhere. The first number is stored in place; the others
+//! as differences, seven bits per byte.
 
-/// A list in the making. Numbers are pushed in ascending order.
+/// A list under construction. Numbers are added in ascending order.
 #[derive(Debug)]
 pub(super) struct Builder {
     first: u32,
@@ -17,7 +17,7 @@ impl Builder {
         Self { first: number, last: number, rest: Vec::new() }
     }
 
-    /// Adds a number that is not below the last one; the last one itself is there already.
+    /// Adds a number that is not below the last one; the last one itself is ignored.
     pub(super) fn push(&mut self, number: u32) {
         let mut difference = number - self.last;
         if difference == 0 {
@@ -31,7 +31,7 @@ impl Builder {
         self.rest.push(difference as u8);
     }
 
-    /// Ends the list.
+    /// Finishes the list.
     pub(super) fn finish(self) -> Occurrences {
         Occurrences { first: self.first, rest: self.rest.into() }
     }

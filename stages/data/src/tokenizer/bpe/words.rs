@@ -1,10 +1,11 @@
-//! Owns the pieces as lists of symbols, which shrink as pairs merge. Knows nothing of how often pairs occur.
+//! The pieces as lists of symbols, which become shorter as pairs are merged. Nothing here depends on how often pairs
+//! occur.
 //!
-//! A long piece is cut into chunks, which are neighbours and not pieces of their own: a pair may reach from
-//! one into the next. So the work for a pair is that of the chunks that hold it, whatever the lengths of the
-//! pieces: a genome that is one piece takes no longer than the same letters in words.
+//! A long piece is cut into chunks, which are neighbours and not separate pieces: a pair may span two chunks. So the
+//! work for a pair depends only on the chunks that contain it: a genome in one piece takes no longer than the same
+//! letters in words.
 
-/// Symbols that a chunk starts with, at most. Tests cut everything longer than a few letters.
+/// Maximum number of symbols in a new chunk. Tests cut everything longer than a few letters.
 pub(super) const CHUNK: usize = if cfg!(test) { 4 } else { 128 };
 
 /// The chunks of all pieces.
@@ -18,13 +19,13 @@ pub(super) struct Words {
 struct Chunk {
     start: usize,
     length: u32,
-    /// Whether it goes on with the piece of the chunk before it.
+    /// Whether it continues the piece of the previous chunk.
     continues: bool,
-    /// How often the piece occurs.
+    /// Count of the piece.
     count: i64,
 }
 
-/// A symbol, where it is, and in which chunk.
+/// A symbol, its position, and its chunk.
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     chunk: usize,
@@ -33,7 +34,7 @@ struct Symbol {
 }
 
 impl Words {
-    /// Takes pieces with how often each occurs, as symbols of single bytes.
+    /// Takes pieces and their counts, as symbols of single bytes.
     pub(super) fn new<P: AsRef<[u8]>>(
         pieces: impl IntoIterator<Item = (P, u64)>,
         byte_ids: &[u32; 256],
@@ -53,8 +54,8 @@ impl Words {
         Self { symbols, chunks }
     }
 
-    /// Gives each pair of neighbours: the number of the chunk of its left one, the pair, and how often its
-    /// piece occurs. Numbers ascend.
+    /// Yields each pair of neighbours: the number of the chunk of its left symbol, the pair, and the count of its
+    /// piece. Numbers ascend.
     pub(super) fn pairs(&self, mut take: impl FnMut(u32, (u32, u32), i64)) {
         for (number, chunk) in self.chunks.iter().enumerate() {
             let symbols = &self.symbols[chunk.start..chunk.start + chunk.length as usize];
@@ -82,8 +83,8 @@ impl Words {
         whole
     }
 
-    /// Merges `pair` into `id` in one chunk, from left to right, and reports each change of a pair's count
-    /// with the number of the chunk of its left symbol. Chunks that hold the pair are taken in their order.
+    /// Merges `pair` into `id` in one chunk, from left to right, and reports each change of a pair's count with the
+    /// number of the chunk of its left symbol. Chunks that contain the pair must be processed in order.
     pub(super) fn merge(
         &mut self,
         number: u32,

@@ -1,25 +1,25 @@
-//! Owns the tokens that are taken out of a text before it is split into pieces, and the text's normal form.
-//! Knows nothing of pieces, merges or files.
+//! Tokens that are extracted from a text before it is split into pieces, and the text's normalization. Nothing here
+//! depends on pieces, merges or files.
 
 use std::borrow::Cow;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// Whether special tokens in a text count as such.
+/// Whether special tokens in a text are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Specials {
     Parsed,
     Ordinary,
 }
 
-/// What is done to a text before it is split into pieces.
+/// Normalization of a text before it is split into pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Normalizer {
     /// Nothing.
     None,
-    /// Composes characters (Unicode's normalization form C), by the tables that Hugging Face's library has:
-    /// those of an older Unicode, which a model has learned from.
+    /// Composes characters (Unicode normalization form C) with the tables of Hugging Face's library, which are those
+    /// of an older Unicode version that models were trained with.
     Nfc,
 }
 
@@ -36,17 +36,17 @@ impl Normalizer {
     }
 }
 
-/// Tokens that are taken out of the text, and what is done to the rest of it.
+/// Tokens that are extracted from the text, and the normalization of the rest.
 #[derive(Debug, Clone)]
 pub(crate) struct AddedTokens {
-    /// Matched in the text as it is.
+    /// Matched in the unchanged text.
     verbatim: AddedSet,
     normalizer: Normalizer,
-    /// Matched in what the others leave, once it is normalized.
+    /// Matched in the normalized rest.
     normalized: AddedSet,
 }
 
-/// A token that is added to those of the merges.
+/// A token in addition to the merged ones.
 #[derive(Debug, Clone)]
 pub(crate) struct AddedToken {
     pub(crate) content: String,
@@ -78,7 +78,7 @@ impl AddedTokens {
         })
     }
 
-    /// Takes added tokens out, first those that are matched before normalization, then the others.
+    /// Extracts added tokens, first those that are matched before normalization, then the others.
     pub(super) fn split(&self, text: &str, specials: Specials, take: &mut dyn FnMut(Part<'_>)) {
         self.verbatim.split(text, specials, &mut |part| match part {
             Part::Added(id) => take(Part::Added(id)),
@@ -86,17 +86,17 @@ impl AddedTokens {
         });
     }
 
-    /// Whether nothing is done to texts but to take tokens out.
+    /// Whether texts are not changed except for extracted tokens.
     pub(super) fn keeps_text(&self) -> bool {
         self.normalizer == Normalizer::None
     }
 }
 
-/// A set of added tokens, found leftmost first, the longest where several start.
+/// A set of added tokens; the leftmost match wins, and among matches at one position the longest.
 #[derive(Debug, Clone, Default)]
 struct AddedSet {
     tokens: Vec<AddedToken>,
-    /// None where there are no tokens.
+    /// None if there are no tokens.
     finder: Option<AhoCorasick>,
 }
 
@@ -118,7 +118,7 @@ impl AddedSet {
         let mut taken = 0;
         for found in self.finder.iter().flat_map(|finder| finder.find_iter(text)) {
             let token = &self.tokens[found.pattern().as_usize()];
-            // A special token that is not parsed stays text, and hides tokens that start within it.
+            // A special token that is not parsed remains text, and hides tokens that start within it.
             if token.special && specials == Specials::Ordinary {
                 continue;
             }

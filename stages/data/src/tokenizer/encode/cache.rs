@@ -1,5 +1,5 @@
-//! Owns the ids of pieces seen before. Which pieces it holds decides the speed and nothing else.
-//! Knows nothing of how ids come about.
+//! The ids of cached pieces. The content of the cache affects only speed. Nothing here depends on how ids are
+//! computed.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -36,12 +36,12 @@ impl Key {
     }
 }
 
-/// The ids of pieces seen before.
+/// The ids of cached pieces.
 #[derive(Debug)]
 pub(super) struct Cache {
     short: Vec<Slot>,
     long: FxHashMap<Box<[u8]>, Box<[u32]>>,
-    /// Marks of long pieces seen once. Most are never seen again and would only push others out.
+    /// Marks of long pieces that occurred once. Most never occur again and would only displace others.
     seen: Vec<u32>,
 }
 
@@ -89,7 +89,7 @@ impl Cache {
         }
     }
 
-    /// Takes the ids of a long piece, if it is the second time.
+    /// Stores the ids of a long piece when it occurs for the second time.
     pub(super) fn insert_long(&mut self, piece: &[u8], ids: &[u32]) {
         if piece.len() > Self::LONG_BYTES_MAX || !self.is_second_sight(piece) {
             return;
@@ -104,7 +104,7 @@ impl Cache {
         let mut hasher = FxBuildHasher.build_hasher();
         hasher.write(piece);
         let hash = hasher.finish();
-        // Never zero, which is the mark of none.
+        // Never zero, which means none.
         let mark = (hash >> 32) as u32 | 1;
         let slot = &mut self.seen[hash as usize % Self::SEEN];
         std::mem::replace(slot, mark) == mark

@@ -1,28 +1,28 @@
-//! Owns how the bytes of a piece become token ids: the strongest pair merges, again and again.
-//! Knows nothing of text, pieces' borders or files.
+//! Merges the bytes of a piece into token ids: the pair with the highest priority, repeatedly. Nothing here depends
+//! on text, boundaries of pieces, or files.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
 
-/// Which pairs of tokens merge, in which order, into what.
+/// Which pairs of tokens merge, in which order, into which token.
 #[derive(Debug, Clone)]
 pub(crate) struct Merges {
     byte_ids: [u32; 256],
-    /// By pair (left id in the high half): rank in the high half, merged id in the low.
+    /// By pair (left id in the upper half): rank in the upper half, merged id in the lower.
     merges: FxHashMap<u64, u64>,
-    /// Where whole pieces are looked up before merging (`ignore_merges`): ids by bytes.
+    /// If whole pieces are looked up before merging (`ignore_merges`): ids by bytes.
     whole: Option<FxHashMap<Box<[u8]>, u32>>,
 }
 
-/// Where no merge applies; larger than any rank.
+/// No merge applies; larger than any rank.
 const NONE: u64 = u64::MAX;
 
-/// Below this many symbols a scan for the best pair is faster than a queue.
+/// Below this number of symbols, a scan for the best pair is faster than a queue.
 const SCANNED_MAX: usize = 48;
 
-/// Memory that is used again for each piece.
+/// Memory that is reused for each piece.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     symbols: Vec<u32>,
@@ -32,7 +32,7 @@ pub(super) struct Scratch {
 }
 
 impl Merges {
-    /// `pairs` are (left, right, merged), the strongest first.
+    /// `pairs` are (left, right, merged), by priority.
     pub(crate) fn new(
         byte_ids: [u32; 256],
         pairs: impl IntoIterator<Item = (u32, u32, u32)>,
@@ -47,8 +47,7 @@ impl Merges {
         Self { byte_ids, merges, whole }
     }
 
-    /// Appends the ids of one piece: its bytes, merged by the strongest pair, the leftmost of equals, until
-    /// none is left.
+    /// Appends the ids of one piece: its bytes, merged by priority, leftmost first, until no merge applies.
     pub(super) fn encode(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
         if let Some(id) = self.whole.as_ref().and_then(|whole| whole.get(piece)) {
             return ids.push(*id);
@@ -61,7 +60,7 @@ impl Merges {
         if symbols.len() <= SCANNED_MAX { self.scan(scratch, ids) } else { self.drain(scratch, ids) }
     }
 
-    /// Quadratic in the piece's length, and fast where that is small.
+    /// Quadratic in the length of the piece; fast for short pieces.
     fn scan(&self, Scratch { symbols, ranks, .. }: &mut Scratch, ids: &mut Vec<u32>) {
         while let Some((at, &best)) = ranks.iter().enumerate().min_by_key(|(_, rank)| **rank)
             && best != NONE
@@ -94,7 +93,7 @@ impl Merges {
             (0..).zip(&*ranks).filter(|(_, rank)| **rank != NONE).map(|(at, rank)| Reverse((*rank, at))),
         );
         while let Some(Reverse((rank, at))) = queue.pop() {
-            // Entries of pairs that are gone stay in the queue; `ranks` knows the pair that is there now.
+            // Outdated entries stay in the queue; `ranks` has the current rank.
             if ranks[at as usize] != rank {
                 continue;
             }
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bytes as ids, and merges of the first letters, some of them of merged ones.
+    /// Bytes as ids, and merges of the first letters, some of them of merged tokens.
     fn merges() -> Merges {
         let ids = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
         let letters = ids("abcde \n=");

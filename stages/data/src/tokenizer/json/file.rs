@@ -1,4 +1,4 @@
-//! Owns the shape of Hugging Face's tokenizer.json. Knows nothing of what its parts mean.
+//! The structure of Hugging Face's tokenizer.json, without the meaning of its parts.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub(super) struct Added {
     pub(super) special: bool,
 }
 
-/// A pre-tokenizer or decoder; which fields are there depends on its type.
+/// A pre-tokenizer or decoder; its fields depend on its type.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Part {
     #[serde(rename = "type")]
@@ -76,7 +76,7 @@ pub(super) struct PatternJson {
 
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Model {
-    /// Old files leave it out.
+    /// Missing in old files.
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
     #[serde(default)]
@@ -136,14 +136,14 @@ impl<'de> Visitor<'de> for VocabVisitor {
         Ok(Vocab(tokens))
     }
 
-    /// Other models hold a list here; they are refused by their type's name.
+    /// Other models have a list here; they are refused by the name of their type.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Vocab::default())
     }
 }
 
-/// A merge, as files spell it since 2024 (`["a", "b"]`), or before (`"a b"`).
+/// A merge, as written since 2024 (`["a", "b"]`), or before (`"a b"`).
 pub(super) struct Merge(pub(super) String, pub(super) String);
 
 impl Serialize for Merge {
@@ -168,14 +168,14 @@ impl<'de> Visitor<'de> for MergeVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, line: &str) -> Result<Merge, E> {
-        let pair = line.split_once(' ').ok_or_else(|| E::custom("a merge is no pair of tokens"))?;
+        let pair = line.split_once(' ').ok_or_else(|| E::custom("a merge is not a pair of tokens"))?;
         Ok(Merge(pair.0.to_owned(), pair.1.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pair: A) -> Result<Merge, A::Error> {
         match (pair.next_element()?, pair.next_element()?, pair.next_element::<IgnoredAny>()?) {
             (Some(left), Some(right), None) => Ok(Merge(left, right)),
-            _ => Err(serde::de::Error::custom("a merge is no pair of tokens")),
+            _ => Err(serde::de::Error::custom("a merge is not a pair of tokens")),
         }
     }
 }

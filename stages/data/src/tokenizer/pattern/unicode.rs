@@ -1,7 +1,7 @@
-//! Owns the letters, numbers and white space of Unicode 16.0 as inclusive ranges of code points.
+//! The letters, numbers and white space of Unicode 16.0 as inclusive ranges of code points.
 //!
-//! They stand here as literals, and do not come from a crate, because the ids of every trained tokenizer
-//! depend on them: these are the tables of the Oniguruma that Hugging Face's tokenizers split with.
+//! They are literals instead of a dependency because the ids of every trained tokenizer depend on them. They equal
+//! the tables of Oniguruma, which Hugging Face's tokenizers use for splitting.
 
 /// General category L.
 #[rustfmt::skip]

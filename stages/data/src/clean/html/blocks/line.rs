@@ -2,7 +2,7 @@
 
 use crate::segment::is_cjk;
 
-/// Ends inline code, or takes its start back if nothing followed.
+/// Ends inline code, or removes its opening mark if it is empty.
 pub(super) fn close_inline_code(line: &mut String) {
     if line.ends_with('`') {
         line.pop();
@@ -17,7 +17,7 @@ pub(super) fn close_inline_code(line: &mut String) {
     }
 }
 
-/// Ends what began with a sign, or takes the sign back if nothing followed.
+/// Ends what began with a mark, or removes the mark if it is empty.
 pub(super) fn end_pair(line: &mut String, start: &str, end: &str) {
     if line.ends_with(start) {
         line.truncate(line.len() - start.len());
@@ -26,8 +26,8 @@ pub(super) fn end_pair(line: &mut String, start: &str, end: &str) {
     }
 }
 
-/// Appends text with each run of white space as one space. A line break between two Han characters is none:
-/// in Chinese and Japanese sources lines are broken anywhere. Soft hyphens are no characters of a word.
+/// Appends text with each run of white space as one space. A line break between two Han characters is dropped:
+/// Chinese and Japanese sources break lines anywhere. Soft hyphens are removed.
 pub(super) fn collapse(text: &str, line: &mut String) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

@@ -1,6 +1,6 @@
 //! Numbers of list items as browsers show them.
 
-/// How a list counts; laws and contracts refer to letters.
+/// Numbering of a list; laws and contracts refer to letters.
 #[derive(Clone, Copy)]
 pub(super) enum Numerals {
     Arabic,

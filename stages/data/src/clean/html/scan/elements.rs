@@ -2,34 +2,34 @@
 
 use super::super::tag::Tag;
 
-/// Elements whose content is no prose: dropped as a whole.
+/// Elements whose content is not prose; dropped completely.
 pub(super) const DROPPED: &[&str] = &[
     "noscript", "template", "svg", "object", "canvas", "nav", "button", "select", "audio", "video",
     "frameset", "datalist", "rp",
 ];
-/// Elements whose content is not markup, up to their own end tag.
+/// Elements whose content is not markup, up to their end tag.
 pub(super) const RAW: &[&str] =
     &["script", "style", "iframe", "textarea", "noembed", "noframes", "xmp", "title", "plaintext"];
 pub(super) const VOID: &[&str] = &[
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
     "wbr", "frame", "keygen",
 ];
-/// Elements about the page that are noted and not passed on.
+/// Elements about the page; they are recorded and dropped.
 pub(super) const NOTED: &[&str] = &["link", "meta", "base"];
-/// Elements that an equal one beside them ends.
+/// Elements that end when an equal one follows.
 pub(super) const SELF_ENDING: &[&str] =
     &["p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "rt", "rp"];
-/// Elements whose text may be a button, as headings of an accordion are.
+/// Elements whose text may be a button, such as headings of an accordion.
 pub(super) const TITLES: &[&str] =
     &["h1", "h2", "h3", "h4", "h5", "h6", "summary", "dt", "legend", "caption"];
-/// Elements whose content is HTML again, within SVG and MathML.
+/// Elements within SVG and MathML whose content is HTML.
 pub(super) const INTEGRATION_POINTS: &[&str] =
     &["foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext", "annotation-xml"];
-/// Parts of tables. Extractors may turn them into `<div>`; the attribute [`TABLE_PART`] says what they were.
+/// Parts of tables. Extractors may turn them into `<div>`; the attribute [`TABLE_PART`] keeps the original name.
 pub(super) const TABLE_PARTS: &[&str] = &["table", "thead", "tbody", "tfoot", "tr"];
-/// Attribute that names a part of a table.
+/// Attribute with the original name of a table part.
 pub(in super::super) const TABLE_PART: &str = "data-pipe-part";
-/// Attributes that extraction looks at. Those that name authors and dates would have it remove them.
+/// Attributes that extraction uses. Those that mark authors and dates would cause their removal.
 pub(super) const KEPT: &[&str] = &[
     "id",
     "class",
@@ -46,10 +46,10 @@ pub(super) const KEPT: &[&str] = &[
     "summary",
 ];
 
-/// Elements in which white space counts.
+/// Elements in which white space is significant.
 pub(super) const VERBATIM: &[&str] = &["pre", "listing"];
 
-/// Whether a tag is HTML's wherever it stands: SVG and MathML end before it.
+/// Whether a tag is always HTML: it ends SVG and MathML before it.
 pub(in super::super) fn is_html_only(tag: &Tag) -> bool {
     const NAMES: &[&str] = &[
         "b",

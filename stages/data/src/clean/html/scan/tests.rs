@@ -102,7 +102,7 @@ fn formulas_come_once_as_tex() {
     );
     assert_eq!(html(&katex).matches("x^2").count(), 1);
     assert!(!html(&katex).contains("x2"));
-    // Without MathML, what KaTeX shows is all there is.
+    // Without MathML, the rendering of KaTeX is the only source.
     assert!(html("<span class=katex><span class=katex-html>x2</span></span>").contains("x2"));
     let wiki = format!(
         "<span class=\"mwe-math-element\"><span style=\"display: none;\">{math}</span><img class=\"mwe-math-fallback-image-inline\" alt=\"{{\\displaystyle x^2}}\"></span>"
