@@ -191,7 +191,7 @@ fn what_a_frozen_stage_keeps_is_not_made_anew_from_other_inputs() {
     project.run(&["--locked"]).expect(0);
     std::fs::remove_dir_all(project.path(".pipe")).unwrap();
     project.write("in/corpus.txt", "some other words\n");
-    project.run(&[]).expect(1).says(&["it is frozen", "take `freeze` away"]);
+    project.run(&[]).expect(1).says(&["it is frozen", "remove `freeze`"]);
 }
 
 #[test]

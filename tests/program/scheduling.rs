@@ -107,7 +107,7 @@ fn a_forced_stage_runs_whatever_is_recorded() {
     assert_eq!(project.ran(&[]), [""; 0]);
     assert_eq!(project.ran(&["--force-all"]), STAGES);
     assert_eq!(project.ran(&["shorter", "--force-all"]), ["second", "shorter"]);
-    project.run(&["first", "--force", "second"]).expect(2).says(&["not among the selected stages"]);
+    project.run(&["first", "--force", "second"]).expect(2).says(&["is forced, but not selected"]);
     project.edit("  second:\n    uses: command\n", "  second:\n    uses: command\n    freeze: true\n");
     project.run(&["--force", "second"]).expect(2).says(&["is frozen"]);
     project.assert_clean();

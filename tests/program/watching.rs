@@ -279,7 +279,7 @@ fn observers_that_fail_die_or_never_read_hurt_no_run() {
         "cat > all",
     ]);
     let ended = ended.expect(0).says(&[
-        "observer `exec sleep 1000` was ended",
+        "observer `exec sleep 1000` was killed",
         "observer `exit 3` failed",
         "lines did not reach it",
     ]);
