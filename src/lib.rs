@@ -5,7 +5,7 @@
 
 pub use pipe_engine::{
     command, devices, expiry, figures, garbage, graph, lock, machine, manifest, plan, project, record,
-    reference, roots, run, schema, sources, stage_type, warning,
+    reference, roots, run, schema, secrets, sources, stage_type, warning,
 };
 
 pub mod ui;

@@ -226,6 +226,7 @@ mod tests {
             memory_peak: 0,
             output_bytes: 0,
             tasks: (1, 1),
+            adopted: false,
             amounts: record::Amounts::default(),
         };
         (0..2_000).for_each(|number| journal.add("a", &visit(f64::from(number))).unwrap());

@@ -150,6 +150,15 @@ impl Figures {
         figures
     }
 
+    /// What is expected and does not hold, a sentence each.
+    pub fn complaints(&self) -> Vec<String> {
+        let unmet = self.unmet().map(|finding| {
+            let Finding { stage, metric, value, bounds, .. } = finding;
+            format!("`{metric}` of `{stage}` is {value}, expected {bounds}")
+        });
+        unmet.chain(self.faults.messages().map(str::to_owned)).collect()
+    }
+
     /// The metrics that are out of range.
     pub fn unmet(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| !finding.met)

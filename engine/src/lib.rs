@@ -19,7 +19,7 @@ pub mod usage;
 
 pub(crate) mod tree;
 
-pub(crate) mod secrets;
+pub mod secrets;
 
 pub mod project;
 

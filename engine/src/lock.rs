@@ -44,6 +44,9 @@ pub struct LockedStage {
     /// Whether the stage keeps this result although its inputs or settings changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen: bool,
+    /// Whether the outputs were taken from a folder, so that nothing ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// Why a lock file cannot be read. This is never treated as a missing file: frozen stages would run, and pins would
@@ -200,6 +203,7 @@ impl LockedStage {
             metrics: lasting.map(|metric| (metric.name.clone(), metric.value)).collect(),
             instruction_sets: instruction_sets.to_vec(),
             frozen: false,
+            adopted: false,
         }
     }
 

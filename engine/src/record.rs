@@ -58,6 +58,9 @@ pub struct Record {
     pub instruction_sets: Vec<String>,
     /// Version of `pipe`.
     pub code: String,
+    /// The folder that the outputs were taken from, where nothing ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<String>,
     /// When it ended, in RFC 3339.
     pub finished: String,
 }
@@ -178,6 +181,9 @@ pub struct Visit {
     pub output_bytes: u64,
     /// Tasks that were done, of those that there were.
     pub tasks: (u64, u64),
+    /// Whether the result was taken from a folder, so that nothing ran.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// What time, size and memory were proportional to.
     #[serde(default)]
     pub amounts: Amounts,

@@ -18,7 +18,7 @@ const MASK: &[u8] = b"***";
 
 /// The values to search for.
 #[derive(Debug, Default)]
-pub(crate) struct Secrets {
+pub struct Secrets {
     patterns: Vec<Pattern>,
     /// Bytes that a match can begin with.
     first: Vec<bool>,
@@ -57,7 +57,7 @@ impl Secrets {
     }
 
     /// The values of these environment variables.
-    pub(crate) fn of_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn of_variables<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         use std::os::unix::ffi::OsStringExt;
         Self::new(names.into_iter().filter_map(std::env::var_os).map(OsStringExt::into_vec))
     }
@@ -83,7 +83,7 @@ impl Secrets {
     }
 
     /// Whether there is nothing to search for.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
@@ -304,7 +304,7 @@ impl Mask {
 
 /// A log without secrets: text is passed on to the file, except for a possible beginning of a secret, which is held
 /// back.
-pub(crate) struct MaskedWriter<W> {
+pub struct MaskedWriter<W: Write> {
     secrets: Arc<Secrets>,
     mask: Mask,
     out: Vec<u8>,
@@ -312,12 +312,16 @@ pub(crate) struct MaskedWriter<W> {
 }
 
 impl<W: Write> MaskedWriter<W> {
-    pub(crate) fn new(secrets: Arc<Secrets>, to: W) -> Self {
+    /// Passes on to `to` what has no secret in it.
+    pub fn new(secrets: Arc<Secrets>, to: W) -> Self {
         Self { secrets, mask: Mask::default(), out: Vec::new(), to }
     }
 
-    /// Writes the text that was held back.
-    pub(crate) fn end(mut self) -> io::Result<()> {
+    /// Writes what was held back.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn end(mut self) -> io::Result<()> {
         self.pass(&[], End::Reached)
     }
 

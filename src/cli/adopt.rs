@@ -8,6 +8,7 @@ use crate::{
     figures::Figures,
     plan::Verdict,
     run::{self, Options, RunEvent},
+    secrets::Secrets,
     ui::{Progress, Stream},
 };
 use clap::Parser;
@@ -66,7 +67,7 @@ impl Command for Adopt {
         session.forced.insert(stage);
         session.adopted = Some((stage, folder));
         let mut progress = Progress::new(self.pipeline.style());
-        let mut stream = Stream::new(Vec::new(), &session.project.root);
+        let mut stream = Stream::new(Vec::new(), &session.project.root, Secrets::default());
         let mut tell = |event: &RunEvent| {
             stream.tell(event);
             progress.tell(event);

@@ -103,7 +103,7 @@ fn time(text: &str) -> Result<Duration, String> {
 #[derive(clap::Args)]
 pub(super) struct Place {
     /// Cache folder [default: .pipe in the project root].
-    #[arg(long, env = "PIPE_CACHE", value_name = "DIR")]
+    #[arg(long, env = "PIPE_CACHE", value_name = "DIR", value_parser = super::pipeline::folder_or_none())]
     cache: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -112,7 +112,7 @@ pub(super) struct Place {
 
 impl Place {
     fn project(&self) -> Result<Project, Failure> {
-        let project = Project::of(Path::new("./x"), self.cache.as_deref());
+        let project = Project::of(Path::new("./x"), super::pipeline::named(self.cache.as_deref()));
         project.map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
     }
 

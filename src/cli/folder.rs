@@ -61,7 +61,7 @@ impl FolderCommand {
             .long("cache")
             .env("PIPE_CACHE")
             .value_name("DIR")
-            .value_parser(value_parser!(PathBuf))
+            .value_parser(super::pipeline::folder_or_none())
             .help("Cache folder [default: .pipe in the project root]");
         let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
         let name = self.name.rsplit(' ').next().unwrap_or(self.name);

@@ -182,6 +182,8 @@ pub(super) struct Past<'a> {
     /// Its duration so far.
     pub(super) seconds: f64,
     pub(super) stages: BTreeMap<String, ClosedStage>,
+    /// What the manifest expected of metrics and did not hold.
+    pub(super) unmet: Vec<String>,
 }
 
 impl<'a> Past<'a> {
@@ -190,7 +192,7 @@ impl<'a> Past<'a> {
         let state = run.state(store)?;
         if let Some(closed) = run.closed()? {
             let seconds = seconds_between(&run.head.began, &closed.ended);
-            return Ok(Self { run, state, seconds, stages: closed.stages });
+            return Ok(Self { run, state, seconds, stages: closed.stages, unmet: closed.unmet });
         }
         let seen = seen(run)?;
         let mut stages = BTreeMap::new();
@@ -210,7 +212,8 @@ impl<'a> Past<'a> {
         }
         let began = seconds_between("1970-01-01T00:00:00Z", &run.head.began);
         let until = if state == RunState::Running { ui::now() } else { seen.last };
-        Ok(Self { run, state, seconds: (until - began).max(0.0), stages })
+        let seconds = (until - began).max(0.0);
+        Ok(Self { run, state, seconds, stages, unmet: Vec::new() })
     }
 
     /// A metric of a stage.
@@ -314,6 +317,7 @@ impl<'a> Past<'a> {
         json!({
             "run": self.run.id,
             "state": self.state,
+            "unmet": self.unmet,
             "pinned": self.run.is_pinned(),
             "began": self.run.head.began,
             "seconds": self.seconds,

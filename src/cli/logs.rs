@@ -2,20 +2,22 @@
 
 use super::{Command, Failure, Outcome, Pipeline, Program, runs::Runs};
 use crate::{
+    manifest::Manifest,
     run::{
         RunEvent,
         folder::{RunFolder, RunState},
         seen::Tail,
     },
+    secrets::{MaskedWriter, Secrets},
     ui,
 };
 use clap::Parser;
 use pipe_stage::Store;
 use std::{
-    borrow::Cow,
     fs::File,
     io::{self, IsTerminal, Read, Seek, SeekFrom, Write},
     path::Path,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -39,12 +41,10 @@ pub(super) struct Logs {
 impl Command for Logs {
     fn run(self, program: &Program<'_>) -> Outcome {
         let runs = self.pipeline.runs(program.types)?;
-        let mut out = Out { secrets: Vec::new(), held: Vec::new() };
         if let Some(manifest) = &runs.manifest {
             manifest.targets([self.stage.as_str()])?;
-            let values = manifest.used.secrets.iter().filter_map(|name| std::env::var(name).ok());
-            out.secrets = values.filter(|value| !value.is_empty()).collect();
         }
+        let mut out = Out::new(runs.manifest.as_ref().map(secrets).unwrap_or_default());
         let has_stage = |run: &&RunFolder| run.head.stages.iter().any(|stage| stage.name == self.stage);
         let mut live = None;
         for run in runs.all.iter().rev().filter(has_stage) {
@@ -78,6 +78,16 @@ impl Logs {
             Some(format!("the log of a cached stage is in its record: pipe show {manifest} {stage} --log")),
         )
     }
+}
+
+/// Prints a log that is whole.
+pub(super) fn print(log: &Path, manifest: &Manifest) -> Outcome {
+    let mut out = Out::new(secrets(manifest));
+    out.file(log, 0).and_then(|_| out.end()).map_err(failure)
+}
+
+fn secrets(manifest: &Manifest) -> Secrets {
+    Secrets::of_variables(manifest.used.secrets.iter().map(String::as_str))
 }
 
 fn failure(error: io::Error) -> Failure {
@@ -119,13 +129,17 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
 
 /// Stdout, with secrets removed.
 struct Out {
-    secrets: Vec<String>,
-    /// An incomplete line, held back while there are secrets to search for.
-    held: Vec<u8>,
+    secrets: Arc<Secrets>,
+    masked: MaskedWriter<Stdout>,
 }
 
 impl Out {
-    /// Copies a file from an offset to its end; returns the new offset.
+    fn new(secrets: Secrets) -> Self {
+        let secrets = Arc::new(secrets);
+        Self { masked: MaskedWriter::new(Arc::clone(&secrets), Stdout), secrets }
+    }
+
+    /// Copies a file from an offset on, as far as it goes; returns how far that was.
     fn file(&mut self, path: &Path, offset: u64) -> io::Result<u64> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
         let mut file = match File::open(path) {
@@ -141,46 +155,33 @@ impl Out {
                 return Ok(offset);
             }
             offset += read as u64;
-            self.write(&piece[..read])?;
+            self.masked.write_all(&piece[..read])?;
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        const LINE_BYTES_MAX: usize = 1 << 20;
-        if self.secrets.is_empty() {
-            return print(bytes);
-        }
-        self.held.extend_from_slice(bytes);
-        let whole = self.held.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let whole = if self.held.len() - whole > LINE_BYTES_MAX { self.held.len() } else { whole };
-        let lines: Vec<u8> = self.held.drain(..whole).collect();
-        self.masked(&lines)
-    }
-
-    fn masked(&self, lines: &[u8]) -> io::Result<()> {
-        let text = String::from_utf8_lossy(lines).into_owned();
-        let text = self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "***"));
-        print(text.as_bytes())
-    }
-
-    /// Writes what was held back.
+    /// Writes what is held back.
     fn end(&mut self) -> io::Result<()> {
-        let held = std::mem::take(&mut self.held);
-        self.masked(&held)
+        let next = MaskedWriter::new(Arc::clone(&self.secrets), Stdout);
+        std::mem::replace(&mut self.masked, next).end()
     }
 }
 
-/// Writes to stdout; if the reader is gone, the program ends quietly.
-fn print(bytes: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    // A file gets the log unchanged; for a terminal, control characters other than carriage returns are escaped.
-    let shown = |text: &str| text.split('\r').map(ui::plain).collect::<Vec<_>>().join("\r");
-    let bytes = match out.is_terminal() {
-        true => Cow::Owned(shown(&String::from_utf8_lossy(bytes)).into_bytes()),
-        false => Cow::Borrowed(bytes),
-    };
-    if out.write_all(&bytes).and_then(|()| out.flush()).is_err() {
-        std::process::exit(141);
+/// The program's own, as a log is shown there.
+struct Stdout;
+
+impl Write for Stdout {
+    /// A file gets the log as it was written; a terminal no control characters but carriage returns.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let shown = |text: &str| text.split('\r').map(ui::plain).collect::<Vec<_>>().join("\r");
+        if io::stdout().is_terminal() {
+            ui::print_bytes(shown(&String::from_utf8_lossy(bytes)).as_bytes());
+        } else {
+            ui::print_bytes(bytes);
+        }
+        Ok(bytes.len())
     }
-    Ok(())
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -13,7 +13,10 @@ use crate::{
 };
 use clap::Args;
 use pipe_stage::{Digest, Store};
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Arguments of every command on a pipeline.
 #[derive(Args)]
@@ -24,7 +27,7 @@ pub(super) struct Pipeline {
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub(super) sets: Vec<String>,
     /// Cache folder [default: .pipe in the project root].
-    #[arg(long, env = "PIPE_CACHE", value_name = "DIR")]
+    #[arg(long, env = "PIPE_CACHE", value_name = "DIR", value_parser = folder_or_none())]
     pub(super) cache: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -55,7 +58,7 @@ impl Pipeline {
     }
 
     pub(super) fn project(&self) -> Result<Project, Failure> {
-        Project::of(&self.manifest, self.cache.as_deref())
+        Project::of(&self.manifest, named(self.cache.as_deref()))
             .map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
     }
 
@@ -138,4 +141,15 @@ fn frozen(manifest: &Manifest, lock: &Lock, store: &Store) -> Result<BTreeSet<us
         }
     }
     Ok(kept)
+}
+
+/// The parser of a cache folder. CI systems set variables without a value to the empty text, so that is allowed.
+pub(super) fn folder_or_none() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::TypedValueParser;
+    clap::builder::OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// A folder, unless its name is empty.
+pub(super) fn named(folder: Option<&Path>) -> Option<&Path> {
+    folder.filter(|folder| !folder.as_os_str().is_empty())
 }

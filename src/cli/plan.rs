@@ -2,6 +2,7 @@
 
 use super::{Command, Failure, Outcome, Pins, Pipeline, Program, notes, pretty, selection::Selection};
 use crate::{
+    figures::Figures,
     plan::{Estimate, Planned, Session, Stale, Verdict, cost::Disk},
     ui::{
         self, Cell,
@@ -29,12 +30,12 @@ impl Command for Plan {
         let (session, stages, targets) =
             self.selection.session(&self.pipeline, program.types, Pins::Locked)?;
         let planned = session.plan(&stages, &targets)?;
+        let notes = [notes(&session), unmet(&session, &planned)].concat();
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
             let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned)).collect();
             let pipeline = &session.manifest.pipeline;
-            let mut output =
-                json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes(&session) });
+            let mut output = json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes });
             output["disk"] = json!(Disk::of(&session, &planned));
             if let Some(prices) = &session.manifest.prices {
                 let (total, unknown) = total(&session, &planned);
@@ -43,10 +44,22 @@ impl Command for Plan {
             ui::print(&pretty(&output));
         } else {
             ui::print(&as_text(&session, &planned));
-            notes(&session).iter().for_each(|note| ui::say(&format!("note: {note}")));
+            notes.iter().for_each(|note| ui::say(&format!("note: {note}")));
         }
         if runs && self.detailed_exitcode { Err(Failure::WouldRun) } else { Ok(()) }
     }
+}
+
+/// Bounds that stages which are up to date do not meet: a run would fail because of them.
+fn unmet(session: &Session, planned: &[Planned]) -> Vec<String> {
+    let done = planned.iter().filter_map(|planned| match (&planned.resolved, &planned.verdict) {
+        (Some(resolved), Verdict::Cached(record)) => {
+            Some((planned.stage, (resolved.key, (**record).clone())))
+        }
+        _ => None,
+    });
+    let figures = Figures::of(&session.manifest, &done.collect());
+    figures.complaints().into_iter().map(|complaint| format!("{complaint}; a run would fail")).collect()
 }
 
 fn as_text(session: &Session, planned: &[Planned]) -> String {

@@ -99,6 +99,7 @@ fn page(past: &Past<'_>, run: &RunFolder, all: &[RunFolder], store: &Store) -> R
         pipeline: run.head.pipeline.clone(),
         run: run.id.clone(),
         state: past.state,
+        unmet: past.unmet.clone(),
         began: run.head.began.clone(),
         seconds: past.seconds,
         host: run.head.host.clone(),

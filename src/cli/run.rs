@@ -6,6 +6,7 @@ use crate::{
     lock::{Lock, LockedStage},
     plan::Session,
     run::{self, OnFailure, Options, RunError, RunEvent, Summary},
+    secrets::Secrets,
     stage_type::StageType,
     ui::{self, Progress, Stream},
 };
@@ -68,7 +69,8 @@ impl Command for RunCommand {
         };
         let mut progress = Progress::new(self.pipeline.style());
         let observers = [&session.manifest.observers[..], &self.observe].concat();
-        let mut stream = Stream::new(observers, &session.project.root);
+        let secrets = Secrets::of_variables(session.manifest.used.secrets.iter().map(String::as_str));
+        let mut stream = Stream::new(observers, &session.project.root, secrets);
         let mut tell = |event: &RunEvent| {
             stream.tell(event);
             progress.tell(event);
@@ -213,6 +215,7 @@ fn write_lock(
             &record.metrics,
             &record.instruction_sets,
         );
+        fresh.adopted = record.adopted.is_some();
         fresh.frozen = session.manifest.stages[*stage].freeze;
         let name = session.name(*stage).to_owned();
         let kept = before

@@ -1,6 +1,6 @@
 //! `pipe show`.
 
-use super::{Command, Failure, Outcome, Pipeline, Program, get, pretty};
+use super::{Command, Failure, Outcome, Pipeline, Program, get, logs, pretty};
 use crate::{
     command::kind,
     figures::{Member, compare},
@@ -59,30 +59,30 @@ impl Command for Show {
             return self.show_output(&session, port, &digest);
         }
         if self.log {
-            let log = record.log.as_ref().map(|log| session.store.read(log)).transpose()?;
-            ui::print(&String::from_utf8_lossy(&log.unwrap_or_default()));
-            return Ok(());
+            let Some(log) = &record.log else { return Ok(()) };
+            return logs::print(&session.store.verified(log)?, &session.manifest);
         }
         if self.pipeline.json {
             ui::print(&pretty(&json!({ "version": 1, "stage": self.stage, "key": key, "record": record })));
             return Ok(());
         }
-        let mut text = format!(
-            "{} ({} revision {})\n  key       {key}\n  computed  {} on {} ({}, {} cpus) by pipe {}\n  \
-             took      {}, {} of CPU time, {} peak memory\n  instruction set  {}\n",
-            self.stage,
-            record.uses,
-            record.revision,
-            record.finished,
-            record.machine.host,
-            record.machine.system,
-            record.machine.cpus,
-            record.code,
-            seconds(record.seconds),
-            seconds(record.cpu_seconds),
-            bytes(record.memory_peak),
-            record.instruction_sets.join(", "),
+        let mut text =
+            format!("{} ({} revision {})\n  key       {key}\n", self.stage, record.uses, record.revision);
+        let (system, cpus) = (&record.machine.system, record.machine.cpus);
+        let made = format!(
+            "{} on {} ({system}, {cpus} cpus) by pipe {}\n",
+            record.finished, record.machine.host, record.code
         );
+        text += &match &record.adopted {
+            Some(folder) => format!("  adopted   {made}  from      {folder}; nothing ran\n"),
+            None => format!(
+                "  computed  {made}  took      {}, {} of CPU time, {} peak memory\n  instruction set  {}\n",
+                seconds(record.seconds),
+                seconds(record.cpu_seconds),
+                bytes(record.memory_peak),
+                record.instruction_sets.join(", "),
+            ),
+        };
         text += &format!("  config    {}\n\n", record.config);
         let rows = record.metrics.iter().map(|metric| {
             let better = match metric.better {

@@ -4,6 +4,7 @@ use super::{Command, Failure, Outcome, Pipeline, Program};
 use crate::{
     plan::{Session, Verdict},
     record::{Record, read_artifact},
+    run::worker,
     ui,
 };
 use clap::Parser;
@@ -13,7 +14,7 @@ use pipe_stage::{
     instruction_set,
 };
 use serde_json::json;
-use std::{collections::BTreeMap, os::fd::AsFd, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 /// Run stages again on their recorded inputs and compare the results.
 #[derive(Parser)]
@@ -100,18 +101,25 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
     };
     std::env::set_current_dir(&session.project.root)
         .map_err(|error| Error::io("enter", &session.project.root, &error))?;
-    let config = &session.manifest.stages[stage].config.stage;
-    // Stdout is for what this command has to say; what stages write goes to stderr.
-    let redirected = |error: rustix::io::Errno| Error::io("redirect", Path::new("stdout"), &error.into());
-    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
-    let stdout = stdout.map_err(|error| Error::io("redirect", Path::new("stdout"), &error))?;
-    rustix::stdio::dup2_stdout(std::io::stderr()).map_err(redirected)?;
-    let outcome = guarded(|| Context::new(setup).enter(&**config));
-    rustix::stdio::dup2_stdout(&stdout).map_err(redirected)?;
-    let outcome = outcome?;
+    let config = &session.manifest.stages[stage].config;
+    let log = scratch.path().join("log");
+    let work = || guarded(|| Context::new(setup).enter(&*config.stage));
+    let outcome =
+        worker::logged(&log, &config.json, work).inspect_err(|_| tell_log(session.name(stage), &log))?;
     let read = |(port, digest): (String, Digest)| Some((port, read_artifact(&store, &digest)?));
     let outputs = outcome.outputs.into_iter().filter_map(read).collect();
     Ok(Again { outputs, metrics: outcome.metrics })
+}
+
+/// Says how the log of a stage that failed ends.
+fn tell_log(stage: &str, log: &Path) {
+    const LINES: usize = 12;
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .iter()
+        .skip(lines.len().saturating_sub(LINES))
+        .for_each(|line| ui::say(&format!("{stage}: {line}")));
 }
 
 /// The new result of a stage.

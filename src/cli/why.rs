@@ -45,13 +45,12 @@ fn explained(session: &Session, own: &Planned) -> String {
         Verdict::Cached(record) => {
             let metric =
                 record.main_metric().map(|metric| format!(", {} {}", metric.name, figure(metric.value)));
-            format!(
-                "`{name}` is up to date: computed {} on {} in {}{}\n",
-                record.finished,
-                record.machine.host,
-                seconds(record.seconds),
-                metric.unwrap_or_default()
-            )
+            let (when, host) = (&record.finished, &record.machine.host);
+            let made = match &record.adopted {
+                Some(folder) => format!("adopted {when} from {folder} on {host}"),
+                None => format!("computed {when} on {host} in {}", seconds(record.seconds)),
+            };
+            format!("`{name}` is up to date: {made}{}\n", metric.unwrap_or_default())
         }
         Verdict::Run(_) => format!("`{name}` would run:\n"),
         Verdict::DependsOn(_) => format!("`{name}` may run: it depends on stages that would run\n"),

@@ -135,10 +135,20 @@ pub fn print(text: &str) {
 
 /// Writes output for other programs to stdout, unchanged.
 pub fn print_exactly(text: &str) {
-    let mut out = std::io::stdout().lock();
     let ended = if text.ends_with('\n') { "" } else { "\n" };
-    if out.write_all(text.as_bytes()).and_then(|()| out.write_all(ended.as_bytes())).is_err() {
-        std::process::exit(141);
+    print_bytes(format!("{text}{ended}").as_bytes());
+}
+
+/// Writes bytes to stdout. A reader that went away ends the program quietly; any other failure, such as a full disk,
+/// is an error that ends it.
+pub fn print_bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(141);
+        }
+        say(&format!("error: cannot write to stdout: {error}"));
+        std::process::exit(1);
     }
 }
 

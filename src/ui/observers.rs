@@ -1,13 +1,15 @@
 //! Owns: observers: programs that receive the events of a run on stdin, one JSON object per line.
 //!
 //! The invariant: **an observer cannot disturb a run.** Events that it has not read yet are queued up to a limit, and
-//! dropped and counted beyond it; an observer that ends early is ignored; one that does not end is killed.
+//! dropped and counted beyond it; an observer that ends early is ignored; one that does not end is killed. It has the
+//! whole environment, so secrets are masked in its output.
 
+use crate::secrets::{MaskedWriter, Secrets};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs::File,
-    io::Write,
+    io::{self, Read, Write},
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
@@ -44,6 +46,8 @@ struct Started {
     lines: Sender<Arc<str>>,
     /// Closes when the writer has passed on, or given up on, all lines.
     is_through: Receiver<()>,
+    /// Ends when all that it wrote is in its log.
+    is_logged: Receiver<()>,
     shared: Arc<Shared>,
 }
 
@@ -59,9 +63,15 @@ struct Shared {
 }
 
 impl Observer {
-    /// Starts a shell command in a folder, with its output in `log`.
-    pub(super) fn start(command: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> Self {
-        let state = match spawn(command, folder, environment, log) {
+    /// Starts a shell line in a folder, with what it writes, but for secrets, in `log`.
+    pub(super) fn start(
+        command: &str,
+        folder: &Path,
+        environment: &[(&str, &Path)],
+        log: &Path,
+        secrets: &Arc<Secrets>,
+    ) -> Self {
+        let state = match spawn(command, folder, environment, log, secrets) {
             Ok(started) => ObserverState::Started(started),
             Err(error) => ObserverState::Failed(error.to_string()),
         };
@@ -90,7 +100,7 @@ impl Observer {
             }
             ObserverState::Started(started) => started,
         };
-        let Started { mut child, lines, is_through, shared } = started;
+        let Started { mut child, lines, is_through, is_logged, shared } = started;
         drop(lines);
         // The writer sends nothing: the channel closes when it ends, or the wait times out.
         let slow = is_through.recv_deadline(until) == Err(RecvTimeoutError::Timeout);
@@ -105,6 +115,8 @@ impl Observer {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let status = status.or_else(|| child.wait().ok());
+        // What it started in another session may hold the pipe open.
+        let _ = is_logged.recv_timeout(Duration::from_secs(1));
         if slow {
             // Now that the pipe has no reader, the writer gives up on the rest and counts it.
             let _ = is_through.recv_timeout(Duration::from_secs(1));
@@ -134,14 +146,23 @@ pub(super) fn end(observers: Vec<Observer>) -> Vec<String> {
     closing.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
 }
 
-fn spawn(line: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -> std::io::Result<Started> {
+fn spawn(
+    line: &str,
+    folder: &Path,
+    environment: &[(&str, &Path)],
+    log: &Path,
+    secrets: &Arc<Secrets>,
+) -> io::Result<Started> {
     let log = File::create(log)?;
+    let (reader, writer) = io::pipe()?;
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]).current_dir(folder).envs(environment.iter().copied());
-    command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
-    // In a separate group: Ctrl-C stops the run, and observers still see its end.
+    command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+    // In a group of its own: Ctrl-C stops the run, and observers see it to its end.
     command.process_group(0);
     let mut child = command.spawn()?;
+    // And with it our end of the pipe that it writes to.
+    drop(command);
     let stdin = child.stdin.take().expect("invariant: stdin is piped");
     let (lines, waiting) = unbounded();
     let (through, is_through) = bounded(0);
@@ -151,7 +172,27 @@ fn spawn(line: &str, folder: &Path, environment: &[(&str, &Path)], log: &Path) -
         pass_on(&waiting, stdin, &counts);
         drop(through);
     });
-    Ok(Started { child, lines, is_through, shared })
+    let (logged, is_logged) = bounded(0);
+    let log = MaskedWriter::new(Arc::clone(secrets), log);
+    thread::spawn(move || {
+        keep(reader, log);
+        drop(logged);
+    });
+    Ok(Started { child, lines, is_through, is_logged, shared })
+}
+
+/// Writes what an observer says to its log.
+fn keep(mut from: impl Read, mut log: MaskedWriter<File>) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer) {
+            // An observer must not wait for a disk that is full.
+            Ok(read @ 1..) => drop(log.write_all(&buffer[..read])),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+    let _ = log.end();
 }
 
 /// Writes lines to the observer until they end; an observer that does not read any more gets no further lines.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     figures::Figures,
     run::{RunEvent, Summary},
+    secrets::Secrets,
     warning::Warning,
 };
 use pipe_stage::Event;
@@ -27,6 +28,8 @@ pub struct Stream {
     commands: Vec<String>,
     /// Working folder of observers.
     root: PathBuf,
+    /// What is taken out of the logs of observers.
+    secrets: Arc<Secrets>,
     open: Option<Open>,
     early: Vec<(f64, String)>,
 }
@@ -41,16 +44,22 @@ struct Open {
 }
 
 impl Stream {
-    /// Prepares to pass events on to these shell commands, which run in the project root.
-    pub fn new(observers: Vec<String>, root: &Path) -> Self {
-        Self { commands: observers, root: root.to_owned(), open: None, early: Vec::new() }
+    /// Prepares to pass events on to these shell lines, which run in the project's root; their logs are without secrets.
+    pub fn new(observers: Vec<String>, root: &Path, secrets: Secrets) -> Self {
+        Self {
+            commands: observers,
+            root: root.to_owned(),
+            secrets: Arc::new(secrets),
+            open: None,
+            early: Vec::new(),
+        }
     }
 
     /// Passes an event on.
     pub fn tell(&mut self, event: &RunEvent) {
         let at = now();
         if let RunEvent::Began { folder } = event {
-            self.open = Some(Open::new(folder, &self.commands, &self.root));
+            self.open = Some(Open::new(folder, &self.commands, &self.root, &self.secrets));
             for (at, event) in std::mem::take(&mut self.early) {
                 self.pass(at, &event);
             }
@@ -96,14 +105,14 @@ impl Stream {
 }
 
 impl Open {
-    fn new(folder: &Path, commands: &[String], root: &Path) -> Self {
+    fn new(folder: &Path, commands: &[String], root: &Path, secrets: &Arc<Secrets>) -> Self {
         let path = folder.join("events.jsonl");
         let events = OpenOptions::new().create(true).append(true).open(&path);
         let events = events.inspect_err(|error| lost(&path, error)).ok();
         let environment = [("PIPE_RUN", folder)];
         let start = |(number, command): (usize, &String)| {
             let log = folder.join(format!("observer-{}.log", number + 1));
-            Observer::start(command, root, &environment, &log)
+            Observer::start(command, root, &environment, &log, secrets)
         };
         let observers = commands.iter().enumerate().map(start).collect();
         Self { path, events, is_lossy: false, board: Board::new(folder.join("tensorboard")), observers }

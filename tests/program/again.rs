@@ -255,3 +255,42 @@ fn another_build_of_a_program_runs_its_stages_again() {
     call(&["run", "pipeline.yaml"]);
     assert!(call(&["plan", "pipeline.yaml"]).contains("nothing to do"));
 }
+
+#[test]
+fn a_forced_run_that_does_not_end_well_keeps_the_earlier_result() {
+    let outside = tempfile::tempdir().unwrap();
+    let flag = outside.path().display();
+    let project = Project::one(
+        &format!(
+            "d={flag}; touch $d/begun; test ! -e $d/wait || sleep 60; test ! -e $d/fail\necho x > $PIPE_OUTPUT_text/a"
+        ),
+        "",
+    );
+    project.run(&[]).expect(0);
+    let assert_kept = || {
+        project.pipe(&["why", "pipeline.yaml", "only"]).expect(0).prints(&["`only` is up to date"]);
+        project.pipe(&["show", "pipeline.yaml", "only"]).expect(0);
+        project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["nothing to do"]);
+    };
+    fs::write(outside.path().join("fail"), "").unwrap();
+    project.run(&["--force", "only"]).expect(1);
+    assert_kept();
+
+    fs::write(outside.path().join("wait"), "").unwrap();
+    fs::remove_file(outside.path().join("begun")).unwrap();
+    let engine = project.start(&["--force", "only"]);
+    crate::project::wait_for(&outside.path().join("begun"));
+    engine.signal(rustix::process::Signal::INT);
+    engine.end().expect(130);
+    assert_kept();
+
+    // One that ends well replaces it.
+    fs::remove_file(outside.path().join("wait")).unwrap();
+    fs::remove_file(outside.path().join("fail")).unwrap();
+    let finished =
+        || project.pipe(&["show", "pipeline.yaml", "only", "--json"]).json()["record"]["seconds"].clone();
+    let before = finished();
+    project.run(&["--force", "only"]).expect(0);
+    assert_ne!(finished(), before);
+    project.assert_clean();
+}

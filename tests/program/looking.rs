@@ -204,3 +204,53 @@ fn the_cache_is_listed_measured_and_verified() {
     assert_eq!(project.ran(&more), STAGES);
     project.pipe(&[&["cache", "verify"], &more[..]].concat()).expect(0);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_an_error_and_a_reader_that_went_away_is_none() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    for words in [&["plan", "pipeline.yaml"][..], &["logs", "pipeline.yaml", "first"], &["schema"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = project.command(words).stdout(full).output().unwrap();
+        if words[0] != "logs" {
+            Project::ended_of(output)
+                .expect(1)
+                .says(&["error: cannot write to stdout: No space left on device"]);
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = project.command(words).stdout(writer).output().unwrap();
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("error"), "{words:?}: {output:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_names_no_cache() {
+    let project = Project::letters("");
+    for words in [&["run", "pipeline.yaml"][..], &["plan", "pipeline.yaml"], &["cache", "du"]] {
+        let output = project.command(words).env("PIPE_CACHE", "").output().unwrap();
+        Project::ended_of(output).expect(0);
+    }
+    assert!(project.path(".pipe/version").exists());
+}
+
+#[test]
+fn all_commands_agree_that_a_run_was_out_of_bounds() {
+    let project = Project::one(
+        "echo '{\"event\":\"metric\",\"name\":\"loss\",\"value\":4}' >> $PIPE_EVENTS\necho x > $PIPE_OUTPUT_text/a",
+        "expect: { loss: { max: 5 } }",
+    );
+    project.run(&[]).expect(0);
+    project.edit("max: 5", "max: 3");
+    // Nothing has to run, and the call fails all the same.
+    project.pipe(&["plan", "pipeline.yaml"]).expect(0).says(&["`loss` of `only` is 4, expected at most 3"]);
+    project.run(&[]).expect(1).says(&["1 metric out of bounds"]);
+    project.pipe(&["status", "pipeline.yaml"]).expect(0).says(&["(out of bounds)"]);
+    let history = project.pipe(&["history", "pipeline.yaml", "--json"]).expect(0).json();
+    let states: Vec<_> = history["runs"].as_array().unwrap().iter().map(|run| run["state"].clone()).collect();
+    assert_eq!(states, ["out_of_bounds", "done"]);
+    project.pipe(&["report", "pipeline.yaml", "-o", "r.html"]).expect(0);
+    let page = project.read("r.html");
+    assert!(page.contains("out of bounds") && page.contains("expected at most 3"), "{page}");
+}

@@ -133,9 +133,25 @@ fn a_folder_is_adopted_as_the_result_of_a_command() {
     project.write("made/b.txt", "wxyz and less\n");
     project.pipe(&["adopt", "pipeline.yaml", "shorter", "made"]).expect(1).says(&["depends on `second`"]);
     project.pipe(&["adopt", "pipeline.yaml", "second", "nowhere"]).expect(2).says(&["no folder `nowhere`"]);
-    project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0).says(&["second  ran"]);
+    let told = project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0);
+    told.says(&["second  ran", "its result is adopted from "]);
+    // Wherever a result is looked at, it says that nothing ran.
+    let folder = project.path("made").canonicalize().unwrap();
+    let folder = folder.to_str().unwrap();
+    project.pipe(&["why", "pipeline.yaml", "second"]).expect(0).prints(&["adopted", folder]);
+    project.pipe(&["show", "pipeline.yaml", "second"]).expect(0).prints(&["adopted", folder, "nothing ran"]);
+    project.pipe(&["get", "pipeline.yaml", "second", "got"]).expect(0);
+    assert!(project.read("got/provenance.json").contains(folder));
+    // What is adopted anew is another result, and one that cannot be adopted changes nothing.
+    project.write("made/b.txt", "wxyz and little\n");
+    project.pipe(&["adopt", "pipeline.yaml", "second", "made"]).expect(0);
+    std::fs::create_dir(project.path("empty")).unwrap();
+    project.pipe(&["adopt", "pipeline.yaml", "second", "empty"]).expect(1).says(&["wrote nothing"]);
+    project.pipe(&["show", "pipeline.yaml", "second"]).expect(0).prints(&["and little"]);
     assert_eq!(project.ran(&[]), ["first", "shorter", "joined", "upper", "report"]);
     assert_eq!(project.read("out/report/report/all.txt"), "abc\nwxyzABC\nWXYZ");
+    let adopted = |stage: &str| project.lock()["stages"][stage]["adopted"] == true;
+    assert!(adopted("second") && !adopted("first"));
     project.assert_clean();
 }
 

@@ -114,3 +114,40 @@ fn a_file_name_that_holds_a_secret_is_refused() {
         Project::ended_of(command.env("PIPE_TEST_TOKEN", "hunter2-secret").output().unwrap()).expect(1);
     ended.says(&["contains a secret"]);
 }
+
+#[test]
+fn what_verify_runs_again_prints_no_secret() {
+    let project = Project::one(
+        "echo \"token ${secret.PIPE_TEST_TOKEN}\"; echo \"or $PIPE_TEST_TOKEN\" >&2\n\
+         echo '{\"event\":\"note\",\"message\":\"'\"$PIPE_TEST_TOKEN\"'\"}' >> $PIPE_EVENTS\n\
+         test ! -e fa$(echo il)\necho x > $PIPE_OUTPUT_text/a",
+        "",
+    );
+    let call = |words: &[&str]| {
+        Project::ended_of(project.command(words).env("PIPE_TEST_TOKEN", TOKEN).output().unwrap())
+    };
+    call(&["run", "pipeline.yaml"]).expect(0);
+    for json in [&[][..], &["--json"]] {
+        let ended = call(&[&["verify", "pipeline.yaml"], json].concat()).expect(0).prints(&["identical"]);
+        assert_hidden(&project, &[&ended.stdout, &ended.stderr]);
+        assert!(!ended.stdout.contains("token"), "only verdicts: {}", ended.stdout);
+    }
+    project.write("fail", "");
+    let ended = call(&["verify", "pipeline.yaml"]).expect(1).says(&["only: token ***", "exit status: 1"]);
+    assert_hidden(&project, &[&ended.stdout, &ended.stderr]);
+}
+
+#[test]
+fn an_observer_prints_no_secret() {
+    let project = Project::one(": ${secret.PIPE_TEST_TOKEN}; echo x > $PIPE_OUTPUT_text/a", "");
+    project.edit(
+        "pipeline: one",
+        "pipeline: one\nobservers: ['env | grep ^PIPE_TEST; cat > /dev/null; echo end']",
+    );
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(0);
+    assert_hidden(&project, &[&ended.stdout, &ended.stderr]);
+    let logs = below(&project.path(".pipe/runs"));
+    let log = logs.iter().find(|path| path.ends_with("observer-1.log")).expect("it has a log");
+    assert_eq!(fs::read_to_string(log).unwrap(), "PIPE_TEST_TOKEN=***\nend\n");
+}

@@ -266,6 +266,11 @@ impl Faults {
         }
     }
 
+    /// What each of those that are shown says.
+    pub fn messages(&self) -> impl Iterator<Item = &str> {
+        self.shown.iter().map(|fault| fault.message.as_str())
+    }
+
     /// Counts all that were added: a higher count later means that something was wrong in between.
     pub(crate) fn count(&self) -> usize {
         self.added

@@ -54,9 +54,11 @@ impl Estimate {
     pub(super) fn of(visits: &[Visit], ahead: Ahead, written: impl Fn(&Visit) -> u64) -> Option<Self> {
         const RUNS_MAX: usize = 9;
         let scale = |visit: &Visit| Scale::between(&visit.amounts, &ahead.amounts);
-        // Runs with an unknown amount of work are ignored if there are others.
-        let measured: Vec<&Visit> = visits.iter().filter(|visit| scale(visit).time.is_some()).collect();
-        let all: Vec<&Visit> = if measured.is_empty() { visits.iter().collect() } else { measured };
+        let visits: Vec<&Visit> = visits.iter().filter(|visit| !visit.adopted).collect();
+        // Runs of an unknown amount of work say little beside those of a known one.
+        let measured: Vec<&Visit> =
+            visits.iter().copied().filter(|visit| scale(visit).time.is_some()).collect();
+        let all: Vec<&Visit> = if measured.is_empty() { visits } else { measured };
         let last = *all.last()?;
         let recent = &all[all.len().saturating_sub(RUNS_MAX)..];
         // A run counts with the time it would have taken for all tasks.
@@ -111,7 +113,8 @@ mod tests {
         let key = Digest::of(b"key");
         let amounts = Amounts { work, output: work, memory: None };
         let (memory_peak, output_bytes, tasks) = (10, 20, (4, 4));
-        Visit { version: Visit::VERSION, key, seconds, memory_peak, output_bytes, tasks, amounts }
+        let (version, adopted) = (Visit::VERSION, false);
+        Visit { version, key, seconds, memory_peak, output_bytes, tasks, adopted, amounts }
     }
 
     fn ahead(part: f64, amounts: Amounts) -> Ahead {
@@ -138,6 +141,14 @@ mod tests {
         assert_eq!((unknown.scale, unknown.output_bytes), (Scale::default(), 20));
         let unmeasured = of(&[visit(8.0, None)], of_work(5.0));
         assert_eq!((unmeasured.seconds, unmeasured.scale.time), (4.0, None));
+    }
+
+    #[test]
+    fn an_adopted_result_says_nothing_about_time() {
+        let of = |visits: &[Visit]| Estimate::of(visits, ahead(1.0, Amounts::default()), |_| 0);
+        let adopted = Visit { adopted: true, ..visit(0.1, None) };
+        assert!(of(std::slice::from_ref(&adopted)).is_none());
+        assert_eq!(of(&[visit(8.0, None), adopted]).map(|estimate| estimate.seconds), Some(8.0));
     }
 
     #[test]

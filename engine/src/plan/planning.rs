@@ -124,6 +124,9 @@ impl Session {
 
     /// Finds out why a stage with this key runs.
     pub(crate) fn reasons(&self, stage: usize, resolved: &Resolved) -> Result<Vec<Reason>, PlanError> {
+        if let Some((_, folder)) = self.adopted.as_ref().filter(|(adopted, _)| *adopted == stage) {
+            return Ok(vec![Reason::Adopted { folder: folder.display().to_string() }]);
+        }
         if self.forced.contains(&stage) {
             return Ok(vec![Reason::Forced]);
         }

@@ -71,6 +71,11 @@ pub enum Reason {
     SourcesUnknown,
     /// It was forced.
     Forced,
+    /// Its result is taken from a folder; nothing runs.
+    Adopted {
+        /// Which folder.
+        folder: String,
+    },
     /// Nothing changed, but outputs are missing or damaged.
     ObjectsGone,
     /// Nothing changed, but the record is missing.
@@ -107,9 +112,10 @@ impl fmt::Display for Reason {
                 "sources may have changed: the list of the files that it read is missing from the cache or damaged",
             ),
             Self::Forced => f.write_str("it is forced to run again"),
+            Self::Adopted { folder } => write!(f, "its result is adopted from {folder}"),
             Self::ObjectsGone => f.write_str("its outputs are missing from the cache or damaged"),
             Self::RecordGone => f.write_str("its record is missing from the cache"),
-            Self::FrozenGone => f.write_str("it is frozen, but its outputs are missing from the cache"),
+            Self::FrozenGone => f.write_str("it is frozen, and its outputs are missing from the cache"),
         }
     }
 }

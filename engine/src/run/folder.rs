@@ -92,6 +92,9 @@ pub struct Closed {
     pub interrupted: bool,
     /// By stage name.
     pub stages: BTreeMap<String, ClosedStage>,
+    /// What the manifest expects of metrics and does not hold, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmet: Vec<String>,
 }
 
 /// The outcome of a stage, with everything worth comparing; it is kept longer than its record.
@@ -285,6 +288,8 @@ pub enum RunState {
     Done,
     /// A stage failed.
     Failed,
+    /// Every stage is up to date, and a metric is not as the manifest expects.
+    OutOfBounds,
     /// It was interrupted.
     Interrupted,
     /// Its engine is gone without closing the run.
@@ -298,6 +303,7 @@ impl RunState {
             Self::Running => "running",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::OutOfBounds => "out of bounds",
             Self::Interrupted => "interrupted",
             Self::BrokenOff => "killed",
         }
@@ -406,6 +412,7 @@ impl RunFolder {
             match (failed, closed.interrupted) {
                 (true, _) => RunState::Failed,
                 (false, true) => RunState::Interrupted,
+                (false, false) if !closed.unmet.is_empty() => RunState::OutOfBounds,
                 (false, false) => RunState::Done,
             }
         };
@@ -553,7 +560,13 @@ mod tests {
         let Acquire::Held(lease) = store.acquire(&run_key(&run.id)).unwrap() else { panic!("busy") };
         assert_eq!(run.state(&store).unwrap(), RunState::Running);
         drop(lease);
-        let closed = Closed { version: 1, ended: now(), interrupted: true, stages: BTreeMap::new() };
+        let closed = Closed {
+            version: 1,
+            ended: now(),
+            interrupted: true,
+            stages: BTreeMap::new(),
+            unmet: Vec::new(),
+        };
         write_whole(&run.path.join("stages.json"), &closed).unwrap();
         assert_eq!(run.state(&store).unwrap(), RunState::Interrupted);
     }

@@ -1,4 +1,4 @@
-//! Owns: recording the results of stages. The first record of a key wins.
+//! Owns: recording the results of stages. The first record of a key wins, unless the stage was forced to run.
 
 use super::executor::Ended;
 use crate::{
@@ -17,9 +17,22 @@ pub(super) struct Made {
     pub(super) instruction_sets: Vec<String>,
     pub(super) tasks: (u64, u64),
     pub(super) granted: Granted,
+    /// The folder that it was taken from.
+    pub(super) adopted: Option<String>,
 }
 
-/// Records the result of a stage. If there is already a record, that one counts.
+/// What becomes of a result that is recorded already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// The first record wins: what it says is what counts.
+    Wins,
+    /// The stage was to be done afresh. The earlier result stays until the new one is whole: a stage that fails or is
+    /// interrupted takes nothing away.
+    Replaced,
+}
+
+/// Records what a stage made.
+#[expect(clippy::too_many_arguments, reason = "what a record says comes from everywhere")]
 pub(super) fn record(
     session: &Session,
     stage: usize,
@@ -28,6 +41,7 @@ pub(super) fn record(
     ended: &Ended,
     log: &Path,
     lease: &Lease,
+    before: Before,
     warn: &mut dyn FnMut(Warning),
 ) -> Result<Record, Error> {
     let store = &session.store;
@@ -71,14 +85,16 @@ pub(super) fn record(
         granted: Some(made.granted),
         instruction_sets: made.instruction_sets,
         code: env!("CARGO_PKG_VERSION").to_owned(),
+        adopted: made.adopted,
         finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    // If a record exists although the stage ran, its objects were missing.
-    if let Some(body) = store.record(&resolved.key)?
-        && serde_json::from_slice::<Record>(&body)
-            .map_or(true, |before| before.outputs != record.outputs || !before.is_held(store))
-    {
-        store.retire(&resolved.key, &body, &lease.token())?;
+    if let Some(body) = store.record(&resolved.key)? {
+        // One that is there though nobody asked for a new one stands on objects that were gone.
+        let is_outdated = serde_json::from_slice::<Record>(&body)
+            .map_or(true, |before| before.outputs != record.outputs || !before.is_held(store));
+        if before == Before::Replaced || is_outdated {
+            store.retire(&resolved.key, &body, &lease.token())?;
+        }
     }
     let commit = Commit { objects, records: vec![(resolved.key, record.to_bytes())], ..Commit::default() };
     let published = store.commit(commit)?;
@@ -89,6 +105,7 @@ pub(super) fn record(
         memory_peak: record.memory_peak,
         output_bytes: record.output_bytes,
         tasks: made.tasks,
+        adopted: record.adopted.is_some(),
         amounts: session.amounts(stage, Some(resolved)),
     };
     if let Err(error) = session.journal.add(session.name(stage), &visit) {

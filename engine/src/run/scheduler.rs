@@ -9,12 +9,13 @@ use super::{
     links::link,
     local,
     options::{OnFailure, Options, RunError, Summary},
-    record::{Made, record},
+    record::{Before, Made, record},
     spec::{Leash, Spec, SpecInput},
     states::{BlockedOn, Cause, Running, StageState, States, Stopping},
     workers::Local,
 };
 use crate::{
+    figures::Figures,
     manifest::Time,
     plan::{Kept, Resolved, Session, cost::Disk},
     record::Record,
@@ -25,6 +26,7 @@ use pipe_cache::{Acquire, Lease};
 use pipe_stage::{Class, Digest, Error, Event, Mode};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -394,6 +396,12 @@ impl Scheduler<'_> {
         }
     }
 
+    /// The folder that is taken for a stage's result.
+    fn adopted(&self, stage: usize) -> Option<&Path> {
+        let (adopted, folder) = self.session.adopted.as_ref()?;
+        (*adopted == stage).then_some(folder)
+    }
+
     fn launch(
         &mut self,
         stage: usize,
@@ -411,14 +419,7 @@ impl Scheduler<'_> {
         let reasons = self.session.reasons(stage, &resolved)?;
         let mut mode = Mode::Here;
         if self.afresh.contains(&stage) {
-            mode = match &self.session.adopted {
-                Some((adopted, folder)) if *adopted == stage => Mode::Adopt(folder.clone()),
-                _ => Mode::Afresh,
-            };
-            // After an interruption, a later run must not take the old result for the new one.
-            if let Some(body) = self.session.store.record(&resolved.key)? {
-                self.session.store.retire(&resolved.key, &body, &lease.token())?;
-            }
+            mode = self.adopted(stage).map_or(Mode::Afresh, |folder| Mode::Adopt(folder.to_owned()));
         }
         let run = self.run.as_ref().expect("invariant: made above");
         let name = self.session.name(stage).to_owned();
@@ -502,9 +503,12 @@ impl Scheduler<'_> {
             (Some(Event::Done { outputs, metrics, instruction_sets, .. }), _)
                 if ended.code == Some(0) && !is_killed =>
             {
-                let made = Made { outputs, metrics, instruction_sets, tasks, granted: grant.granted() };
+                let adopted = self.adopted(stage).map(|folder| folder.display().to_string());
+                let granted = grant.granted();
+                let made = Made { outputs, metrics, instruction_sets, tasks, granted, adopted };
+                let before = if self.afresh.contains(&stage) { Before::Replaced } else { Before::Wins };
                 let warn = &mut |warning| (self.tell)(&RunEvent::Warning(warning));
-                record(self.session, stage, &resolved, made, &ended, &log, &lease, warn)
+                record(self.session, stage, &resolved, made, &ended, &log, &lease, before, warn)
             }
             (_, Some(Cause::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
             (Some(Event::Failed { error }), Some(Cause::Interrupt)) if !is_killed => Err(error),
@@ -672,15 +676,24 @@ impl Scheduler<'_> {
                 _ => row(name, RowOutcome::Skipped, None),
             });
         }
+        let mut closed = self.closed(&rows);
+        let done = std::mem::replace(&mut self.states, States::new(&[])).into_done();
+        closed.unmet = Figures::of(&self.session.manifest, &done).complaints();
+        if self.run.is_none() && !closed.unmet.is_empty() && !closed.interrupted {
+            // Nothing had to run, and yet the call fails: whoever looks on later finds out why.
+            self.run = RunWriter::new(self.session, self.stages).ok();
+            if let Some(run) = &self.run {
+                (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
+            }
+        }
         if let Some(run) = &self.run {
-            run.close(&rows, &self.closed(&rows));
+            run.close(&rows, &closed);
             // Removes what killed workers left. The next run would do so too, but the disk space may be needed
             // before.
             self.sweep();
         }
         let broken = self.broken.take();
         let interrupted = self.stop_requests > 0;
-        let done = self.states.into_done();
         if options.is_full {
             for (&stage, (_, record)) in &done {
                 link(self.session, stage, &record.outputs);
@@ -700,7 +713,8 @@ impl Scheduler<'_> {
             };
             (row.stage.clone(), ClosedStage { outcome: row.outcome, made })
         });
-        Closed { version: 1, ended: folder::now(), interrupted: self.is_stopping(), stages: stages.collect() }
+        let (ended, interrupted) = (folder::now(), self.is_stopping());
+        Closed { version: 1, ended, interrupted, stages: stages.collect(), unmet: Vec::new() }
     }
 }
 

@@ -23,6 +23,7 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, BufRead, Read, Write},
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -111,6 +112,28 @@ fn stage(spec: &Spec, types: &[StageType], events: &Events, stop: &Stop) -> Resu
             Err(())
         }
     }
+}
+
+/// Does a stage's work in this process, which has its own stdout and stderr back afterwards. What the stage writes goes
+/// to the file `log`; neither that nor the error has the secrets that the settings name.
+///
+/// # Errors
+/// Those of the work, and where the log cannot be written.
+pub fn logged<T>(
+    log: &Path,
+    config: &serde_json::Value,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let failed = |error: &io::Error| Error::io("write to", log, error);
+    let secrets = Arc::new(Secrets::named_in(config));
+    let own = |stream: BorrowedFd<'static>| stream.try_clone_to_owned().map_err(|error| failed(&error));
+    let (stdout, stderr) = (own(rustix::stdio::stdout())?, own(rustix::stdio::stderr())?);
+    let open = Log::open(log, Arc::clone(&secrets)).map_err(|error| failed(&error))?;
+    let result = work();
+    open.end();
+    let back = rustix::stdio::dup2_stdout(&stdout).and_then(|()| rustix::stdio::dup2_stderr(&stderr));
+    back.map_err(|error| failed(&error.into()))?;
+    result.map_err(|error| without_secrets(&error, &secrets))
 }
 
 /// Where stdout and stderr of this process and its children go.

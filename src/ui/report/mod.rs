@@ -29,6 +29,8 @@ pub struct Report {
     pub run: String,
     /// How it ended.
     pub state: RunState,
+    /// What the manifest expects of metrics and does not hold.
+    pub unmet: Vec<String>,
     /// When it began, in RFC 3339.
     pub began: String,
     /// Its duration.
@@ -109,6 +111,7 @@ impl Report {
         ));
         self.heading(&mut page);
         self.failures(&mut page);
+        self.complaints(&mut page);
         self.highlights(&mut page);
         self.picture(&mut page);
         self.table(&mut page);
@@ -161,6 +164,17 @@ impl Report {
             }
             page.text("</section>\n");
         }
+    }
+
+    fn complaints(&self, page: &mut Page) {
+        if self.unmet.is_empty() {
+            return;
+        }
+        page.text("<section class=\"failure\">\n<h2>Metrics out of bounds</h2>\n<ul>\n");
+        for complaint in &self.unmet {
+            page.put(format_args!("<li>{}</li>\n", escape(complaint)));
+        }
+        page.text("</ul>\n</section>\n");
     }
 
     /// The main metric of each of the last stages, as in the final table of a run.
@@ -456,7 +470,7 @@ fn class(state: RunState) -> &'static str {
     match state {
         RunState::Done => "ran",
         RunState::Running => "cached",
-        RunState::Failed | RunState::BrokenOff => "failed",
+        RunState::Failed | RunState::OutOfBounds | RunState::BrokenOff => "failed",
         RunState::Interrupted => "interrupted",
     }
 }
@@ -505,6 +519,7 @@ mod tests {
             pipeline: "<b>p</b>".to_owned(),
             run: "2026-01-01T00-00-00Z-1".to_owned(),
             state: RunState::Done,
+            unmet: Vec::new(),
             began: "2026-01-01T00:00:00.000Z".to_owned(),
             seconds: 1.0,
             host: "h&h".to_owned(),
