@@ -62,7 +62,11 @@ impl Sample {
             let text = if json { as_json(document) } else { self.as_text(document) };
             pipe::cli::print(&text);
         }
-        let of = self.dropped_by.as_ref().map(|rule| format!(" dropped by `{rule}`")).unwrap_or_default();
+        let of = match self.dropped_by.as_deref() {
+            None => String::new(),
+            Some("any") => " dropped by any rule".to_owned(),
+            Some(rule) => format!(" dropped by `{rule}`"),
+        };
         pipe::cli::say(&format!("{} of {seen} documents{of}", picked.len()));
         if let (0, Some(_), false) = (seen, &self.dropped_by, rules.is_empty()) {
             let rules: Vec<String> = rules.iter().map(|(rule, count)| format!("{rule} ({count})")).collect();

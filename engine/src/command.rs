@@ -143,21 +143,32 @@ impl Stage for Command {
             self.may_be_empty.iter().enumerate().filter(|(_, name)| !self.outputs.contains_key(*name));
         let unknown =
             unknown.map(|(position, _)| Misfit::new(format!("may_be_empty[{position}]"), "is not an output"));
+        let literal = words::in_single_quotes(&self.run);
+        let literal = crate::secrets::names(&literal).map(|name| {
+            let message =
+                format!("`${{secret.{name}}}` is within single quotes, where the shell keeps it as text");
+            let help = format!("use double quotes: a secret is passed as the variable `${name}`");
+            Misfit { help: Some(help), ..Misfit::new("run", message) }
+        });
+        let literal: Vec<Misfit> = literal.collect();
         let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must be a command line");
-        empty.into_iter().chain(names).chain(variables).chain(secrets).chain(unknown).collect()
+        empty.into_iter().chain(names).chain(variables).chain(secrets).chain(unknown).chain(literal).collect()
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         // One check per name, since there may be thousands of commands.
         let is_file = |name: &String| places.project.join(name).is_file();
-        let named: Vec<String> = words::named(&self.run)
+        let is_folder = |name: &str| places.project.join(name).is_dir();
+        let named: Vec<String> = words::named_within(&self.run, is_folder)
             .iter()
             .filter(|name| is_file(name))
             .map(|name| words::escape(name))
             .collect();
         let mut requests = Vec::new();
         if !named.is_empty() {
-            requests.push(request(places, named, written::FIELD));
+            // Whatever else is there: a file that the line names is one that it reads.
+            let exclude = vec![".pipe/**".to_owned()];
+            requests.push(SourceRequest { exclude, ..request(places, named, written::FIELD) });
         }
         for (position, glob) in self.files.iter().enumerate() {
             requests.push(request(places, vec![files_of(glob, places)], &format!("files[{position}]")));
@@ -384,7 +395,8 @@ fn untouched(file: &LocalEntry, before: Stamp) -> Result<()> {
     };
     match written::changed(file.name()) {
         written::Changes::Once => Err(changed()),
-        // Only its permissions or links changed: `chmod +x tool.sh && ./tool.sh` does that each time.
+        written::Changes::Own => Ok(()),
+        // Only its permissions or links: `chmod +x tool.sh && ./tool.sh` does that each time.
         written::Changes::Again if !is_written => Ok(()),
         written::Changes::Again => {
             let name = file.name();
@@ -412,6 +424,12 @@ fn take(
         if secrets.mask(&own) != own {
             let message = format!("the name of a file in the output `{output}` contains a secret");
             return Err(Error::input(message).help("give it a name without the secret"));
+        }
+        let holds_secret = fs::File::open(&path).and_then(|file| secrets.are_in(file));
+        if holds_secret.map_err(|error| Error::io("read", &path, &error))? {
+            let message = format!("the file `{own}` of the output `{output}` holds a secret");
+            let help = "outputs are kept and passed on as they are; write the file without the secret";
+            return Err(Error::input(message).help(help));
         }
         let name = match (each, own.strip_prefix("shard")) {
             (None, _) => Name::Own(own.clone()),
@@ -473,6 +491,11 @@ fn files_below(root: &Path, output: &str) -> Result<Vec<(String, PathBuf)>> {
         let own = path.strip_prefix(root).unwrap_or(path).display();
         Err(Error::input(format!("cannot store `{own}` of the output `{output}`: {why}")).help(help))
     };
+    if !fs::symlink_metadata(root).is_ok_and(|root| root.is_dir()) {
+        let message = format!("the command removed or replaced the folder of its output `{output}`");
+        let help = format!("leave the folder `$PIPE_OUTPUT_{output}` in place, and write files to it");
+        return Err(Error::input(message).help(help));
+    }
     let (mut files, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         let mut is_empty = true;

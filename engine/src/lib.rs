@@ -11,13 +11,15 @@
 
 pub mod warning;
 
+pub(crate) mod files;
+
 pub mod record;
 
 pub mod machine;
 
 pub mod usage;
 
-pub(crate) mod tree;
+pub mod tree;
 
 pub mod secrets;
 

@@ -1,5 +1,6 @@
 //! Owns: the lock file: the results of the last complete run of a pipeline, to be committed and reviewed as a diff.
 
+use crate::files;
 use pipe_stage::{Digest, Metric, Number};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -12,6 +13,8 @@ use std::{
 
 /// Version of the format. History: 1: initial version.
 const VERSION: u32 = 1;
+/// A larger one is none of ours: one of 100,000 stages takes a tenth of it.
+const BYTES_MAX: u64 = 1 << 30;
 
 /// The results of a pipeline.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -114,10 +117,13 @@ impl Lock {
             version: u64,
         }
         let path = || path.to_owned();
-        let text = match fs::read_to_string(path()) {
+        let unreadable = |source| LockError::Unreadable { path: path(), source };
+        let bytes = match files::read(&path(), BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|source| LockError::Unreadable { path: path(), source })?,
+            bytes => bytes.map_err(unreadable)?,
         };
+        let text = String::from_utf8(bytes)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let is_marker =
             |line: &str| ["<<<<<<<", "=======", ">>>>>>>"].iter().any(|mark| line.starts_with(mark));
         if let Some(line) = text.lines().position(is_marker) {
@@ -135,7 +141,7 @@ impl Lock {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self).expect("invariant: a lock is plain data");
         text.push('\n');
-        if std::fs::read_to_string(path).is_ok_and(|before| before == text) {
+        if files::read(path, BYTES_MAX).is_ok_and(|before| before == text.as_bytes()) {
             return Ok(());
         }
         let path = target(path)?;

@@ -1,7 +1,8 @@
 //! Owns: paths: the project root, its cache, a manifest's lock file, links to outputs.
 
+use crate::files;
 use std::{
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -35,7 +36,32 @@ impl Project {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
         }
-        Ok(Self { root, cache, manifest: manifest.to_owned() })
+        let project = Self { root, cache, manifest: manifest.to_owned() };
+        match project.other_manifest() {
+            None => Ok(project),
+            Some(other) => {
+                let (own, other, lock) = (manifest.display(), other.display(), project.lock());
+                let lock = lock.display();
+                let message =
+                    format!("`{own}` and `{other}` would share the lock file `{lock}`; rename one of them");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        }
+    }
+
+    /// Another manifest that has the same lock file: one whose name differs in its extension only.
+    fn other_manifest(&self) -> Option<PathBuf> {
+        let others = ["yaml", "yml", "json", ""].map(|extension| self.manifest.with_extension(extension));
+        let is_manifest = |path: &PathBuf| {
+            const LOOKED_BYTES: u64 = 64 << 10;
+            let mut start = Vec::new();
+            let read = files::open(path).and_then(|file| file.take(LOOKED_BYTES).read_to_end(&mut start));
+            read.is_ok()
+                && String::from_utf8_lossy(&start)
+                    .lines()
+                    .any(|line| line.trim_start_matches(['"', '{', ' ']).starts_with("pipeline"))
+        };
+        others.into_iter().find(|other| *other != self.manifest && is_manifest(other))
     }
 
     /// The lock file next to the manifest.

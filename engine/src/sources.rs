@@ -13,6 +13,7 @@ use crate::machine;
 use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use pipe_stage::{Digest, Links, SourceFile, SourceRequest};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
@@ -68,8 +69,8 @@ const DEPTH_MAX: usize = 128;
 /// A file that changed less than this before it was examined is hashed again the next time.
 const RACY_NANOSECONDS: i128 = 2_000_000_000;
 
-/// The state of a file when it was examined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A file as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     size: u64,
     mtime: i128,

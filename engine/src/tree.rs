@@ -4,11 +4,15 @@
 //! A worker is a subreaper: if a process outlives its parent, it becomes a child of the worker, whatever session it
 //! is in. So everything that a command started is below the worker until it ends.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, getsid, kill_process};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    sync::OnceLock,
+    fs, io,
+    process::{Child, Command},
+    sync::{
+        OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -136,7 +140,50 @@ pub(crate) fn mark() -> &'static str {
     })
 }
 
-/// Kills every other process with this prefix of its mark.
+/// Whether processes that outlive their worker become this process's children.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+
+/// Held while this process starts another: until that has its mark, nobody can tell whose it is.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Makes processes that outlive their worker the children of this process, which then ends them. For a program that
+/// runs pipelines and starts nothing else in sessions of their own. Linux only; elsewhere it does nothing.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if rustix::process::set_child_subreaper(Some(getpid())).is_ok() {
+        ADOPTS.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Starts a process that has a mark of ours, or stays in this session.
+pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// Ends the children of this process that no worker answers for: in sessions of their own, and without a mark of
+/// ours. Those are what killed workers left.
+pub(crate) fn end_orphans() {
+    if !ADOPTS.load(Ordering::Relaxed) {
+        return;
+    }
+    let _nothing_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    let own = getsid(None).ok();
+    for child in children(getpid()) {
+        let is_ours = || {
+            fs::read(format!("/proc/{}/environ", child.as_raw_nonzero())).is_ok_and(|all| {
+                all.split(|byte| matches!(byte, 0 | b'=')).any(|value| value.starts_with(mark().as_bytes()))
+            })
+        };
+        if getsid(Some(child)).ok() != own && !is_ours() {
+            let _ = kill_process(child, Signal::STOP);
+            end_below(child);
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+}
+
+/// Ends every other process whose mark begins so.
 pub(crate) fn end_marked(mark: &str) {
     let wanted = format!("{MARK}={mark}");
     let is_wanted = |pid: &i32| {
@@ -159,7 +206,7 @@ pub(crate) fn end_marked(mark: &str) {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     #[test]
     fn processes_below_are_found_and_ended() {

@@ -41,7 +41,10 @@ impl Command for Get {
         let artifact = read_artifact(&session.store, &digest).ok_or(Error::Missing { digest })?;
         write(&session, &artifact, &self.folder)?;
         let provenance = provenance(&session, target, &port, key, &record)?;
-        let path = self.folder.join("provenance.json");
+        // What the stage itself called so stays, such as an output of an earlier `pipe get` that it took in.
+        let is_taken = artifact.entries.iter().any(|entry| entry.name == "provenance.json");
+        let name = if is_taken { "provenance.pipe.json" } else { "provenance.json" };
+        let path = self.folder.join(name);
         fs::write(&path, pretty(&provenance) + "\n").map_err(|error| Error::io("write", &path, &error))?;
         let count = artifact.entries.len();
         if self.pipeline.json {

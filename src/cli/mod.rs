@@ -135,6 +135,7 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
 /// Runs the program with more than stage types.
 pub fn main_with(program: Program<'_>) -> ExitCode {
     pipe_stage::raise_open_files();
+    crate::run::signals::survive_file_size_limit();
     let matches = match usage(&program).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return refused(&error),

@@ -87,6 +87,7 @@ impl Command for RunCommand {
         let figures = Figures::of(&session.manifest, &summary.done);
         let unmet = figures.unmet().count();
         progress.end(&summary, &figures);
+        summary.notes.iter().for_each(|note| ui::say(note));
         // Last, since observers may be slow.
         stream.end(&summary, &figures).iter().for_each(|message| ui::say(message));
         if let Some(error) = summary.broken {
@@ -121,6 +122,7 @@ impl RunCommand {
 
 /// Receives one message per request to stop: SIGINT, SIGTERM or SIGHUP.
 pub(super) fn interrupts() -> Receiver<()> {
+    pipe_engine::tree::adopt_orphans();
     pipe_engine::run::pause::follow_terminal();
     let (sender, receiver) = unbounded();
     let ask = move || {

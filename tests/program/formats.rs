@@ -139,3 +139,27 @@ fn a_tokenizer_is_trained_or_taken_and_check_says_so() {
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);
     assert!(told.stderr.contains("`pages`") && !told.stderr.contains("`from`"), "{}", told.stderr);
 }
+
+#[test]
+fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
+    let project = Project::new(MANIFEST);
+    let same = "The same line again.\n".repeat(20);
+    let line = |n: usize| {
+        let body = if n < 25 { &*same } else { "Too short." };
+        format!("{}\n", serde_json::json!({ "key": format!("k{n}"), "body": body, "link": "" }))
+    };
+    project.write("in/rows.jsonl", &(0..30).map(line).collect::<String>());
+    project.run(&["text"]).expect(0);
+    let sample = |rule: &str, more: &[&str]| {
+        let words = ["data", "sample", "pipeline.yaml", "text", "--dropped-by", rule];
+        project.pipe(&[&words, more].concat()).expect(0)
+    };
+    let told = sample("gopher_duplicate_lines", &["-n", "20"]);
+    let heads = told.stdout.lines().filter(|line| line.contains("dropped by gopher_duplicate_lines: "));
+    let heads: Vec<&str> = heads.collect();
+    assert!(heads.len() == 20 && heads.iter().all(|line| line.contains(" (threshold ")), "{}", told.stdout);
+    let told = told.says(&["20 of 25 documents dropped by `gopher_duplicate_lines`"]);
+    assert_eq!(sample("gopher_duplicate_lines", &["-n", "20"]).stdout, told.stdout);
+    sample("any", &["-n", "1"]).says(&["1 of 30 documents dropped by any rule"]);
+    sample("no_rule", &[]).says(&["0 of 0", "gopher_duplicate_lines (25)"]);
+}

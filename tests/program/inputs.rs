@@ -25,11 +25,28 @@ fn files_that_a_line_names_are_inputs_however_they_are_written() {
         ("sh -c 'cat \"./d.txt\"'", "d.txt"),
         ("cat HERE/d.txt", "d.txt"),
         ("cat '[1]*.txt'", "[1]*.txt"),
+        ("cd sub; cat d.txt", "sub/d.txt"),
+        ("cat $PWD/sub/d.txt", "sub/d.txt"),
+        ("awk -fshow.awk HERE/pipeline.yaml", "show.awk"),
+        ("cat .git/HEAD", ".git/HEAD"),
+        ("cat out/mine.txt", "out/mine.txt"),
+        ("exec 3<>d.txt; cat <&3", "d.txt"),
     ] {
         let project = Project::one(&format!("{line} > $PIPE_OUTPUT_text/a"), "");
         let text = project.read("pipeline.yaml").replace("HERE", project.root().to_str().unwrap());
         project.write("pipeline.yaml", &text);
-        fs::create_dir(project.path("sub")).unwrap();
+        for folder in ["sub", ".git", "out"] {
+            fs::create_dir(project.path(folder)).unwrap();
+        }
+        if file == "show.awk" {
+            // Programs and not texts: `1` prints all lines, and `22` too.
+            fs::write(project.path(file), "BEGIN { print 1; exit }").unwrap();
+            project.run(&[]).expect(0);
+            fs::write(project.path(file), "BEGIN { print 22; exit }").unwrap();
+            project.run(&[]).expect(0);
+            assert_eq!(project.read("out/one/only/text/a"), "22\n");
+            continue;
+        }
         is_an_input(&project, &project.path(file));
     }
 }
@@ -86,9 +103,13 @@ fn a_file_that_the_command_creates_is_no_input() {
         project.edit("HERE", project.root().to_str().unwrap());
         project.run(&[]).expect(0);
         project.run(&[]).expect(0);
-        fs::write(project.path("made.txt"), "other\n").unwrap();
-        project.run(&[]).expect(0);
         assert_eq!(project.read("trace"), "ran\n", "{line}");
+        // Where it changes, one more run shows whose file it is.
+        for _ in 0..3 {
+            fs::write(project.path("made.txt"), "other\n").unwrap();
+            project.run(&[]).expect(0);
+        }
+        assert!(project.read("trace").lines().count() <= 2, "{line}");
     }
 }
 
@@ -203,4 +224,25 @@ fn values_that_are_not_unicode_reach_a_command_and_its_key() {
         Project::ended_of(command.env("RAW", OsStr::from_bytes(value)).output().unwrap()).expect(0);
         assert_eq!(fs::read(project.path("out/only/text/a")).unwrap(), value);
     }
+}
+
+#[test]
+fn a_file_that_somebody_else_made_while_the_command_ran_is_an_input_once_it_changes() {
+    let outside = tempfile::tempdir().unwrap();
+    let go = outside.path().join("go");
+    let line = format!(
+        "touch {0}.begun; while ! test -e {0}; do sleep 0.05; done; cat extra.txt > $PIPE_OUTPUT_text/a || echo none > $PIPE_OUTPUT_text/a",
+        go.display()
+    );
+    let project = Project::one(&line, "");
+    let engine = project.start(&[]);
+    crate::project::wait_for(&go.with_extension("begun"));
+    project.write("extra.txt", "user\n");
+    fs::write(&go, "").unwrap();
+    engine.end().expect(0);
+    assert_eq!(project.read("out/one/only/text/a"), "user\n");
+    project.run(&[]).expect(0);
+    project.write("extra.txt", "changed by the user\n");
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/one/only/text/a"), "changed by the user\n");
 }

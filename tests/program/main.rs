@@ -10,6 +10,8 @@ mod looking;
 
 mod outputs;
 
+mod runs;
+
 mod terminal;
 
 mod telling;

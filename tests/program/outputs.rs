@@ -1,6 +1,7 @@
 //! `out/`: links to what stages made.
 
 use crate::project::Project;
+use std::{fs, os::unix::fs::symlink};
 
 fn manifest(pipeline: &str, text: &str) -> String {
     format!(
@@ -18,4 +19,108 @@ fn pipelines_with_equal_stage_names_do_not_overwrite_each_other() {
     assert_eq!(project.read("out/two/only/text/a"), "second\n");
     assert_eq!(project.read("out/only/text/a"), "first\n", "the first pipeline keeps the short name");
     assert_eq!(project.read("out/.gitignore"), "*\n");
+}
+
+#[test]
+fn links_of_a_project_that_moved_lead_to_its_own_cache() {
+    let project = Project::new(&manifest("one", "first"));
+    fs::create_dir(project.path("before")).unwrap();
+    fs::create_dir(project.path("before/.pipe")).unwrap();
+    fs::rename(project.path("pipeline.yaml"), project.path("before/pipeline.yaml")).unwrap();
+    project.pipe(&["run", "before/pipeline.yaml"]).expect(0);
+    assert_eq!(project.read("before/out/one/only/text/a"), "first\n");
+    fs::rename(project.path("before"), project.path("after")).unwrap();
+    assert_eq!(project.read("after/out/one/only/text/a"), "first\n");
+    project.pipe(&["run", "after/pipeline.yaml"]).expect(0);
+    assert_eq!(project.read("after/out/only/text/a"), "first\n");
+}
+
+#[test]
+fn a_pipeline_called_like_a_stage_of_another_one_writes_nothing_into_its_output() {
+    let project = Project::new(&manifest("one", "first"));
+    project.write("other.yaml", &manifest("only", "second").replace("  only:\n", "  text:\n"));
+    project.run(&[]).expect(0);
+    project.pipe(&["run", "other.yaml"]).expect(0);
+    let files: Vec<_> = fs::read_dir(project.path("out/one/only/text")).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!(project.read("out/only/text/text/a"), "second\n");
+}
+
+#[test]
+fn links_are_those_of_the_last_full_run_that_went_well() {
+    let project = Project::new(&manifest("one", "first"));
+    let failing =
+        "  worse:\n    uses: command\n    needs: only\n    with: { run: 'cat $PIPE_INPUT_only/a; exit 3' }\n";
+    project.run(&[]).expect(0);
+    project.edit("echo first", "echo second");
+    let good = project.read("pipeline.yaml");
+    project
+        .write("pipeline.yaml", &(good.clone() + &failing.replace("needs: only", "needs: { only: only }")));
+    project.run(&[]).expect(1);
+    assert_eq!(project.read("out/one/only/text/a"), "first\n");
+    project.write("pipeline.yaml", &good);
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/one/only/text/a"), "second\n");
+    // A stage that is gone takes its links along.
+    project.edit("  only:\n", "  renamed:\n");
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/one/renamed/text/a"), "second\n");
+    assert!(!project.path("out/one/only").exists());
+}
+
+#[test]
+fn what_is_in_the_way_of_a_link_stays_and_is_named() {
+    let project = Project::new(&manifest("one", "first"));
+    project.write("out/one/only/text/mine", "mine");
+    project.write("keep/b", "");
+    fs::create_dir(project.path("out/only")).unwrap();
+    symlink("../../keep/b", project.path("out/only/link")).unwrap();
+    project.run(&[]).expect(0).says(&["out/one/only/text", "move it away"]);
+    assert_eq!(project.read("out/one/only/text/mine"), "mine");
+    assert!(project.path("out/only/link").is_symlink());
+    let blocked = Project::new(&manifest("one", "first"));
+    blocked.write("out", "a file");
+    blocked.run(&[]).expect(0).says(&["cannot link"]);
+    assert_eq!(blocked.read("out"), "a file");
+}
+
+#[test]
+fn an_output_that_has_a_provenance_of_its_own_keeps_it() {
+    let project = Project::one("echo mine > $PIPE_OUTPUT_text/provenance.json", "");
+    project.run(&[]).expect(0);
+    project.pipe(&["get", "pipeline.yaml", "only", "got"]).expect(0);
+    assert_eq!(project.read("got/provenance.json"), "mine\n");
+    assert!(project.read("got/provenance.pipe.json").contains("\"pipeline\""));
+}
+
+#[test]
+fn an_output_folder_that_its_command_removed_or_replaced_is_named() {
+    for line in [
+        "rm -rf $PIPE_OUTPUT_text",
+        "rm -rf $PIPE_OUTPUT_text; echo 1 > $PIPE_OUTPUT_text",
+        "rm -rf $PIPE_OUTPUT_text; ln -s /etc $PIPE_OUTPUT_text",
+    ] {
+        let project = Project::one(line, "");
+        project.run(&[]).expect(1).says(&["removed or replaced the folder of its output `text`"]);
+    }
+}
+
+#[test]
+fn two_manifests_do_not_share_a_lock_file() {
+    let project = Project::new(&manifest("one", "first"));
+    project.run(&[]).expect(0);
+    project.write("pipeline.yml", &manifest("two", "second"));
+    let ended = project.pipe(&["run", "pipeline.yml"]);
+    assert_ne!(ended.code, Some(0));
+    ended.says(&["pipeline.yaml", "pipeline.lock", "rename one of them"]);
+}
+
+#[test]
+fn a_lock_file_that_is_a_pipe_is_an_error() {
+    let project = Project::new(&manifest("one", "first"));
+    let made = std::process::Command::new("mkfifo").arg(project.path("pipeline.lock")).status().unwrap();
+    assert!(made.success());
+    let ended = project.pipe(&["plan", "pipeline.yaml"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    ended.says(&["pipeline.lock", "not a regular file"]);
 }

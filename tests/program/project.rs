@@ -291,6 +291,11 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// Sends it a signal, and nobody else.
     pub(crate) fn signal(&self, signal: Signal) {
         send(self.pid, signal);

@@ -151,3 +151,51 @@ fn an_observer_prints_no_secret() {
     let log = logs.iter().find(|path| path.ends_with("observer-1.log")).expect("it has a log");
     assert_eq!(fs::read_to_string(log).unwrap(), "PIPE_TEST_TOKEN=***\nend\n");
 }
+
+#[test]
+fn letters_beyond_ascii_hide_no_secret() {
+    let secret = "p\u{e4}-hun'ter2\u{1f600}";
+    let line = ": ${secret.PIPE_TEST_TOKEN}; printf 'p\\\\u00e4-hun'\\''ter2\\\\ud83d\\\\ude00 p\\\\xe4-hun'\\''ter2\\\\U0001f600\\n'; echo x > $PIPE_OUTPUT_text/a";
+    let project = Project::one(line, "");
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    Project::ended_of(command.env("PIPE_TEST_TOKEN", secret).output().unwrap()).expect(0);
+    let log = project.pipe(&["logs", "pipeline.yaml", "only"]);
+    assert_eq!(log.stdout, "*** ***\n");
+}
+
+#[test]
+fn a_secret_of_many_lines_costs_no_line_of_the_log() {
+    let secret: String = (0..52).map(|line| format!("{line:02}{}\n", "Abc/9+xYz".repeat(7))).collect();
+    let line = ": ${secret.PIPE_TEST_TOKEN}; seq 26000; echo REASON >&2; exit 3";
+    let project = Project::one(line, "");
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    Project::ended_of(command.env("PIPE_TEST_TOKEN", secret).output().unwrap()).expect(1);
+    let log = project.pipe(&["logs", "pipeline.yaml", "only"]);
+    assert!(log.stdout.contains("\n26000\n") && log.stdout.contains("REASON"), "{}", log.stdout.len());
+}
+
+#[test]
+fn a_variable_that_is_a_secret_elsewhere_is_refused_under_env() {
+    let project = Project::one("echo x > $PIPE_OUTPUT_text/a; : ${secret.PIPE_TEST_TOKEN}", "");
+    project.edit("outputs:", "env: [PIPE_TEST_TOKEN]\n      outputs:");
+    let mut command = project.command(&["check", "pipeline.yaml"]);
+    let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(2);
+    ended.says(&["PIPE_TEST_TOKEN", "are recorded"]);
+}
+
+#[test]
+fn a_secret_within_single_quotes_is_an_error_that_says_so() {
+    let project = Project::one("echo 'Bearer ${secret.PIPE_TEST_TOKEN}' > $PIPE_OUTPUT_text/a", "");
+    let mut command = project.command(&["check", "pipeline.yaml"]);
+    let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(2);
+    ended.says(&["single quotes", "double quotes"]);
+}
+
+#[test]
+fn an_output_that_holds_a_secret_is_refused() {
+    let project = Project::one("echo \"token: ${secret.PIPE_TEST_TOKEN}\" > $PIPE_OUTPUT_text/a", "");
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(1);
+    ended.says(&["the file `a` of the output `text` holds a secret"]);
+    assert_hidden(&project, &[]);
+}

@@ -199,3 +199,57 @@ fn a_long_log_takes_no_memory() {
         assert!(large < small + (10 << 10), "{small} and {large} KiB");
     }
 }
+
+#[test]
+fn a_worker_that_somebody_else_stops_is_a_failure() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let outside = tempfile::tempdir().unwrap();
+        let begun = outside.path().join("begun");
+        let project = Project::one("echo x > $PIPE_OUTPUT_text/a", "");
+        project.run(&[]).expect(0);
+        let lock = project.read("pipeline.lock");
+        project.edit("echo x", &format!("touch {}; sleep 60; echo x", begun.display()));
+        let engine = project.start(&[]);
+        wait_for(&begun);
+        send(worker_of(engine.pid()), signal);
+        engine.end().expect(1).says(&["only   failed", "did not come from this run"]);
+        assert_eq!(project.read("pipeline.lock"), lock);
+    }
+}
+
+#[test]
+fn what_a_killed_worker_leaves_in_another_session_ends_with_it() {
+    let outside = tempfile::tempdir().unwrap();
+    let (left, begun) = (outside.path().join("left"), outside.path().join("begun"));
+    let line = format!(
+        "setsid env -i PATH=$PATH sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600' & \
+         while ! test -e {0}; do sleep 0.05; done; touch {1}; sleep 60",
+        left.display(),
+        begun.display()
+    );
+    let project = Project::one(&line, "");
+    let engine = project.start(&[]);
+    wait_for(&begun);
+    let left: i32 = fs::read_to_string(&left).unwrap().trim().parse().unwrap();
+    send(worker_of(engine.pid()), Signal::KILL);
+    engine.end().expect(1);
+    let is_gone = || {
+        !Path::new(&format!("/proc/{left}/cmdline")).exists()
+            || fs::read(format!("/proc/{left}/cmdline")).is_ok_and(|line| line.is_empty())
+    };
+    wait_until(&|| format!("process {left} ends"), is_gone);
+    project.assert_clean();
+}
+
+/// The worker of an engine: its child that runs `pipe worker`.
+fn worker_of(engine: i32) -> i32 {
+    let children = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent: i32 = stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let is_worker = line.split(|byte| *byte == 0).nth(1) == Some(b"worker");
+        (parent == engine && is_worker).then_some(pid)
+    });
+    children.into_iter().next().expect("a worker")
+}

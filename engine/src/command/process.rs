@@ -97,11 +97,13 @@ pub(super) fn run(mut process: Process, channel: &mut Channel, share: &Share, sc
             channel.look(share);
             std::thread::sleep(LOOKED_EVERY);
         }
+        written::ended();
         return Err(Error::Interrupted);
     }
     end_orphans();
     channel.look(share);
     written::look().iter().for_each(|name| tell_written(share, name));
+    written::ended();
     if status.success() { Ok(()) } else { Err(failure(status, scratch)) }
 }
 
@@ -205,7 +207,10 @@ impl Watch {
 }
 
 fn tell_written(share: &Share, name: &str) {
-    share.note(format!("`{name}`, which the line names, was created by the command; it is not an input"));
+    share.note(format!(
+        "`{name}`, which the command line names, was created while the command ran; it is not an input unless it is \
+         listed under `files`"
+    ));
 }
 
 /// Explains why a command failed. Programs report a full disk in different ways, so this checks whether it is full.

@@ -1,12 +1,15 @@
-//! Owns: which files a shell command names. It parses the line as a shell does, as far as names are concerned:
-//! quotes, escapes, comments, redirections. It expands nothing, so names with variables or wildcards are not found.
+//! Owns: which files a shell line names. Reads the line as a shell does, as far as names go: quotes, escapes,
+//! comments, redirections. It expands only `$PWD`, which is the project's root; a name that holds another variable or
+//! a wildcard is not seen.
 //!
 //! It may find too much: if a word happens to be the name of a file, the command only runs again when that file
 //! changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter::Peekable,
     path::Path,
+    str::Chars,
 };
 
 /// Maximum number of words.
@@ -33,10 +36,18 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
     lex(line, 0, &mut words);
     let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
     for (word, used) in words.iter().take(WORDS_MAX) {
-        // `--config=conf.yaml`, `@data.json`
+        // `--config=conf.yaml`, `@data.json`, `-fprogram.awk`
         let value = word.split_once('=').map(|(_, value)| value);
-        for name in [Some(word.as_str()), value, word.strip_prefix('@')].into_iter().flatten() {
+        let attached = word.strip_prefix('-').and_then(|option| {
+            let mut letters = option.chars();
+            letters.next().filter(|letter| letter.is_ascii_alphabetic()).map(|_| letters.as_str())
+        });
+        for name in [Some(word.as_str()), value, word.strip_prefix('@'), attached].into_iter().flatten() {
             uses.entry(plain(name)).or_default().push(*used);
+        }
+        // `/srv/a.txt,/srv/b.txt`
+        for name in word.split([',', ':']).filter(|name| name.len() < word.len()) {
+            uses.entry(plain(name)).or_insert_with(|| vec![Use::Reads]);
         }
     }
     // Names within code in another language, such as `open("words.txt")`.
@@ -50,7 +61,61 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether the result of these uses, in this order, depends on the previous content of the file.
+/// The parts of a line that the shell takes as they are: within single quotes outside double ones, and in
+/// here-documents whose end is quoted.
+pub(super) fn in_single_quotes(line: &str) -> String {
+    let mut literal = String::new();
+    let mut ends = Vec::new();
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '\'' => {
+                literal.extend(letters.by_ref().take_while(|letter| *letter != '\''));
+                literal.push('\n');
+            }
+            '"' => {
+                while let Some(letter) = letters.next() {
+                    match letter {
+                        '\\' => drop(letters.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            '<' if letters.next_if_eq(&'<').is_some() => {
+                let strips = letters.next_if_eq(&'-').is_some();
+                while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
+                let mut end = String::new();
+                let is_end = |letter: &char| !letter.is_whitespace() && !";|&<>()".contains(*letter);
+                while let Some(letter) = letters.next_if(is_end) {
+                    end.push(letter);
+                }
+                let is_quoted = end.contains(['\'', '"', '\\']);
+                ends.push((end.replace(['\'', '"', '\\'], ""), is_quoted, strips));
+            }
+            '\n' if !ends.is_empty() => {
+                for (end, is_quoted, strips) in std::mem::take(&mut ends) {
+                    while letters.peek().is_some() {
+                        let text: String = letters.by_ref().take_while(|letter| *letter != '\n').collect();
+                        let own = if strips { text.trim_start_matches('\t') } else { &text };
+                        if own == end {
+                            break;
+                        }
+                        if is_quoted {
+                            literal.push_str(&text);
+                            literal.push('\n');
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    literal
+}
+
+/// Whether what a line does with a name, in this order, depends on what the file held before.
 fn is_input(uses: &[Use]) -> bool {
     uses.first() != Some(&Use::Replaces) && uses.contains(&Use::Reads)
 }
@@ -58,11 +123,28 @@ fn is_input(uses: &[Use]) -> bool {
 fn may_be_a_path(name: &str) -> bool {
     // Kernel interfaces are not files; `-` begins an option, `$` and `~` something that is not expanded here.
     const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
+    let is_made_up =
+        |name: &Path| KERNEL.iter().any(|folder| name.starts_with(folder)) && !name.starts_with("/dev/shm");
     !name.is_empty()
         && name.len() <= WORD_BYTES_MAX
         && !name.starts_with(['$', '-', '~'])
         && !name.contains(['\0', '\n', '\t'])
-        && !KERNEL.iter().any(|folder| Path::new(name).starts_with(folder))
+        && !is_made_up(Path::new(name))
+}
+
+/// The names of a line, each also within every folder that the line names: `cd data; sort words.txt` and
+/// `make -C src all` read files there. `is_folder` looks at a name of the line.
+pub(super) fn named_within(line: &str, is_folder: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    const FOLDERS_MAX: usize = 16;
+    let mut names = named(line);
+    let folders: Vec<String> =
+        names.iter().filter(|name| is_folder(name)).take(FOLDERS_MAX).cloned().collect();
+    let relative: Vec<String> = names.iter().filter(|name| !name.starts_with('/')).cloned().collect();
+    for folder in folders.iter().map(|folder| folder.trim_end_matches('/')) {
+        let within = relative.iter().map(|name| format!("{folder}/{name}"));
+        names.extend(within.filter(|name| name.len() <= WORD_BYTES_MAX));
+    }
+    names
 }
 
 fn plain(name: &str) -> &str {
@@ -107,12 +189,17 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
                 Some('\n') | None => {}
                 Some(letter) => word.push(letter.encode_utf8(&mut [0; 4])),
             },
-            '$' => {
-                word.begun = true;
-                word.expands = true;
-                if letters.peek() == Some(&'{') {
-                    letters.by_ref().take_while(|letter| *letter != '}').for_each(drop);
+            '$' => match variable(&mut letters).as_str() {
+                "PWD" => word.push("."),
+                _ => {
+                    word.begun = true;
+                    word.expands = true;
                 }
+            },
+            // Opens it to read and write, and keeps what it held.
+            '<' if letters.next_if_eq(&'>').is_some() => {
+                word.end(used, words);
+                used = Use::Reads;
             }
             '*' | '?' | '[' => {
                 word.push(letter.encode_utf8(&mut [0; 4]));
@@ -141,7 +228,19 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     word.end(used, words);
 }
 
-/// A quoted text may be a command line itself: `sh -c 'sort words.txt'`.
+/// Takes a variable's name behind its `$`; empty where there is something else, such as a command.
+fn variable(letters: &mut Peekable<Chars<'_>>) -> String {
+    if letters.next_if_eq(&'{').is_some() {
+        return letters.by_ref().take_while(|letter| *letter != '}').collect();
+    }
+    let mut name = String::new();
+    while let Some(letter) = letters.next_if(|letter| letter.is_ascii_alphanumeric() || *letter == '_') {
+        name.push(letter);
+    }
+    name
+}
+
+/// A quoted text may be a line of its own: `sh -c 'sort words.txt'`.
 fn inner(quoted: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     if depth < DEPTH_MAX
         && quoted.contains(|letter: char| letter.is_whitespace() || "'\"`();|&<>".contains(letter))
@@ -150,8 +249,8 @@ fn inner(quoted: &str, depth: usize, words: &mut Vec<(String, Use)>) {
     }
 }
 
-/// The text up to the closing quote, and whether it contains an expansion.
-fn double_quoted(letters: &mut impl Iterator<Item = char>) -> (String, bool) {
+/// What stands up to the closing quote, and whether something in it is expanded.
+fn double_quoted(letters: &mut Peekable<Chars<'_>>) -> (String, bool) {
     let (mut text, mut expands) = (String::new(), false);
     while let Some(letter) = letters.next() {
         match letter {
@@ -161,8 +260,16 @@ fn double_quoted(letters: &mut impl Iterator<Item = char>) -> (String, bool) {
                 Some(letter) if "$`\"\\".contains(letter) => text.push(letter),
                 Some(letter) => text.extend(['\\', letter]),
             },
+            '$' => match variable(letters) {
+                name if name == "PWD" => text.push('.'),
+                name => {
+                    expands = true;
+                    text.push('$');
+                    text.push_str(&name);
+                }
+            },
             _ => {
-                expands |= matches!(letter, '$' | '`');
+                expands |= letter == '`';
                 text.push(letter);
             }
         }
@@ -223,9 +330,34 @@ mod tests {
             ("cat a\\\n d.txt", "d.txt"),
             ("cat \u{e4}\u{f6}.txt", "\u{e4}\u{f6}.txt"),
             ("cat 'a\"b'", "a\"b"),
+            ("awk -fprogram.awk d.txt", "program.awk"),
+            ("echo /srv/1.txt,/srv/2.txt | tr , ' ' | xargs cat", "/srv/2.txt"),
+            ("exec 3<>d.txt; cat <&3", "d.txt"),
+            ("cat $PWD/data/d.txt", "data/d.txt"),
+            ("cat \"${PWD}/data/d.txt\"", "data/d.txt"),
+            ("cat /dev/shm/d.txt", "/dev/shm/d.txt"),
+            ("cat out/d.txt .git/HEAD", ".git/HEAD"),
         ] {
             assert!(names(line, name), "{line}: {:?}", named(line));
         }
+    }
+
+    #[test]
+    fn names_are_looked_for_in_the_folders_of_a_line_too() {
+        let is_folder = |name: &str| matches!(name, "data" | "src/");
+        for (line, name) in [
+            ("cd data; cat d.txt", "data/d.txt"),
+            ("cd ./data && sort sub/d.txt", "data/sub/d.txt"),
+            ("make -C src/ Makefile", "src/Makefile"),
+            ("cd data; cat d.txt", "d.txt"),
+        ] {
+            assert!(
+                named_within(line, is_folder).contains(name),
+                "{line}: {:?}",
+                named_within(line, is_folder)
+            );
+        }
+        assert!(!named_within("cd data; cat /srv/d.txt", is_folder).contains("data//srv/d.txt"));
     }
 
     #[test]
@@ -246,6 +378,21 @@ mod tests {
             ("cat -n", "-n"),
         ] {
             assert!(!names(line, name), "{line}: {:?}", named(line));
+        }
+    }
+
+    #[test]
+    fn what_the_shell_takes_as_it_is() {
+        for (line, literal) in [
+            ("curl -H 'a $S b' \"c 'd'\" \\' e", "a $S b\n"),
+            ("cat <<'END' > f\none $S\ntwo\nEND\necho 'x'", "one $S\ntwo\nx\n"),
+            ("cat <<END\none 'two'\nEND\n", ""),
+            ("cat <<-\\END\n\tone\n\tEND\necho", "\tone\n"),
+            ("cat <<<'here'", "here\n"),
+            ("'", "\n"),
+            ("cat <<'", ""),
+        ] {
+            assert_eq!(in_single_quotes(line), literal, "{line}");
         }
     }
 

@@ -1,18 +1,21 @@
-//! Owns: which of the files that a line names are written by the command itself. Such a file is not an input, since
-//! it exists because the command ran. If a file did not exist when the command began and exists before it ends, the
-//! command wrote it; if it existed and changes while the command runs, that is an error.
+//! Owns: which of the files that a line names the command itself writes. Such a file is no input: it is there
+//! because the command ran. A file that was not there when a command began, and is there before it ends, is
+//! taken for one, until it changes while the command does not run. Then it is an input, unless the next command
+//! writes it again, which shows whose it is. A file that was there before and changes while the command runs is an
+//! error.
 //!
 //! ```text
-//! stamps/written/HASH     HASH is of machine, project and settings; {"created": [names], "changed": [names]}
+//! stamps/written/HASH     HASH is of machine, project and settings;
+//!                         {"created": {name: stamp}, "doubted": [names], "own": [names], "changed": [names]}
 //! ```
 
 use super::words;
-use crate::sources;
+use crate::sources::{self, Stamp, stamp};
 use pipe_stage::{Digest, SourceRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -31,9 +34,13 @@ pub(crate) struct Written {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Memory {
-    /// Created while the command ran.
-    created: BTreeSet<String>,
-    /// Changed during the last run of the command.
+    /// Not there when the command began, there later; with their stamps when it ended.
+    created: BTreeMap<String, Option<Stamp>>,
+    /// Created once, and changed since while the command did not run.
+    doubted: BTreeSet<String>,
+    /// Written by each of several runs: certainly the command's.
+    own: BTreeSet<String>,
+    /// Changed while the command ran, the last time that it did.
     changed: BTreeSet<String>,
 }
 
@@ -49,9 +56,13 @@ impl Written {
 
     /// A request without the files that the command creates; `None` if nothing remains.
     pub(crate) fn without(&self, mut request: SourceRequest) -> Option<SourceRequest> {
-        if request.field == FIELD && !self.memory.created.is_empty() {
-            let created: BTreeSet<String> =
-                self.memory.created.iter().map(|name| words::escape(name)).collect();
+        if request.field == FIELD && !(self.memory.created.is_empty() && self.memory.own.is_empty()) {
+            let created = (self.memory.created.iter())
+                .filter(|(name, left)| is_as_left(&request.root, name, **left))
+                .map(|(name, _)| name)
+                .chain(&self.memory.own)
+                .map(|name| words::escape(name));
+            let created: BTreeSet<String> = created.collect();
             request.include.retain(|glob| !created.contains(glob));
             return Some(request).filter(|request| !request.include.is_empty());
         }
@@ -65,7 +76,12 @@ impl Written {
     }
 }
 
-/// The command that this process runs, and the names in its line that did not exist when it began.
+/// Whether a file is as the command left it; also where the command was killed, and nobody saw how it left it.
+fn is_as_left(project: &Path, name: &str, left: Option<Stamp>) -> bool {
+    left.is_none_or(|left| stamp(&project.join(name)).is_ok_and(|now| now.is_same_content(&left)))
+}
+
+/// The command that this process runs, and the names of its line that were no files when it began.
 struct Watched {
     written: Written,
     project: PathBuf,
@@ -83,7 +99,10 @@ fn watched() -> MutexGuard<'static, Option<Watched>> {
 pub(crate) fn begin(cache: &Path, project: &Path, config: &Value) {
     let line = config.get(FIELD).and_then(Value::as_str).unwrap_or_default();
     let absent = words::named(line).into_iter().filter(|name| !project.join(name).is_file()).collect();
-    let written = Written::read(cache, project, config);
+    let mut written = Written::read(cache, project, config);
+    let memory = &mut written.memory;
+    let doubted = memory.created.extract_if(.., |name, left| !is_as_left(project, name, *left));
+    memory.doubted.extend(doubted.map(|(name, _)| name));
     *watched() = Some(Watched { written, project: project.to_owned(), absent });
 }
 
@@ -94,11 +113,25 @@ pub(crate) fn look() -> Vec<String> {
     let created: Vec<String> = absent.iter().filter(|name| project.join(name).is_file()).cloned().collect();
     if !created.is_empty() {
         absent.retain(|name| !created.contains(name));
-        let fresh = created.into_iter().filter(|name| written.memory.created.insert(name.clone())).collect();
+        let is_new = |name: &String| written.memory.created.insert(name.clone(), None).is_none();
+        let fresh = created.into_iter().filter(is_new).collect();
         written.save();
         return fresh;
     }
     Vec::new()
+}
+
+/// Remembers in which state the command left what it created. It has ended, but may have failed.
+pub(crate) fn ended() {
+    let _ = look();
+    let mut watched = watched();
+    let Some(Watched { written, project, .. }) = &mut *watched else { return };
+    if !written.memory.created.is_empty() {
+        for (name, left) in &mut written.memory.created {
+            *left = stamp(&project.join(name)).ok();
+        }
+        written.save();
+    }
 }
 
 /// How often a file changed under this command.
@@ -108,12 +141,19 @@ pub(super) enum Changes {
     Once,
     /// This time and the time before.
     Again,
+    /// By the command, which created it in an earlier run.
+    Own,
 }
 
 /// Records that a file changed while the command ran.
 pub(super) fn changed(name: &str) -> Changes {
     let mut watched = watched();
     let Some(Watched { written, .. }) = &mut *watched else { return Changes::Once };
+    if written.memory.doubted.remove(name) {
+        written.memory.own.insert(name.to_owned());
+        written.save();
+        return Changes::Own;
+    }
     if !written.memory.changed.insert(name.to_owned()) {
         return Changes::Again;
     }
@@ -150,6 +190,7 @@ mod tests {
         fs::write(project.join("log [1].txt"), "").unwrap();
         assert_eq!(look(), ["log [1].txt"]);
         assert_eq!(look(), Vec::<String>::new());
+        ended();
         assert_eq!(changed("in.txt"), Changes::Once);
         begin(&cache, &project, &config);
         assert_eq!(changed("in.txt"), Changes::Again);
@@ -170,6 +211,9 @@ mod tests {
         let left = written.without(request(&["in.txt", "log [1].txt"]));
         assert_eq!(left.unwrap().include, ["in.txt"]);
         assert!(written.without(request(&["log [1].txt"])).is_none());
+        // Somebody else wrote it since.
+        fs::write(project.join("log [1].txt"), "changed").unwrap();
+        assert_eq!(written.without(request(&["log [1].txt"])).unwrap().include.len(), 1);
         let other = Written::read(&cache, &project, &json!({ "run": "cat 'log [1].txt'" }));
         assert_eq!(other.without(request(&["log [1].txt"])).unwrap().include.len(), 1);
     }

@@ -1,6 +1,7 @@
 //! Owns: a manifest's access to the machine: files and environment variables.
 
-use std::{fs, io, io::Read, path::Path};
+use crate::files;
+use std::{io, path::Path};
 
 /// Maximum size of a manifest file.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -26,15 +27,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Reads a regular file of bounded size; devices and pipes are refused.
+/// Reads a regular file of bounded size.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut bytes = vec![];
-    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 {
-        0..=FILE_BYTES_MAX => Ok(bytes),
-        _ => Err(io::ErrorKind::FileTooLarge.into()),
-    }
+    files::read(path, FILE_BYTES_MAX)
 }

@@ -7,6 +7,7 @@ use crate::{
     record::{Amounts, Record, Visit, read_artifact},
 };
 use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
+use std::collections::BTreeMap;
 
 impl Session {
     /// Checks the sources of stages: columns, headers, and files that they name.
@@ -114,6 +115,34 @@ impl Session {
     pub(super) fn check_known(&self, stage: usize, faults: &mut Faults) {
         let found = self.manifest.stages[stage].config.stage.check_known(&self.known[stage]);
         found.iter().for_each(|misfit| faults.push(self.manifest.misfit(stage, misfit)));
+    }
+
+    /// Refuses variables under `env` that the manifest itself calls secret: their values would be recorded.
+    pub(super) fn check_secrets(&self, faults: &mut Faults) {
+        let stages = &self.manifest.stages;
+        let mut secret = BTreeMap::new();
+        for (name, stage) in stages {
+            for variable in crate::secrets::names_in(&stage.config.json) {
+                secret.entry(variable).or_insert(name);
+            }
+        }
+        for (position, stage) in stages.values().enumerate().filter(|_| !secret.is_empty()) {
+            let env = stage.config.json.get("env").and_then(serde_json::Value::as_array);
+            for (place, variable) in env.into_iter().flatten().enumerate() {
+                let Some((variable, user)) = variable.as_str().and_then(|name| secret.get_key_value(name))
+                else {
+                    continue;
+                };
+                let message = format!(
+                    "values under `env` are recorded, and `{variable}` is a secret: stage `{user}` has `${{secret.{variable}}}`"
+                );
+                let help = format!(
+                    "write `${{secret.{variable}}}` in the line here, too; it is passed as `${variable}`"
+                );
+                let misfit = Misfit { help: Some(help), ..Misfit::new(format!("env[{place}]"), message) };
+                faults.push(self.manifest.misfit(position, &misfit));
+            }
+        }
     }
 
     /// Compares the names under `expect` with the metrics that the stage declares.

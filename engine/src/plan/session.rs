@@ -115,6 +115,7 @@ impl Session {
                 Err(error) => faults.push(session.manifest.misfit(stage, &Misfit::new("", told(&error)))),
             }
         }
+        session.check_secrets(&mut faults);
         for &stage in stages {
             session.check_known(stage, &mut faults);
             session.check_expectations(stage, &mut faults);

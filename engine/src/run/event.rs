@@ -116,7 +116,12 @@ pub enum RowOutcome {
 }
 
 impl RowOutcome {
-    /// Text for people.
+    /// Whether the stage is up to date.
+    pub fn is_done(self) -> bool {
+        matches!(self, Self::Cached | Self::Ran)
+    }
+
+    /// As people read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",

@@ -16,27 +16,90 @@ use std::{
     path::Path,
 };
 
-/// Makes `out/PIPELINE/STAGE/PORT` link to a folder of links into the cache, unless it does already.
-pub(super) fn link(session: &Session, stage: usize, outputs: &BTreeMap<String, Digest>) {
-    let (out, pipeline, name) = (session.project.out(), &session.manifest.pipeline, session.name(stage));
-    let folder = out.join(pipeline).join(name);
-    for (port, digest) in outputs {
-        let tree = session.store.root().join("trees").join(digest.to_string());
-        let place = folder.join(port);
-        if fs::read_link(&place).is_ok_and(|target| target == tree) && tree.is_dir() {
-            continue;
-        }
-        let Some(artifact) = read_artifact(&session.store, digest) else { continue };
-        let _ = grow(session, &artifact, &tree).and_then(|()| {
-            fs::create_dir_all(&folder)?;
-            if place.is_symlink() {
-                fs::remove_file(&place)?;
-            }
-            symlink(&tree, &place)
-        });
+/// Points `out/PIPELINE/STAGE/PORT` to folders of links into the cache, for all stages of a run that made them, and
+/// removes the links of stages that the manifest no longer has. Returns what could not be done.
+pub(super) fn link<'o>(
+    session: &Session,
+    stages: impl IntoIterator<Item = (usize, &'o BTreeMap<String, Digest>)>,
+) -> Vec<String> {
+    let out = session.project.out();
+    let own = out.join(&session.manifest.pipeline);
+    let mut notes = Vec::new();
+    let mut note =
+        |place: &Path, error: io::Error| notes.push(format!("cannot link `{}`: {error}", place.display()));
+    // Another pipeline has a stage of this name, whose short link is in the way; nothing is written through it.
+    if own.is_symlink()
+        && let Err(error) = fs::remove_file(&own)
+    {
+        note(&own, error);
+        return notes;
     }
-    if folder.is_dir() {
-        let _ = ignore(&out).and_then(|()| short(&out, Path::new(pipeline), name));
+    for (stage, outputs) in stages {
+        let name = session.name(stage);
+        for (port, digest) in outputs {
+            let place = own.join(name).join(port);
+            if let Err(error) = link_one(session, digest, &place) {
+                note(&place, error);
+            }
+        }
+        if own.join(name).is_dir()
+            && let Err(error) =
+                ignore(&out).and_then(|()| short(&out, Path::new(&session.manifest.pipeline), name))
+        {
+            note(&out.join(name), error);
+        }
+    }
+    let is_gone = |name: &str| !session.manifest.stages.keys().any(|stage| stage.to_string() == name);
+    for folder in fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if folder.file_name().and_then(|name| name.to_str()).is_some_and(is_gone) {
+            remove_links(session, &folder);
+        }
+    }
+    notes
+}
+
+fn link_one(session: &Session, digest: &Digest, place: &Path) -> io::Result<()> {
+    let tree = session.store.root().join("trees").join(digest.to_string());
+    // Relative within a project, so that the links of a project that is moved or copied still lead to its own cache.
+    let target = match tree.strip_prefix(&session.project.root) {
+        Ok(below) => Path::new("../../..").join(below),
+        Err(_) => tree.clone(),
+    };
+    if fs::read_link(place).is_ok_and(|before| before == target) && tree.is_dir() {
+        return Ok(());
+    }
+    let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(()) };
+    grow(session, &artifact, &tree)?;
+    place.parent().map_or(Ok(()), fs::create_dir_all)?;
+    if place.is_symlink() {
+        fs::remove_file(place)?;
+    } else if place.exists() {
+        return Err(io::Error::other("there is a file or folder that is not a link; move it away"));
+    }
+    symlink(target, place)
+}
+
+/// Removes the links of a stage that is gone; anything else there stays.
+fn remove_links(session: &Session, folder: &Path) {
+    let trees = session.store.root().join("trees");
+    for place in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let is_ours = fs::read_link(&place).is_ok_and(|target| {
+            folder.join(target).parent().is_some_and(|parent| {
+                parent == trees
+                    || parent
+                        .canonicalize()
+                        .is_ok_and(|parent| trees.canonicalize().is_ok_and(|trees| trees == parent))
+            })
+        });
+        if is_ours {
+            let _ = fs::remove_file(place);
+        }
+    }
+    // Fails where anything is left.
+    let _ = fs::remove_dir(folder);
+    let short = folder.file_name().map(|name| session.project.out().join(name));
+    if let Some(short) = short.filter(|short| short.is_symlink() && !short.exists()) {
+        let _ = fs::remove_file(short);
     }
 }
 
@@ -49,14 +112,9 @@ fn ignore(out: &Path) -> io::Result<()> {
 /// Makes `out/STAGE` a link to `PIPELINE/STAGE`, unless another pipeline has it.
 fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     let place = out.join(name);
-    // Earlier versions created folders of links here, which would never be updated.
-    if place.is_dir() && !place.is_symlink() {
-        let links: Vec<_> = fs::read_dir(&place)?.collect::<io::Result<_>>()?;
-        if links.is_empty() || !links.iter().all(|link| link.path().is_symlink()) {
-            return Ok(());
-        }
-        links.iter().try_for_each(|link| fs::remove_file(link.path()))?;
-        fs::remove_dir(&place)?;
+    // What the user, or another pipeline, has there stays.
+    if place.exists() && !place.is_symlink() {
+        return Ok(());
     }
     if place.is_symlink() && !place.exists() {
         fs::remove_file(&place)?;
@@ -85,7 +143,10 @@ fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
                 fs::copy(object, &place)?;
                 fs::set_permissions(&place, fs::Permissions::from_mode(0o555))?;
             } else {
-                symlink(object, &place)?;
+                let up = "../".repeat(Path::new(&entry.name).components().count() + 1);
+                let below =
+                    object.strip_prefix(session.store.root()).expect("invariant: objects are in the cache");
+                symlink(Path::new(&up).join(below), &place)?;
             }
         }
     }

@@ -98,7 +98,7 @@ pub(super) fn start(
     mapped.map_err(|error| failed("pass a pipe to", &io::Error::other(error)))?;
     let killed_before = OomCount::now();
     let started = (Instant::now(), pause::total());
-    let mut child = command.spawn().map_err(|error| failed("start", &error))?;
+    let mut child = tree::start(&mut command).map_err(|error| failed("start", &error))?;
     drop(command); // and with it our end of the pipe that the child writes to
     let leash = child.stdin.take().expect("invariant: stdin is piped");
     let pid = Pid::from_raw(child.id() as i32).expect("invariant: a child has an id");
@@ -120,6 +120,7 @@ pub(super) fn start(
         if end.is_ok_and(|end| end.is_none_or(|end| !end.exited())) {
             // It could not end what its commands left in other sessions.
             tree::end_marked(&mark);
+            tree::end_orphans();
         }
         pause::remove(pid);
         // Waiting reaps the process; its id has no meaning afterwards.

@@ -44,6 +44,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// What ended the run early, if anything: an error of the engine's own files.
     pub broken: Option<RunError>,
+    /// What could not be done beside the run, such as a link under `out/`.
+    pub notes: Vec<String>,
 }
 
 impl Summary {

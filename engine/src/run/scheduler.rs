@@ -513,6 +513,10 @@ impl Scheduler<'_> {
             (_, Some(Cause::Timeout(limit))) => Err(Error::TimedOut { limit: limit.to_string() }),
             (Some(Event::Failed { error }), Some(Cause::Interrupt)) if !is_killed => Err(error),
             (_, Some(Cause::Interrupt)) => Err(Error::Interrupted),
+            (Some(Event::Failed { error: Error::Interrupted }), None) => {
+                let message = "it was asked to stop by a signal that did not come from this run".to_owned();
+                Err(Error::Died { message })
+            }
             (Some(Event::Failed { error }), None) => Err(error),
             (_, None) => Err(ended.error(|| local::tail(&log))),
         };
@@ -694,12 +698,12 @@ impl Scheduler<'_> {
         }
         let broken = self.broken.take();
         let interrupted = self.stop_requests > 0;
-        if options.is_full {
-            for (&stage, (_, record)) in &done {
-                link(self.session, stage, &record.outputs);
-            }
-        }
-        Summary { rows, done, interrupted, broken }
+        let is_whole = !interrupted && broken.is_none() && rows.iter().all(|row| row.outcome.is_done());
+        let notes = match options.is_full && is_whole {
+            true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, &record.outputs))),
+            false => Vec::new(),
+        };
+        Summary { rows, done, interrupted, broken, notes }
     }
 }
 

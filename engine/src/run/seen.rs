@@ -2,11 +2,11 @@
 //! finished run or of one that is running in another process. It knows no cache.
 
 use super::event::{Row, RunEvent};
+use crate::files;
 use pipe_stage::{Digest, Event};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
@@ -63,7 +63,7 @@ impl Tail {
     }
 
     fn read_on(&mut self, mut see: impl FnMut(f64, RunEvent)) -> io::Result<()> {
-        let mut file = match File::open(&self.path) {
+        let mut file = match files::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             file => file?,
         };
@@ -323,7 +323,7 @@ mod tests {
         let mut tail = Tail::new(&path);
         let mut seen = Seen::default();
         tail.read(|at, told| seen.see(at, told)).unwrap();
-        let mut file = File::create(&path).unwrap();
+        let mut file = std::fs::File::create(&path).unwrap();
         let (text, rest) = (format!("{}\n{}", started(), point(1, 2.0)), "\n");
         file.write_all(text.as_bytes()).unwrap();
         tail.read(|at, told| seen.see(at, told)).unwrap();

@@ -4,7 +4,11 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{fs, io, thread};
+use std::{
+    fs, io,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
 
 /// Calls a function for each request to stop this process.
 ///
@@ -28,7 +32,14 @@ pub fn on_stop(mut ask: impl FnMut() + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this process ignores a signal; false if unknown.
+/// Makes a file that grows beyond the limit of the process (`ulimit -f`) an error of the write, as a full disk is, and
+/// not the end of the process. Programs that it starts meet the signal as they always do.
+pub fn survive_file_size_limit() {
+    // A signal that cannot be taken is one that ends the process, as before.
+    let _ = signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// Whether this process ignores a signal; no where the system does not tell.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

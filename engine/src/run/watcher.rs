@@ -31,7 +31,7 @@ impl Watcher {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut child = command.spawn()?;
+        let mut child = crate::tree::start(&mut command)?;
         let stdin = child.stdin.take().expect("invariant: stdin is piped");
         // It ends with this process and need not be waited for.
         drop(child);

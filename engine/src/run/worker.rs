@@ -14,7 +14,7 @@ use crate::{
     secrets::{MaskedWriter, Secrets},
     sources, tree, usage,
 };
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use pipe_stage::{
     Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store, guarded,
 };
@@ -27,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -140,8 +140,8 @@ pub fn logged<T>(
 enum Log {
     /// To the file.
     Plain,
-    /// Through a pipe to a thread that removes secrets.
-    Masked { file: File, is_whole: Receiver<()> },
+    /// Through a pipe to a thread that takes secrets out.
+    Masked { file: File, is_whole: Receiver<()>, read_bytes: Arc<AtomicU64> },
 }
 
 impl Log {
@@ -155,12 +155,17 @@ impl Log {
         let (mut reader, writer) = io::pipe()?;
         let (whole, is_whole) = bounded(1);
         let mut log = MaskedWriter::new(secrets, file.try_clone()?);
+        let read_bytes = Arc::new(AtomicU64::new(0));
+        let progress = read_bytes.clone();
         thread::spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             loop {
                 match reader.read(&mut buffer) {
-                    // Writers must not wait for a disk that is full.
-                    Ok(read @ 1..) => drop(log.write_all(&buffer[..read])),
+                    // Who writes must not wait for a disk that is full.
+                    Ok(read @ 1..) => {
+                        drop(log.write_all(&buffer[..read]));
+                        progress.fetch_add(read as u64, Ordering::Relaxed);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Ok(0) | Err(_) => break,
                 }
@@ -170,16 +175,27 @@ impl Log {
         });
         rustix::stdio::dup2_stdout(&writer)?;
         rustix::stdio::dup2_stderr(&writer)?;
-        Ok(Self::Masked { file, is_whole })
+        Ok(Self::Masked { file, is_whole, read_bytes })
     }
 
-    /// Waits until everything is written, but not for processes in other sessions that keep the pipe open.
+    /// Waits until all is written. A process in another session that holds the pipe open and writes nothing is not
+    /// waited for.
     fn end(self) {
         const PATIENCE: Duration = Duration::from_secs(5);
-        if let Self::Masked { file, is_whole } = self {
+        if let Self::Masked { file, is_whole, read_bytes } = self {
             let _ = rustix::stdio::dup2_stdout(&file);
             let _ = rustix::stdio::dup2_stderr(&file);
-            let _ = is_whole.recv_timeout(PATIENCE);
+            let mut before = None;
+            while is_whole.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let now = Some(read_bytes.load(Ordering::Relaxed));
+                if now == before {
+                    eprintln!(
+                        "pipe: another process still holds this log open; what it writes from here on is not kept"
+                    );
+                    return;
+                }
+                before = now;
+            }
         }
     }
 }

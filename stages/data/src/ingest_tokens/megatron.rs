@@ -97,7 +97,7 @@ pub(super) fn preview(index: &str, bytes: &[u8], data: &str, size: u64) -> Resul
 impl Index {
     fn of_files(index: &str, bytes: &[u8], data: &str, size: u64) -> Result<Self> {
         let read = Self::parse(bytes)
-            .map_err(|reason| Error::input(format!("`{index}` is no index of Megatron's: {reason}")))?;
+            .map_err(|reason| Error::input(format!("`{index}` is not a Megatron index: {reason}")))?;
         let promised = read.documents.iter().sum::<u64>().saturating_mul(read.element.bytes);
         if promised != size {
             return Err(Error::input(format!(
