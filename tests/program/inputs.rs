@@ -246,3 +246,22 @@ fn a_file_that_somebody_else_made_while_the_command_ran_is_an_input_once_it_chan
     project.run(&[]).expect(0);
     assert_eq!(project.read("out/one/only/text/a"), "changed by the user\n");
 }
+
+#[test]
+fn what_a_command_builds_in_a_folder_is_no_input_and_no_error() {
+    let line = "mkdir -p build; cd build; cat ../src.txt > app; echo NUMBER >> app; cp app $PIPE_OUTPUT_text/a; echo ran >> ../trace";
+    let project = Project::one(line, "");
+    project.write("src.txt", "one\n");
+    project.write("build/app", "of another build\n");
+    for number in ["1", "2"] {
+        project.edit("NUMBER", number);
+        project.run(&[]).expect(0);
+        project.run(&[]).expect(0);
+        let before = project.read("trace").lines().count();
+        project.run(&[]).expect(0);
+        assert_eq!(project.read("trace").lines().count(), before, "nothing to do");
+        assert_eq!(project.read("out/only/text/a"), format!("one\n{number}\n"));
+        project.edit(&format!("echo {number}"), "echo NUMBER");
+    }
+    assert!(project.read("trace").lines().count() <= 3, "{}", project.read("trace"));
+}

@@ -158,9 +158,11 @@ fn a_folder_is_adopted_as_the_result_of_a_command() {
 /// Two stages with one line, and so with one folder of checkpoints, but with keys of their own.
 #[test]
 fn a_stage_that_waits_for_a_folder_of_checkpoints_holds_no_core() {
-    // Names in another folder than the project's, which would make files inputs.
+    // A folder that the line does not name as it is: files that it names there would be inputs.
     let outside = tempfile::tempdir().unwrap();
-    let place = outside.path().display();
+    let name = outside.path().file_name().unwrap().to_str().unwrap();
+    let place =
+        format!("{}/$(printf %s {}){}", outside.path().parent().unwrap().display(), &name[..4], &name[4..]);
     let line = format!(
         "cd {place}; touch begun; while ! [ -e go ]; do sleep 0.05; done; echo made > $PIPE_OUTPUT_text/a"
     );

@@ -4,9 +4,13 @@
 //! writes it again, which shows whose it is. A file that was there before and changes while the command runs is an
 //! error.
 //!
+//! A name that is only found within a folder that the line names (`cd build; make; cp app …`) is different: such a file is
+//! an input unless some command of this project has written it, which is never an error.
+//!
 //! ```text
 //! stamps/written/HASH     HASH is of machine, project and settings;
 //!                         {"created": {name: stamp}, "doubted": [names], "own": [names], "changed": [names]}
+//! stamps/written/HASH     HASH is of machine and project; {"own": [names within folders]}
 //! ```
 
 use super::words;
@@ -29,6 +33,11 @@ pub(super) const FIELD: &str = "run";
 pub(crate) struct Written {
     path: PathBuf,
     memory: Memory,
+    /// Names that the line itself has.
+    named: BTreeSet<String>,
+    /// Where names within folders are remembered, for all commands of the project.
+    within_path: PathBuf,
+    within: Memory,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,20 +56,29 @@ struct Memory {
 impl Written {
     /// Reads what is known about the command with these settings.
     pub(crate) fn read(cache: &Path, project: &Path, config: &Value) -> Self {
-        let identity = format!("{}\n{}\n{config}", sources::machine(), project.display());
-        let path = sources::stamps(cache).join("written").join(Digest::of(identity.as_bytes()).to_string());
+        let whose = format!("{}\n{}", sources::machine(), project.display());
+        let path_of = |identity: &str| {
+            sources::stamps(cache).join("written").join(Digest::of(identity.as_bytes()).to_string())
+        };
+        let (path, within_path) = (path_of(&format!("{whose}\n{config}")), path_of(&whose));
         // Without it, a file that the command wrote is an input, and then an error that names it.
-        let memory = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { path, memory: memory.unwrap_or_default() }
+        let memory = |path: &Path| {
+            fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        };
+        let (memory, within) = (memory(&path), memory(&within_path));
+        Self { path, memory, named: words::named(line(config)), within_path, within }
     }
 
     /// A request without the files that the command creates; `None` if nothing remains.
     pub(crate) fn without(&self, mut request: SourceRequest) -> Option<SourceRequest> {
-        if request.field == FIELD && !(self.memory.created.is_empty() && self.memory.own.is_empty()) {
-            let created = (self.memory.created.iter())
+        let Memory { created, own, .. } = &self.memory;
+        if request.field == FIELD && !(created.is_empty() && own.is_empty() && self.within.own.is_empty()) {
+            let within = self.within.own.iter().filter(|name| !self.named.contains(*name));
+            let created = (created.iter())
                 .filter(|(name, left)| is_as_left(&request.root, name, **left))
                 .map(|(name, _)| name)
-                .chain(&self.memory.own)
+                .chain(own)
+                .chain(within)
                 .map(|name| words::escape(name));
             let created: BTreeSet<String> = created.collect();
             request.include.retain(|glob| !created.contains(glob));
@@ -69,11 +87,24 @@ impl Written {
         Some(request)
     }
 
+    /// Remembers that a command of this project writes a file within a folder.
+    fn add_within(&mut self, name: &str) {
+        if self.within.own.insert(name.to_owned())
+            && let Ok(bytes) = serde_json::to_vec(&self.within)
+        {
+            let _ = sources::replace(&self.within_path, &bytes);
+        }
+    }
+
     fn save(&self) {
         if let Ok(bytes) = serde_json::to_vec(&self.memory) {
             let _ = sources::replace(&self.path, &bytes);
         }
     }
+}
+
+fn line(config: &Value) -> &str {
+    config.get(FIELD).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Whether a file is as the command left it; also where the command was killed, and nobody saw how it left it.
@@ -97,8 +128,9 @@ fn watched() -> MutexGuard<'static, Option<Watched>> {
 
 /// Records which names in the line do not exist yet.
 pub(crate) fn begin(cache: &Path, project: &Path, config: &Value) {
-    let line = config.get(FIELD).and_then(Value::as_str).unwrap_or_default();
-    let absent = words::named(line).into_iter().filter(|name| !project.join(name).is_file()).collect();
+    let is_folder = |name: &str| project.join(name).is_dir();
+    let names = words::named_within(line(config), is_folder);
+    let absent = names.into_iter().filter(|name| !project.join(name).is_file()).collect();
     let mut written = Written::read(cache, project, config);
     let memory = &mut written.memory;
     let doubted = memory.created.extract_if(.., |name, left| !is_as_left(project, name, *left));
@@ -113,6 +145,9 @@ pub(crate) fn look() -> Vec<String> {
     let created: Vec<String> = absent.iter().filter(|name| project.join(name).is_file()).cloned().collect();
     if !created.is_empty() {
         absent.retain(|name| !created.contains(name));
+        let (created, within): (Vec<String>, _) =
+            created.into_iter().partition(|name| written.named.contains(name));
+        within.iter().for_each(|name| written.add_within(name));
         let is_new = |name: &String| written.memory.created.insert(name.clone(), None).is_none();
         let fresh = created.into_iter().filter(is_new).collect();
         written.save();
@@ -149,6 +184,10 @@ pub(super) enum Changes {
 pub(super) fn changed(name: &str) -> Changes {
     let mut watched = watched();
     let Some(Watched { written, .. }) = &mut *watched else { return Changes::Once };
+    if !written.named.contains(name) {
+        written.add_within(name);
+        return Changes::Own;
+    }
     if written.memory.doubted.remove(name) {
         written.memory.own.insert(name.to_owned());
         written.save();
