@@ -153,7 +153,7 @@ fn templates_are_checked_for_names_that_stand_for_nothing() {
         ("{{ topic }}", "uses an unknown variable, `topic`"),
         ("{{ metadata.topic | uper }}", "uses an unknown filter, `uper`"),
         ("{% if text is numeric %}a{% endif %}", "uses an unknown test, `numeric`"),
-        ("{{ metadata.topic", "is not a template"),
+        ("{{ metadata.topic", "is not a valid template"),
     ] {
         let project = project();
         project.edit("'{{ metadata.topic }}'", &format!("'{template}'"));
