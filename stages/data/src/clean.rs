@@ -31,7 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// Dropped documents are in the output `dropped`, with shortened text, and `rule`, `value` and `threshold` in their
 /// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
-/// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`).
+/// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`). A document
+/// that has no text after cleaning is dropped by any profile (`dropped.no_text`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
@@ -78,7 +79,8 @@ impl Stage for Clean {
     const NAME: &'static str = "clean";
     /// History: 1: initial version. 2: layout, line ends and fences are kept; HTML is read as the standard says;
     /// formulas and tables keep their meaning; rules as published; languages that the detector does not know.
-    const REVISION: u32 = 2;
+    /// 3: documents without text are dropped; sentences end in the marks of more scripts.
+    const REVISION: u32 = 3;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
 
@@ -126,6 +128,7 @@ impl Stage for Clean {
             [acts, skipped(rule)]
         });
         let languages = (!self.languages.is_empty()).then(|| dropped_by(LANGUAGE));
+        let languages = languages.into_iter().chain([dropped_by(NO_TEXT)]);
         let pages = Refusal::CODES.into_iter().map(|code| dropped_by(&page(code)));
         let fixed = METRICS.map(str::to_owned).into_iter().chain([of_language("*")]);
         Some(fixed.chain(pages).chain(languages).chain(by_rule).collect())
@@ -213,6 +216,9 @@ fn of_language(language: &str) -> String {
 
 /// What drops documents in a language that is not wanted, in place of a rule.
 const LANGUAGE: &str = "language";
+
+/// What drops documents that have no text after cleaning, if no rule does.
+const NO_TEXT: &str = "no_text";
 
 /// What drops pages without text in place of a rule.
 fn page(code: &str) -> String {
@@ -331,6 +337,12 @@ impl<'c> Cleaner<'c> {
             value: shown(verdict.value),
             threshold: shown(verdict.threshold),
         });
+        let is_blank = document.text.trim().is_empty();
+        let no_text = || {
+            let (value, threshold) = ("0".to_owned(), "1".to_owned());
+            is_blank.then(|| Reason { rule: NO_TEXT.to_owned(), value, threshold })
+        };
+        let dropped = dropped.or_else(no_text);
         Cleaned { document, dropped, skipped: judgement.skipped, lines_cut }
     }
 }
@@ -357,6 +369,21 @@ mod tests {
     use super::*;
     use pipe_stage::testing::Bench;
     use pipe_stage::{Artifact, Outcome};
+
+    #[test]
+    fn documents_without_text_are_dropped_by_any_profile() {
+        let cleaned = |profile: Profile, text: &str| {
+            let clean = Clean { profile, ..Clean::default() };
+            let document = Document { text: text.into(), language: "en".into(), ..Document::default() };
+            Cleaner::new(&clean).clean(document).dropped.map(|reason| reason.rule)
+        };
+        let no_text = Some(NO_TEXT.to_owned());
+        assert_eq!(cleaned(Profile::None, "\u{7}\u{1b}\u{0}"), no_text);
+        assert_eq!(cleaned(Profile::Code, "\u{feff}\n"), no_text);
+        let menu = "No final mark here at all in this line of English\nAnother line without any mark\n";
+        assert_eq!(cleaned(Profile::C4, menu), no_text);
+        assert_eq!(cleaned(Profile::None, "x"), None);
+    }
 
     #[test]
     fn rules_that_are_off_report_nothing() {

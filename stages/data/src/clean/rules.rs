@@ -120,7 +120,7 @@ rules! {
     /// Cuts lines that contain a word of more characters than this.
     C4LineWordCharacters "c4_line_word_characters" C4 Cut AtMost Count |language| spaced(language, 1000.0), Some(4000.0);
     /// Cuts lines that do not end in `.`, `!`, `?` or a quotation mark, or that end in an ellipsis. Threshold 1.
-    C4LinePunctuation "c4_line_punctuation" C4 Cut AtLeast Count |_| Some(1.0), None;
+    C4LinePunctuation "c4_line_punctuation" C4 Cut AtLeast Count |language| punctuated(language, 1.0), None;
     /// Cuts lines with fewer words than this.
     C4LineWords "c4_line_words" C4 Cut AtLeast Count |language| of_words(language, 5.0), None;
     /// Cuts lines that mention JavaScript more often than this.
@@ -184,7 +184,7 @@ rules! {
     /// Maximum occurrences of the words in `bad_words`.
     C4BadWords "c4_bad_words" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
     /// Minimum share of lines that end in terminal punctuation.
-    FinewebLinePunctuation "fineweb_line_punctuation" FineWeb Drop AtLeast Share |_| Some(0.12), None;
+    FinewebLinePunctuation "fineweb_line_punctuation" FineWeb Drop AtLeast Share |language| punctuated(language, 0.12), None;
     /// Maximum share of lines of 30 characters or fewer.
     FinewebShortLines "fineweb_short_lines" FineWeb Drop AtMost Share |language| of_words(language, 0.67), None;
     /// Maximum share of characters in repeated lines.
@@ -204,6 +204,11 @@ rules! {
 /// A value for languages that separate words by spaces.
 fn spaced(language: &str, value: f64) -> Option<f64> {
     (Segmenter::of(language) == Segmenter::Words).then_some(value)
+}
+
+/// A value for languages whose sentences end in a mark; Thai and Lao separate them by spaces.
+fn punctuated(language: &str, value: f64) -> Option<f64> {
+    (!matches!(language, "th" | "lo")).then_some(value)
 }
 
 /// A value for languages in the script for which it was chosen.
@@ -558,6 +563,26 @@ mod tests {
         assert_eq!(cut.lines, BTreeMap::from([(Rule::C4LineJavascript, 1), (Rule::C4LineWords, 1)]));
         assert_eq!(web().cut_lines("只有两字\n", "zh"), None);
         assert_eq!(web().cut_lines("A line of good text.\n\n\n\nAnd another line of text.\n", "en"), None);
+    }
+
+    #[test]
+    fn sentences_end_in_the_marks_of_their_script() {
+        let c4 = Rules::new(Profile::C4, &[], &BTreeMap::new());
+        let lines = [
+            ("am", "ሰላም ለዓለም ሁሉ ይሁን ዛሬ።"),
+            ("hy", "Սա մի երկար նախադասություն է այստեղ։"),
+            ("km", "នេះគឺជាប្រយោគ៕"),
+            ("bo", "བོད་ཡིག་གི་ཚིག་གྲུབ།"),
+            ("th", "นี่คือประโยคภาษาไทย"),
+            ("lo", "ນີ້ແມ່ນປະໂຫຍກ"),
+        ];
+        for (language, line) in lines {
+            assert_eq!(c4.cut_lines(line, language), None, "{language}");
+        }
+        assert!(c4.judge("นี่คือประโยค", "th").skipped.contains(&Rule::C4LinePunctuation));
+        let fineweb = Rules::new(Profile::Fineweb, &[], &BTreeMap::new());
+        let skipped = fineweb.judge("นี่คือประโยค", "th").skipped;
+        assert!(skipped.contains(&Rule::FinewebLinePunctuation));
     }
 
     #[test]

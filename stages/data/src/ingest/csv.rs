@@ -96,6 +96,11 @@ impl Places {
             }
             (unreadable, _) => unreadable,
         })?;
+        let is_read = |name: &String| wanted.all() || wanted.names().any(|own| own == name.as_str());
+        let again = names.iter().enumerate().find(|(at, name)| is_read(name) && names[..*at].contains(name));
+        if let Some((_, name)) = again {
+            return Err(Unreadable::TwoColumns(name.clone()));
+        }
         *present = Some(found);
         let others = (0..names.len()).filter(|column| wanted.all() && !slots.contains(&Some(*column)));
         Ok(Self { columns: names.len(), rest: others.collect(), slots })
@@ -352,6 +357,18 @@ mod tests {
         let found = rows(&columns(&["*"]), text, 1000).unwrap();
         let row = |texts: [&str; 3]| Ok(texts.map(str::to_owned).to_vec());
         assert_eq!(found, [(1, row(["1", "a \"quoted\"\r\ntext", "more=m"])), (2, row(["2", "", "more="]))]);
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused_if_they_are_read() {
+        let found = |metadata: &[&str], header: &str| {
+            rows(&columns(metadata), format!("{header}\n1,2,3,4\n").as_bytes(), 1000).map(|rows| rows.len())
+        };
+        let two = |name: &str| Err(Unreadable::TwoColumns(name.to_owned()));
+        assert_eq!(found(&["*"], "id,text,x,x"), two("x"));
+        assert_eq!(found(&["*"], "id,text,,"), two(""));
+        assert_eq!(found(&[], "id,text,text,x"), two("text"));
+        assert_eq!(found(&[], "id,text,x,x"), Ok(1));
     }
 
     #[test]

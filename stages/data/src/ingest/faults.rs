@@ -86,6 +86,8 @@ pub(super) enum Unreadable {
         /// The likely delimiter of the header.
         delimiter: Option<char>,
     },
+    #[error("it has two columns `{0}`; rename one, or leave out `*` and the column")]
+    TwoColumns(String),
     #[error("what follows row {row} is lost: the quote that line {line} opens is never closed")]
     Unclosed { row: u64, line: u64 },
     #[error("it is not a readable Parquet file: {0}")]
@@ -106,6 +108,7 @@ impl Unreadable {
         match self {
             Self::NoHeader | Self::BadHeader => "no_header",
             Self::NoColumn { .. } => "no_column",
+            Self::TwoColumns(_) => "two_columns",
             Self::Unclosed { .. } => "unclosed_quote",
             Self::NotParquet(_) => "not_parquet",
             Self::NotArrow(_) => "not_arrow",

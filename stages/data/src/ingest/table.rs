@@ -166,6 +166,12 @@ impl Places {
         wanted.check_columns(&found, schema.fields().iter().map(|field| field.name().as_str()))?;
         *present = Some(found);
         let is_taken = |name: &str| slots.iter().flatten().any(|place| place.path[0] == name);
+        let mut seen = std::collections::BTreeSet::new();
+        for name in schema.fields().iter().map(|field| field.name().as_str()) {
+            if !seen.insert(name) && (wanted.all() || is_taken(name)) {
+                return Err(Unreadable::TwoColumns(name.to_owned()));
+            }
+        }
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let others = names.filter(|name| wanted.all() && !is_taken(name));
         let rest: Vec<Place> = others.filter_map(find).collect();
@@ -462,6 +468,19 @@ pub(super) mod tests {
         assert_eq!(footer.schema().field(0).data_type(), &DataType::Utf8View);
         let mut batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer).build().unwrap();
         assert!(batches.next().unwrap().unwrap().get_array_memory_size() < 4 << 20);
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_refused_if_they_are_read() {
+        let of = |name| (name, vec![Some("B")]);
+        let all = Columns { metadata: ["*"].into(), ..Columns::default() };
+        let two = |name: &str| Err(Unreadable::TwoColumns(name.to_owned()));
+        let found = |columns: &Columns, names: [&'static str; 3]| {
+            rows(columns, &file(&names.map(of))).map(|rows| rows.len())
+        };
+        assert_eq!(found(&all, ["text", "x", "x"]), two("x"));
+        assert_eq!(found(&Columns::default(), ["text", "text", "x"]), two("text"));
+        assert_eq!(found(&Columns::default(), ["text", "x", "x"]), Ok(1));
     }
 
     #[test]

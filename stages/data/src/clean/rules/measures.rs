@@ -158,8 +158,9 @@ pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
 /// C4's terminal punctuation and its equivalents in other scripts: `.`, `!`, `?` and quotation marks.
 fn ends_in_punctuation(line: &str) -> bool {
     line.ends_with([
-        '.', '!', '?', '"', '”', '’', '»', '」', '』', '。', '！', '？', '｡', '．', '؟', '۔', '।', '॥', '။',
-        '។',
+        '.', '!', '?', '"', '”', '’', '»', '」', '』', '。', '！', '？', '｡', '．', '؟', '۔', '।', '॥', '၊',
+        '။', '។', '៕', '։', '።', '፧', '፨', '།', '༎', '᠃', '᠉', '‼', '⁇', '⁈', '⁉', '‽', '܀', '܁', '܂', '߹',
+        '᱾', '᱿', '᙮', '꓿', '꛳', '꛷',
     ])
 }
 
