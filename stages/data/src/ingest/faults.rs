@@ -86,7 +86,7 @@ pub(super) enum Unreadable {
         /// The likely delimiter of the header.
         delimiter: Option<char>,
     },
-    #[error("it has two columns `{0}`; rename one, or leave out `*` and the column")]
+    #[error("it has two columns `{0}`; rename one of them")]
     TwoColumns(String),
     #[error("what follows row {row} is lost: the quote that line {line} opens is never closed")]
     Unclosed { row: u64, line: u64 },

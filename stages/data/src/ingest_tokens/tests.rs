@@ -157,9 +157,9 @@ fn a_look_finds_what_a_run_would_find_at_its_begin() {
     assert!(look(&[("a.bin", vec![1, 0, 2])]).starts_with("train: `a.bin` ends in the middle of an id"));
     let llm_c = [20_240_520_u32.to_le_bytes().to_vec(), vec![0; 1020]].concat();
     assert!(look(&[("a.bin", llm_c)]).contains("the header of llm.c"));
-    assert_eq!(look(&[("a.idx", vec![])]), "train: beside `a.idx` there is no `a.bin`");
+    assert_eq!(look(&[("a.idx", vec![])]), "train: `a.idx` has no `a.bin` next to it");
     let index = index(8, &[2], &[0, 1]);
-    let short = "train: `a.bin` has 2 bytes, and its index speaks of 4";
+    let short = "train: `a.bin` has 2 bytes, but its index describes 4";
     assert_eq!(look(&[("a.bin", vec![1, 0]), ("a.idx", index)]), short);
 }
 

@@ -462,7 +462,7 @@ mod tests {
         let error = Tokenizer::from_files(&file(), br#"{"eos_token": {"content": "</s>"}}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "tokenizer.json is damaged: its config names `</s>` as eos_token, which it does not have"
+            "tokenizer.json is damaged: its config names `</s>` as eos_token, but it has no such token"
         );
     }
 
