@@ -424,7 +424,9 @@ mod tests {
         let look = |json: &str, config: Option<&str>| {
             std::fs::write(folder.path().join("mine.json"), json).unwrap();
             let path = folder.path().join(TOKENIZER_CONFIG_JSON);
-            config.map(|config| std::fs::write(path, config).unwrap());
+            if let Some(config) = config {
+                std::fs::write(path, config).unwrap();
+            }
             let sources = Bench::sources("tokenizer", folder.path()).unwrap();
             let misfits = stage.preview(&places, &sources);
             assert!(misfits.iter().all(|misfit| misfit.path == "from"));
