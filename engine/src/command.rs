@@ -151,8 +151,25 @@ impl Stage for Command {
             Misfit { help: Some(help), ..Misfit::new("run", message) }
         });
         let literal: Vec<Misfit> = literal.collect();
+        let undeclared =
+            variables::outputs(&self.run).into_iter().filter(|name| !self.outputs.contains_key(*name));
+        let undeclared = undeclared.map(|name| {
+            let known: Vec<&str> = self.outputs.keys().map(String::as_str).collect();
+            let help =
+                format!("declare it: `outputs: {{ {name}: files }}`; declared are: {}", known.join(", "));
+            let message = format!("uses `$PIPE_OUTPUT_{name}`, and there is no output `{name}`");
+            Misfit { help: Some(help), ..Misfit::new("run", message) }
+        });
         let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must be a command line");
-        empty.into_iter().chain(names).chain(variables).chain(secrets).chain(unknown).chain(literal).collect()
+        empty
+            .into_iter()
+            .chain(undeclared)
+            .chain(names)
+            .chain(variables)
+            .chain(secrets)
+            .chain(unknown)
+            .chain(literal)
+            .collect()
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {

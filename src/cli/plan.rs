@@ -75,11 +75,8 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
         let is_cached = matches!(planned.verdict, Verdict::Cached(_));
         let unknown = || if is_cached { String::new() } else { "unknown".to_owned() };
         let time = estimate.map_or_else(unknown, |estimate| {
-            let spread = if estimate.runs > 1 {
-                format!(" ({} to {})", seconds(estimate.seconds_min), seconds(estimate.seconds_max))
-            } else {
-                String::new()
-            };
+            let (min, max) = (seconds(estimate.seconds_min), seconds(estimate.seconds_max));
+            let spread = if min == max { String::new() } else { format!(" ({min} to {max})") };
             seconds(estimate.seconds) + &spread
         });
         let cost = prices.map(|prices| match session.price(planned) {

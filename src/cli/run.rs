@@ -4,7 +4,7 @@ use super::{Command, Failure, Outcome, Pins, Pipeline, Program, selection::Selec
 use crate::{
     figures::Figures,
     lock::{Lock, LockedStage},
-    plan::Session,
+    plan::{Session, Verdict},
     run::{self, OnFailure, Options, RunError, RunEvent, Summary},
     secrets::Secrets,
     stage_type::StageType,
@@ -157,20 +157,36 @@ fn check_recipes(
     stages: &[usize],
     recipes: &std::collections::BTreeMap<usize, pipe_stage::Digest>,
 ) -> Outcome {
-    let changed: Vec<&str> = stages
-        .iter()
-        .filter(|stage| {
-            locked.stages.get(session.name(**stage)).is_none_or(|locked| locked.recipe != recipes[*stage])
-        })
-        .map(|stage| session.name(*stage))
-        .collect();
+    let is_changed = |stage: &usize| {
+        locked.stages.get(session.name(*stage)).is_none_or(|locked| locked.recipe != recipes[stage])
+    };
+    let changed: Vec<usize> = stages.iter().copied().filter(is_changed).collect();
     if changed.is_empty() {
         return Ok(());
     }
-    Err(Failure::Failed(
-        format!("the manifest differs from the lock file in: {}", changed.join(", ")),
-        Some("`pipe why` shows what changed; a run without `--locked` updates the lock file".to_owned()),
-    ))
+    // The recipe of a stage contains those of the stages that it depends on.
+    let (dependent, own): (Vec<usize>, Vec<usize>) = changed
+        .iter()
+        .partition(|stage| session.graph.upstream(**stage).iter().any(|upstream| changed.contains(upstream)));
+    let planned = session.plan(stages, &[])?;
+    let mut message = "the manifest or its sources differ from the lock file".to_owned();
+    for stage in own {
+        let name = session.name(stage);
+        let verdict = planned.iter().find(|planned| planned.stage == stage).map(|planned| &planned.verdict);
+        let why = match (locked.stages.get(name), verdict) {
+            (None, _) => "not in the lock file".to_owned(),
+            (_, Some(Verdict::Run(work))) => {
+                work.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            }
+            _ => "differs from the lock file, and its result is in the cache".to_owned(),
+        };
+        message += &format!("\n  {name}: {why}");
+    }
+    if !dependent.is_empty() {
+        let names: Vec<&str> = dependent.iter().map(|stage| session.name(*stage)).collect();
+        message += &format!("\n  and stages that depend on these: {}", names.join(", "));
+    }
+    Err(Failure::Failed(message, Some("a run without `--locked` updates the lock file".to_owned())))
 }
 
 fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {

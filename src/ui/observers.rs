@@ -15,7 +15,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -58,6 +58,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// Lines that were not delivered.
     lost: AtomicU64,
+    /// Whether lines were dropped because too many were waiting.
+    is_behind: AtomicBool,
     /// Lines lost since the last message about losses.
     untold: AtomicU64,
 }
@@ -82,7 +84,9 @@ impl Observer {
     pub(super) fn tell(&self, line: &Arc<str>) {
         let ObserverState::Started(Started { lines, shared, .. }) = &self.state else { return };
         let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
-        if waiting + line.len() > WAITING_BYTES_MAX || lines.send(Arc::clone(line)).is_err() {
+        let is_full = waiting + line.len() > WAITING_BYTES_MAX;
+        shared.is_behind.fetch_or(is_full, Ordering::Relaxed);
+        if is_full || lines.send(Arc::clone(line)).is_err() {
             shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             shared.lost.fetch_add(1, Ordering::Relaxed);
             shared.untold.fetch_add(1, Ordering::Relaxed);
@@ -130,6 +134,9 @@ impl Observer {
             }
             Some(status) if !status.success() => {
                 Some(format!("observer `{command}` failed: {status}{missed}"))
+            }
+            _ if lost > 0 && !shared.is_behind.load(Ordering::Relaxed) => {
+                Some(format!("observer `{command}` ended before the run{missed}"))
             }
             _ if lost > 0 => Some(format!("observer `{command}` could not keep up{missed}")),
             _ => None,

@@ -192,7 +192,12 @@ fn the_lock_tells_what_was_made_and_holds_runs_to_it() {
     }
     project.run(&["--locked"]).expect(0);
     project.edit("head -c 4", "head -c 3");
-    project.run(&["--locked"]).expect(1).says(&["shorter", "joined"]);
+    let told = project.run(&["--locked"]).expect(1);
+    told.says(&["\n  shorter: with.run head -c 4", "and stages that depend on these: joined, upper, report"]);
+    project.write("in/first.txt", "changed\n");
+    let told = project.run(&["--locked"]).expect(1);
+    told.says(&["\n  first: sources: 1 changed of 1 files (project/in/first.txt)"]);
+    project.write("in/first.txt", "abc\n");
     project.edit("head -c 3", "head -c 4");
 
     // Other bytes under the same key: as from a stage whose results changed without a new revision.

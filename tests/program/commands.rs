@@ -191,3 +191,14 @@ stages:
     let log = |stage: &str| project.pipe(&["logs", "pipeline.yaml", stage]).expect(0).stdout;
     assert_eq!((log("large").as_str(), log("small").as_str()), ("large\n", "small\n"));
 }
+
+#[test]
+fn an_output_that_is_used_and_not_declared_is_found_by_check() {
+    let project = Project::one(
+        "echo x > $PIPE_OUTPUT_text/a; echo y > ${PIPE_OUTPUT_texts}/b; : ${PIPE_OUTPUT_z:-}",
+        "",
+    );
+    let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);
+    let told = told.says(&["there is no output `texts`", "declared are: text"]);
+    assert!(!told.stderr.contains("`z`"), "{}", told.stderr);
+}

@@ -254,3 +254,21 @@ fn all_commands_agree_that_a_run_was_out_of_bounds() {
     let page = project.read("r.html");
     assert!(page.contains("out of bounds") && page.contains("expected at most 3"), "{page}");
 }
+
+#[test]
+fn events_that_are_no_file_are_an_error() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    let events =
+        below(&project.path(".pipe/runs")).into_iter().find(|path| path.ends_with("events.jsonl")).unwrap();
+    fs::remove_file(&events).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&events).status().unwrap().success());
+    project.pipe(&["report", "pipeline.yaml"]).expect(1).says(&["events.jsonl", "not a regular file"]);
+}
+
+#[test]
+fn an_observer_that_ends_early_is_not_called_slow() {
+    let project = Project::letters("");
+    let ended = project.run(&["--observe", "exec true"]).expect(0).says(&["ended before the run"]);
+    assert!(!ended.stderr.contains("keep up"), "{}", ended.stderr);
+}

@@ -68,6 +68,25 @@ pub(super) fn looks_secret(name: &str) -> bool {
     words.iter().enumerate().any(is_secret)
 }
 
+/// The outputs whose folders a line uses: `$PIPE_OUTPUT_x` and `${PIPE_OUTPUT_x}`, but not `${PIPE_OUTPUT_x:-…}` and the
+/// like, which allow the variable to be unset.
+pub(super) fn outputs(line: &str) -> BTreeSet<&str> {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut names = BTreeSet::new();
+    for opening in ["$PIPE_OUTPUT_", "${PIPE_OUTPUT_"] {
+        for (at, _) in line.match_indices(opening) {
+            let is_escaped = line[..at].ends_with('\\');
+            let rest = &line[at + opening.len()..];
+            let (name, after) = rest.split_at(rest.find(|letter| !is_name(letter)).unwrap_or(rest.len()));
+            let is_whole = opening.ends_with("$PIPE_OUTPUT_") || after.starts_with(['}', '%', '#']);
+            if is_whole && !is_escaped && !name.is_empty() {
+                names.insert(name);
+            }
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -262,11 +262,14 @@ impl Interpolation<'_, '_, '_> {
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
         let value = (self.own.world.variable)(name).filter(|value| !value.is_empty() || default.is_none());
-        let section = if code == Code::UndefinedSecret { "secret" } else { "env" };
         let undefined = || {
-            Fault::new(code, format!("the {kind} `{name}` is not set"), "needed here").help(format!(
-                "set `{name}` in the environment, or give a default: `${{{section}.{name}:-…}}`"
-            ))
+            // A default for a secret would be a secret in the manifest.
+            let or = match code {
+                Code::UndefinedSecret => String::new(),
+                _ => format!(", or give a default: `${{env.{name}:-…}}`"),
+            };
+            let message = format!("the {kind} `{name}` is not set");
+            Fault::new(code, message, "needed here").help(format!("set `{name}` in the environment{or}"))
         };
         let value = value.or(default).ok_or_else(undefined)?;
         if code != Code::UndefinedSecret && value.contains(char::REPLACEMENT_CHARACTER) {

@@ -266,10 +266,10 @@ fn sources(session: &Session, resolved: &Resolved, before: &Record) -> Option<Re
             None => &mut added,
         };
         *count += 1;
-        examples.push(format!("{}/{}", file.source, file.name));
+        examples.push(place(&file.source, &file.name));
     }
     let removed = then.len() as u64;
-    examples.extend(then.keys().map(|(source, name)| format!("{source}/{name}")));
+    examples.extend(then.keys().map(|(source, name)| place(source, name)));
     if examples.is_empty() {
         return None;
     }
@@ -279,4 +279,9 @@ fn sources(session: &Session, resolved: &Resolved, before: &Record) -> Option<Re
         examples.push("…".to_owned());
     }
     Some(Reason::Sources { changed, added, removed, of: resolved.sources.len() as u64, examples })
+}
+
+/// A source file as people read it. Files that the line of a command names have absolute names outside of the project.
+fn place(source: &str, name: &str) -> String {
+    if name.starts_with('/') { name.to_owned() } else { format!("{source}/{name}") }
 }
