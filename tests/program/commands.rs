@@ -195,7 +195,7 @@ stages:
 #[test]
 fn an_output_that_is_used_and_not_declared_is_found_by_check() {
     let project = Project::one(
-        "echo x > $PIPE_OUTPUT_text/a; echo y > ${PIPE_OUTPUT_texts}/b; : ${PIPE_OUTPUT_z:-}",
+        "echo x > $PIPE_OUTPUT_text/a; echo y > $PIPE_OUTPUT_texts/b; : $${PIPE_OUTPUT_z:-}",
         "",
     );
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 #[test]
 fn any_part_of_a_line_that_fails_fails_the_command() {
-    for line in ["cat /nonexistent > $PIPE_OUTPUT_text/a\necho done", "echo x > $PIPE_OUTPUT_txt/a || true"] {
+    for line in ["cat /nonexistent > $PIPE_OUTPUT_text/a\necho done", "echo x > $NOT_SET/a || true"] {
         let project = Project::one(line, "");
         project.run(&[]).expect(1).says(&["stage `only` failed"]);
         project.pipe(&["plan", "pipeline.yaml", "--detailed-exitcode"]).expect(3);

@@ -263,7 +263,7 @@ fn events_that_are_no_file_are_an_error() {
         below(&project.path(".pipe/runs")).into_iter().find(|path| path.ends_with("events.jsonl")).unwrap();
     fs::remove_file(&events).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&events).status().unwrap().success());
-    project.pipe(&["report", "pipeline.yaml"]).expect(1).says(&["events.jsonl", "not a regular file"]);
+    project.pipe(&["report", "pipeline.yaml"]).expect(2).says(&["events.jsonl", "not a regular file"]);
 }
 
 #[test]

@@ -45,7 +45,9 @@ fn a_new_project_runs_and_so_does_its_workflow() {
     // Another setting is not what the lock file says, and figures out of bounds fail the workflow too.
     let text = project.read("fables/pipeline.yaml");
     project.write("fables/pipeline.yaml", &text.replace("seed: 1\n", "seed: 2\n"));
-    pipe("run pipeline.yaml --locked").expect(1).says(&["base, scores, export"]);
+    pipe("run pipeline.yaml --locked")
+        .expect(1)
+        .says(&["base: with.seed 1 -> 2", "and stages that depend on these: scores, export"]);
     project.write("fables/pipeline.yaml", &text.replace("max: 4", "max: 0.5"));
     pipe("run pipeline.yaml --locked").expect(1).says(&["out of bounds", "at most 0.5"]);
 }
