@@ -56,7 +56,7 @@ mod worker;
 pub use crate::ui::{plain, print, say};
 use crate::{
     stage_type::StageType,
-    ui::{self, Style},
+    ui::{self, Style, pretty},
 };
 use clap::{ArgMatches, Parser};
 use failure::{Failure, Outcome};
@@ -216,8 +216,4 @@ fn know_kinds(types: &[StageType]) {
         }
     }
     crate::command::know_kinds(kinds);
-}
-
-fn pretty(value: &impl serde::Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("invariant: plain data can be serialized")
 }

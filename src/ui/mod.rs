@@ -162,7 +162,12 @@ fn emit(line: &str) {
     IS_BROKEN.store(written.is_err(), Ordering::Relaxed);
 }
 
+/// JSON on several lines.
+pub fn pretty(value: &impl serde::Serialize) -> String {
+    text::plain_json(serde_json::to_string_pretty(value).expect("invariant: what is shown is plain data"))
+}
+
 /// One line of JSON.
 pub fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("invariant: what is shown is plain data")
+    text::plain_json(serde_json::to_string(value).expect("invariant: what is shown is plain data"))
 }

@@ -22,6 +22,24 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Escapes control characters in JSON text the way JSON does, so that [`plain`] has nothing to change. Between its
+/// strings, JSON holds none but line feeds.
+pub(crate) fn plain_json(text: String) -> String {
+    if text.chars().all(|letter| !is_control(letter) || letter == '\n') {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match letter {
+            letter if is_control(letter) && letter != '\n' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
 /// The same, on one line.
 pub(crate) fn plain_line(text: &str) -> String {
     plain(text).replace(['\n', '\t'], " ")
@@ -65,6 +83,16 @@ mod tests {
         assert_eq!(plain("x\u{1b}]2;TAKEN\u{7}"), "x\\u{1b}]2;TAKEN\\u{7}");
         assert_eq!(plain("a\r\nb\rc"), "a\nb\\u{d}c");
         assert_eq!(plain("\u{9b}31m \u{202e}txt"), "\\u{9b}31m \\u{202e}txt");
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let value = serde_json::json!({ "a\u{85}": "x\u{2028}y\u{9b}\u{202e}\u{1b}\n" });
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let escaped = plain_json(text);
+            assert_eq!(plain(&escaped), escaped);
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
     }
 
     #[test]

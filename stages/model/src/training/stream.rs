@@ -122,7 +122,7 @@ pub(crate) fn flat_stream(
     if stream.len() < least {
         let message =
             format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());
-        return Err(Error::input(message).help("give more documents, or shorten `model.context`"));
+        return Err(Error::input(message).help("add documents, or shorten `model.context_length`"));
     }
     Ok(stream)
 }
