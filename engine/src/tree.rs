@@ -4,20 +4,23 @@
 //! A worker is a subreaper: if a process outlives its parent, it becomes a child of the worker, whatever session it
 //! is in. So everything that a command started is below the worker until it ends.
 
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     process::{Child, Command},
     sync::{
         OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The variable that marks processes whose worker was killed, whatever their parent is then.
 pub(crate) const MARK: &str = "PIPE_WORKER";
+
+/// The variable that marks observers, and what they start.
+const OBSERVER_MARK: &str = "PIPE_OBSERVER";
 
 /// Maximum number of searches for new processes: a process that only forks is stopped when its parent ends.
 const PASSES_MAX: usize = 200;
@@ -64,12 +67,24 @@ fn pids() -> impl Iterator<Item = i32> {
 
 /// The state of a process, and its parent.
 fn status(pid: i32) -> Option<(char, i32)> {
+    let (state, parent, ..) = fields(pid)?;
+    Some((state, parent))
+}
+
+/// The session of a process: 0 if that began outside this container, where `getsid` has no process id to tell.
+fn session(pid: Pid) -> Option<i32> {
+    fields(pid.as_raw_nonzero().get()).map(|(.., session)| session)
+}
+
+/// The state of a process, its parent and its session.
+fn fields(pid: i32) -> Option<(char, i32, i32)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // `7 (any name) S 1 …`: the name may contain anything.
     let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let text = String::from_utf8_lossy(&stat[behind..]).into_owned();
     let mut fields = text.split_ascii_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    let (state, parent, _group) = (fields.next()?.chars().next()?, fields.next()?, fields.next()?);
+    Some((state, parent.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// Sends a signal to every process below a process, including those that are started meanwhile.
@@ -168,14 +183,15 @@ pub(crate) fn end_orphans() {
         return;
     }
     let _nothing_starts = STARTING.write().unwrap_or_else(PoisonError::into_inner);
-    let own = getsid(None).ok();
+    let own = session(getpid());
     for child in children(getpid()) {
         let is_ours = || {
             fs::read(format!("/proc/{}/environ", child.as_raw_nonzero())).is_ok_and(|all| {
                 all.split(|byte| matches!(byte, 0 | b'=')).any(|value| value.starts_with(mark().as_bytes()))
             })
         };
-        if getsid(Some(child)).ok() != own && !is_ours() {
+        let is_apart = session(child).is_some_and(|session| own.is_some_and(|own| own != session));
+        if is_apart && !is_ours() {
             let _ = kill_process(child, Signal::STOP);
             end_below(child);
             let _ = kill_process(child, Signal::KILL);
@@ -183,9 +199,36 @@ pub(crate) fn end_orphans() {
     }
 }
 
-/// Ends every other process whose mark begins so.
+/// Marks a program that is no worker, and all that it starts.
+#[derive(Debug)]
+pub struct Mark(String);
+
+impl Mark {
+    /// Ends every process that has this mark. Linux only; elsewhere it does nothing.
+    pub fn end_all(&self) {
+        end_all(&format!("{OBSERVER_MARK}={}", self.0));
+    }
+}
+
+/// Starts a program that belongs to the run, but is no worker: it has a mark of its own.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub fn start_marked(command: &mut Command) -> io::Result<(Child, Mark)> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let value = format!("{}{}-", mark(), STARTED.fetch_add(1, Ordering::Relaxed));
+    let child = start(command.env(OBSERVER_MARK, &value))?;
+    Ok((child, Mark(value)))
+}
+
+/// Ends every other process whose worker's mark begins so.
 pub(crate) fn end_marked(mark: &str) {
-    let wanted = format!("{MARK}={mark}");
+    end_all(&format!("{MARK}={mark}"));
+}
+
+/// Ends every other process that has a variable which begins so.
+fn end_all(wanted: &str) {
     let is_wanted = |pid: &i32| {
         *pid != std::process::id() as i32
             && fs::read(format!("/proc/{pid}/environ"))

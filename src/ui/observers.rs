@@ -6,6 +6,7 @@
 
 use crate::secrets::{MaskedWriter, Secrets};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use pipe_engine::tree::{Mark, start_marked};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     fs::File,
@@ -43,6 +44,7 @@ enum ObserverState {
 #[derive(Debug)]
 struct Started {
     child: Child,
+    mark: Mark,
     lines: Sender<Arc<str>>,
     /// Closes when the writer has passed on, or given up on, all lines.
     is_through: Receiver<()>,
@@ -104,7 +106,7 @@ impl Observer {
             }
             ObserverState::Started(started) => started,
         };
-        let Started { mut child, lines, is_through, is_logged, shared } = started;
+        let Started { mut child, mark, lines, is_through, is_logged, shared } = started;
         drop(lines);
         // The writer sends nothing: the channel closes when it ends, or the wait times out.
         let slow = is_through.recv_deadline(until) == Err(RecvTimeoutError::Timeout);
@@ -118,8 +120,9 @@ impl Observer {
         if let Some(group) = Pid::from_raw(child.id() as i32) {
             let _ = kill_process_group(group, Signal::KILL);
         }
+        mark.end_all();
         let status = status.or_else(|| child.wait().ok());
-        // What it started in another session may hold the pipe open.
+        // What is beyond our reach may hold the pipe open.
         let _ = is_logged.recv_timeout(Duration::from_secs(1));
         if slow {
             // Now that the pipe has no reader, the writer gives up on the rest and counts it.
@@ -167,7 +170,7 @@ fn spawn(
     command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
     // In a group of its own: Ctrl-C stops the run, and observers see it to its end.
     command.process_group(0);
-    let mut child = command.spawn()?;
+    let (mut child, mark) = start_marked(&mut command)?;
     // And with it our end of the pipe that it writes to.
     drop(command);
     let stdin = child.stdin.take().expect("invariant: stdin is piped");
@@ -185,7 +188,7 @@ fn spawn(
         keep(reader, log);
         drop(logged);
     });
-    Ok(Started { child, lines, is_through, is_logged, shared })
+    Ok(Started { child, mark, lines, is_through, is_logged, shared })
 }
 
 /// Writes what an observer says to its log.

@@ -296,6 +296,17 @@ fn observers_that_fail_die_or_never_read_hurt_no_run() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn what_an_observer_starts_ends_with_it() {
+    let project = Project::letters("");
+    let started = Instant::now();
+    project.run(&["--observe", "setsid sleep 1000 & setsid -f sleep 1000; cat > all"]).expect(0);
+    project.wait_for_silence();
+    assert!(started.elapsed() < Duration::from_secs(50));
+    assert!(project.read("all").lines().count() > 3);
+}
+
+#[test]
 fn an_observer_without_a_command_is_a_fault_at_its_place() {
     let project = Project::letters("");
     let text = project.read("pipeline.yaml");

@@ -18,7 +18,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use pipe_stage::{
     Artifact, Context, Error, Event, Events, InputArtifact, Outcome, Setup, Stop, Store, guarded,
 };
-use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
+use rustix::process::{Signal, getpid, kill_process_group};
 use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
@@ -344,11 +344,9 @@ fn hold_leash() -> Receiver<PathBuf> {
         IS_CUT.store(true, Ordering::Relaxed);
         written::look();
         tree::end_below(getpid());
-        // The engine makes every worker the leader of its own session, and so of its own group.
-        let own = Pid::from_raw(std::process::id() as i32);
-        if own == Some(getpgrp()) {
-            let _ = kill_process_group(getpgrp(), Signal::KILL);
-        }
+        // The engine makes every worker the leader of its own session, and so of its own group. A process that leads
+        // none has no group of its number.
+        let _ = kill_process_group(getpid(), Signal::KILL);
         std::process::exit(1);
     });
     further
