@@ -103,7 +103,7 @@ fn broken_rows_fail_beyond_what_is_allowed_and_are_listed() {
     project.write("in/rows.jsonl", &format!("{}{{\"key\": \"x\"}}\nnot JSON\n", jsonl()));
     project.run(&["rows"]).expect(1).says(&[
         "2 of 102 rows could not be read, but `errors_max` is 0",
-        "`rows/rows.jsonl, row 101`: it has no `body`",
+        "`rows/rows.jsonl, row 101`: it has no text in the column `body`",
         "`rows/rows.jsonl, row 102`: it is not a JSON object",
         "errors_max",
     ]);

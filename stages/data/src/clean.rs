@@ -26,8 +26,10 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// The text of a page is light Markdown: code blocks are fenced and kept verbatim; headings, lists, tables and
 /// formulas (as TeX) are kept, navigation is removed. In prose, encoding errors are fixed, control characters are
-/// removed, and Unicode is composed (NFC); white space is kept. Source code (`format: code` in `ingest`, or the
-/// profile `code`) is not changed at all.
+/// removed without joining the words around them, Unicode is composed (NFC), unusual spaces such as the no-break space
+/// become ordinary ones, and form feeds and other separators of lines become line breaks; other white space is kept. Code,
+/// in blocks and in lines, keeps all its characters. Source code (`format: code` in `ingest`, or the profile `code`) is not
+/// changed at all.
 ///
 /// Dropped documents are in the output `dropped`, with shortened text, and `rule`, `value` and `threshold` in their
 /// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
@@ -79,8 +81,9 @@ impl Stage for Clean {
     const NAME: &'static str = "clean";
     /// History: 1: initial version. 2: layout, line ends and fences are kept; HTML is read as the standard says;
     /// formulas and tables keep their meaning; rules as published; languages that the detector does not know.
-    /// 3: documents without text are dropped; sentences end in the marks of more scripts.
-    const REVISION: u32 = 3;
+    /// 3: documents without text are dropped; sentences end in the marks of more scripts. 4: inline code keeps its backticks
+    /// and spaces; cells stand in their columns, and items have the numbers of reversed lists; FineWeb's thresholds.
+    const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
 
@@ -296,7 +299,11 @@ impl<'c> Cleaner<'c> {
                 }
                 Err(refusal) => {
                     let rule = page(refusal.code());
-                    return Cleaned::dropped(document, &rule, refusal.to_string(), String::new());
+                    let setting = match refusal {
+                        Refusal::TooManyNodes(_) => ", the limit `elements_max`",
+                        _ => "",
+                    };
+                    return Cleaned::dropped(document, &rule, format!("{refusal}{setting}"), String::new());
                 }
             }
         }

@@ -80,7 +80,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// from 1. With `columns.id`, the same records make the same shards whatever files and formats they come in; if
 /// several records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
 /// (empty, binary, undecodable, damaged, too large, without text) are listed in the output `rejected` with the
-/// reason, as are redirects and records with a duplicate id.
+/// reason, as are redirects, records with a duplicate id, and files without any records.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
@@ -136,8 +136,9 @@ const REJECTED: Out = Out::new(
 impl Stage for Ingest {
     const NAME: &'static str = "ingest";
     /// History: 1: initial version. 2: numbers and times are kept as written; documents that were lost silently are
-    /// rejected.
-    const REVISION: u32 = 2;
+    /// rejected. 3: objects with the same key twice are rejected; files without records are listed; damaged compressed text
+    /// is reported as such.
+    const REVISION: u32 = 3;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 

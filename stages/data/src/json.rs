@@ -19,8 +19,18 @@ pub(crate) enum Json {
     Number(String),
     Text(String),
     List(Vec<Json>),
-    /// If a name occurs twice, the last value counts, as in most parsers.
     Object(BTreeMap<String, Json>),
+}
+
+/// Why a text is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// What is wrong, and where.
+    #[error("{0}")]
+    Syntax(String),
+    /// An object with two values for a name. Parsers differ in which of them they take.
+    #[error("an object has the key `{0}` twice")]
+    TwoKeys(String),
 }
 
 impl Json {
@@ -77,7 +87,7 @@ impl<'t> Parser<'t> {
     ///
     /// # Errors
     /// If the text is not an object, or `field` fails.
-    pub(crate) fn object<E: From<String>>(
+    pub(crate) fn object<E: From<Refused>>(
         &mut self,
         mut field: impl FnMut(&mut Self, Cow<'t, str>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -107,7 +117,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
+    fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Refused>) -> Result<(), Refused> {
         self.enter()?;
         if self.peek() == Some(b']') {
             self.leave();
@@ -127,14 +137,17 @@ impl<'t> Parser<'t> {
     }
 
     /// Parses any value.
-    pub(crate) fn value(&mut self) -> Result<Json, String> {
+    pub(crate) fn value(&mut self) -> Result<Json, Refused> {
         Ok(match self.peek() {
             Some(b'{') => {
                 let mut fields = BTreeMap::new();
                 self.object(|parser, name| {
+                    if fields.contains_key(name.as_ref()) {
+                        return Err(Refused::TwoKeys(name.into_owned()));
+                    }
                     let value = parser.value()?;
                     fields.insert(name.into_owned(), value);
-                    Ok::<_, String>(())
+                    Ok(())
                 })?;
                 Json::Object(fields)
             }
@@ -155,8 +168,8 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// Skips a value, which must be valid.
-    pub(crate) fn skip(&mut self) -> Result<(), String> {
+    /// Skips a value, which must be valid, except that its objects may have a name twice.
+    pub(crate) fn skip(&mut self) -> Result<(), Refused> {
         match self.peek() {
             Some(b'{') => self.object(|parser, _| parser.skip()),
             Some(b'[') => self.list(Self::skip),
@@ -166,12 +179,12 @@ impl<'t> Parser<'t> {
     }
 
     /// Checks that nothing follows.
-    pub(crate) fn end(&mut self) -> Result<(), String> {
+    pub(crate) fn end(&mut self) -> Result<(), Refused> {
         if self.peek().is_some() { Err(self.error("expected nothing more")) } else { Ok(()) }
     }
 
     /// A literal or a number; none for null.
-    fn scalar(&mut self) -> Result<Option<&'t str>, String> {
+    fn scalar(&mut self) -> Result<Option<&'t str>, Refused> {
         let rest = &self.text.as_bytes()[self.at..];
         let length = rest.iter().position(|byte| !(byte.is_ascii_alphanumeric() || b"+-.".contains(byte)));
         let text = &self.text[self.at..self.at + length.unwrap_or(rest.len())];
@@ -185,7 +198,7 @@ impl<'t> Parser<'t> {
         Ok(found)
     }
 
-    fn string(&mut self) -> Result<Cow<'t, str>, String> {
+    fn string(&mut self) -> Result<Cow<'t, str>, Refused> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         let mut at = start + 1;
@@ -229,7 +242,7 @@ impl<'t> Parser<'t> {
         None
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), String> {
+    fn expect(&mut self, byte: u8) -> Result<(), Refused> {
         if self.peek() != Some(byte) {
             return Err(self.error(&format!("expected `{}`", char::from(byte))));
         }
@@ -237,7 +250,7 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    fn enter(&mut self) -> Result<(), String> {
+    fn enter(&mut self) -> Result<(), Refused> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(self.error(&format!("more than {DEPTH_MAX} levels")));
@@ -251,13 +264,13 @@ impl<'t> Parser<'t> {
         self.at += 1;
     }
 
-    fn error(&self, what: &str) -> String {
+    fn error(&self, what: &str) -> Refused {
         let mut message = what.to_owned();
         let _ = match self.at < self.text.len() {
             true => write!(message, " at column {}", self.at + 1),
             false => write!(message, " at its end"),
         };
-        message
+        Refused::Syntax(message)
     }
 }
 
@@ -294,7 +307,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(text: &str) -> Result<Json, String> {
+    fn parse(text: &str) -> Result<Json, Refused> {
         let mut parser = Parser::new(text);
         let value = parser.value()?;
         parser.end().map(|()| value)
@@ -311,7 +324,14 @@ mod tests {
         let text = r#" {"b": [1, 2.50, null, -1E+5, 123456789012345678901], "a": {"é": "\u0001\ud83d\ude80"}, "b2": true} "#;
         let expected = r#"{"a":{"é":"\u0001🚀"},"b":[1,2.50,null,-1E+5,123456789012345678901],"b2":true}"#;
         assert_eq!(written(text), expected);
-        assert_eq!(written(r#"{"a": 1, "a": {}}"#), r#"{"a":{}}"#);
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_is_refused_at_any_depth() {
+        for text in [r#"{"a": 1, "a": {}}"#, r#"[{"b": {"a": null, "x": 2, "\u0061": 1}}]"#] {
+            assert_eq!(parse(text), Err(Refused::TwoKeys("a".to_owned())), "{text}");
+        }
+        assert!(parse(r#"[{"a": {"a": 1}}, {"a": 1}]"#).is_ok());
     }
 
     #[test]
@@ -337,16 +357,17 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("[1, x]").unwrap_err(), "expected a value at column 5");
-        assert_eq!(parse("[1").unwrap_err(), "expected `,` or `]` at its end");
+        assert_eq!(parse("[1, x]").unwrap_err().to_string(), "expected a value at column 5");
+        assert_eq!(parse("[1").unwrap_err().to_string(), "expected `,` or `]` at its end");
         let deep = format!("{}1{}", "[".repeat(129), "]".repeat(129));
-        assert!(parse(&deep).unwrap_err().starts_with("more than 128 levels"));
+        assert!(parse(&deep).unwrap_err().to_string().starts_with("more than 128 levels"));
         assert!(parse(&deep[1..deep.len() - 1]).is_ok());
     }
 
     proptest! {
         #[test]
         fn agrees_with_serde_on_what_is_json(text in r#"[\[\]{},:"\\ a0-9.eE+\-tnu]{0,24}"#) {
+            prop_assume!(!matches!(parse(&text), Err(Refused::TwoKeys(_))));
             let other = serde_json::from_str::<serde_json::Value>(&text);
             // Serde refuses numbers beyond the largest 64-bit float.
             if other.as_ref().err().is_none_or(|error| !error.to_string().contains("out of range")) {

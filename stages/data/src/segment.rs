@@ -98,13 +98,15 @@ impl<'t> Iterator for Units<'t> {
     }
 }
 
-/// Counts sentences: `. ! ?` at the end of a word, `。！？` anywhere, and the terminal marks of Arabic and Hindi.
+/// Counts sentences: `. ! ?` at the end of a word, `。！？` anywhere, and the terminal marks of Arabic and Hindi. Each line
+/// is divided on its own, as in the code of C4, so a line with a word is at least one sentence.
 pub fn sentences(text: &str) -> usize {
     let mut count = 0;
     let mut chars = text.chars().peekable();
     let mut inside = false;
     while let Some(c) = chars.next() {
         let ends = match c {
+            '\n' => true,
             '.' | '!' | '?' | '…' => chars.peek().is_none_or(|next| next.is_whitespace() || closes(*next)),
             _ => is_full_stop(c),
         };
@@ -115,7 +117,7 @@ pub fn sentences(text: &str) -> usize {
             inside = true;
         }
     }
-    count
+    count + usize::from(inside)
 }
 
 /// Whether a character belongs to Chinese or Japanese writing: Han, Kana, their punctuation and full-width forms.
@@ -203,6 +205,7 @@ mod tests {
         assert_eq!(sentences("One. Two (really!) See std::fmt, v1.95. \"Three?\""), 4);
         assert_eq!(sentences("第一句。第二句！第三句？"), 3);
         assert_eq!(sentences("... 。。"), 0);
+        assert_eq!(sentences("A heading\n\nOne. Two\n- three\n---\n"), 4);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! An unclosed fence counts as prose, since it must not hide the rest of a text from repair, language detection and
 //! rules.
 
+use rustc_hash::FxHashMap;
+
 /// What a line of a document's text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
@@ -45,6 +47,45 @@ pub fn prose(text: &str) -> String {
         }
     }
     out
+}
+
+/// A piece of a line of prose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'t> {
+    /// Prose, and backticks that enclose no code.
+    Prose(&'t str),
+    /// Inline code with its marks.
+    Code(&'t str),
+}
+
+/// The pieces of a line of prose. Inline code is enclosed in two runs of backticks of the same length, as in CommonMark, but
+/// does not extend over lines.
+pub fn pieces(line: &str) -> Vec<Piece<'_>> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for at in memchr::memchr_iter(b'`', line.as_bytes()) {
+        match runs.last_mut() {
+            Some((start, length)) if *start + *length == at => *length += 1,
+            _ => runs.push((at, 1)),
+        }
+    }
+    // For each run, the next one of its length.
+    let mut closing = vec![None; runs.len()];
+    let mut seen: FxHashMap<usize, usize> = FxHashMap::default();
+    for (run, (_, length)) in runs.iter().enumerate().rev() {
+        closing[run] = seen.insert(*length, run);
+    }
+    let (mut pieces, mut from, mut run) = (Vec::new(), 0, 0);
+    while let Some(&(start, _)) = runs.get(run) {
+        if let Some(close) = closing[run] {
+            let (at, length) = runs[close];
+            pieces.push(Piece::Prose(&line[from..start]));
+            pieces.push(Piece::Code(&line[start..at + length]));
+            (from, run) = (at + length, close);
+        }
+        run += 1;
+    }
+    pieces.push(Piece::Prose(&line[from..]));
+    pieces
 }
 
 /// A line without its heading mark, if it is a heading.
@@ -195,7 +236,27 @@ mod tests {
         assert_eq!(prose("#harbour\n####### seven\n##\n"), "#harbour\n####### seven\n\n");
     }
 
+    #[test]
+    fn inline_code_ends_at_a_run_of_the_same_length() {
+        let code = |line: &'static str| -> Vec<&str> {
+            let code = |piece| if let Piece::Code(code) = piece { Some(code) } else { None };
+            pieces(line).into_iter().filter_map(code).collect()
+        };
+        assert_eq!(code("a `b` c `d` e"), ["`b`", "`d`"]);
+        assert_eq!(code("a `` b`c `` d"), ["`` b`c ``"]);
+        assert_eq!(code("a `` b` c ``` d`e"), ["` c ``` d`"]);
+        assert_eq!(code("a ` b `` c"), [""; 0]);
+        let long: String = (1..2000).map(|length| format!("{} ", "`".repeat(length))).collect();
+        assert_eq!(pieces(&long), [Piece::Prose(&long)]);
+    }
+
     proptest! {
+        #[test]
+        fn every_piece_is_there(line in "[ a`]{0,40}") {
+            let text = |piece| match piece { Piece::Prose(text) | Piece::Code(text) => text };
+            prop_assert_eq!(pieces(&line).into_iter().map(text).collect::<String>(), line);
+        }
+
         #[test]
         fn every_line_is_there(text in "([ \t>a`~\n-]|```|~~~|1\\. ){0,40}") {
             prop_assert_eq!(lines(&text).map(|(_, line)| line).collect::<String>(), text);

@@ -57,16 +57,21 @@ pub enum Refusal {
     #[error("it is binary")]
     Binary,
     /// Larger than allowed.
-    #[error("it has {0} bytes")]
-    TooLarge(usize),
+    #[error("it has {bytes} bytes, more than {max}")]
+    TooLarge {
+        /// Size in bytes.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// More start tags than allowed.
     #[error("it has more than {0} elements")]
     TooManyNodes(usize),
-    /// Its encoding is unknown, or it is damaged.
-    #[error("it does not decode as text")]
+    /// It is damaged, or its encoding is unknown.
+    #[error("it is damaged, or not text in a known encoding")]
     Undecodable,
     /// A redirect.
-    #[error("it leads to `{0}`")]
+    #[error("it redirects to `{0}`")]
     Redirect(String),
     /// No readable text is left.
     #[error("it has no main content")]
@@ -88,7 +93,7 @@ impl Refusal {
         match self {
             Self::Empty => empty,
             Self::Binary => binary,
-            Self::TooLarge(_) => too_large,
+            Self::TooLarge { .. } => too_large,
             Self::TooManyNodes(_) => too_many_nodes,
             Self::Undecodable => undecodable,
             Self::Redirect(_) => redirect,
@@ -127,7 +132,7 @@ fn look_at(bytes: &[u8], limits: Limits, wanted: scan::Wanted) -> Result<scan::S
         return Err(Refusal::Empty);
     }
     if bytes.len() > limits.bytes_max {
-        return Err(Refusal::TooLarge(bytes.len()));
+        return Err(Refusal::TooLarge { bytes: bytes.len(), max: limits.bytes_max });
     }
     if is_binary(bytes) {
         return Err(Refusal::Binary);
@@ -291,6 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn spans_and_numbers_survive_the_extraction() {
+        let lists = "<ol reversed><li>Second place</li><li>First place</li></ol>";
+        let table = "<table><tr><th ROWSPAN=2>Name<th colspan=2>Score<tr><th>A<th>B<tr><td>x<td>1<td>2</table>";
+        for page in [
+            format!("<main>{PROSE}{lists}{table}</main>"),
+            format!("<body><div>{PROSE}{PROSE}{lists}{table}{PROSE}</div></body>"),
+        ] {
+            let found = text(&page).unwrap();
+            assert!(found.contains("2. Second place\n1. First place\n"), "{found}");
+            let rows = "| Name | Score | |\n| --- | --- | --- |\n| | A | B |\n| x | 1 | 2 |\n";
+            assert!(found.contains(rows), "{found}");
+        }
+    }
+
+    #[test]
     fn a_redirect_for_browsers_without_scripts_hides_no_page() {
         let page = format!(
             "<head><noscript><meta http-equiv=refresh content=\"0; url=/nojs\"></noscript></head><main>{PROSE}</main>"
@@ -313,7 +333,7 @@ mod tests {
         assert_eq!(extract(b"\x89PNG\r\n", Limits::default()), Err(Refusal::Binary));
         assert_eq!(extract(b"<p>a\0b", Limits::default()), Err(Refusal::Binary));
         let limits = Limits { bytes_max: 10, nodes_max: 2 };
-        assert_eq!(extract(b"<p>more than ten", limits), Err(Refusal::TooLarge(16)));
+        assert_eq!(extract(b"<p>more than ten", limits), Err(Refusal::TooLarge { bytes: 16, max: 10 }));
         assert_eq!(extract(b"<b><b><b>x", limits), Err(Refusal::TooManyNodes(2)));
         let redirect = "<meta http-equiv=refresh content=\"0;URL=a.html\"><p>Moved</p>";
         assert_eq!(text(redirect), Err(Refusal::Redirect("a.html".into())));

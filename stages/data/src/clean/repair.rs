@@ -2,7 +2,7 @@
 //! tabs, runs of spaces and blank lines, as well as quotes, dashes and full-width characters. Code blocks and inline
 //! code are not changed.
 
-use super::fences::{Line, lines};
+use super::fences::{Line, Piece, lines, pieces};
 use icu_normalizer::{ComposingNormalizer, ComposingNormalizerBorrowed};
 use plsfix::{TextFixerConfig, fix_text};
 use std::borrow::Cow;
@@ -31,19 +31,32 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// Repairs a document's text. Repairing a repaired text does not change it, except for mojibake of mojibake.
 ///
-/// Carriage returns, vertical tabs, form feeds and Unicode's line and paragraph separators become line breaks. In
-/// prose, encoding errors are fixed, control characters are removed without joining the words around them, unusual
+/// Carriage returns become line breaks. In prose, so do vertical tabs, form feeds and Unicode's line and paragraph
+/// separators; encoding errors are fixed, control characters are removed without joining the words around them, unusual
 /// spaces are replaced one by one with ordinary ones, and characters are composed (NFC, never NFKC). Blank lines at
 /// the beginning and end of the text are removed.
 pub fn repair(text: &str) -> String {
-    let text = with_line_feeds(text);
+    let (text, replaced) = with_line_feeds(text);
+    let mut replaced = replaced.into_iter().peekable();
     let mut out = String::with_capacity(text.len() + 1);
     let mut started = false;
-    for (kind, line) in lines(&text) {
+    let mut end = 0;
+    let mut lines = lines(&text).peekable();
+    while let Some((kind, line)) = lines.next() {
+        end += line.len();
+        while replaced.next_if(|(at, _)| *at + 1 < end).is_some() {}
         if kind == Line::Prose {
             line_of_prose(line, &mut out);
         } else {
             out.push_str(line);
+        }
+        // Code keeps what only prose breaks lines at, except before a fence, which needs a line of its own.
+        if kind == Line::Code
+            && lines.peek().is_some_and(|(next, _)| *next == Line::Code)
+            && let Some((_, original)) = replaced.next_if(|(at, _)| *at + 1 == end)
+        {
+            out.pop();
+            out.push(original);
         }
         if !started && out.trim().is_empty() {
             out.clear();
@@ -58,10 +71,12 @@ pub fn repair(text: &str) -> String {
     out
 }
 
-/// Replaces everything that ends a line with a line feed.
-fn with_line_feeds(text: &str) -> Cow<'_, str> {
+/// Replaces everything that ends a line with a line feed. Returns the positions of those that replace something other
+/// than a carriage return, and what they replace.
+fn with_line_feeds(text: &str) -> (Cow<'_, str>, Vec<(usize, char)>) {
+    let mut replaced = Vec::new();
     if !text.contains(ends_line) {
-        return Cow::Borrowed(text);
+        return (Cow::Borrowed(text), replaced);
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -72,11 +87,15 @@ fn with_line_feeds(text: &str) -> Cow<'_, str> {
         match end {
             '\r' if rest.starts_with('\n') => {}
             '\u{85}' if is_byte_of_mojibake(&out, rest) => out.push(end),
-            _ => out.push('\n'),
+            '\r' => out.push('\n'),
+            _ => {
+                replaced.push((out.len(), end));
+                out.push('\n');
+            }
         }
     }
     out.push_str(rest);
-    Cow::Owned(out)
+    (Cow::Owned(out), replaced)
 }
 
 /// Whether a character other than the line feed ends a line, as in Python's `str.splitlines`.
@@ -106,14 +125,11 @@ fn line_of_prose(line: &str, out: &mut String) {
         out.push_str(line);
         return;
     }
-    // Pieces with odd index are inline code; a backtick without a partner opens none.
-    let ticks = memchr::memchr_iter(b'`', line.as_bytes()).count();
-    for (position, piece) in line.split('`').enumerate() {
-        if position > 0 {
-            out.push('`');
+    for piece in pieces(line) {
+        match piece {
+            Piece::Prose(text) => out.push_str(&mended(text)),
+            Piece::Code(code) => out.push_str(code),
         }
-        let code = position % 2 == 1 && position < ticks;
-        if code { out.push_str(piece) } else { out.push_str(&mended(piece)) }
     }
 }
 
@@ -149,7 +165,8 @@ fn mended(text: &str) -> Cow<'_, str> {
 const TITLE_BYTES_MAX: usize = 256;
 const ESCAPE: char = '\u{1b}';
 
-/// Text without the terminal sequences for colours, positions and titles.
+/// Text without the terminal sequences for colours, positions and titles. Those for positions leave a control character,
+/// since what follows them is another word.
 fn without_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -161,7 +178,11 @@ fn without_escapes(text: &str) -> String {
             Some(b']') => behind.bytes().take(TITLE_BYTES_MAX).position(|byte| byte == 7).map(|at| at + 1),
             _ => None,
         };
-        rest = end.and_then(|end| behind.get(end..)).unwrap_or(behind);
+        let (sequence, after) = end.and_then(|end| behind.split_at_checked(end)).unwrap_or(("", behind));
+        if !(sequence.starts_with('[') && sequence.ends_with('m')) {
+            out.push(ESCAPE);
+        }
+        rest = after;
     }
     out.push_str(rest);
     out
@@ -198,7 +219,12 @@ fn is_unusual_space(c: char) -> bool {
     matches!(c, '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}')
 }
 
-/// Removes stray characters. A control character between two words was a separator, so it becomes a space.
+/// Stray characters that separate words: all that are not invisible in the middle of one.
+fn is_separator(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{FFF9}'..='\u{FFFC}')
+}
+
+/// Removes stray characters. One that separates two words becomes a space.
 fn without_strays(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -207,7 +233,7 @@ fn without_strays(text: &str) -> String {
             out.push(' ');
         } else if !is_stray(c) {
             out.push(c);
-        } else if c.is_control() && c != '\0' {
+        } else if is_separator(c) {
             while chars.next_if(|&next| is_stray(next)).is_some() {}
             let before = out.chars().next_back().is_some_and(char::is_alphanumeric);
             if before && chars.peek().is_some_and(|next| next.is_alphanumeric()) {
@@ -225,6 +251,7 @@ mod tests {
 
     #[test]
     fn undoes_mojibake_in_prose_and_never_in_code() {
+        assert_eq!(repair("Ã© `` ` Ã© `` Ã© ` Ã©"), "é `` ` Ã© `` é ` é\n");
         let broken = "La cathÃ©drale et lâ€™Ã©glise: `Ã©`\n```\nlet s = \"Ã©\";  \n\n\n\tx\n```\n";
         let mended = "La cathédrale et l’église: `Ã©`\n```\nlet s = \"Ã©\";  \n\n\n\tx\n```\n";
         assert_eq!(repair(broken), mended);
@@ -267,7 +294,9 @@ mod tests {
         assert_eq!(repair("a b\u{a0}c\u{0}\u{7}.\u{feff}"), "a b c.\n");
         assert_eq!(repair("one\u{1}two\u{1f}\u{7f}three\u{7} four"), "one two three four\n");
         assert_eq!(repair("N\u{8}NA\u{8}AM\u{8}ME\u{8}E _\u{8}x"), "NAME x\n");
-        assert_eq!(repair("\u{1b}[1mbold\u{1b}[0m"), "bold\n");
+        assert_eq!(repair("\u{1b}[1mbo\u{1b}[22mld\u{1b}[0m"), "bold\n");
+        assert_eq!(repair("one\u{1b}[5Ctwo\u{1b}Mthree\u{1b}]0;title\u{7}four"), "one two Mthree four\n");
+        assert_eq!(repair("one\0two\u{fffc}three, co\u{feff}op"), "one two three, coop\n");
     }
 
     #[test]
@@ -275,19 +304,23 @@ mod tests {
         let text =
             "~~~python\nif  x:\n\treturn  \"Ã©\u{a0}\"\n~~~\n\n1. Do:\n\n   ```\n   \te\u{301}\n   ```\n";
         assert_eq!(repair(text), text);
+        // Only prose breaks lines at other characters than line feeds.
+        let pages = "```\na\u{c}b\u{2028}c\u{85}d\ne\n```\n";
+        assert_eq!(repair(pages), pages);
+        assert_eq!(repair("```\na\u{c}```\r\nb\u{c}c"), "```\na\n```\nb\nc\n");
         // An unclosed fence counts as prose and is repaired.
         assert_eq!(repair("```\ncafÃ©\n"), "```\ncafé\n");
     }
 
     proptest! {
         #[test]
-        fn repaired_text_stays(text in "([a-zé`中 \n\r\u{b}\u{85}]|x\t|x\u{a0}|```\n|~~~\n|“|\u{301}){0,60}") {
+        fn repaired_text_stays(text in "([a-zé`中 \n\r\u{b}\u{c}\u{85}]|x\t|x\u{a0}|```\n|~~~\n|“|\u{301}){0,60}") {
             let once = repair(&text);
             prop_assert_eq!(repair(&once), once);
         }
 
         #[test]
-        fn no_letter_is_lost_and_no_word_joined(text in "[a-z \t\n\r\u{1}\u{7}\u{b}\u{c}\u{a0}\u{2028}]{0,60}") {
+        fn no_letter_is_lost_and_no_word_joined(text in "[a-z \t\n\r\u{0}\u{1}\u{7}\u{b}\u{c}\u{a0}\u{2028}\u{fffc}]{0,60}") {
             let words = |text: &str| {
                 text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
             };

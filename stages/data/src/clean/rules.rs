@@ -6,7 +6,8 @@
 //! - `gopher_…`: Rae et al. 2021, *Scaling Language Models* (appendix A.1.1, table A1).
 //! - `c4_…`: Raffel et al. 2020, *Exploring the Limits of Transfer Learning* (section 2.2), and the authors' code
 //!   (`c4_utils.py` of TensorFlow Datasets).
-//! - `fineweb_…`: Penedo et al. 2024, *The FineWeb Datasets*, and the authors' code (`FineWebQualityFilter` of datatrove).
+//! - `fineweb_…`: Penedo et al. 2024, *The FineWeb Datasets*, and the authors' code (`examples/fineweb.py` of datatrove, with
+//!   its `FineWebQualityFilter` and `C4QualityFilter`).
 //! - `code_…`: CodeParrot and The Stack (Kocetkov et al. 2022).
 //!
 //! # Deliberate differences
@@ -36,7 +37,8 @@ pub enum Profile {
     Gopher,
     /// C4's rules, including terminal punctuation.
     C4,
-    /// FineWeb's rules: Gopher's, C4's without terminal punctuation, and its own.
+    /// FineWeb's rules: Gopher's, C4's without terminal punctuation, and its own. C4's have the thresholds of FineWeb's
+    /// code: 3 words per line and 5 sentences.
     Fineweb,
     /// Documentation: short pages, lists, much code, names that are repeated on purpose.
     Docs,
@@ -175,7 +177,7 @@ rules! {
     GopherDuplicate9Grams "gopher_duplicate_9_grams" Gopher Drop AtMost Share |language| of_words(language, 0.11), None;
     /// The same for ten words.
     GopherDuplicate10Grams "gopher_duplicate_10_grams" Gopher Drop AtMost Share |language| of_words(language, 0.10), None;
-    /// Minimum sentences.
+    /// Minimum sentences; each line is at least one.
     C4Sentences "c4_sentences" C4 Drop AtLeast Count |language| of_words(language, 3.0).or(of_characters(language, 3.0)), None;
     /// Maximum occurrences of "lorem ipsum".
     C4LoremIpsum "c4_lorem_ipsum" C4 Drop AtMost Count |_| Some(0.0), Some(0.0);
@@ -214,6 +216,16 @@ fn punctuated(language: &str, value: f64) -> Option<f64> {
 /// A value for languages in the script for which it was chosen.
 fn of_characters(language: &str, value: f64) -> Option<f64> {
     matches!(language, "zh" | "ja").then_some(value)
+}
+
+/// FineWeb's threshold of a rule of others, if it differs: the defaults of datatrove's `C4QualityFilter`, which
+/// `examples/fineweb.py` does not change.
+const fn in_fineweb(rule: Rule) -> Option<f64> {
+    match rule {
+        Rule::C4LineWords => Some(3.0),
+        Rule::C4Sentences => Some(5.0),
+        _ => None,
+    }
 }
 
 impl Rule {
@@ -264,7 +276,12 @@ impl Spec {
             Profile::Code => self.source == Source::Code,
             Profile::None => false,
         };
-        let published = || (self.published)(language);
+        let published = || match (profile, self.rule) {
+            (Profile::Fineweb, rule) => {
+                (self.published)(language).map(|value| in_fineweb(rule).unwrap_or(value))
+            }
+            _ => (self.published)(language),
+        };
         match (is_in, profile, self.docs) {
             (false, ..) => Setting::Off,
             (true, Profile::Docs, Some(docs)) if self.rule == Rule::CharactersMin => {
@@ -645,6 +662,27 @@ mod tests {
         let fineweb = Rules::new(Profile::Fineweb, &[], &BTreeMap::new());
         assert_eq!(fineweb.setting(Rule::C4LinePunctuation.spec(), "en"), Setting::Off);
         assert_eq!(fineweb.setting(Rule::GopherTop2Gram.spec(), "en"), Setting::On(0.2));
+    }
+
+    #[test]
+    fn thresholds_of_c4_are_those_of_each_source() {
+        let setting = |profile, rule: Rule, language| {
+            Rules::new(profile, &[], &BTreeMap::new()).setting(rule.spec(), language)
+        };
+        for profile in [Profile::Web, Profile::C4] {
+            assert_eq!(setting(profile, Rule::C4LineWords, "en"), Setting::On(5.0));
+            assert_eq!(setting(profile, Rule::C4Sentences, "en"), Setting::On(3.0));
+        }
+        assert_eq!(setting(Profile::Fineweb, Rule::C4LineWords, "en"), Setting::On(3.0));
+        assert_eq!(setting(Profile::Fineweb, Rule::C4Sentences, "en"), Setting::On(5.0));
+        assert_eq!(setting(Profile::Fineweb, Rule::C4Sentences, "xx"), Setting::Unknown);
+    }
+
+    #[test]
+    fn inline_code_with_backticks_has_no_braces() {
+        let text = "Write `` `{x}` `` or `{y}` here.\n";
+        assert_eq!(only(Rule::C4Braces, 0.0).judge(text, "en").dropped, None);
+        assert_eq!(figure(Rule::C4Braces, "Write `` `{x} or {y} here.\n", "en"), 2.0);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn read<E: From<io::Error>>(
             Some(b']') if in_list && number == 0 => break,
             None if !in_list => return Ok(Ok(())),
             None => return not_json(number, "the file ends within the list"),
-            Some(_) => return not_json(number, "an element is no object"),
+            Some(_) => return not_json(number, "an element is not an object"),
         }
         let length = match bytes.object(&mut object, object_bytes_max)? {
             Some(length) => length,

@@ -92,17 +92,15 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Adds a column without a slot; if a name occurs twice, the last value counts. Rows with too much metadata are
-    /// refused before the rest of the row is read.
+    /// Adds a column without a slot, whose name is new. Rows with too much metadata are refused before the rest of the
+    /// row is read.
     pub(super) fn add(&mut self, name: String, value: Option<Value>) -> Result<(), Fault> {
         let length = name.len();
         let bytes = |value: &Value| length + value.bytes();
         self.rest_bytes += value.as_ref().map_or(0, bytes);
-        let before = match value {
-            Some(value) => self.rest.insert(name, value),
-            None => self.rest.remove(&name),
-        };
-        self.rest_bytes -= before.as_ref().map_or(0, bytes);
+        if let Some(value) = value {
+            self.rest.insert(name, value);
+        }
         if self.rest_bytes <= METADATA_BYTES_MAX {
             return Ok(());
         }
@@ -266,7 +264,7 @@ impl Wanted {
         document.metadata = metadata;
         let bytes = document.bytes();
         if bytes > bytes_max {
-            return Err(Fault::TooLarge(bytes));
+            return Err(Fault::TooLarge { bytes, max: bytes_max });
         }
         if !has_id {
             document.id = place();
@@ -359,7 +357,10 @@ mod tests {
         assert_eq!(fault(vec![text("a"), text(" \n"), None, None]), Fault::NoText("text".into()));
         let list = Some(Value::Nested("[]".into()));
         assert_eq!(fault(vec![text("a"), list, None, None]), Fault::NotText("text".into()));
-        assert_eq!(fault(vec![text("a"), text(&"x".repeat(100)), None, None]), Fault::TooLarge(101));
+        assert_eq!(
+            fault(vec![text("a"), text(&"x".repeat(100)), None, None]),
+            Fault::TooLarge { bytes: 101, max: 100 }
+        );
     }
 
     #[test]

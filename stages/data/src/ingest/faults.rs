@@ -13,7 +13,9 @@ pub(super) const ID_BYTES_MAX: usize = 1024;
 pub(super) enum Fault {
     #[error("it is not a JSON object: {0}")]
     Json(String),
-    #[error("it is longer than {0} bytes")]
+    #[error("it has the key `{0}` twice in one object")]
+    TwoKeys(String),
+    #[error("it is longer than {0} bytes, four times the limit `page_mib_max`")]
     TooLong(u64),
     #[error("it is not UTF-8; if the file has another encoding, set `encoding`")]
     NotUtf8,
@@ -25,21 +27,21 @@ pub(super) enum Fault {
     AfterQuote { from: u64, to: u64 },
     #[error("it has {found} fields under {expected} columns")]
     Ragged { found: usize, expected: usize },
-    #[error("it has no `{0}`, which the id is taken from")]
+    #[error("it has no value in `{0}`, the column of the id")]
     NoId(String),
-    #[error("its id is longer than {ID_BYTES_MAX} bytes or has control characters")]
+    #[error("its id is longer than {ID_BYTES_MAX} bytes or contains control characters")]
     BadId,
-    #[error("it has no `{0}`")]
+    #[error("it has no text in the column `{0}`")]
     NoText(String),
-    #[error("its `{0}` is no text")]
+    #[error("its column `{0}` is a list or an object, not text")]
     NotText(String),
-    #[error("it has {0} bytes of text")]
-    TooLarge(usize),
+    #[error("it has {bytes} bytes of text and metadata, more than {max}, the limit `page_mib_max`")]
+    TooLarge { bytes: usize, max: usize },
     #[error(
         "its metadata has more than {METADATA_BYTES_MAX} bytes; the largest column is `{largest}` with {bytes} bytes"
     )]
     Metadata { largest: String, bytes: usize },
-    #[error("another record has this id and comes first")]
+    #[error("an earlier record has the same id")]
     Duplicate,
 }
 
@@ -56,6 +58,7 @@ impl Fault {
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
+            Self::TwoKeys(_) => "duplicate_key",
             Self::TooLong(_) => "too_long",
             Self::NotUtf8 => "not_utf8",
             Self::Unshown { .. } => "not_text",
@@ -65,7 +68,7 @@ impl Fault {
             Self::BadId => "bad_id",
             Self::NoText(_) => "no_text",
             Self::NotText(_) => "not_text",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge { .. } => "too_large",
             Self::Metadata { .. } => "metadata_too_large",
             Self::Duplicate => "duplicate_id",
         }
@@ -88,17 +91,19 @@ pub(super) enum Unreadable {
     },
     #[error("it has two columns `{0}`; rename one of them")]
     TwoColumns(String),
-    #[error("what follows row {row} is lost: the quote that line {line} opens is never closed")]
+    #[error(
+        "the rest of the file after row {row} is lost: the quote that opens in line {line} is never closed"
+    )]
     Unclosed { row: u64, line: u64 },
     #[error("it is not a readable Parquet file: {0}")]
     NotParquet(String),
     #[error("it is not a readable file or stream of Arrow: {0}")]
     NotArrow(String),
-    #[error("what follows row {row} is not a list of JSON objects: {reason}")]
+    #[error("the rest of the file after row {row} is not a list of JSON objects: {reason}")]
     NotJson { row: u64, reason: String },
-    #[error("what follows row {row} cannot be read: {reason}")]
+    #[error("the rest of the file after row {row} cannot be read: {reason}")]
     After { row: u64, reason: String },
-    #[error("what follows row {row} is lost: {broken}")]
+    #[error("the rest of the file after row {row} is lost: {broken}")]
     Inflating { row: u64, broken: Broken },
 }
 

@@ -166,6 +166,17 @@ impl Compression {
         (".xz", Self::Xz),
     ];
 
+    /// Its name in messages.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+        }
+    }
+
     pub(super) fn of_name(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
         let ending = Self::ENDINGS.into_iter().find(|(ending, _)| name.ends_with(ending));

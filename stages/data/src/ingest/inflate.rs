@@ -21,33 +21,38 @@ const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
 /// Why the rest of a compressed file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Broken {
-    #[error("it ends in the middle of its compressed data")]
-    Truncated,
-    #[error("its compressed data is damaged: {0}")]
-    Damaged(String),
-    #[error("it grows beyond {GROWTH_MAX} times its size")]
-    Bomb,
+    #[error("it ends in the middle of its {} data", .0.name())]
+    Truncated(Compression),
+    #[error("its {} data is damaged: {}", .0.name(), .1)]
+    Damaged(Compression, String),
+    #[error("its {} data has more than {GROWTH_MAX} times its size when decompressed", .0.name())]
+    Bomb(Compression),
 }
 
 impl Broken {
     pub(super) const fn code(&self) -> &'static str {
         match self {
-            Self::Truncated => "truncated",
-            Self::Damaged(_) => "damaged",
-            Self::Bomb => "bomb",
+            Self::Truncated(_) => "truncated",
+            Self::Damaged(..) => "damaged",
+            Self::Bomb(_) => "bomb",
         }
     }
 
-    /// The reason behind an error of [`Inflated`].
-    pub(super) fn of(error: &io::Error) -> Self {
-        match (error.get_ref().and_then(|cause| cause.downcast_ref::<Self>()), error.kind()) {
-            (Some(broken), _) => broken.clone(),
-            (None, io::ErrorKind::UnexpectedEof) => Self::Truncated,
-            (None, _) if error.to_string().contains("incomplete frame") => Self::Truncated,
-            (None, _) => Self::Damaged(error.to_string()),
+    /// The reason behind an error of a reader of [`inflate`].
+    pub(super) fn of(error: &io::Error, compression: Compression) -> Self {
+        match (error.get_ref().and_then(|cause| cause.downcast_ref::<Grown>()), error.kind()) {
+            (Some(Grown), _) => Self::Bomb(compression),
+            (None, io::ErrorKind::UnexpectedEof) => Self::Truncated(compression),
+            (None, _) if error.to_string().contains("incomplete frame") => Self::Truncated(compression),
+            (None, _) => Self::Damaged(compression, error.to_string()),
         }
     }
 }
+
+/// More output than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("too much output")]
+struct Grown;
 
 /// Decompresses a file of `size` bytes.
 pub(super) fn inflate<'r>(
@@ -76,7 +81,7 @@ struct Inflated<R> {
 impl<R: Read> Read for Inflated<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Broken::Bomb))?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| io::Error::other(Grown))?;
         Ok(read)
     }
 }
@@ -104,7 +109,7 @@ pub(super) mod tests {
     fn read(bytes: &[u8], compression: Compression) -> Result<Vec<u8>, Broken> {
         let mut out = Vec::new();
         let mut reader = inflate(bytes, compression, bytes.len() as u64).unwrap();
-        reader.read_to_end(&mut out).map_err(|error| Broken::of(&error))?;
+        reader.read_to_end(&mut out).map_err(|error| Broken::of(&error, compression))?;
         Ok(out)
     }
 
@@ -130,10 +135,13 @@ pub(super) mod tests {
         ] {
             assert_eq!(
                 read(&bytes[..bytes.len() - 6], compression),
-                Err(Broken::Truncated),
+                Err(Broken::Truncated(compression)),
                 "{compression:?}"
             );
-            assert!(matches!(read(b"plain text", compression), Err(Broken::Damaged(_) | Broken::Truncated)));
+            assert!(matches!(
+                read(b"plain text", compression),
+                Err(Broken::Damaged(..) | Broken::Truncated(_))
+            ));
         }
     }
 
@@ -141,6 +149,8 @@ pub(super) mod tests {
     fn a_bomb_is_refused() {
         let mut bomb = Inflated { inner: io::repeat(b'x').take(1 << 20), left: 1 << 19 };
         let error = io::copy(&mut bomb, &mut io::sink()).unwrap_err();
-        assert_eq!(Broken::of(&error), Broken::Bomb);
+        let broken = Broken::of(&error, Compression::Zstd);
+        assert_eq!(broken, Broken::Bomb(Compression::Zstd));
+        assert_eq!(broken.to_string(), "its zstd data has more than 256 times its size when decompressed");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::columns::{Row, Value, Wanted};
 use super::faults::Fault;
-use crate::json::{Json, Parser};
-use std::collections::BTreeMap;
+use crate::json::{Json, Parser, Refused};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Reads lines and passes on each that is not blank, numbered from 1. Lines longer than `line_bytes_max` are skipped.
@@ -44,29 +44,38 @@ pub(super) fn read<E: From<io::Error>>(
     }
 }
 
-/// Reads the wanted columns of an object.
+/// Reads the wanted columns of an object. A key that is read must not occur twice.
 pub(super) fn parse(text: &[u8], wanted: &Wanted, tree: &Node) -> Result<Row, Fault> {
     let text = std::str::from_utf8(text).map_err(|_| Fault::NotUtf8)?;
     let mut row = wanted.row();
     let mut json = Parser::new(text);
-    json.object(|json, name| match tree.children.get(name.as_ref()) {
-        Some(node) => {
-            node.take(json.value()?, &mut row);
-            Ok(())
+    let mut read = BTreeSet::new();
+    json.object(|json, name| {
+        let node = tree.children.get(name.as_ref());
+        if node.is_none() && !wanted.all() {
+            return Ok(json.skip()?);
         }
-        None if wanted.all() => {
-            let value = column(json.value()?);
-            row.add(name.into_owned(), value)
+        if !read.insert(name.clone()) {
+            return Err(Fault::TwoKeys(name.into_owned()));
         }
-        None => json.skip().map_err(Fault::Json),
+        match node {
+            Some(node) => node.take(json.value()?, name.as_ref(), &mut row),
+            None => {
+                let value = column(json.value()?);
+                row.add(name.into_owned(), value)
+            }
+        }
     })?;
     json.end()?;
     Ok(row)
 }
 
-impl From<String> for Fault {
-    fn from(error: String) -> Self {
-        Self::Json(error)
+impl From<Refused> for Fault {
+    fn from(error: Refused) -> Self {
+        match error {
+            Refused::Syntax(what) => Self::Json(what),
+            Refused::TwoKeys(key) => Self::TwoKeys(key),
+        }
     }
 }
 
@@ -104,20 +113,26 @@ impl Node {
         root
     }
 
-    /// Reads a value and the wanted fields below it. The depth is limited by the paths in the config.
-    fn take(&self, value: Json, row: &mut Row) {
+    /// Reads the value of a key and the wanted fields below it. The depth is limited by the paths in the config.
+    ///
+    /// # Errors
+    /// If a column is there twice, nested and under a key with a dot.
+    fn take(&self, value: Json, key: &str, row: &mut Row) -> Result<(), Fault> {
         for (name, child) in &self.children {
             if let Json::Object(fields) = &value
                 && let Some(value) = fields.get(name)
             {
-                child.take(value.clone(), row);
+                child.take(value.clone(), name, row)?;
             }
         }
-        if let Some((last, others)) = self.slots.split_last() {
-            let value = column(value);
-            others.iter().for_each(|slot| row.slots[*slot].clone_from(&value));
-            row.slots[*last] = value;
+        if let Some(value) = column(value) {
+            for slot in &self.slots {
+                if row.slots[*slot].replace(value.clone()).is_some() {
+                    return Err(Fault::TwoKeys(key.to_owned()));
+                }
+            }
         }
+        Ok(())
     }
 }
 
@@ -165,6 +180,26 @@ mod tests {
         assert_eq!(found, [(1, Ok((some(&["12", "B", r#"{"body":"B","x":true}"#, "1.50"]), vec![])))]);
         let flat = rows(&columns, br#"{"id": "a", "data.body": "B"}"#, 1000);
         assert_eq!(flat[0].1.as_ref().unwrap().0[..2], some(&["a", "B"]));
+    }
+
+    #[test]
+    fn a_key_that_is_read_occurs_once() {
+        let columns = Columns { metadata: ["data.x"].into(), ..Columns::default() };
+        let all = Columns { metadata: ["*"].into(), ..Columns::default() };
+        let outcome =
+            |columns: &Columns, line: &str| rows(columns, line.as_bytes(), 1000).remove(0).1.map(drop);
+        for line in [
+            r#"{"text": "a", "text": "b"}"#,
+            r#"{"text": null, "text": "b"}"#,
+            r#"{"text": "a", "data": {"x": 1, "x": 1}}"#,
+            r#"{"text": "a", "data": {"y": [{"z": 1, "z": 2}]}}"#,
+            r#"{"text": "a", "data": {"x": 1}, "data.x": 2}"#,
+        ] {
+            assert_eq!(outcome(&columns, line), Err("duplicate_key"), "{line}");
+        }
+        let ignored = r#"{"text": "a", "n": 1, "n": 2, "m": {"o": 1, "o": 2}}"#;
+        assert_eq!((outcome(&columns, ignored), outcome(&all, ignored)), (Ok(()), Err("duplicate_key")));
+        assert_eq!(outcome(&columns, r#"{"text": "a", "data": {"x": null}, "data.x": 2}"#), Ok(()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::PAGES;
 use super::encoding::{self, decode};
 use super::format::{Compression, Format};
-use super::inflate::inflate;
+use super::inflate::{Broken, inflate};
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
 use crate::clean::html::{Limits, Refusal, inspect};
@@ -48,14 +48,11 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
                 bytes += length as u64;
                 writer.push(&document(reading, file, content))?;
             }
-            Err(refusal) => {
-                let (id, mut explanation) = (id(file), refusal.to_string());
-                if refusal == Refusal::Undecodable && format.is_text() {
-                    explanation += "; if the file has another encoding than UTF-8, set `encoding`";
-                }
-                rejections.document(&id, refusal.code(), &explanation, file.size());
-                match refusal {
-                    Refusal::Redirect(_) => rejections.tally.redirect(id, explanation),
+            Err(unread) => {
+                let (id, explanation) = (id(file), unread.explanation(format));
+                rejections.document(&id, unread.code(), &explanation, file.size());
+                match unread {
+                    Unread::Refused(Refusal::Redirect(_)) => rejections.tally.redirect(id, explanation),
                     _ => rejections.tally.error(id, explanation),
                 }
             }
@@ -74,13 +71,65 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     Ok(())
 }
 
+/// Why a file is rejected.
+#[derive(Debug)]
+enum Unread {
+    /// For its content.
+    Refused(Refusal),
+    /// More bytes when decompressed than a document may have.
+    Grown { max: usize },
+    /// Its compressed data cannot be read.
+    Broken(Broken),
+}
+
+impl From<Refusal> for Unread {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Unread {
+    /// Stable name in reports.
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::Grown { max } => Refusal::TooLarge { bytes: *max, max: *max }.code(),
+            Self::Broken(broken) => broken.code(),
+        }
+    }
+
+    /// What is wrong, and the setting that changes it.
+    fn explanation(&self, format: Format) -> String {
+        match self {
+            Self::Refused(Refusal::Undecodable) if format.is_text() => {
+                "it is not UTF-8; if the file has another encoding, set `encoding`".to_owned()
+            }
+            Self::Refused(refusal @ Refusal::TooLarge { .. }) => {
+                format!("{refusal}, the limit `page_mib_max`")
+            }
+            Self::Refused(refusal @ Refusal::TooManyNodes(_)) => {
+                format!("{refusal}, the limit `elements_max`")
+            }
+            Self::Refused(refusal) => refusal.to_string(),
+            Self::Grown { max } => {
+                format!("it has more than {max} bytes when decompressed, the limit `page_mib_max`")
+            }
+            Self::Broken(broken) => broken.to_string(),
+        }
+    }
+}
+
 /// The bytes of a page, or why it is rejected. Files that are too large are not read.
-fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Refusal>> {
+fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Unread>> {
     if file.size() > limits.bytes_max as u64 {
-        return Ok(Err(Refusal::TooLarge(file.size() as usize)));
+        return Ok(Err(too_large(file, limits).into()));
     }
     let html = file.bytes()?;
-    Ok(inspect(&html, limits).map(|()| html))
+    Ok(inspect(&html, limits).map(|()| html).map_err(Unread::from))
+}
+
+fn too_large(file: &LocalEntry, limits: Limits) -> Refusal {
+    Refusal::TooLarge { bytes: file.size() as usize, max: limits.bytes_max }
 }
 
 /// The text of a file, or why it is rejected. It reads at most the maximum size of a page.
@@ -88,10 +137,10 @@ fn text(
     file: &LocalEntry,
     encoding: Option<&'static Encoding>,
     limits: Limits,
-) -> Result<Result<String, Refusal>> {
+) -> Result<Result<String, Unread>> {
     let compression = Compression::of_name(file.name());
     if compression == Compression::Plain && file.size() > limits.bytes_max as u64 {
-        return Ok(Err(Refusal::TooLarge(file.size() as usize)));
+        return Ok(Err(too_large(file, limits).into()));
     }
     let mut stream = file.stream()?;
     let mut bytes = Vec::new();
@@ -101,9 +150,9 @@ fn text(
     stream.finish()?;
     Ok(match read {
         // The stream itself is complete, so the compressed data is damaged.
-        Err(_) => Err(Refusal::Undecodable),
-        Ok(_) if bytes.len() > limits.bytes_max => Err(Refusal::TooLarge(bytes.len())),
-        Ok(_) => decoded(bytes),
+        Err(error) => Err(Unread::Broken(Broken::of(&error, compression))),
+        Ok(_) if bytes.len() > limits.bytes_max => Err(Unread::Grown { max: limits.bytes_max }),
+        Ok(_) => decoded(bytes).map_err(Unread::from),
     })
 }
 

@@ -169,8 +169,10 @@ mod tests {
             expected
         );
         let lines = b"{\"text\": \"a\"}\n{\"text\": \"b\"}\n";
-        let expected =
-            one("columns", "do not fit any of the first 2 rows of `a.jsonl`; row 1: it has no `body`");
+        let expected = one(
+            "columns",
+            "do not fit any of the first 2 rows of `a.jsonl`; row 1: it has no text in the column `body`",
+        );
         assert_eq!(preview("*.jsonl", columns(), &[("a.jsonl", lines)]), expected);
         assert_eq!(preview("*.jsonl", Columns::default(), &[("a.jsonl", lines)]), []);
     }

@@ -212,7 +212,9 @@ fn broken_input_is_told_with_file_row_and_reason() {
     let case = case.stage(|stage| stage.errors_max = 6);
     let error = case.run_with(2).map(drop).unwrap_err().to_string();
     assert!(
-        error.contains("`data/b.jsonl.gz`: what follows row") && !error.contains("errors_max"),
+        error.contains("`data/b.jsonl.gz`: the rest of the file after row")
+            && error.contains("is lost: it ends in the middle of its gzip data")
+            && !error.contains("errors_max"),
         "{error}"
     );
     let made = case.stage(|stage| stage.files_lost_max = 2).run();
@@ -268,6 +270,98 @@ fn a_record_or_line_that_is_too_large_is_rejected() {
         .run();
     let reasons: Vec<String> = made.reasons().into_iter().map(|(_, _, reason)| reason).collect();
     assert_eq!((reasons, made.documents.len()), (vec!["too_large".to_owned(), "too_long".to_owned()], 1));
+    for message in [
+        "it has 1048577 bytes of text and metadata, more than 1048576, the limit `page_mib_max`",
+        "it is longer than 4194304 bytes, four times the limit `page_mib_max`",
+    ] {
+        assert!(made.rejected.contains(message), "{}", made.rejected);
+    }
+}
+
+#[test]
+fn texts_that_are_too_large_or_damaged_are_told_as_such() {
+    let text: String = (0..4000).map(|n| format!("{n} {}\n", n * 7919)).collect();
+    let zipped = gzip(text.as_bytes());
+    let mut flipped = zipped.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 0x55;
+    let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let made = Case::new("*.txt*", Columns::default())
+        .file("a.txt.gz", &zipped[..zipped.len() / 2])
+        .file("b.txt.gz", &flipped)
+        .file("c.txt.zst", &zstd[..zstd.len() / 2])
+        .file("d.txt.bz2", "plain")
+        .file("e.txt", "x".repeat((1 << 20) + 1))
+        .file("f.txt.gz", gzip("x".repeat(5 << 20).as_bytes()))
+        .file("g.txt", b"\xFF\xFE\xFD")
+        .file("h.txt", "")
+        .file("i.txt.gz", &zipped)
+        .stage(|stage| (stage.errors_max, stage.page_mib_max, stage.shard_documents) = (8, 1, 100))
+        .run();
+    let mut reasons: Vec<(String, String)> =
+        made.reasons().into_iter().map(|(id, _, reason)| (id["data/".len()..].to_owned(), reason)).collect();
+    reasons.sort();
+    let expected = [
+        ("a.txt.gz", "truncated"),
+        ("b.txt.gz", "damaged"),
+        ("c.txt.zst", "truncated"),
+        ("d.txt.bz2", "damaged"),
+        ("e.txt", "too_large"),
+        ("f.txt.gz", "too_large"),
+        ("g.txt", "undecodable"),
+        ("h.txt", "empty"),
+    ];
+    assert_eq!(reasons, expected.map(|(file, reason)| (file.to_owned(), reason.to_owned())));
+    for message in [
+        "it ends in the middle of its gzip data",
+        "its gzip data is damaged: ",
+        "it has 1048577 bytes, more than 1048576, the limit `page_mib_max`",
+        "it has more than 1048576 bytes when decompressed, the limit `page_mib_max`",
+        "it is not UTF-8; if the file has another encoding, set `encoding`",
+    ] {
+        assert!(made.rejected.contains(message), "{message}: {}", made.rejected);
+    }
+    assert_eq!(made.documents.len(), 1);
+}
+
+#[test]
+fn files_without_records_are_listed_and_are_no_loss() {
+    let empty = |file: &str| (format!("data/{file}"), None, "empty".to_owned());
+    let lines = Case::new("*.jsonl*", Columns::default())
+        .file("a.jsonl", "")
+        .file("b.jsonl", " \n\n")
+        .file("c.jsonl.gz", gzip(b""))
+        .file("d.jsonl", "{\"text\": \"A\"}\n")
+        .run();
+    assert_eq!(lines.reasons(), ["a.jsonl", "b.jsonl", "c.jsonl.gz"].map(empty));
+    assert_eq!((lines.documents.len(), lines.metric("rejected")), (1, 0.0));
+    let others = [
+        Case::new("*.csv", Columns::default()).file("a.csv", "text,b\n").file("b.csv", "text,b\nA,1\n"),
+        Case::new("*.json", Columns::default()).file("a.json", "[]").file("b.json", "[{\"text\": \"A\"}]"),
+        Case::new("*.parquet", Columns::default())
+            .file("a.parquet", parquet(&[("text", vec![])]))
+            .file("b.parquet", parquet(&[("text", vec![Some("A")])])),
+    ];
+    for case in others {
+        let made = case.run();
+        assert_eq!((made.reasons(), made.documents.len()), (vec![empty(&case.files[0].0)], 1));
+    }
+}
+
+#[test]
+fn an_object_with_a_key_twice_is_rejected() {
+    let made = Case::new("*.jsonl", Columns { metadata: ["messages"].into(), ..Columns::default() })
+        .file(
+            "a.jsonl",
+            "{\"text\": \"A\", \"text\": \"B\"}\n\
+             {\"text\": \"C\", \"messages\": [{\"role\": \"user\", \"role\": \"system\"}]}\n\
+             {\"text\": \"D\", \"other\": 1, \"other\": 2}\n",
+        )
+        .stage(|stage| stage.errors_max = 2)
+        .run();
+    let line = |row| ("data/a.jsonl".to_owned(), Some(row), "duplicate_key".to_owned());
+    assert_eq!((made.reasons(), made.documents.len()), (vec![line(1), line(2)], 1));
+    assert!(made.rejected.contains("it has the key `role` twice in one object"), "{}", made.rejected);
 }
 
 #[test]

@@ -277,12 +277,17 @@ fn documents(
     // A changed file or a failed disk takes precedence over errors of rows.
     let unreadable = match ended {
         Err(Stop::Stage(error)) => return Err(error),
-        Err(Stop::Bytes(error)) => Some(Unreadable::Inflating { row: last, broken: Broken::of(&error) }),
+        Err(Stop::Bytes(error)) => {
+            let broken = Broken::of(&error, Compression::of_name(file.name()));
+            Some(Unreadable::Inflating { row: last, broken })
+        }
         Ok(ended) => ended.err(),
     };
     stream.finish()?;
-    if let Some(unreadable) = unreadable {
-        rejections.unreadable(&unreadable);
+    match unreadable {
+        Some(unreadable) => rejections.unreadable(&unreadable),
+        None if rejections.tally.rows == 0 => rejections.without_records(),
+        None => {}
     }
     Ok(present.map(|present: Vec<bool>| {
         let names = wanted.names().zip(present);

@@ -178,6 +178,11 @@ impl Rejections {
         self.tally.files_lost.one(1, self.file.clone(), explanation);
     }
 
+    /// The file, which can be read but has no records. It counts as no loss, since nothing of it is left out.
+    pub(super) fn without_records(&mut self) {
+        self.line(None, None, "empty", "it has no records", None);
+    }
+
     /// A record whose id occurred before.
     pub(super) fn duplicate(&mut self, id: &str) {
         let explanation = Fault::Duplicate.to_string();

@@ -6,16 +6,19 @@
 
 mod line;
 mod numerals;
+mod rows;
 
 use super::events::{Element, Event, events, unescape};
 use super::scripts::{lowered, numerator, raised};
 use super::tables::{Shape, shapes};
-use line::{close_inline_code, collapse, end_pair, longest_run};
-use numerals::Numerals;
+use line::{close_inline_code, collapse, end_pair, end_word, extend_code, longest_run};
+use numerals::{Numerals, integer, is_list, item_counts};
+use rows::{Room, Row, Table};
 
 /// Writes the text of serialised markup.
 pub(super) fn text_of(html: &str) -> String {
-    let mut writer = Writer { shapes: shapes(html).into_iter(), ..Writer::default() };
+    let (shapes, item_counts) = (shapes(html).into_iter(), item_counts(html).into_iter());
+    let mut writer = Writer { shapes, item_counts, ..Writer::default() };
     for event in events(html) {
         match event {
             Event::Text(text) => writer.text(text),
@@ -63,9 +66,15 @@ struct Writer {
     /// Whether a heading is open; it is kept on one line.
     heading: bool,
     lists: Vec<List>,
+    /// Numbers of items of the numbered lists that follow.
+    item_counts: std::vec::IntoIter<i32>,
     code: Option<Code>,
     /// Open `<code>` elements outside of code blocks, which are enclosed in backticks.
     inline_code: usize,
+    /// The position of their mark in the line.
+    inline_code_at: usize,
+    /// Whether something other than text, such as an image, separates the line from the text that follows.
+    apart: bool,
     /// Open superscripts and subscripts.
     scripts: Vec<Script>,
     /// A finished superscript, which is a numerator if a slash follows.
@@ -75,11 +84,13 @@ struct Writer {
     tables: Vec<Table>,
     /// Shapes of the tables that follow.
     shapes: std::vec::IntoIter<Shape>,
+    /// Empty cells that tables may still have.
+    room: Room,
 }
 
 struct List {
-    /// Number of the next item.
-    number: Option<u32>,
+    /// Number of the next item, and its difference from the one after it.
+    number: Option<(i32, i32)>,
     numerals: Numerals,
     /// Whether its first item is still to come.
     fresh: bool,
@@ -107,18 +118,6 @@ struct Code {
     ended: bool,
 }
 
-#[derive(Default)]
-struct Row {
-    cells: Vec<String>,
-    heads: usize,
-}
-
-struct Table {
-    shape: Shape,
-    /// Rows written so far.
-    rows: usize,
-}
-
 const INDENT: &str = "  ";
 const LISTS_MAX: usize = 16;
 /// Maximum depth of nested superscripts.
@@ -134,7 +133,16 @@ impl Writer {
             Some(code) => code.push(&text),
             None => {
                 self.end_raised(text.trim_start().starts_with(['/', '⁄']));
-                collapse(&text, &mut self.line);
+                if std::mem::take(&mut self.apart)
+                    && self.line.ends_with(char::is_alphanumeric)
+                    && text.starts_with(char::is_alphanumeric)
+                {
+                    self.line.push(' ');
+                }
+                match self.inline_code {
+                    0 => collapse(&text, &mut self.line),
+                    _ => extend_code(&text, &mut self.line),
+                }
             }
         }
     }
@@ -149,6 +157,12 @@ impl Writer {
                 _ if is_line(name) => code.start_block(),
                 _ => {}
             }
+            // Lists and tables in code are lines of it.
+            match name {
+                "ol" => drop(self.item_counts.next()),
+                "table" => drop(self.shapes.next()),
+                _ => {}
+            }
             return;
         }
         match name {
@@ -160,9 +174,10 @@ impl Writer {
                 self.end_raised(false);
                 self.inline_code += 1;
                 if self.inline_code == 1 {
-                    self.line.push('`');
+                    self.open_inline_code();
                 }
             }
+            "img" | "input" | "embed" => self.apart = true,
             "sup" | "sub" => {
                 self.end_raised(false);
                 if self.scripts.len() < SCRIPTS_MAX {
@@ -182,9 +197,9 @@ impl Writer {
                     self.prefix.push_str(&format!("{} ", &"######"[..level]));
                 }
             }
-            "ul" | "ol" => {
+            _ if is_list(name) => {
                 self.paragraph();
-                let number = (name == "ol").then(|| element.value("start").parse().unwrap_or(1));
+                let number = (name == "ol").then(|| self.numbers(element));
                 self.lists.push(List { number, numerals: Numerals::of(element.value("type")), fresh: true });
             }
             "li" => self.item(element),
@@ -198,16 +213,20 @@ impl Writer {
             "table" => {
                 self.end_row();
                 self.paragraph();
-                self.tables.push(Table { shape: self.shapes.next().unwrap_or(Shape::Layout), rows: 0 });
+                self.tables.push(Table::new(self.shapes.next().unwrap_or(Shape::Layout)));
+            }
+            "thead" | "tbody" | "tfoot" => {
+                self.paragraph();
+                self.tables.last_mut().into_iter().for_each(Table::start_group);
             }
             "tr" => {
                 self.end_row();
                 self.paragraph();
-                let in_rows = self.tables.last().is_some_and(|table| table.shape == Shape::Rows);
-                self.row = in_rows.then(Row::default);
+                let table = self.tables.last_mut().filter(|table| table.shape == Shape::Rows);
+                self.row = table.map(Table::start_row);
             }
             "td" | "th" => match &mut self.row {
-                Some(row) => row.heads += usize::from(name == "th"),
+                Some(row) => row.start_cell(element, &mut self.room),
                 None => self.paragraph(),
             },
             _ if is_block(name) => self.paragraph(),
@@ -228,14 +247,15 @@ impl Writer {
             "code" | "samp" | "kbd" | "tt" if self.inline_code > 0 => {
                 self.inline_code -= 1;
                 if self.inline_code == 0 {
-                    close_inline_code(&mut self.line);
+                    self.end_raised(false);
+                    close_inline_code(&mut self.line, self.inline_code_at);
                 }
             }
             "sup" | "sub" => self.end_script(),
             "q" => self.line.push('"'),
             "del" | "s" | "strike" => end_pair(&mut self.line, "~~", "~~"),
             "rt" => end_pair(&mut self.line, "(", ")"),
-            "ul" | "ol" => {
+            _ if is_list(name) => {
                 self.paragraph();
                 self.lists.pop();
                 self.prefix.clear();
@@ -244,7 +264,9 @@ impl Writer {
             "td" | "th" => {
                 self.end_inline();
                 match &mut self.row {
-                    Some(row) => row.cells.push(std::mem::take(&mut self.line).trim().replace('|', "\\|")),
+                    Some(row) => {
+                        row.end_cell(&std::mem::take(&mut self.line), name == "th", &mut self.room);
+                    }
                     None => self.paragraph(),
                 }
             }
@@ -278,6 +300,13 @@ impl Writer {
         }
     }
 
+    /// The number of a list's first item, and the difference between two items.
+    fn numbers(&mut self, element: &Element) -> (i32, i32) {
+        let items = self.item_counts.next().unwrap_or_default();
+        let (start, step) = if element.has("reversed") { (items, -1) } else { (1, 1) };
+        (integer(element.value("start")).unwrap_or(start), step)
+    }
+
     fn item(&mut self, element: &Element) {
         self.paragraph();
         if self.row.is_some() {
@@ -290,10 +319,10 @@ impl Writer {
                 // An item follows the previous one without a blank line, and so does a nested list.
                 self.tight = !std::mem::take(&mut list.fresh) || depth > 0;
                 match &mut list.number {
-                    Some(number) => {
-                        *number = element.value("value").parse().unwrap_or(*number);
+                    Some((number, step)) => {
+                        *number = integer(element.value("value")).unwrap_or(*number);
                         prefix += &format!("{}. ", list.numerals.written(*number));
-                        *number = number.saturating_add(1);
+                        *number = number.saturating_add(*step);
                     }
                     None => prefix += "- ",
                 }
@@ -323,17 +352,31 @@ impl Writer {
 
     fn space(&mut self) {
         self.end_raised(false);
-        if !self.line.is_empty() && !self.line.ends_with(' ') {
-            self.line.push(' ');
-        }
+        end_word(&mut self.line);
     }
 
-    /// Writes the line, unless it is empty.
+    /// Writes the line, unless it is empty. Inline code that is open continues on the next line.
     fn end_line(&mut self) -> bool {
         if self.row.is_some() {
             self.space();
             return false;
         }
+        let open = self.inline_code;
+        let written = self.write_line();
+        if open > 0 {
+            self.inline_code = open;
+            self.open_inline_code();
+        }
+        written
+    }
+
+    fn open_inline_code(&mut self) {
+        self.inline_code_at = self.line.len();
+        self.line.push('`');
+    }
+
+    fn write_line(&mut self) -> bool {
+        self.apart = false;
         self.end_inline();
         let line = std::mem::take(&mut self.line);
         let line = line.trim();
@@ -372,7 +415,7 @@ impl Writer {
         self.end_raised(false);
         if self.inline_code > 0 {
             self.inline_code = 0;
-            close_inline_code(&mut self.line);
+            close_inline_code(&mut self.line, self.inline_code_at);
         }
     }
 
@@ -423,26 +466,14 @@ impl Writer {
         let Some(mut row) = self.row.take() else { return self.paragraph() };
         let last = std::mem::take(&mut self.line);
         if !last.trim().is_empty() {
-            row.cells.push(last.trim().replace('|', "\\|"));
+            row.end_cell(&last, false, &mut self.room);
         }
-        if row.cells.iter().all(String::is_empty) {
-            return;
-        }
-        let rows = self.tables.last().map_or(0, |table| table.rows);
-        if let Some(table) = self.tables.last_mut() {
-            table.rows += 1;
-        }
-        self.prefix.clear();
-        self.tight = rows > 0;
-        self.open_block();
-        for cell in &row.cells {
-            self.out.push_str(if cell.is_empty() { "|" } else { "| " });
-            self.out.push_str(cell);
-            self.out.push(' ');
-        }
-        self.out.push_str("|\n");
-        if rows == 0 && row.heads == row.cells.len() {
-            self.out.push_str(&format!("|{}\n", " --- |".repeat(row.cells.len())));
+        let Some(table) = self.tables.last_mut() else { return };
+        if let Some((position, line)) = table.end_row(row, &mut self.room) {
+            self.prefix.clear();
+            self.tight = position > 0;
+            self.open_block();
+            self.out.push_str(&line);
         }
     }
 
@@ -508,6 +539,9 @@ fn is_block(name: &str) -> bool {
         "thead",
         "tbody",
         "tfoot",
+        "dialog",
+        "hgroup",
+        "search",
         "h1",
         "h2",
         "h3",
@@ -523,7 +557,7 @@ fn is_block(name: &str) -> bool {
 
 /// Elements that are lines within code.
 fn is_line(name: &str) -> bool {
-    is_block(name) || matches!(name, "li" | "ul" | "ol" | "tr" | "table")
+    is_block(name) || is_list(name) || matches!(name, "li" | "tr" | "table")
 }
 
 /// The language in a class such as `language-rust`, `lang-sh`, `highlight-python` or rustdoc's `rust`.

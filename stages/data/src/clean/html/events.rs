@@ -29,6 +29,13 @@ impl<'h> Element<'h> {
         };
         self.attributes.match_indices(' ').find_map(|(at, _)| value(at)).unwrap_or_default()
     }
+
+    /// Whether there is an attribute of that name. Serialisers write a value for each.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let rest = |at: usize| self.attributes[at..].strip_prefix(' ')?.strip_prefix(name);
+        let is_name = |at: usize| rest(at).is_some_and(|rest| rest.starts_with("=\""));
+        self.attributes.match_indices(' ').any(|(at, _)| is_name(at))
+    }
 }
 
 /// Elements without an end tag.
@@ -198,5 +205,10 @@ mod tests {
             panic!("no start tag")
         };
         assert_eq!((element.value("start"), element.value("id"), element.value("class")), ("3", "a > b", ""));
+        assert!(element.has("start") && !element.has("class") && !element.has("data"));
+        let Some(Event::Start(element)) = events("<ol class=\"x\" reversed=\"\">").next() else {
+            panic!("no start tag")
+        };
+        assert!(element.has("reversed"));
     }
 }

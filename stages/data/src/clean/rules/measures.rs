@@ -1,7 +1,7 @@
 //! The values that rules compare. Each group is computed once, when the first of its rules needs it.
 
 use super::{Rule, values};
-use crate::clean::fences::{Line, lines};
+use crate::clean::fences::{Line, Piece, lines, pieces};
 use crate::segment::{Segmenter, sentences};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::{Hash, Hasher};
@@ -176,7 +176,8 @@ fn count_ignoring_case(text: &str, wanted: &str) -> usize {
 /// Prose without the text between backticks.
 fn without_inline_code(text: &str) -> String {
     let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
-    prose.flat_map(|(_, line)| line.split('`').step_by(2)).collect()
+    let outside = |piece| if let Piece::Prose(text) = piece { Some(text) } else { None };
+    prose.flat_map(|(_, line)| pieces(line)).filter_map(outside).collect()
 }
 
 fn share(part: usize, whole: usize) -> Option<f64> {

@@ -1,5 +1,7 @@
 //! Numbers of list items as browsers show them.
 
+use crate::clean::html::events::{Event, events};
+
 /// Numbering of a list; laws and contracts refer to letters.
 #[derive(Clone, Copy)]
 pub(super) enum Numerals {
@@ -17,10 +19,10 @@ impl Numerals {
         }
     }
 
-    /// A number as browsers show it.
-    pub(super) fn written(self, number: u32) -> String {
-        const LETTERS: u32 = 26;
-        const ROMAN_MAX: u32 = 3999;
+    /// A number as browsers show it: those without a letter or Roman numeral in digits.
+    pub(super) fn written(self, number: i32) -> String {
+        const LETTERS: i32 = 26;
+        const ROMAN_MAX: i32 = 3999;
         let (text, upper) = match self {
             Self::Letters { upper } if number > 0 => {
                 let (mut text, mut rest) = (Vec::new(), number);
@@ -37,8 +39,48 @@ impl Numerals {
     }
 }
 
-fn roman(mut number: u32) -> String {
-    const NUMERALS: [(u32, &str); 13] = [
+/// The integer at the start of an attribute, by the rules of the HTML standard: after white space, with an optional sign,
+/// whatever follows its digits.
+pub(super) fn integer(value: &str) -> Option<i32> {
+    let value = value.trim_ascii_start();
+    let unsigned = value.strip_prefix(['+', '-']).unwrap_or(value);
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    value[..value.len() - unsigned.len() + digits].parse().ok()
+}
+
+/// The number of items of each `<ol>`, in the order of their start tags.
+pub(super) fn item_counts(html: &str) -> Vec<i32> {
+    let mut counts = Vec::new();
+    // For each open list, its position in `counts`, or none if it has no numbers.
+    let mut open: Vec<Option<usize>> = Vec::new();
+    for event in events(html) {
+        match event {
+            Event::Start(element) if element.name == "ol" => {
+                open.push(Some(counts.len()));
+                counts.push(0_i32);
+            }
+            Event::Start(element) if is_list(element.name) => open.push(None),
+            Event::Start(element) if element.name == "li" => {
+                if let Some(&Some(list)) = open.last() {
+                    counts[list] = counts[list].saturating_add(1);
+                }
+            }
+            Event::End(name) if is_list(name) => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    counts
+}
+
+/// Whether an element is a list of `<li>`.
+pub(super) fn is_list(name: &str) -> bool {
+    matches!(name, "ol" | "ul" | "menu" | "dir")
+}
+
+fn roman(mut number: i32) -> String {
+    const NUMERALS: [(i32, &str); 13] = [
         (1000, "m"),
         (900, "cm"),
         (500, "d"),

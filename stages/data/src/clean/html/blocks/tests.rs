@@ -40,6 +40,107 @@ fn marks_inline_code_and_headings() {
 }
 
 #[test]
+fn inline_code_keeps_its_backticks() {
+    for (html, text) in [
+        ("a <code>`x`</code> b", "a `` `x` `` b"),
+        ("<code>a`b</code>", "``a`b``"),
+        ("<code>``</code>.", "``` `` ```."),
+        ("<kbd>`</kbd>", "`` ` ``"),
+        ("<code>a``b`</code>", "``` a``b` ```"),
+        ("x <code> a </code>y", "x `a` y"),
+        ("x<code> </code>y", "x y"),
+        ("<code>x<sup>2</sup></code>y", "`x^2`y"),
+        ("<code>a <kbd>b</kbd> c</code>", "`a b c`"),
+    ] {
+        assert_eq!(text_of(&format!("<p>{html}</p>")), format!("{text}\n"), "{html}");
+    }
+    let table = "<table><tr><th>A</th><th>B</th></tr><tr><td><code>`|`</code></td><td>x</td></tr></table>";
+    assert_eq!(text_of(table), "| A | B |\n| --- | --- |\n| `` `\\|` `` | x |\n");
+}
+
+#[test]
+fn white_space_of_inline_code_is_kept() {
+    assert_eq!(text_of("<p>a  b <code>c  d\te\u{a0}f\u{ad}g</code></p>"), "a b `c  d\te\u{a0}f\u{ad}g`\n");
+    assert_eq!(text_of("<p><code>\n  let a\n    = 1;\n</code></p>"), "`let a = 1;`\n");
+}
+
+#[test]
+fn inline_code_goes_on_after_a_line_break() {
+    assert_eq!(text_of("<p>x <code>a<br>b</code> y</p>"), "x `a`\n`b` y\n");
+    assert_eq!(text_of("<code><p>a</p><p>b</p></code><p>c</p>"), "`a`\n\n`b`\n\nc\n");
+    assert_eq!(text_of("<p><code>a<br></code>b</p>"), "`a`\nb\n");
+}
+
+#[test]
+fn words_on_both_sides_of_an_image_stay_apart() {
+    assert_eq!(text_of("<p>left<img src=\"x\">right<img>, <b>up<img></b>down</p>"), "left right, up down\n");
+    assert_eq!(text_of("<dialog>one</dialog>two<menu><li>three</li></menu>"), "one\n\ntwo\n\n- three\n");
+}
+
+#[test]
+fn cells_stand_in_their_columns() {
+    let rows = |rows: &str| text_of(&format!("<table>{rows}</table>"));
+    assert_eq!(
+        rows(
+            "<tr><th rowspan=\"2\">Name</th><th colspan=\"2\">Score</th></tr><tr><th>A</th><th>B</th></tr>\
+              <tr><td>x</td><td rowspan=\"2\">1</td><td>2</td></tr><tr><td>y</td><td>3</td></tr>"
+        ),
+        "| Name | Score | |\n| --- | --- | --- |\n| | A | B |\n| x | 1 | 2 |\n| y | | 3 |\n"
+    );
+    // A cell ends with its group of rows, and a row whose cells are all covered has no line.
+    assert_eq!(
+        rows(
+            "<tbody><tr><td rowspan=\"0\">a</td><td>b</td></tr><tr><td>c</td></tr></tbody>\
+             <tbody><tr><td rowspan=\"2\">d</td><td rowspan=\"2\">e</td></tr><tr></tr><tr><td>f</td><td>g</td></tr></tbody>"
+        ),
+        "| a | b |\n| | c |\n| d | e |\n| f | g |\n"
+    );
+    assert_eq!(
+        rows("<tr><td>a</td><td rowspan=\"2\">b</td></tr><tr><td>c</td></tr><tr><td>d</td><td>e</td></tr>"),
+        "| a | b |\n| c | |\n| d | e |\n"
+    );
+    for span in ["-1", "x", "", "1"] {
+        let cell = format!("<td rowspan=\"{span}\" colspan=\"{span}\">");
+        let text = rows(&format!("<tr>{cell}a</td><td>b</td></tr><tr><td>c</td><td>d</td></tr>"));
+        assert_eq!(text, "| a | b |\n| c | d |\n", "{span}");
+    }
+}
+
+#[test]
+fn spans_without_end_take_little_memory() {
+    let cell = "<td rowspan=\"65534\" colspan=\"1000\">x</td>";
+    let html = format!("<table><tr>{}</tr>{}</table>", cell.repeat(3000), "<tr><td>y</td></tr>".repeat(3000));
+    let text = text_of(&html);
+    assert!(text.len() < 3 << 20, "{}", text.len());
+    assert_eq!((text.matches('x').count(), text.matches('y').count()), (3000, 3000));
+}
+
+#[test]
+fn items_have_the_numbers_that_browsers_show() {
+    for (html, text) in [
+        (
+            "<ol reversed=\"\"><li>a</li><li>b<ol><li>x</li></ol></li><li>c</li></ol>",
+            "3. a\n2. b\n  1. x\n1. c\n",
+        ),
+        ("<ol reversed=\"\" start=\"10\"><li>a</li><li>b</li></ol>", "10. a\n9. b\n"),
+        ("<ol start=\"-1\"><li>a</li><li>b</li><li>c</li></ol>", "-1. a\n0. b\n1. c\n"),
+        (
+            "<ol start=\" +7th\"><li>a</li><li value=\"x\">b</li><li value=\"2.5\">c</li></ol>",
+            "7. a\n8. b\n2. c\n",
+        ),
+        ("<ol reversed=\"\"><li>a</li><li value=\"7\">b</li><li>c</li></ol>", "3. a\n7. b\n6. c\n"),
+        ("<ol class=\" reversed x\"><li>a</li><li>b</li></ol>", "1. a\n2. b\n"),
+        (
+            "<pre><ol><li>code</li></ol></pre><ol reversed=\"\"><li>a</li><li>b</li></ol>",
+            "```\ncode\n```\n\n2. a\n1. b\n",
+        ),
+        ("<ol type=\"a\" start=\"0\"><li>a</li><li>b</li></ol>", "0. a\na. b\n"),
+    ] {
+        assert_eq!(text_of(html), text, "{html}");
+    }
+}
+
+#[test]
 fn joins_broken_lines_of_chinese_without_a_space() {
     assert_eq!(text_of("<p>中文\n换行\nEnglish\nwords</p>"), "中文换行 English words\n");
 }
@@ -121,7 +222,7 @@ fn tables_that_lost_their_tag_are_tables() {
 
 proptest! {
     #[test]
-    fn never_panics(html in "(<(/)?(pre|code|table|tr|td|ul|li|p|br|h2|sup|sub|q|rt|div)( class=\"language-x\")?>|[a &;\n`中]|&lt;){0,40}") {
+    fn never_panics(html in "(<(/)?(pre|code|table|tr|td|ul|ol|li|p|br|img|h2|sup|sub|q|rt|div)( class=\"language-x\"| rowspan=\"3\"| colspan=\"2\"| reversed=\"\")?>|[a &;\n`中]|&lt;){0,40}") {
         text_of(&html);
     }
 }

@@ -43,6 +43,8 @@ pub(super) const KEPT: &[&str] = &[
     "value",
     "type",
     "colspan",
+    "rowspan",
+    "reversed",
     "summary",
 ];
 
