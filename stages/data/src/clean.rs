@@ -10,11 +10,11 @@ pub mod language;
 pub mod repair;
 pub mod rules;
 
-use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter};
+use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on};
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
 use pipe_stage::{
-    Code, Context, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+    Code, Context, Facts, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, ShareFile, Stage,
 };
 use repair::repair;
 use rules::{Profile, Rule, Rules};
@@ -76,6 +76,10 @@ const TEXTS: Out = Out::main("documents", &DOCUMENTS, "Documents with text and l
 const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "Dropped documents, with rule, value and threshold.");
 
 const METRICS: [&str; 3] = ["documents", "characters", "dropped"];
+/// What the metadata says about cleaned documents.
+const NOTES: [&str; 3] = ["title", "language_declared", "language_score"];
+/// What the metadata says about dropped documents.
+const REASON: [&str; 3] = ["rule", "value", "threshold"];
 
 impl Stage for Clean {
     const NAME: &'static str = "clean";
@@ -120,6 +124,11 @@ impl Stage for Clean {
             }
         });
         score.into_iter().chain(elements).chain(languages).chain(code).chain(thresholds).collect()
+    }
+
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        let dropped: &[&str] = if output == DROPPED.name() { &REASON } else { &[] };
+        facts_passed_on(inputs, PAGES, &[&NOTES[..], dropped].concat())
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
@@ -243,8 +252,8 @@ impl Reason {
         if let Some((end, _)) = document.text.char_indices().nth(TEXT_CHARACTERS) {
             document.text.truncate(end);
         }
-        let facts = [("rule", self.rule), ("value", self.value), ("threshold", self.threshold)];
-        document.metadata.extend(facts.map(|(name, fact)| (name.to_owned(), fact)));
+        let facts = [self.rule, self.value, self.threshold];
+        document.metadata.extend(REASON.map(str::to_owned).into_iter().zip(facts));
         document
     }
 }
@@ -292,7 +301,7 @@ impl<'c> Cleaner<'c> {
                     if !page.language.is_empty() {
                         declared = page.language;
                     }
-                    note(&mut document, "title", page.title);
+                    note(&mut document, NOTES[0], page.title);
                     if document.url.is_empty() {
                         document.url = page.canonical;
                     }
@@ -314,8 +323,8 @@ impl<'c> Cleaner<'c> {
         let detected = detect(&document.text);
         let declared = canonical(&declared);
         document.language = decide(detected, &declared, self.clean.language_score_min);
-        note(&mut document, "language_declared", declared);
-        note(&mut document, "language_score", detected.map(|found| shown(found.score)).unwrap_or_default());
+        note(&mut document, NOTES[1], declared);
+        note(&mut document, NOTES[2], detected.map(|found| shown(found.score)).unwrap_or_default());
         let mut lines_cut = BTreeMap::new();
         if let Some(cut) = self.rules.cut_lines(&document.text, &document.language) {
             document.text = cut.text;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, Inputs, Item, KnownInputs, LocalEntry, Misfit, Out, Port, Result, Share,
-    Stage,
+    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, LocalEntry, Metric, Misfit, Out, Port,
+    Result, Share, Stage, WorkInputs,
 };
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
@@ -19,7 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, text_digest,
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, facts_passed_on,
+    metadata_names, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
@@ -33,6 +34,11 @@ use signatures::{Signature, Signatures};
 /// if that is set, otherwise the longest in characters, then the one with the smallest id. Candidates come from
 /// MinHash bands and are verified by their exact similarity. A text of fewer than `shingle` words is only compared as
 /// a whole.
+///
+/// In each band, a document is compared with at most 1,000 candidates that it is not linked to yet, so that boilerplate
+/// that very many documents share does not take quadratic time. The metric `comparisons_limited` and a line in the log
+/// report the number of documents for which there were more candidates; near-duplicates among these may remain. More
+/// `rows` make for fewer candidates.
 ///
 /// The text is not copied: the output is a view of the input with the columns `cluster` (the smallest hash of its
 /// members' ids) and `cluster_size`. The output `removed` lists removed documents, the document that was kept
@@ -51,8 +57,8 @@ pub struct Dedup {
     /// MinHash values per band, 1 to 64. With more, fewer candidates have to be verified, and more pairs are missed.
     /// The default is 8, as for FineWeb.
     pub rows: u32,
-    /// Metadata field with a number that ranks the documents of a cluster; the highest is kept. By default, the
-    /// longest text is kept.
+    /// Metadata field with a number that ranks the documents of a cluster; the highest is kept. Documents without it rank
+    /// lowest, but some must have it. By default, the longest text is kept.
     pub score: Option<String>,
 }
 
@@ -70,6 +76,8 @@ const REMOVED: Out = Out::new(
     "Removed documents, the document kept instead, and their similarity, as JSON Lines.",
 );
 const METRICS: [&str; 5] = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
+/// Documents that were not compared with all candidates; reported if there are any.
+const LIMITED: &str = "comparisons_limited";
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
@@ -89,18 +97,41 @@ impl Stage for Dedup {
         faults.into_iter().flatten().collect()
     }
 
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        if output == OUTPUT.name() { facts_passed_on(inputs, INPUT, &[]) } else { Facts::default() }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let (Some(score), Some(known)) = (&self.score, metadata_names(inputs, INPUT)) else {
+            return Vec::new();
+        };
+        let names = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let names = if names.is_empty() { "nothing".to_owned() } else { names };
+        let message = format!("no document has `{score}` in its metadata, which contains {names}");
+        let misfit = Misfit::unless(known.contains(score), "score", message);
+        misfit.map(|misfit| misfit.help(SCORE_HELP)).into_iter().collect()
+    }
+
+    /// A constant, the cache of shingles, and about 100 bytes per document, for documents of about 1 KiB (compressed).
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let bytes = inputs.bytes()? as f64;
+        let cached = (SHINGLES_HELD_MAX * size_of::<u64>()) as f64;
+        Some(MEMORY_BYTES_MIN + bytes.min(cached) + 0.1 * bytes)
+    }
+
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        Some(METRICS.map(str::to_owned).to_vec())
+        Some(METRICS.into_iter().chain([LIMITED]).map(str::to_owned).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
         let Self { threshold, shingle, bands, rows, score } = self.clone();
         let documents = ctx.input(INPUT);
-        let signing = Signing { shingle, bands, rows, score };
+        let signing = Signing { shingle, bands, rows, score: score.clone() };
         let signatures = ctx.each("signatures", &signing, documents.shards(), sign)?;
         let items =
             signatures.entries("signatures").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
-        let clusters = ctx.once("clusters", &Clustering { threshold, bands }, items.collect(), cluster)?;
+        let clusters =
+            ctx.once("clusters", &Clustering { threshold, bands, score }, items.collect(), cluster)?;
         let slices = clusters.slices("fates");
         let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
         let survivors = ctx.each("survivors", &(), shards.collect(), survive)?;
@@ -123,7 +154,13 @@ struct Signing {
 struct Clustering {
     threshold: f64,
     bands: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<String>,
 }
+
+const SCORE_HELP: &str = "`columns.metadata` of `ingest` copies columns into the metadata of documents";
+/// Memory of a worker and of the shards that it reads.
+pub(crate) const MEMORY_BYTES_MIN: f64 = (64_u64 << 20) as f64;
 
 /// Computes the signatures of a shard's documents.
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
@@ -158,7 +195,7 @@ pub(crate) fn stand_in(id: &str) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
-/// Rank within a cluster; the highest is kept.
+/// Rank within a cluster; the highest is kept. With a score, it is 0 for documents without it, and for no others.
 fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
     let Some(field) = score else { return Ok(document.text.chars().count() as u64) };
     let Some(value) = document.metadata.get(field) else { return Ok(0) };
@@ -192,9 +229,16 @@ struct Kept {
 /// Finds the clusters over all shards, and leaves each shard the results for its documents.
 fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut corpus = Corpus::open(inputs)?;
+    if let Some(score) = &clustering.score
+        && corpus.documents() > 0
+        && corpus.ranks.iter().all(|rank| *rank == 0)
+    {
+        let message = format!("no document has `{score}` in its metadata, which `score` names");
+        return Err(Error::input(message).help(SCORE_HELP));
+    }
     let mut components = Components::new(corpus.documents());
     let distinct = join_exact_copies(&corpus, &mut components);
-    join_near_copies(clustering, &mut corpus, &distinct, &mut components, share)?;
+    let limited = join_near_copies(clustering, &mut corpus, &distinct, &mut components, share)?.len();
 
     let mut fates: Vec<Vec<Fate>> = corpus.shards.iter().map(|_| Vec::new()).collect();
     let (mut removed_exact, mut removed_near) = (0, 0);
@@ -212,6 +256,14 @@ fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Resul
     let all = u64::from(corpus.documents());
     let kept = all - removed_exact - removed_near;
     share.counts(METRICS, [kept, all, removed_exact, removed_near, clusters.len() as u64]);
+    if limited > 0 {
+        share.metric(Metric::count(LIMITED, limited).lower_is_better());
+        let (documents, were) = if limited == 1 { ("document", "was") } else { ("documents", "were") };
+        share.note(format!(
+            "{limited} {documents} {were} not compared with all candidates, only with {TESTS_MAX} per band; \
+             near-duplicates may remain. More `rows` make for fewer candidates"
+        ));
+    }
     for (shard, mut fates) in fates.into_iter().enumerate().filter(|(_, fates)| !fates.is_empty()) {
         fates.sort_by_key(|fate| fate.row);
         let mut file = share.file_for(shard, "fates")?;
@@ -236,17 +288,20 @@ fn join_exact_copies(corpus: &Corpus, components: &mut Components) -> Vec<u32> {
     distinct
 }
 
-/// Maximum number of members of a group that one is compared with, unless they are already connected.
+/// Maximum number of members of a group that one is compared with, unless they are already connected. It is documented
+/// at [`Dedup`].
 const TESTS_MAX: usize = 1000;
 
-/// Joins documents whose similarity reaches the threshold, among those that share a band.
+/// Joins documents whose similarity reaches the threshold, among those that share a band. Returns the documents that
+/// were not compared with all others.
 fn join_near_copies(
     clustering: &Clustering,
     corpus: &mut Corpus,
     distinct: &[u32],
     components: &mut Components,
     share: &Share,
-) -> Result<()> {
+) -> Result<RoaringBitmap> {
+    let mut limited = RoaringBitmap::new();
     for band in 0..clustering.bands {
         let hashes = corpus.band(band as usize)?;
         let signed = distinct.iter().filter(|&&document| corpus.shingle_count(document) > 0);
@@ -255,17 +310,20 @@ fn join_near_copies(
         for group in groups(&mut keyed) {
             share.check_stop()?;
             let mut failed = None;
-            join_group(&group, components, TESTS_MAX, |a, b| {
+            let alike = |a, b| {
                 corpus.alike(a, b, clustering.threshold).unwrap_or_else(|error| {
                     failed = Some(error);
                     false
                 })
+            };
+            join_group(&group, components, TESTS_MAX, alike, |document| {
+                limited.insert(document);
             });
             failed.map_or(Ok(()), Err)?;
         }
         share.progress("bands", u64::from(band) + 1, u64::from(clustering.bands));
     }
-    Ok(())
+    Ok(limited)
 }
 
 /// Decides which member of a cluster is kept.
@@ -551,6 +609,90 @@ mod tests {
         let dedup = Dedup { score: Some("quality".into()), ..Dedup::default() };
         let outcome = bench.run(&dedup, &[("documents", &documents)]).unwrap();
         assert_eq!(survivors(&bench, &outcome), ["b"]);
+    }
+
+    #[test]
+    fn a_score_that_no_document_has_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let dedup = Dedup { score: Some("quality".into()), ..Dedup::default() };
+        let error = bench.run(&dedup, &[("documents", &corpus(&bench))]).map(drop).unwrap_err().to_string();
+        assert!(error.contains("no document has `quality` in its metadata"), "{error}");
+        let empty = put_documents(&bench, &[]);
+        assert!(bench.run(&dedup, &[("documents", &empty)]).is_ok());
+    }
+
+    #[test]
+    fn a_score_is_compared_with_the_columns_that_ingest_copies() {
+        use crate::{Clean, Ingest};
+        let known = |facts: Facts| {
+            let mut inputs = KnownInputs::default();
+            inputs.connect("documents", pipe_stage::KnownInput { facts, ..Default::default() });
+            inputs
+        };
+        let check = |columns: &str, score: &str| -> Vec<String> {
+            let source = format!(r#"{{"glob": "a.jsonl", "columns": {{"metadata": {columns}}}}}"#);
+            let ingest: Ingest = serde_json::from_str(&format!(r#"{{"sources": [{source}]}}"#)).unwrap();
+            let cleaned = Clean::default()
+                .facts("documents", &known(ingest.facts("documents", &KnownInputs::default())));
+            let dedup = Dedup { score: Some(score.into()), ..Dedup::default() };
+            dedup.check_known(&known(cleaned)).into_iter().map(|misfit| misfit.message).collect()
+        };
+        for (columns, score) in [
+            (r#"["stars"]"#, "stars"),
+            (r#"{"stars": "data.stars"}"#, "stars"),
+            (r#"["*"]"#, "stars"),
+            ("[]", "language_score"),
+        ] {
+            assert_eq!(check(columns, score), [""; 0], "{columns} {score}");
+        }
+        let message = "no document has `star` in its metadata, which contains `language_declared`, `language_score`, \
+            `stars`, `title`";
+        assert_eq!(check(r#"["stars"]"#, "star"), [message]);
+        let dedup = Dedup { score: Some("x".into()), ..Dedup::default() };
+        assert_eq!(dedup.check_known(&known(Facts::default())), []);
+    }
+
+    #[test]
+    fn documents_with_more_candidates_than_are_compared_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        // All share one word of two, which is the first in the order of some band.
+        let documents: Vec<_> = (0..3000).map(|n| (format!("d{n}"), format!("common w{n}"))).collect();
+        let dedup = Dedup { threshold: 0.9, shingle: 1, bands: 16, rows: 1, score: None };
+        let limited = |documents: &[(String, String)]| {
+            let outcome =
+                bench.run(&dedup, &[("documents", &put_documents(&bench, &[documents.to_vec()]))]).unwrap();
+            assert_eq!(metric(&outcome, "documents"), documents.len() as f64);
+            outcome.metrics.iter().find(|metric| metric.name == LIMITED).map(|metric| metric.value)
+        };
+        let found = limited(&documents).unwrap();
+        assert!((1.0..=2000.0).contains(&found), "{found}");
+        assert_eq!(limited(&documents[..1000]), None);
+        let notes = bench.events.lock().unwrap();
+        let note = notes.iter().find_map(|event| match event {
+            Event::Note { message } => Some(message.clone()),
+            _ => None,
+        });
+        assert!(note.is_some_and(|note| note.contains("were not compared with all candidates")));
+    }
+
+    #[test]
+    fn memory_is_expected_to_grow_with_the_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let inputs = |documents| WorkInputs {
+            ports: BTreeMap::from([("documents".to_owned(), vec![documents])]),
+            complete: true,
+            ..WorkInputs::default()
+        };
+        let (few, many) = (inputs(put_documents(&bench, &corpus_shards()[..1])), inputs(corpus(&bench)));
+        let amount = |inputs: &WorkInputs| Dedup::default().memory_amount(inputs).unwrap();
+        assert!(amount(&many) > amount(&few));
+        assert_eq!(Dedup::default().memory_amount(&WorkInputs::default()), None);
+        let split =
+            |validation| crate::Split { validation, ..crate::Split::default() }.memory_amount(&many).unwrap();
+        assert!(split(0.2) > split(0.1));
     }
 
     /// 60 documents in 6 shards; every tenth is a near-duplicate of the previous one.

@@ -25,11 +25,14 @@
 
 mod added;
 mod kind;
+mod known;
 mod reader;
 mod writer;
 
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::DOCUMENTS;
+pub use known::METADATA_NAMES;
+pub(crate) use known::{facts_of_metadata, facts_passed_on, metadata_names};
 pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 

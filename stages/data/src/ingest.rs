@@ -56,12 +56,12 @@ pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
 
-use crate::documents::DOCUMENTS;
+use crate::documents::{DOCUMENTS, facts_of_metadata};
 use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Entry, Error, FILES, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
+    Code, Context, Entry, Error, FILES, Facts, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
     SourceFile, SourceRequest, Stage, WorkInputs,
 };
 use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
@@ -166,6 +166,14 @@ impl Stage for Ingest {
             }
         }
         misfits
+    }
+
+    fn facts(&self, output: &str, _: &KnownInputs) -> Facts {
+        let names: Option<Vec<_>> = self.sources.iter().map(Source::metadata_names).collect();
+        match names {
+            Some(names) if output == PAGES.name() => facts_of_metadata(names.into_iter().flatten().collect()),
+            _ => Facts::default(),
+        }
     }
 
     fn sources(&self, places: &Places) -> Result<Vec<SourceRequest>, Vec<Misfit>> {

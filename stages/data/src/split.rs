@@ -6,7 +6,8 @@ mod containment;
 use std::collections::BTreeMap;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, In, Inputs, Item, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
+    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, Misfit, Out, Port, Result, Share,
+    Stage, WorkInputs,
 };
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
@@ -15,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::dedup::minhash::shingles;
 use crate::dedup::pool::FilePool;
 use crate::dedup::signatures::{self, Signature, Signatures};
-use crate::dedup::{open_signatures, unreadable};
+use crate::dedup::{MEMORY_BYTES_MIN, open_signatures, unreadable};
 use crate::documents::text_digest;
-use crate::documents::{Column, DOCUMENTS, DocumentReader, Row};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on};
 use crate::lines::{read_lines, write_buffered, write_lines};
 use containment::{Contained, Index};
 
@@ -36,7 +37,8 @@ pub struct Split {
     /// Fraction of clusters for validation, 0 to 0.5. The default, 1 %, is enough to measure a loss and costs little
     /// training data.
     pub validation: f64,
-    /// Fraction of clusters for test, 0 to 0.5. The default is 1 %, as for validation.
+    /// Fraction of clusters for test, 0 to 0.5. The default is 1 %, as for validation. Both together must be below 1, so
+    /// that documents remain for training.
     pub test: f64,
     /// Random seed; another seed gives another split of the same sizes.
     pub seed: u64,
@@ -78,10 +80,26 @@ impl Stage for Split {
         let faults = [
             Misfit::unless((0.0..=0.5).contains(&self.validation), "validation", "must be from 0 to 0.5"),
             Misfit::unless((0.0..=0.5).contains(&self.test), "test", "must be from 0 to 0.5"),
+            Misfit::unless(
+                self.validation + self.test < 1.0 || self.validation > 0.5 || self.test > 0.5,
+                "test",
+                "adds up to 1 with `validation`, which leaves no documents for training",
+            ),
             Misfit::unless(containment, "containment", "must be above 0 and at most 1"),
             Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must be from 1 to 50"),
         ];
         faults.into_iter().flatten().collect()
+    }
+
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
+        if output == LEAKED.name() { Facts::default() } else { facts_passed_on(inputs, INPUT, &[]) }
+    }
+
+    /// A constant, the index of held-out shingles (about 45 bytes each, one per 2.5 bytes of compressed text), and sets
+    /// and clusters of all documents.
+    fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
+        let bytes = inputs.bytes()? as f64;
+        Some(MEMORY_BYTES_MIN + 18.0 * (self.validation + self.test) * bytes + 0.02 * bytes)
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
@@ -316,6 +334,20 @@ mod tests {
                 prop_assert_eq!(large.set_of(cluster), Set::Validation);
             }
         }
+    }
+
+    #[test]
+    fn shares_that_leave_nothing_for_training_are_refused() {
+        let paths = |validation, test| -> Vec<String> {
+            Split { validation, test, ..Split::default() }
+                .check()
+                .into_iter()
+                .map(|misfit| misfit.path)
+                .collect()
+        };
+        assert_eq!(paths(0.5, 0.5), ["test"]);
+        assert_eq!(paths(0.5, 0.499), [""; 0]);
+        assert_eq!(paths(0.6, 0.4), ["validation"]);
     }
 
     #[test]

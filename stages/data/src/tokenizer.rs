@@ -293,6 +293,12 @@ fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Resul
         special_tokens: &wanted.special_tokens,
     };
     let pieces = counts.len() as u64;
+    if pieces == 0 {
+        return Err(Error::input(
+            "there is no text to train a tokenizer on: `documents` has none, or only empty ones",
+        )
+        .help("see what the stages before it drop, or use an existing tokenizer with `from`"));
+    }
     let mut stopped = Ok(());
     let vocabulary = train(counts.sorted(), training, |tokens| {
         if tokens % 64 == 0 {
@@ -372,6 +378,17 @@ mod tests {
         let bytes = |name: &str| files.iter().find(|file| file.name() == name).unwrap().bytes().unwrap();
         let (json, config) = (bytes(TOKENIZER_JSON), bytes(TOKENIZER_CONFIG_JSON));
         (Tokenizer::from_files(&json, &config).unwrap(), json)
+    }
+
+    #[test]
+    fn no_text_to_train_on_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let empty = vec![("a".to_owned(), String::new())];
+        for documents in [put_documents(&bench, &[]), put_documents(&bench, &[empty])] {
+            let error = bench.run(&small(), &[("documents", &documents)]).map(drop).unwrap_err().to_string();
+            assert!(error.starts_with("there is no text to train a tokenizer on"), "{error}");
+        }
     }
 
     #[test]

@@ -298,7 +298,8 @@ mod tests {
     #[test]
     fn spans_and_numbers_survive_the_extraction() {
         let lists = "<ol reversed><li>Second place</li><li>First place</li></ol>";
-        let table = "<table><tr><th ROWSPAN=2>Name<th colspan=2>Score<tr><th>A<th>B<tr><td>x<td>1<td>2</table>";
+        let table =
+            "<table><tr><th ROWSPAN=2>Name<th colspan=2>Score<tr><th>A<th>B<tr><td>x<td>1<td>2</table>";
         for page in [
             format!("<main>{PROSE}{lists}{table}</main>"),
             format!("<body><div>{PROSE}{PROSE}{lists}{table}{PROSE}</div></body>"),

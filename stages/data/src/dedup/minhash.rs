@@ -148,28 +148,34 @@ pub fn groups(keyed: &mut [(u64, u32)]) -> impl Iterator<Item = Vec<u32>> + '_ {
 /// Joins similar members of a group; each pair is tested unless it is already connected.
 ///
 /// A member is tested against at most `tests_max` earlier members of other components, so a group of many thousands
-/// of different members stays affordable. Earlier members that are already connected to it are skipped together, so a
-/// group of near-duplicates takes linear time.
+/// of different members stays affordable; `limited` is called for members that this leaves untested against others.
+/// Earlier members that are already connected to it are skipped together, so a group of near-duplicates takes linear time.
 pub fn join_group(
     group: &[u32],
     components: &mut Components,
     tests_max: usize,
     mut alike: impl FnMut(u32, u32) -> bool,
+    mut limited: impl FnMut(u32),
 ) {
     let mut parts = Parts::default();
     for &member in group {
         parts.compact(components);
-        let (mut tests, mut at) = (0, 0);
-        while at < parts.members.len() && tests < tests_max {
+        let (mut tests, mut at, mut is_limited) = (0, 0, false);
+        while at < parts.members.len() && !is_limited {
             if parts.holding(components.find(member)) != Some(at) {
-                let mut tested = parts.members[at].iter().take(tests_max - tests);
+                let earlier = &parts.members[at];
+                let mut tested = earlier.iter().take(tests_max - tests);
                 let found = tested.clone().position(|&earlier| alike(earlier, member));
+                is_limited = found.is_none() && tested.len() < earlier.len();
                 tests += found.map_or(tested.len(), |before| before + 1);
                 if let Some(&earlier) = found.and_then(|before| tested.nth(before)) {
                     parts.join(components, earlier, member);
                 }
             }
             at += 1;
+        }
+        if is_limited {
+            limited(member);
         }
         parts.push(components.find(member), member);
     }
@@ -352,7 +358,7 @@ mod tests {
             let alike = |a: u32, b: u32| values[a as usize].abs_diff(values[b as usize]) <= 1;
             let group: Vec<u32> = (0..values.len() as u32).collect();
             let mut grouped = Components::new(group.len() as u32);
-            join_group(&group, &mut grouped, usize::MAX, alike);
+            join_group(&group, &mut grouped, usize::MAX, alike, |_| panic!("no limit"));
             let mut all = Components::new(group.len() as u32);
             for &a in &group {
                 group.iter().filter(|b| alike(a, **b)).for_each(|&b| all.join(a, b));
@@ -397,10 +403,11 @@ mod tests {
         let group: Vec<u32> = (0..300_000).collect();
         let tests = |components: &mut Components| {
             let mut tests = 0;
-            join_group(&group, components, 1000, |_, _| {
+            let alike = |_, _| {
                 tests += 1;
                 true
-            });
+            };
+            join_group(&group, components, 1000, alike, |_| panic!("all are tested"));
             tests
         };
         let mut components = Components::new(group.len() as u32);
@@ -415,11 +422,15 @@ mod tests {
         let mut tests = 0;
         let mut components = Components::new(5000);
         // Neighbouring pairs are similar, then two bridges.
-        join_group(&group, &mut components, 100, |earlier, member| {
+        let alike = |earlier, member| {
             tests += 1;
             earlier / 2 == member / 2 || (earlier < 2 && member == 4998)
-        });
+        };
+        let mut limited = Vec::new();
+        join_group(&group, &mut components, 100, alike, |member| limited.push(member));
         assert!(tests <= 5000 * 100, "{tests}");
+        // The first that 101 members precede.
+        assert_eq!((limited[0], limited.last()), (101, Some(&4999)));
         assert_eq!(components.find(4998), 0);
         assert_eq!(components.find(60), 60);
         assert_eq!(components.find(61), 60);

@@ -160,6 +160,19 @@ impl Source {
         self.format.unwrap_or_else(|| Format::of_glob(&self.glob).0.first().copied().unwrap_or_default())
     }
 
+    /// The names that the metadata of its documents may have; `None` if its files determine them.
+    pub(super) fn metadata_names(&self) -> Option<Vec<String>> {
+        let of_format = match self.format() {
+            Format::Markdown => Some("title"),
+            Format::Code => Some("format"),
+            _ => None,
+        };
+        let of_format = of_format.filter(|_| self.rust_docs.is_empty()).map(str::to_owned);
+        let is_known = self.columns.metadata.iter().all(|(_, column)| column != ALL);
+        let of_columns = self.columns.metadata.iter().map(|(name, _)| name.to_owned());
+        is_known.then(|| of_format.into_iter().chain(of_columns).collect())
+    }
+
     /// The delimiter, if one is set.
     pub(super) fn delimiter_byte(&self) -> Option<u8> {
         match self.delimiter.as_bytes() {
