@@ -30,6 +30,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Time for a request, from its first byte to its answer.
     pub request: Duration,
+    /// Time for a client to take what has been written to it.
+    pub write: Duration,
     /// Time that running requests get when the server ends.
     pub grace: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Limits {
             waiting: 64,
             body_bytes: 1 << 20,
             request: Duration::from_secs(60),
+            write: Duration::from_secs(30),
             grace: Duration::from_secs(10),
         }
     }
