@@ -162,6 +162,36 @@ fn templates_are_checked_for_names_that_stand_for_nothing() {
 }
 
 #[test]
+fn metadata_that_no_document_has_is_found_before_anything_runs() {
+    let project = project();
+    project.edit(
+        "unique: { uses: dedup, needs: text }",
+        "unique: { uses: dedup, needs: text, with: { score: quality } }",
+    );
+    check(&project).expect(2).says(&[
+        "no document has `quality` in its metadata",
+        "`topic`",
+        "pipeline.yaml:7",
+    ]);
+    project.edit("score: quality", "score: language_score");
+    check(&project).expect(0);
+    project.edit("metadata.topic", "metadata.topics");
+    check(&project).expect(2).says(&["no document has `topics` in its metadata", "pipeline.yaml:11"]);
+    project.edit("metadata: [topic]", "metadata: ['*']");
+    check(&project).expect(0);
+}
+
+#[test]
+fn sets_that_leave_nothing_for_training_are_refused() {
+    let project = project();
+    project.edit(
+        "uses: split, needs: unique",
+        "uses: split, needs: unique, with: { validation: 0.5, test: 0.5 }",
+    );
+    check(&project).expect(2).says(&["adds up to 1 with `validation`", "pipeline.yaml:8"]);
+}
+
+#[test]
 fn token_files_are_compared_with_their_index_and_element() {
     let project = project();
     project.edit(

@@ -19,8 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, facts_passed_on,
-    metadata_names, text_digest,
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, METADATA_HELP,
+    facts_passed_on, missing_metadata, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
@@ -102,14 +102,8 @@ impl Stage for Dedup {
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
-        let (Some(score), Some(known)) = (&self.score, metadata_names(inputs, INPUT)) else {
-            return Vec::new();
-        };
-        let names = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let names = if names.is_empty() { "nothing".to_owned() } else { names };
-        let message = format!("no document has `{score}` in its metadata, which contains {names}");
-        let misfit = Misfit::unless(known.contains(score), "score", message);
-        misfit.map(|misfit| misfit.help(SCORE_HELP)).into_iter().collect()
+        let missing = self.score.as_ref().and_then(|score| missing_metadata(inputs, INPUT, score));
+        missing.map(|message| Misfit::new("score", message).help(METADATA_HELP)).into_iter().collect()
     }
 
     /// A constant, the cache of shingles, and about 100 bytes per document, for documents of about 1 KiB (compressed).
@@ -158,7 +152,6 @@ struct Clustering {
     score: Option<String>,
 }
 
-const SCORE_HELP: &str = "`columns.metadata` of `ingest` copies columns into the metadata of documents";
 /// Memory of a worker and of the shards that it reads.
 pub(crate) const MEMORY_BYTES_MIN: f64 = (64_u64 << 20) as f64;
 
@@ -234,7 +227,7 @@ fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Resul
         && corpus.ranks.iter().all(|rank| *rank == 0)
     {
         let message = format!("no document has `{score}` in its metadata, which `score` names");
-        return Err(Error::input(message).help(SCORE_HELP));
+        return Err(Error::input(message).help(METADATA_HELP));
     }
     let mut components = Components::new(corpus.documents());
     let distinct = join_exact_copies(&corpus, &mut components);

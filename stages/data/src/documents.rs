@@ -32,7 +32,7 @@ mod writer;
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::DOCUMENTS;
 pub use known::METADATA_NAMES;
-pub(crate) use known::{facts_of_metadata, facts_passed_on, metadata_names};
+pub(crate) use known::{METADATA_HELP, facts_of_metadata, facts_passed_on, missing_metadata};
 pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 

@@ -13,14 +13,19 @@
 mod facts;
 mod templates;
 
-use crate::documents::{Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, Row};
+use crate::documents::{
+    Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, METADATA_HELP, Row, facts_of_metadata,
+    missing_metadata,
+};
 use minijinja::{Environment, ErrorKind, Value};
-use pipe_stage::{Code, Context, Error, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage};
+use pipe_stage::{
+    Code, Context, Error, Facts, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use templates::{environment, faults, told};
+use templates::{environment, faults, metadata_of, told};
 
 /// Makes labelled examples, or prompts with answers, from documents, by templates over their fields.
 ///
@@ -65,6 +70,9 @@ pub const PROMPT: &str = "prompt";
 /// Key of the answer in the metadata of an example.
 pub const ANSWER: &str = "answer";
 
+/// Keys of a document's cluster and its size, as `pipe get` writes them.
+const CLUSTERS: [&str; 2] = ["cluster", "cluster_size"];
+
 /// Maximum size of a label in bytes.
 const LABEL_BYTES_MAX: usize = 1024;
 /// The variables of a template, from a document.
@@ -99,6 +107,24 @@ impl Stage for Examples {
         ];
         let templates = self.templates().into_iter().flat_map(|(name, source)| faults(name, source));
         own.into_iter().flatten().chain(templates).collect()
+    }
+
+    fn facts(&self, output: &str, _: &KnownInputs) -> Facts {
+        let own: &[&str] = if self.label.is_empty() { &[PROMPT, ANSWER] } else { &[LABEL] };
+        match output == EXAMPLES.name() {
+            true => facts_of_metadata(own.iter().chain(&CLUSTERS).map(|name| (*name).to_owned()).collect()),
+            false => Facts::default(),
+        }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let mut misfits = Vec::new();
+        for (field, source) in self.templates() {
+            let missing = metadata_of(source).into_iter();
+            let missing = missing.filter_map(|name| missing_metadata(inputs, SOURCE, &name));
+            misfits.extend(missing.map(|message| Misfit::new(field, message).help(METADATA_HELP)));
+        }
+        misfits
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
@@ -191,12 +217,12 @@ impl<'e> Maker<'e> {
         }
         let mut metadata: BTreeMap<String, String> =
             facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect();
-        for name in ["cluster", "cluster_size"] {
+        for name in CLUSTERS {
             metadata.extend(document.metadata.remove(name).map(|fact| (name.to_owned(), fact)));
         }
         if let Some(cluster) = cluster {
-            metadata.insert("cluster".into(), format!("{:016x}", cluster.id));
-            metadata.insert("cluster_size".into(), cluster.size.to_string());
+            let [id, size] = CLUSTERS.map(str::to_owned);
+            metadata.extend([(id, format!("{:016x}", cluster.id)), (size, cluster.size.to_string())]);
         }
         Ok(Some(Document { text, metadata, html: None, ..document }))
     }

@@ -85,6 +85,18 @@ fn unknown_variables(environment: &Environment<'_>, field: &str, assigned: &BTre
     misfits
 }
 
+/// The names in the metadata that a template uses.
+pub(super) fn metadata_of(source: &str) -> BTreeSet<String> {
+    let environment = environment();
+    let Ok(template) = environment.template_from_str(source) else { return BTreeSet::new() };
+    let used = template.undeclared_variables(true);
+    let name = |variable: String| {
+        let name = variable.strip_prefix(METADATA)?.strip_prefix('.')?.split('.').next()?;
+        Some(name.to_owned())
+    };
+    used.into_iter().filter_map(name).collect()
+}
+
 /// Names in a template, by what they are used as.
 #[derive(Default)]
 struct Names<'t> {

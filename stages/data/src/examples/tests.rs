@@ -178,3 +178,28 @@ fn lists_and_objects_of_the_metadata_are_lists_and_objects() {
     assert!(written("{{ metadata.stats.none }}").unwrap_err().to_string().contains("undefined"));
     assert!(written("{{ metadata.messages[7].role }}").is_err());
 }
+
+#[test]
+fn metadata_that_no_document_has_is_found_before_a_run() {
+    let known = |facts: Facts| {
+        let mut inputs = KnownInputs::default();
+        inputs.connect("documents", pipe_stage::KnownInput { facts, ..Default::default() });
+        inputs
+    };
+    let names = |names: &[&str]| facts_of_metadata(names.iter().map(|name| (*name).to_owned()).collect());
+    let check = |stage: &Examples, facts| -> Vec<(String, String)> {
+        let misfits = stage.check_known(&known(facts)).into_iter();
+        misfits.map(|misfit| (misfit.path, misfit.message)).collect()
+    };
+    let stage = answered(
+        "{{ metadata.topic }} {{ metadata.messages[0].content }}",
+        "{{ metadata['a.b'] }} {{ text }}",
+    );
+    assert_eq!(check(&stage, names(&["topic", "messages"])), []);
+    assert_eq!(check(&stage, Facts::default()), []);
+    let message = |name: &str| format!("no document has `{name}` in its metadata, which contains `topics`");
+    let expected = ["messages", "topic"].map(|name| ("prompt".to_owned(), message(name)));
+    assert_eq!(check(&stage, names(&["topics"])), expected);
+    let own = known(labelled("{{ url }}").facts("examples", &KnownInputs::default()));
+    assert_eq!(answered("{{ metadata.label }}", "{{ metadata.cluster }}").check_known(&own), []);
+}

@@ -99,7 +99,7 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
 
 fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen {
     let wanted = reading.columns.wanted();
-    let (mut rows, mut faults, mut first) = (0, 0, None);
+    let (mut rows, mut faults, mut first, mut is_cut) = (0, 0, None, false);
     let mut in_rows = vec![false; wanted.names().count()];
     let each = |number: u64, row: Result<Row, Fault>| {
         rows += 1;
@@ -118,17 +118,32 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
         Format::Parquet => table::read_parquet(opened, &wanted, &mut present, each),
         Format::Arrow => table::read_arrow(opened, &wanted, &mut present, each),
         format => {
-            let input = inflate(opened, Compression::of_name(&file.name), file.size)
-                .and_then(|input| decode(input.take(BYTES_MAX), encoding::named(&reading.encoding)));
-            input.map_err(Ended::from).and_then(|input| match format {
-                Format::Csv => {
-                    csv::read(input, &wanted, reading.dialect(&file.name), BYTES_MAX, &mut present, each)
+            let opened = inflate(opened, Compression::of_name(&file.name), file.size);
+            let mut opened = opened.map(|input| input.take(BYTES_MAX)).map_err(Ended::from);
+            let ended = opened.as_mut().map_err(|_| Ended::Unread).and_then(|input| {
+                let input = decode(input, encoding::named(&reading.encoding))?;
+                match format {
+                    Format::Csv => {
+                        csv::read(input, &wanted, reading.dialect(&file.name), BYTES_MAX, &mut present, each)
+                    }
+                    Format::Json => array::read(input, &wanted, BYTES_MAX, each),
+                    _ => jsonl::read(input, &wanted, BYTES_MAX, each).map(Ok),
                 }
-                Format::Json => array::read(input, &wanted, BYTES_MAX, each),
-                _ => jsonl::read(input, &wanted, BYTES_MAX, each).map(Ok),
-            })
+            });
+            is_cut = opened.is_ok_and(|input| input.limit() == 0);
+            ended
         }
     };
+    if is_cut && rows < ROWS_MAX {
+        // The last row ends where reading ended, not where it ends in the file.
+        return Seen {
+            rows: 0,
+            faults: 0,
+            first: None,
+            present: present.unwrap_or(in_rows),
+            unreadable: None,
+        };
+    }
     let unreadable = match ended {
         Ok(Err(unreadable)) => Some(unreadable),
         _ => None,
@@ -185,6 +200,16 @@ mod tests {
         assert_eq!(preview("*.csv", columns(), &[with, without]), []);
         let expected = "names the column `lang`, which the file does not have";
         assert_eq!(preview("*.csv", columns(), &[without])[0].1, expected);
+    }
+
+    #[test]
+    fn a_first_row_above_what_is_read_is_left_to_the_run() {
+        let object = format!("{{\"text\": \"{}\"}}", "x".repeat(9 << 20));
+        assert_eq!(preview("*.jsonl", Columns::default(), &[("a.jsonl", object.as_bytes())]), []);
+        let list = format!("[{object}]");
+        assert_eq!(preview("*.json", Columns::default(), &[("a.json", list.as_bytes())]), []);
+        let row = format!("text\n\"{}\"\n", "x\n".repeat(5 << 20));
+        assert_eq!(preview("*.csv", Columns::default(), &[("a.csv", row.as_bytes())]), []);
     }
 
     #[test]
