@@ -110,6 +110,7 @@ fn columns_are_looked_for_in_files_of_every_format_and_compression() {
             "in/rows.jsonl, columns: { metadata: [topic] }",
             &format!("in/{name}, columns: {{ text: txt }}"),
         );
+        project.edit("metadata.topic", "source");
         check(&project).expect(2).says(&["txt", name, "pipeline.yaml:5"]);
         assert!(!project.path(".pipe").exists(), "{name}: a check writes nothing");
     }
