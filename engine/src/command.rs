@@ -179,7 +179,7 @@ impl Stage for Command {
         let named: Vec<String> = words::named_within(&self.run, is_folder)
             .iter()
             .filter(|name| is_file(name))
-            .map(|name| words::escape(name))
+            .map(|name| crate::sources::escape(name))
             .collect();
         let mut requests = Vec::new();
         if !named.is_empty() {
@@ -279,7 +279,7 @@ fn files_of(glob: &str, places: &Places) -> String {
     let glob = glob.trim_start_matches("./");
     let folder = glob.trim_end_matches('/');
     if !folder.is_empty() && places.project.join(folder).is_dir() {
-        format!("{}/**", words::escape(folder))
+        format!("{}/**", crate::sources::escape(folder))
     } else {
         glob.to_owned()
     }

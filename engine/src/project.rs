@@ -1,7 +1,9 @@
 //! Owns: paths: the project root, its cache, a manifest's lock file, links to outputs.
 
 use crate::files;
+use pipe_stage::{Links, SourceRequest};
 use std::{
+    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -18,11 +20,47 @@ pub struct Project {
 }
 
 impl Project {
+    /// Leaves out of a set of documents what pipe itself writes, and the files of Git: a pattern such as
+    /// `**/*.parquet` means the user's files. A request for a folder in there is left as it is.
+    pub(crate) fn without_ours(&self, mut request: SourceRequest) -> SourceRequest {
+        if request.links != Links::Once {
+            return request;
+        }
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        let Some(root) = real(&request.root) else { return request };
+        let ours =
+            [self.cache.clone(), self.root.join(".pipe"), self.root.join("out"), self.root.join(".git")];
+        for folder in ours.iter().filter_map(|folder| real(folder)) {
+            if let Some(within) = folder.strip_prefix(&root).ok().and_then(Path::to_str)
+                && !within.is_empty()
+            {
+                request.exclude.push(format!("{}/**", crate::sources::escape(within)));
+            }
+        }
+        request
+    }
+
     /// Finds the root: the nearest folder above the manifest with a `.pipe` or `.git`, otherwise the manifest's
     /// folder.
     pub fn of(manifest: &Path, cache: Option<&Path>) -> io::Result<Self> {
         let whole = std::path::absolute(manifest)?;
-        let own = whole.parent().unwrap_or(Path::new("/")).to_owned();
+        let around = Self::around(whole.parent().unwrap_or(Path::new("/")), cache)?;
+        let project = Self { manifest: manifest.to_owned(), ..around };
+        match project.other_manifest() {
+            None => Ok(project),
+            Some(other) => {
+                let (own, other, lock) = (manifest.display(), other.display(), project.lock());
+                let lock = lock.display();
+                let message =
+                    format!("`{own}` and `{other}` would share the lock file `{lock}`; rename one of them");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            }
+        }
+    }
+
+    /// The project that a folder is in, without a manifest.
+    pub fn around(folder: &Path, cache: Option<&Path>) -> io::Result<Self> {
+        let own = std::path::absolute(folder)?;
         let is_root = |folder: &&Path| folder.join(".pipe").is_dir() || folder.join(".git").exists();
         let root = own.ancestors().find(is_root).map_or(own.clone(), Path::to_owned);
         let cache = match cache {
@@ -36,17 +74,7 @@ impl Project {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
             }
         }
-        let project = Self { root, cache, manifest: manifest.to_owned() };
-        match project.other_manifest() {
-            None => Ok(project),
-            Some(other) => {
-                let (own, other, lock) = (manifest.display(), other.display(), project.lock());
-                let lock = lock.display();
-                let message =
-                    format!("`{own}` and `{other}` would share the lock file `{lock}`; rename one of them");
-                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-            }
-        }
+        Ok(Self { root, cache, manifest: PathBuf::new() })
     }
 
     /// Another manifest that has the same lock file: one whose name differs in its extension only.

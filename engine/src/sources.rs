@@ -54,6 +54,20 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
+    /// A link that may stand for files of the source, and leads nowhere.
+    #[error("the symbolic link `{}` cannot be followed", path.display())]
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A folder below too many others.
+    #[error("`{}` is more than {DEPTH_MAX} folders deep", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("cannot read `{}`", path.display())]
     Read {
@@ -102,7 +116,7 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
     if names.is_empty() {
         return Err(SourceError::NothingFound { request: Box::new(request.clone()) });
     }
-    let memory = stamps.map(|folder| memory(request, folder));
+    let memory = stamps.filter(|_| times_are_kept(&request.root)).map(|folder| memory(request, folder));
     let known = memory.as_deref().map(remembered).unwrap_or_default();
     let look = |name: String| -> Result<Seen, SourceError> {
         let path = if name.is_empty() { request.root.clone() } else { request.root.join(&name) };
@@ -200,10 +214,22 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
             let name = prefix.join(entry.file_name());
             let mut kind = entry.file_type().map_err(fail)?;
             let is_link = kind.is_symlink();
+            let is_file_wanted = |name: &Path| {
+                (request.include.is_empty() || include.is_match(name)) && !exclude.is_match(name)
+            };
+            let is_folder_wanted = |name: &Path| {
+                !pruned.holds(name) && patterns.iter().any(|pattern| pattern.may_match_below(name))
+            };
             if is_link {
                 match fs::metadata(entry.path()) {
                     Ok(target) => kind = target.file_type(),
-                    // A broken link.
+                    // Commands may see a broken link; a set of documents without what it stood for is not whole.
+                    Err(source)
+                        if request.links == Links::Once
+                            && (is_file_wanted(&name) || is_folder_wanted(&name)) =>
+                    {
+                        return Err(SourceError::BrokenLink { path: entry.path(), source });
+                    }
                     Err(_) => continue,
                 }
             }
@@ -212,18 +238,15 @@ fn walk(request: &SourceRequest) -> Result<Vec<String>, SourceError> {
                 return Err(SourceError::TooMany { root: request.root.clone() });
             }
             if kind.is_dir() {
-                let wanted = above.len() < DEPTH_MAX
-                    && !pruned.holds(&name)
-                    && patterns.iter().any(|pattern| pattern.may_match_below(&name));
-                if wanted && !(is_link && leads_back(&entry.path(), &folder, &above)) {
+                if is_folder_wanted(&name) && !(is_link && leads_back(&entry.path(), &folder, &above)) {
+                    if above.len() == DEPTH_MAX {
+                        return Err(SourceError::TooDeep { path: entry.path() });
+                    }
                     let above = above.iter().cloned().chain([folder.clone()]).collect();
                     let real = real_path(&entry, is_link, real.as_deref()).map_err(fail)?;
                     folders.push(Folder { path: entry.path(), name, above, real });
                 }
-            } else if kind.is_file()
-                && (request.include.is_empty() || include.is_match(&name))
-                && !exclude.is_match(&name)
-            {
+            } else if kind.is_file() && is_file_wanted(&name) {
                 let name = plain_name(name)?;
                 match real_path(&entry, is_link, real.as_deref()).map_err(fail)? {
                     Some(real) if request.links == Links::Once => {
@@ -294,6 +317,13 @@ fn literal(glob: &str) -> Option<String> {
         }
     }
     Some(name)
+}
+
+/// The glob that matches only this name.
+pub(crate) fn escape(name: &str) -> String {
+    name.chars()
+        .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
+        .collect()
 }
 
 /// A glob, split by folders.
@@ -404,6 +434,22 @@ fn memory(request: &SourceRequest, stamps: &Path) -> PathBuf {
     stamps.join(Digest::of(identity(request).as_bytes()).to_string())
 }
 
+/// Whether the file system keeps the time at which a file changed, however it was changed. Those in memory do not for
+/// what is written through a mapping (`mmap`).
+fn times_are_kept(root: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        const TMPFS: i64 = 0x0102_1994;
+        const RAMFS: i64 = 0x8584_58F6;
+        rustix::fs::statfs(root).is_ok_and(|system| ![TMPFS, RAMFS].contains(&(system.f_type as i64)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = root;
+        true
+    }
+}
+
 /// Examines a file.
 pub(crate) fn stamp(path: &Path) -> io::Result<Stamp> {
     let data = fs::metadata(path)?;
@@ -443,8 +489,8 @@ fn remembered(path: &Path) -> HashMap<String, (Stamp, Digest)> {
     let Ok(text) = fs::read_to_string(path) else { return HashMap::new() };
     // The file is not synced when written: trust it only if it is complete.
     let whole = text
-        .trim_end()
-        .rsplit_once('\n')
+        .strip_suffix('\n')
+        .and_then(|text| text.rsplit_once('\n'))
         .filter(|(body, sum)| Digest::of(body.as_bytes()).to_string() == *sum);
     whole.map(|(body, _)| body.lines().filter_map(parse).collect()).unwrap_or_default()
 }
@@ -459,7 +505,7 @@ fn remember(path: &Path, seen: &[Seen], now: i128) -> io::Result<()> {
         let Stamp { size, mtime, ctime, inode } = stamp;
         body += &format!("{size}\t{mtime}\t{ctime}\t{inode}\t{}\t{name}\n", file.digest);
     }
-    let body = body.trim_end();
+    let body = body.strip_suffix('\n').unwrap_or_default();
     replace(path, format!("{body}\n{}\n", Digest::of(body.as_bytes())).as_bytes())
 }
 
@@ -540,6 +586,67 @@ mod tests {
         assert_eq!(names(&[], &["a/more/**"]), ["a/y.txt"]);
         assert_eq!(names(&["a/y.txt", "../other/x.txt", "a/none", "a"], &[]), ["../other/x.txt", "a/y.txt"]);
         assert_eq!(names(&["a/y.txt"], &["a/**"]), Vec::<String>::new());
+    }
+
+    fn once(root: &Path, include: &[&str]) -> SourceRequest {
+        SourceRequest {
+            source: "s".into(),
+            root: root.to_owned(),
+            include: include.iter().map(|glob| (*glob).to_owned()).collect(),
+            exclude: Vec::new(),
+            links: Links::Once,
+            field: "f".into(),
+            help: None,
+            pin: None,
+        }
+    }
+
+    #[test]
+    fn a_set_of_documents_has_no_broken_links() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.txt"), "").unwrap();
+        for (link, target) in [("b.txt", "/not/mounted/b.txt"), ("more", "/not/mounted"), ("c.txt", "c.txt")]
+        {
+            let link = folder.path().join(link);
+            symlink(target, &link).unwrap();
+            let error = walk(&once(folder.path(), &["**/*.txt"])).unwrap_err();
+            assert!(matches!(&error, SourceError::BrokenLink { path, .. } if *path == link), "{error}");
+            fs::remove_file(link).unwrap();
+        }
+        symlink("nowhere", folder.path().join("other.md")).unwrap();
+        assert_eq!(walk(&once(folder.path(), &["*.txt"])).unwrap(), ["a.txt"]);
+    }
+
+    #[test]
+    fn folders_that_are_too_deep_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = |levels: usize| (0..levels).fold(folder.path().to_owned(), |path, _| path.join("n"));
+        fs::create_dir_all(deep(DEPTH_MAX)).unwrap();
+        fs::write(deep(DEPTH_MAX).join("a.txt"), "").unwrap();
+        assert_eq!(walk(&once(folder.path(), &["**/*.txt"])).unwrap().len(), 1);
+        fs::create_dir_all(deep(DEPTH_MAX + 1)).unwrap();
+        let error = walk(&once(folder.path(), &["**/*.txt"])).unwrap_err();
+        assert!(matches!(&error, SourceError::TooDeep { path } if *path == deep(DEPTH_MAX + 1)), "{error}");
+    }
+
+    #[test]
+    fn stamps_are_read_as_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let stamps = folder.path().join("memory");
+        let stamp = Stamp { size: 1, mtime: 2, ctime: 3, inode: 4 };
+        let seen = |name: &str| {
+            let digest = Digest::of(name.as_bytes());
+            let file =
+                SourceFile { source: "s".into(), name: name.into(), digest, size: 1, path: "p".into() };
+            Seen { name: name.into(), file, stamp, hashed: true }
+        };
+        for names in [&[][..], &[""], &["a", "b "], &["x\u{2028}"]] {
+            let files: Vec<Seen> = names.iter().map(|name| seen(name)).collect();
+            remember(&stamps, &files, i128::MAX).unwrap();
+            let known = remembered(&stamps);
+            assert_eq!(known.len(), names.len(), "{names:?}");
+            assert!(files.iter().all(|file| known[&file.name] == (stamp, file.file.digest)));
+        }
     }
 
     #[test]

@@ -265,3 +265,32 @@ fn what_a_command_builds_in_a_folder_is_no_input_and_no_error() {
     }
     assert!(project.read("trace").lines().count() <= 3, "{}", project.read("trace"));
 }
+
+#[test]
+fn patterns_at_the_root_of_a_project_leave_out_what_pipe_writes() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  made:\n    uses: command\n    with: { run: 'echo made > $PIPE_OUTPUT_o/made.txt', outputs: { o: files } }\n  \
+         all: { uses: ingest, with: { sources: [{ glob: '**/*.txt', name: s }] } }\n",
+    );
+    project.write("data/a.txt", "one\n");
+    project.run(&["--cache", "kept/here"]).expect(0);
+    project.run(&["--cache", "kept/here"]).expect(0);
+    let again = project.run(&["--cache", "kept/here"]).expect(0);
+    let shown = ["show", "pipeline.yaml", "all", "--json", "--cache", "kept/here"];
+    let shown = project.pipe(&shown).expect(0).json();
+    assert_eq!(shown["record"]["metrics"][0]["value"], 1.0, "{shown}");
+    assert!(again.stderr.contains("cached"), "{}", again.stderr);
+    project.pipe(&["plan", "pipeline.yaml", "--detailed-exitcode", "--cache", "kept/here"]).expect(0);
+}
+
+#[test]
+fn what_is_read_in_spite_of_words_that_look_like_redirections_is_an_input() {
+    for line in [
+        "echo \"sorting -> d.txt\"; cat d.txt > $PIPE_OUTPUT_text/a",
+        "cat > /dev/null <<E\nraw > d.txt\nE\ncat d.txt > $PIPE_OUTPUT_text/a",
+        "test 1 -gt 2 && echo new > d.txt || true; cat d.txt > $PIPE_OUTPUT_text/a",
+    ] {
+        let project = Project::one(line, "");
+        is_an_input(&project, &project.path("d.txt"));
+    }
+}

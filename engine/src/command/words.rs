@@ -30,12 +30,65 @@ enum Use {
     Appends,
 }
 
+/// Where in a line a name is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct At {
+    /// Commands that are joined by `&&`, `||` or `|` have one number: the later ones run after the earlier.
+    list: usize,
+    /// Number of changes of the folder so far: behind one, a name is another file.
+    folders: usize,
+    /// Whether a command there runs only under a condition, or may be no command: within quotes or a here-document.
+    is_uncertain: bool,
+}
+
+/// The words of a line.
+#[derive(Default)]
+struct Words {
+    found: Vec<(String, Use, At)>,
+    at: At,
+    /// Whether what follows may be skipped: behind `if`, in a loop or function, after `exit`.
+    may_be_skipped: bool,
+}
+
+impl Words {
+    fn is_full(&self) -> bool {
+        self.found.len() > WORDS_MAX
+    }
+
+    fn push(&mut self, text: String, used: Use) {
+        const SKIPPING: [&str; 14] = [
+            "if", "then", "else", "elif", "case", "for", "while", "until", "do", "select", "function", "{",
+            "exit", "return",
+        ];
+        match text.as_str() {
+            "cd" | "pushd" | "popd" => self.at.folders += 1,
+            word if SKIPPING.contains(&word) => {
+                self.may_be_skipped = true;
+                self.at.is_uncertain = true;
+            }
+            _ => {}
+        }
+        self.found.push((text, used, self.at));
+    }
+
+    /// Ends a list of commands.
+    fn end_list(&mut self) {
+        self.at.list += 1;
+        self.at.is_uncertain = self.may_be_skipped;
+    }
+
+    /// What follows in this list depends on how the command before ended.
+    fn join(&mut self) {
+        self.at.is_uncertain = true;
+    }
+}
+
 /// The names in a line that may be inputs, as written, without a leading `./`.
 pub(super) fn named(line: &str) -> BTreeSet<String> {
-    let mut words = Vec::new();
+    let mut words = Words::default();
     lex(line, 0, &mut words);
-    let mut uses: BTreeMap<&str, Vec<Use>> = BTreeMap::new();
-    for (word, used) in words.iter().take(WORDS_MAX) {
+    let mut uses: BTreeMap<&str, Vec<(Use, At)>> = BTreeMap::new();
+    for (word, used, at) in words.found.iter().take(WORDS_MAX) {
         // `--config=conf.yaml`, `@data.json`, `-fprogram.awk`
         let value = word.split_once('=').map(|(_, value)| value);
         let attached = word.strip_prefix('-').and_then(|option| {
@@ -43,17 +96,17 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
             letters.next().filter(|letter| letter.is_ascii_alphabetic()).map(|_| letters.as_str())
         });
         for name in [Some(word.as_str()), value, word.strip_prefix('@'), attached].into_iter().flatten() {
-            uses.entry(plain(name)).or_default().push(*used);
+            uses.entry(plain(name)).or_default().push((*used, *at));
         }
         // `/srv/a.txt,/srv/b.txt`
         for name in word.split([',', ':']).filter(|name| name.len() < word.len()) {
-            uses.entry(plain(name)).or_insert_with(|| vec![Use::Reads]);
+            uses.entry(plain(name)).or_insert_with(|| vec![(Use::Reads, At::default())]);
         }
     }
     // Names within code in another language, such as `open("words.txt")`.
     let pieces = line.split(|letter: char| letter.is_whitespace() || "'\"`();|&<>=,:[]{}".contains(letter));
     for piece in pieces.take(WORDS_MAX).filter(|piece| !piece.starts_with('/')) {
-        uses.entry(plain(piece)).or_insert_with(|| vec![Use::Reads]);
+        uses.entry(plain(piece)).or_insert_with(|| vec![(Use::Reads, At::default())]);
     }
     uses.into_iter()
         .filter(|(name, uses)| may_be_a_path(name) && is_input(uses))
@@ -65,7 +118,7 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
 /// here-documents whose end is quoted.
 pub(super) fn in_single_quotes(line: &str) -> String {
     let mut literal = String::new();
-    let mut ends = Vec::new();
+    let mut documents: Vec<HereDocument> = Vec::new();
     let mut letters = line.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
@@ -84,29 +137,15 @@ pub(super) fn in_single_quotes(line: &str) -> String {
                 }
             }
             '<' if letters.next_if_eq(&'<').is_some() => {
-                let strips = letters.next_if_eq(&'-').is_some();
-                while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
-                let mut end = String::new();
-                let is_end = |letter: &char| !letter.is_whitespace() && !";|&<>()".contains(*letter);
-                while let Some(letter) = letters.next_if(is_end) {
-                    end.push(letter);
+                // `<<<` is followed by a word.
+                if letters.next_if_eq(&'<').is_none() {
+                    documents.push(HereDocument::begin(&mut letters));
                 }
-                let is_quoted = end.contains(['\'', '"', '\\']);
-                ends.push((end.replace(['\'', '"', '\\'], ""), is_quoted, strips));
             }
-            '\n' if !ends.is_empty() => {
-                for (end, is_quoted, strips) in std::mem::take(&mut ends) {
-                    while letters.peek().is_some() {
-                        let text: String = letters.by_ref().take_while(|letter| *letter != '\n').collect();
-                        let own = if strips { text.trim_start_matches('\t') } else { &text };
-                        if own == end {
-                            break;
-                        }
-                        if is_quoted {
-                            literal.push_str(&text);
-                            literal.push('\n');
-                        }
-                    }
+            '\n' => {
+                for document in documents.drain(..) {
+                    let text = document.text(&mut letters);
+                    literal.push_str(if document.is_quoted { &text } else { "" });
                 }
             }
             _ => {}
@@ -115,9 +154,21 @@ pub(super) fn in_single_quotes(line: &str) -> String {
     literal
 }
 
-/// Whether what a line does with a name, in this order, depends on what the file held before.
-fn is_input(uses: &[Use]) -> bool {
-    uses.first() != Some(&Use::Replaces) && uses.contains(&Use::Reads)
+/// Whether what a line does with a name, in this order, may depend on what the file held before: it does not if the
+/// file was replaced for certain, or by a command without which the reader does not run.
+fn is_input(uses: &[(Use, At)]) -> bool {
+    let (mut for_certain, mut last) = (BTreeSet::new(), None);
+    uses.iter().any(|(used, at)| match used {
+        Use::Replaces => {
+            if !at.is_uncertain {
+                for_certain.insert(at.folders);
+            }
+            last = Some((at.list, at.folders));
+            false
+        }
+        Use::Appends => false,
+        Use::Reads => !for_certain.contains(&at.folders) && last != Some((at.list, at.folders)),
+    })
 }
 
 fn may_be_a_path(name: &str) -> bool {
@@ -151,13 +202,6 @@ fn plain(name: &str) -> &str {
     name.trim_start_matches("./")
 }
 
-/// The glob that matches only this name.
-pub(super) fn escape(name: &str) -> String {
-    name.chars()
-        .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
-        .collect()
-}
-
 /// A word being read.
 #[derive(Default)]
 struct Word {
@@ -166,11 +210,13 @@ struct Word {
     expands: bool,
 }
 
-fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
+fn lex(line: &str, depth: usize, words: &mut Words) {
     let (mut word, mut used) = (Word::default(), Use::Reads);
+    // Here-documents whose text follows the line.
+    let mut documents = Vec::new();
     let mut letters = line.chars().peekable();
     while let Some(letter) = letters.next() {
-        if words.len() > WORDS_MAX {
+        if words.is_full() {
             return;
         }
         match letter {
@@ -201,6 +247,14 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
                 word.end(used, words);
                 used = Use::Reads;
             }
+            '<' if letters.next_if_eq(&'<').is_some() => {
+                word.end(used, words);
+                used = Use::Reads;
+                // `<<<` is followed by a word.
+                if letters.next_if_eq(&'<').is_none() {
+                    documents.push(HereDocument::begin(&mut letters));
+                }
+            }
             '*' | '?' | '[' => {
                 word.push(letter.encode_utf8(&mut [0; 4]));
                 word.expands = true;
@@ -221,11 +275,61 @@ fn lex(line: &str, depth: usize, words: &mut Vec<(String, Use)>) {
                 if ended || !matches!(letter, ' ' | '\t') {
                     used = Use::Reads;
                 }
+                match letter {
+                    '&' if letters.peek() == Some(&'>') => {}
+                    '&' | '|' if letters.next_if_eq(&letter).is_some() => words.join(),
+                    '\n' => {
+                        for document in documents.drain(..) {
+                            inner(&document.text(&mut letters), depth, words);
+                        }
+                        words.end_list();
+                    }
+                    ';' | '&' => words.end_list(),
+                    _ => {}
+                }
             }
             _ => word.push(letter.encode_utf8(&mut [0; 4])),
         }
     }
     word.end(used, words);
+}
+
+/// A here-document whose end is known.
+struct HereDocument {
+    end: String,
+    is_quoted: bool,
+    /// `<<-`: tabs before its lines do not count.
+    strips: bool,
+}
+
+impl HereDocument {
+    /// Reads the word behind `<<`.
+    fn begin(letters: &mut Peekable<Chars<'_>>) -> Self {
+        let strips = letters.next_if_eq(&'-').is_some();
+        while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
+        let mut end = String::new();
+        let is_end = |letter: &char| !letter.is_whitespace() && !";|&<>()".contains(*letter);
+        while let Some(letter) = letters.next_if(is_end) {
+            end.push(letter);
+        }
+        let is_quoted = end.contains(['\'', '"', '\\']);
+        Self { end: end.replace(['\'', '"', '\\'], ""), is_quoted, strips }
+    }
+
+    /// Reads its lines, and its end.
+    fn text(&self, letters: &mut Peekable<Chars<'_>>) -> String {
+        let mut text = String::new();
+        while letters.peek().is_some() {
+            let line: String = letters.by_ref().take_while(|letter| *letter != '\n').collect();
+            let own = if self.strips { line.trim_start_matches('\t') } else { &line };
+            if own == self.end {
+                break;
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
+    }
 }
 
 /// Takes a variable's name behind its `$`; empty where there is something else, such as a command.
@@ -241,11 +345,18 @@ fn variable(letters: &mut Peekable<Chars<'_>>) -> String {
 }
 
 /// A quoted text may be a line of its own: `sh -c 'sort words.txt'`.
-fn inner(quoted: &str, depth: usize, words: &mut Vec<(String, Use)>) {
+fn inner(quoted: &str, depth: usize, words: &mut Words) {
     if depth < DEPTH_MAX
         && quoted.contains(|letter: char| letter.is_whitespace() || "'\"`();|&<>".contains(letter))
     {
+        let (before, may_be_skipped) = (words.at, words.may_be_skipped);
+        // It may as well be something to print.
+        (words.at.list, words.may_be_skipped) = (before.list + 1, true);
+        words.at.is_uncertain = true;
         lex(quoted, depth + 1, words);
+        let list = words.at.list + 1;
+        // A `cd` within it changes the folder only there.
+        (words.at, words.may_be_skipped) = (At { list, ..before }, may_be_skipped);
     }
 }
 
@@ -284,10 +395,10 @@ impl Word {
     }
 
     /// Ends the word; returns whether there was one.
-    fn end(&mut self, used: Use, words: &mut Vec<(String, Use)>) -> bool {
+    fn end(&mut self, used: Use, words: &mut Words) -> bool {
         let Self { text, begun, expands } = std::mem::take(self);
         if begun && !expands {
-            words.push((text, used));
+            words.push(text, used);
         }
         begun
     }
@@ -337,6 +448,17 @@ mod tests {
             ("cat \"${PWD}/data/d.txt\"", "data/d.txt"),
             ("cat /dev/shm/d.txt", "/dev/shm/d.txt"),
             ("cat out/d.txt .git/HEAD", ".git/HEAD"),
+            ("echo \"sorting -> d.txt\"; cat d.txt", "d.txt"),
+            ("printf '<a>d.txt</a>'; cat d.txt", "d.txt"),
+            ("cat > log <<E\nraw > d.txt\nE\ncat d.txt", "d.txt"),
+            ("cat > log <<-'E'; cat d.txt\nraw > d.txt\n\tE\n", "d.txt"),
+            ("test 1 -gt 2 && date > d.txt || true; cat d.txt", "d.txt"),
+            ("if test \"$a\"; then date > d.txt; fi; cat d.txt", "d.txt"),
+            ("for i in $list; do date > d.txt; done; cat d.txt", "d.txt"),
+            ("f() { date > d.txt; }; cat d.txt", "d.txt"),
+            ("exit; date > d.txt; cat d.txt", "d.txt"),
+            ("date > d.txt; cd sub; cat d.txt", "d.txt"),
+            ("sh -c 'cd sub; date > d.txt'; cat d.txt", "d.txt"),
         ] {
             assert!(names(line, name), "{line}: {:?}", named(line));
         }
@@ -373,6 +495,11 @@ mod tests {
             ("sh -c 'make > log.txt'", "log.txt"),
             ("cat a > b", "b"),
             ("sort a > b; sort b > a", "b"),
+            ("cd sub; date > d.txt; cat d.txt", "d.txt"),
+            ("mkdir -p x && date > d.txt && cat d.txt", "d.txt"),
+            ("sh -c 'date > d.txt && cat d.txt'", "d.txt"),
+            ("date > d.txt &> log; cat d.txt log", "log"),
+            ("cat <<E > d.txt\ntext\nE\ncat d.txt", "d.txt"),
             ("cat < /dev/null", "/dev/null"),
             ("cat \"$HOME\"/etc/passwd", "/etc/passwd"),
             ("cat -n", "-n"),

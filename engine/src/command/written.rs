@@ -79,7 +79,7 @@ impl Written {
                 .map(|(name, _)| name)
                 .chain(own)
                 .chain(within)
-                .map(|name| words::escape(name));
+                .map(|name| sources::escape(name));
             let created: BTreeSet<String> = created.collect();
             request.include.retain(|glob| !created.contains(glob));
             return Some(request).filter(|request| !request.include.is_empty());
@@ -239,7 +239,7 @@ mod tests {
         let request = |names: &[&str]| SourceRequest {
             source: "project".into(),
             root: project.clone(),
-            include: names.iter().map(|name| words::escape(name)).collect(),
+            include: names.iter().map(|name| sources::escape(name)).collect(),
             exclude: Vec::new(),
             links: pipe_stage::Links::EveryName,
             field: FIELD.into(),

@@ -176,6 +176,7 @@ impl Session {
             Written::read(&self.project.cache, &self.project.root, &self.manifest.stages[stage].config.json);
         let mut files = Vec::new();
         for request in requests.into_iter().filter_map(|request| written.without(request)) {
+            let request = self.project.without_ours(request);
             if trust == Trust::Nothing {
                 sources::forget(&request, &stamps);
             }
@@ -190,6 +191,14 @@ impl Session {
                     if matches!(error, SourceError::NothingFound { .. }) && is_from_home(&request) {
                         misfit.help = Some("`~` is not expanded; write the whole path".to_owned());
                     }
+                    let help = match error {
+                        SourceError::BrokenLink { .. } => {
+                            Some("mount or fetch what it stands for, remove the link, or narrow the pattern")
+                        }
+                        SourceError::TooDeep { .. } => Some("narrow the pattern"),
+                        _ => None,
+                    };
+                    misfit.help = help.map(str::to_owned).or(misfit.help);
                     if let SourceError::BadGlob { field, .. } = &error {
                         misfit.path.clone_from(field);
                         code = Code::InvalidValue;
