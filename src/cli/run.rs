@@ -208,7 +208,7 @@ fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
             differing.join(", ")
         ),
         Some(
-            "a stage type changed its results without a new revision, or the machine made an error"
+            "a command makes other bytes each time, a stage type changed its results without a new revision, or the machine made an error"
                 .to_owned(),
         ),
     ))

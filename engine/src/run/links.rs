@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! out/PIPELINE/STAGE/PORT  links to trees/DIGEST
-//! out/STAGE                links to PIPELINE/STAGE of the first pipeline with a stage of this name
+//! out/STAGE                links to PIPELINE/STAGE, while only one pipeline has a stage of this name
 //! out/.gitignore           keeps all of it out of repositories
 //! trees/DIGEST/            links into objects/, one folder per artifact
 //! ```
@@ -109,17 +109,25 @@ fn ignore(out: &Path) -> io::Result<()> {
     if path.exists() { Ok(()) } else { fs::write(path, "*\n") }
 }
 
-/// Makes `out/STAGE` a link to `PIPELINE/STAGE`, unless another pipeline has it.
+/// Makes `out/STAGE` a link to `PIPELINE/STAGE`, or removes it if another pipeline has a stage of this name.
 fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     let place = out.join(name);
     // What the user, or another pipeline, has there stays.
     if place.exists() && !place.is_symlink() {
         return Ok(());
     }
-    if place.is_symlink() && !place.exists() {
+    let is_others = |folder: &fs::DirEntry| {
+        !folder.path().is_symlink() && folder.file_name() != *pipeline && folder.path().join(name).is_dir()
+    };
+    let target = pipeline.join(name);
+    let is_ambiguous = fs::read_dir(out)?.flatten().any(|folder| is_others(&folder));
+    if !is_ambiguous && fs::read_link(&place).is_ok_and(|before| before == target) {
+        return Ok(());
+    }
+    if place.is_symlink() {
         fs::remove_file(&place)?;
     }
-    if place.is_symlink() { Ok(()) } else { symlink(pipeline.join(name), &place) }
+    if is_ambiguous { Ok(()) } else { symlink(target, &place) }
 }
 
 fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {

@@ -699,7 +699,7 @@ impl Scheduler<'_> {
         let broken = self.broken.take();
         let interrupted = self.stop_requests > 0;
         let is_whole = !interrupted && broken.is_none() && rows.iter().all(|row| row.outcome.is_done());
-        let notes = match options.is_full && is_whole {
+        let notes = match options.is_full && is_whole && closed.unmet.is_empty() {
             true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, &record.outputs))),
             false => Vec::new(),
         };
