@@ -85,6 +85,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// What to do about an error that another call can avoid.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Newer { .. } => {
+                Some("use a newer pipe, or another cache with `--cache`; this one is left as it is")
+            }
+            Self::NotACache { .. } => {
+                Some("name an empty folder or one that does not exist; it becomes the cache")
+            }
+            _ => None,
+        }
+    }
+
     /// Returns a function that converts the system's error about `path`.
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| {

@@ -89,14 +89,17 @@ pub(super) struct Pin {
     place: Place,
 }
 
+/// Nothing needs no unit.
+const NOTHING: &str = "0";
+
 fn size(text: &str) -> Result<u64, String> {
-    Memory::parse(text)
-        .map(|memory| memory.0)
-        .ok_or_else(|| "write a size, such as 10GiB or 500 MB".to_owned())
+    let size = if text == NOTHING { Some(0) } else { Memory::parse(text).map(|memory| memory.0) };
+    size.ok_or_else(|| "write a size, such as 10GiB or 500 MB".to_owned())
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    Time::parse(text).map(Time::duration).ok_or_else(|| "write a time, such as 1d, 12h or 90s".to_owned())
+    let time = if text == NOTHING { Some(Duration::ZERO) } else { Time::parse(text).map(Time::duration) };
+    time.ok_or_else(|| "write a time, such as 1d, 12h or 90s".to_owned())
 }
 
 /// The cache to use.
@@ -112,7 +115,7 @@ pub(super) struct Place {
 
 impl Place {
     fn project(&self) -> Result<Project, Failure> {
-        let project = Project::of(Path::new("./x"), super::pipeline::named(self.cache.as_deref()));
+        let project = Project::around(Path::new("."), super::pipeline::named(self.cache.as_deref()));
         project.map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
     }
 

@@ -69,7 +69,11 @@ impl From<Box<Report>> for Failure {
 impl From<pipe_cache::Error> for Failure {
     fn from(error: pipe_cache::Error) -> Self {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-        Self::Failed(format!("{error}{}", source.unwrap_or_default()), None)
+        let message = format!("{error}{}", source.unwrap_or_default());
+        match error.help() {
+            Some(help) => Self::Usage(message, Some(help.to_owned())),
+            None => Self::Failed(message, None),
+        }
     }
 }
 

@@ -52,8 +52,8 @@ fn what_is_recent_or_young_stays() {
     let before = project.objects();
     let kept = project.pipe(&["cache", "gc", "--max-size", "0B", "--recent", "0s"]).expect(0);
     kept.says(&["pinned, locked, in use or recent"]);
-    project.pipe(&["cache", "gc", "--max-size", "0B", "--young", "0s"]).expect(0);
-    project.pipe(&["cache", "gc", "--max-size", "1GiB", "--recent", "0s", "--young", "0s"]).expect(0);
+    project.pipe(&["cache", "gc", "--max-size", "0", "--young", "0s"]).expect(0);
+    project.pipe(&["cache", "gc", "--max-size", "1GiB", "--recent", "0", "--young", "0"]).expect(0);
     assert_eq!(project.objects(), before);
 }
 
@@ -133,4 +133,13 @@ fn checkpoints_of_a_pinned_or_recent_run_stay() {
     assert_eq!(checkpoints(), 1, "a recent run needs them");
     gc("0s");
     assert_eq!(checkpoints(), 0);
+}
+
+#[test]
+fn the_cache_is_found_whatever_manifests_are_called() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    fs::copy(project.path("pipeline.yaml"), project.path("x.yaml")).unwrap();
+    project.pipe(&["cache", "du"]).expect(0);
+    project.pipe(&["cache", "verify"]).expect(0);
 }

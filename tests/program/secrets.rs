@@ -153,6 +153,16 @@ fn an_observer_prints_no_secret() {
 }
 
 #[test]
+fn an_empty_secret_is_none() {
+    let project = Project::one(": ${secret.PIPE_TEST_TOKEN}; echo x > $PIPE_OUTPUT_text/a", "");
+    for verb in ["check", "run"] {
+        let mut command = project.command(&[verb, "pipeline.yaml"]);
+        let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", "").output().unwrap()).expect(2);
+        ended.says(&["the secret `PIPE_TEST_TOKEN` is empty", "set `PIPE_TEST_TOKEN`"]);
+    }
+}
+
+#[test]
 fn letters_beyond_ascii_hide_no_secret() {
     let secret = "p\u{e4}-hun'ter2\u{1f600}";
     let line = ": ${secret.PIPE_TEST_TOKEN}; printf 'p\\\\u00e4-hun'\\''ter2\\\\ud83d\\\\ude00 p\\\\xe4-hun'\\''ter2\\\\U0001f600\\n'; echo x > $PIPE_OUTPUT_text/a";

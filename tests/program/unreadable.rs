@@ -146,7 +146,7 @@ fn the_collector_stops_at_a_record_of_a_newer_version() {
     fs::write(&record, [&body[..], format!("\n{checksum}\n").as_bytes()].concat()).unwrap();
     let gc = ["cache", "gc", "--max-size", "0B", "--recent", "0s", "--young", "0s"];
     fs::remove_file(project.path("pipeline.lock")).unwrap();
-    project.pipe(&gc).expect(1).says(&["format 99"]);
+    project.pipe(&gc).expect(2).says(&["format 99", "use a newer pipe"]);
     assert_eq!(project.objects(), before);
 }
 
@@ -165,4 +165,19 @@ fn what_cannot_be_swept_up_is_a_warning() {
     let lines = project.run(&["--json", "--force", "first"]).expect(0).stdout;
     let is_warning = |line: &&str| line.contains(r#""event":"warning","message":"leftovers"#);
     assert_eq!(lines.lines().filter(is_warning).count(), 1, "{lines}");
+}
+
+#[test]
+fn a_cache_that_is_none_or_too_new_is_named_with_what_to_do() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    fs::write(project.path(".pipe/version"), "pipe store 99\n").unwrap();
+    for words in [&["run", "pipeline.yaml"][..], &["plan", "pipeline.yaml"], &["cache", "du"]] {
+        project.pipe(words).expect(2).says(&["format 99", "use a newer pipe", "--cache"]);
+    }
+    assert_eq!(project.read(".pipe/version"), "pipe store 99\n");
+    fs::write(project.path(".pipe/version"), "pipe store 1\n").unwrap();
+    fs::create_dir(project.path("other")).unwrap();
+    project.write("other/mine.txt", "");
+    project.run(&["--cache", "other"]).expect(2).says(&["is not a cache", "empty folder"]);
 }

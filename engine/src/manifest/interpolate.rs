@@ -261,14 +261,18 @@ impl Interpolation<'_, '_, '_> {
             return Err(bad("not a valid variable name").help("names consist of letters, digits and `_`"));
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
-        let value = (self.own.world.variable)(name).filter(|value| !value.is_empty() || default.is_none());
+        let found = (self.own.world.variable)(name);
+        // Nothing can be done with an empty secret; services in CI set one where it is not defined.
+        let may_be_empty = default.is_none() && code != Code::UndefinedSecret;
+        let state = if found.as_deref() == Some("") { "is empty" } else { "is not set" };
+        let value = found.filter(|value| !value.is_empty() || may_be_empty);
         let undefined = || {
             // A default for a secret would be a secret in the manifest.
             let or = match code {
                 Code::UndefinedSecret => String::new(),
                 _ => format!(", or give a default: `${{env.{name}:-…}}`"),
             };
-            let message = format!("the {kind} `{name}` is not set");
+            let message = format!("the {kind} `{name}` {state}");
             Fault::new(code, message, "needed here").help(format!("set `{name}` in the environment{or}"))
         };
         let value = value.or(default).ok_or_else(undefined)?;
