@@ -1,9 +1,7 @@
 //! Owns: paths: the project root, its cache, a manifest's lock file, links to outputs.
 
 use crate::files;
-use pipe_stage::{Links, SourceRequest};
 use std::{
-    fs,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -20,26 +18,6 @@ pub struct Project {
 }
 
 impl Project {
-    /// Leaves out of a set of documents what pipe itself writes, and the files of Git: a pattern such as
-    /// `**/*.parquet` means the user's files. A request for a folder in there is left as it is.
-    pub(crate) fn without_ours(&self, mut request: SourceRequest) -> SourceRequest {
-        if request.links != Links::Once {
-            return request;
-        }
-        let real = |path: &Path| fs::canonicalize(path).ok();
-        let Some(root) = real(&request.root) else { return request };
-        let ours =
-            [self.cache.clone(), self.root.join(".pipe"), self.root.join("out"), self.root.join(".git")];
-        for folder in ours.iter().filter_map(|folder| real(folder)) {
-            if let Some(within) = folder.strip_prefix(&root).ok().and_then(Path::to_str)
-                && !within.is_empty()
-            {
-                request.exclude.push(format!("{}/**", crate::sources::escape(within)));
-            }
-        }
-        request
-    }
-
     /// Finds the root: the nearest folder above the manifest with a `.pipe` or `.git`, otherwise the manifest's
     /// folder.
     pub fn of(manifest: &Path, cache: Option<&Path>) -> io::Result<Self> {
@@ -95,6 +73,11 @@ impl Project {
     /// The lock file next to the manifest.
     pub fn lock(&self) -> PathBuf {
         self.manifest.with_extension("lock")
+    }
+
+    /// The folders that pipe itself writes, and Git's.
+    pub(crate) fn own_folders(&self) -> [PathBuf; 4] {
+        [self.cache.clone(), self.root.join(".pipe"), self.out(), self.root.join(".git")]
     }
 
     /// The folder with links to outputs.

@@ -137,6 +137,23 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
     Ok(seen.into_iter().map(|seen| seen.file).collect())
 }
 
+/// Leaves folders out of a set of documents: a pattern such as `**/*.parquet` does not mean what pipe itself writes. A
+/// request for a folder in there is left as it is.
+pub(crate) fn without(mut request: SourceRequest, folders: &[PathBuf]) -> SourceRequest {
+    if request.links != Links::Once {
+        return request;
+    }
+    let Ok(root) = fs::canonicalize(&request.root) else { return request };
+    for folder in folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()) {
+        if let Some(within) = folder.strip_prefix(&root).ok().and_then(Path::to_str)
+            && !within.is_empty()
+        {
+            request.exclude.push(format!("{}/**", escape(within)));
+        }
+    }
+    request
+}
+
 /// The folder of stamps in a cache.
 pub fn stamps(cache: &Path) -> PathBuf {
     cache.join("stamps")

@@ -176,7 +176,7 @@ impl Session {
             Written::read(&self.project.cache, &self.project.root, &self.manifest.stages[stage].config.json);
         let mut files = Vec::new();
         for request in requests.into_iter().filter_map(|request| written.without(request)) {
-            let request = self.project.without_ours(request);
+            let request = sources::without(request, &self.project.own_folders());
             if trust == Trust::Nothing {
                 sources::forget(&request, &stamps);
             }
