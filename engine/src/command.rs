@@ -132,7 +132,7 @@ impl Stage for Command {
             self.env.iter().enumerate().filter(|(_, name)| !is_name(name)).map(|(position, _)| {
                 Misfit::new(format!("env[{position}]"), "is not a valid name of an environment variable")
             });
-        let secrets = self.env.iter().enumerate().filter(|(_, name)| variables::looks_secret(name)).map(
+        let secrets = self.env.iter().enumerate().filter(|(_, name)| crate::secrets::looks_secret(name)).map(
             |(position, name)| {
                 let message = format!("`{name}` looks like a secret, and values under `env` are recorded");
                 let help = format!("write `${{secret.{name}}}` in the line, which passes it as `${name}`");
@@ -312,6 +312,25 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
         help: Some("names are relative to the project root".to_owned()),
         pin: None,
     }
+}
+
+/// Help for a command that failed, by the end of its log: for programs and modules that were not found, since a command
+/// gets another `PATH` than the user has.
+pub fn help(error: &Error, log: &str) -> Option<String> {
+    let Error::Command { status } = error else { return None };
+    let has_line = |fits: &dyn Fn(&str) -> bool| log.lines().any(|line| fits(line.trim_end()));
+    let own = "pass your own with `env: [PATH]`, which makes its value part of the key";
+    if has_line(&|line| line.contains("ModuleNotFoundError: No module named")) {
+        return Some(format!(
+            "commands run with PATH={PATH}, so `python3` is the system's: name the interpreter that has the module, such \
+             as `.venv/bin/python`, or {own}"
+        ));
+    }
+    let is_missing = |line: &str| {
+        line.ends_with("command not found") || (status.contains("127") && line.ends_with("not found"))
+    };
+    has_line(&is_missing)
+        .then(|| format!("commands run with PATH={PATH}: name the program by its path, or {own}"))
 }
 
 /// The `PATH` of commands, unless `env` or the command line names `PATH`. The user's `PATH` differs between machines

@@ -123,8 +123,6 @@ fn order(edges: &DiGraph<(), Flow>) -> Vec<usize> {
 /// A format of drawings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drawing {
-    /// One line per stage, for terminals.
-    Text,
     /// For Markdown.
     Mermaid,
     /// For Graphviz.
@@ -141,10 +139,18 @@ pub fn draw(
 ) -> String {
     let picture = Picture { graph, manifest, types, stages };
     match drawing {
-        Drawing::Text => picture.text(),
         Drawing::Mermaid => picture.mermaid(),
         Drawing::Dot => picture.dot(),
     }
+}
+
+/// Lists some stages of a manifest, in this order: name, type and inputs of each.
+pub fn rows(graph: &Graph, manifest: &Manifest, types: &[StageType], stages: &[usize]) -> Vec<[String; 3]> {
+    let picture = Picture { graph, manifest, types, stages };
+    let row = |stage: &usize| {
+        [picture.name(*stage).to_owned(), picture.type_name(*stage).to_owned(), picture.inputs(*stage)]
+    };
+    stages.iter().map(row).collect()
 }
 
 struct Picture<'a> {
@@ -155,32 +161,13 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
-    /// `base    pretrain   train <- sets.train, tokenizer <- vocabulary`
-    fn text(&self) -> String {
-        let width =
-            |text: &dyn Fn(usize) -> usize| self.stages.iter().map(|stage| text(*stage)).max().unwrap_or(0);
-        let names = width(&|stage| self.name(stage).len());
-        let types = width(&|stage| self.type_name(stage).len());
-        let mut out = String::new();
-        for stage in self.stages {
-            let needs: Vec<String> = self.manifest.stages[*stage]
-                .needs
-                .iter()
-                .map(|(input, needs)| {
-                    let from: Vec<_> = needs.iter().map(|need| self.written(need)).collect();
-                    format!("{input} <- {}", from.join(" + "))
-                })
-                .collect();
-            let line = format!(
-                "{:names$}  {:types$}  {}",
-                self.name(*stage),
-                self.type_name(*stage),
-                needs.join(", ")
-            );
-            out.push_str(line.trim_end());
-            out.push('\n');
-        }
-        out
+    /// What a stage is made from: `train <- sets.train, tokenizer <- vocabulary`.
+    fn inputs(&self, stage: usize) -> String {
+        let input = |(input, needs): (&String, &Vec<Need>)| {
+            let from: Vec<_> = needs.iter().map(|need| self.written(need)).collect();
+            format!("{input} <- {}", from.join(" + "))
+        };
+        self.manifest.stages[stage].needs.iter().map(input).collect::<Vec<_>>().join(", ")
     }
 
     fn mermaid(&self) -> String {

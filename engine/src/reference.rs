@@ -5,19 +5,19 @@ use pipe_stage::{Direction, Port};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Width of the text in columns.
-const WIDTH: usize = 100;
+/// Width of the text in columns, unless a terminal is narrower.
+pub const WIDTH: usize = 100;
 
-/// Lists stage types, one line per type.
-pub fn overview(types: &[StageType]) -> String {
+/// Lists stage types, one paragraph per type, in lines of this width.
+pub fn overview(types: &[StageType], columns: usize) -> String {
     let width = types.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
-    types.iter().map(|kind| hanging(&format!("{:width$}  ", kind.name), &kind.about())).collect()
+    types.iter().map(|kind| hanging(&format!("{:width$}  ", kind.name), &kind.about(), columns)).collect()
 }
 
-/// Describes a stage type: what it does, its ports, and the fields of its config.
-pub fn text(kind: &StageType) -> String {
+/// Describes a stage type: what it does, its ports, and the fields of its config, in lines of this width.
+pub fn text(kind: &StageType, columns: usize) -> String {
     let mut out = format!("{} (revision {})\n\n", kind.name, kind.revision);
-    out += &paragraphs("  ", kind.schema()["description"].as_str().unwrap_or_default());
+    out += &paragraphs("  ", kind.schema()["description"].as_str().unwrap_or_default(), columns);
     for (title, direction) in [("Inputs", Direction::Input), ("Outputs", Direction::Output)] {
         let ports: Vec<&Port> = kind.ports.iter().filter(|port| port.direction == direction).collect();
         if ports.is_empty() {
@@ -31,7 +31,7 @@ pub fn text(kind: &StageType) -> String {
         let kinds = ports.iter().map(|port| port.kind.name.len()).max().unwrap_or(0);
         for port in ports {
             let head = format!("  {:names$}  {:kinds$}  ", port.name, port.kind.name);
-            out += &hanging(&head, &format!("{}{}", port.about, remarks(port)));
+            out += &hanging(&head, &format!("{}{}", port.about, remarks(port)), columns);
         }
     }
     let fields = fields(kind.schema());
@@ -39,7 +39,7 @@ pub fn text(kind: &StageType) -> String {
         out += "\nConfig\n";
     }
     for field in fields {
-        out += &field_text(&field);
+        out += &field_text(&field, columns);
     }
     out
 }
@@ -88,13 +88,13 @@ struct Field {
     runtime: bool,
 }
 
-fn field_text(field: &Field) -> String {
+fn field_text(field: &Field, columns: usize) -> String {
     let default = field.default.as_ref().filter(|default| !default.is_object());
     let default = default.map(|default| format!(" = {}", yaml(default))).unwrap_or_default();
-    let mut out = hanging(&format!("  {}: ", field.path), &format!("{}{default}", field.takes));
-    out += &paragraphs("      ", &field.about);
+    let mut out = hanging(&format!("  {}: ", field.path), &format!("{}{default}", field.takes), columns);
+    out += &paragraphs("      ", &field.about, columns);
     for (name, about) in &field.choices {
-        out += &hanging(&format!("      - {name}: "), about);
+        out += &hanging(&format!("      - {name}: "), about, columns);
     }
     if field.runtime {
         out += "      Does not affect the result; changing it triggers no rerun.\n";
@@ -259,19 +259,19 @@ fn yaml(value: &Value) -> String {
 }
 
 /// Breaks a text into lines that fit; later lines are indented to the start of the text.
-fn hanging(head: &str, text: &str) -> String {
-    let indent = head.chars().count().min(WIDTH / 2);
-    let mut lines = wrap(text, WIDTH - indent).into_iter();
+fn hanging(head: &str, text: &str, columns: usize) -> String {
+    let indent = head.chars().count().min(columns / 2);
+    let mut lines = wrap(text, columns - indent).into_iter();
     let mut out = format!("{head}{}", lines.next().unwrap_or_default()).trim_end().to_owned() + "\n";
     lines.for_each(|line| out += &format!("{}{line}\n", " ".repeat(indent)));
     out
 }
 
 /// Breaks a text into paragraphs and lines.
-fn paragraphs(indent: &str, text: &str) -> String {
+fn paragraphs(indent: &str, text: &str, columns: usize) -> String {
     let paragraphs = text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty());
     let drawn = paragraphs.map(|paragraph| {
-        wrap(paragraph, WIDTH - indent.len())
+        wrap(paragraph, columns.saturating_sub(indent.len()))
             .iter()
             .map(|line| format!("{indent}{line}\n"))
             .collect::<String>()

@@ -4,6 +4,8 @@
 //! percent-encoded or escaped as in JSON, JavaScript, Python, C, shells, HTML and XML, and within Base64. Whatever matches, in part or overlapping,
 //! becomes `***`.
 
+mod suspect;
+
 use memchr::memmem::Finder;
 use std::{
     borrow::Cow,
@@ -11,6 +13,7 @@ use std::{
     io::{self, Read, Write},
     sync::Arc,
 };
+pub(crate) use suspect::looks_secret;
 
 /// Shorter lines of a secret, such as a bracket or a comma, are not searched for.
 const LINE_BYTES_MIN: usize = 3;

@@ -9,7 +9,7 @@ use crate::{
     roots::{self, RootsError},
     run::folder::{Pinned, RunFolder},
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{bytes, seconds},
     },
 };
@@ -167,10 +167,12 @@ fn list(place: &Place) -> Outcome {
             Cell::Text(record.uses.clone()),
             Cell::Text(key.short().to_string()),
             Cell::Figure(bytes(record.output_bytes)),
-            Cell::Text(record.config.to_string().chars().take(60).collect()),
+            Cell::Detail(record.config.to_string()),
         ]
     };
-    ui::print(&ui::table(&["computed", "type", "key", "output", "config"], rows.iter().map(row).collect()));
+    let heading = ["computed", "type", "key", "output", "config"];
+    let narrow = Narrow::without(&["config", "output", "computed"]);
+    ui::print(&ui::table(&heading, rows.iter().map(row).collect(), narrow));
     Ok(())
 }
 
@@ -198,7 +200,7 @@ fn usage(place: &Place) -> Outcome {
             Cell::Figure(bytes(amount.bytes)),
         ]
     };
-    ui::print(&ui::table(&["what", "files", "size"], parts.iter().map(row).collect()));
+    ui::print(&ui::table(&["what", "files", "size"], parts.iter().map(row).collect(), Narrow::default()));
     Ok(())
 }
 
@@ -244,7 +246,8 @@ impl Gc {
                 ]
             };
             let rows = gone.iter().map(row).collect();
-            ui::print(&ui::table(&["produced by", "files", "size", "time to recompute"], rows));
+            let heading = ["produced by", "files", "size", "time to recompute"];
+            ui::print(&ui::table(&heading, rows, Narrow::without(&["files"])));
         }
         let after = if self.dry_run { "would be" } else { "is now" };
         let (before, left) = (bytes(*bytes_before), bytes(*bytes_after));
@@ -327,7 +330,11 @@ fn pins(place: &Place) -> Outcome {
     let row = |run: &RunFolder| {
         [&run.id, &run.head.pipeline, &run.head.began].map(|text| Cell::Text(text.clone())).into()
     };
-    ui::print(&ui::table(&["run", "pipeline", "began"], runs.iter().map(row).collect()));
+    ui::print(&ui::table(
+        &["run", "pipeline", "began"],
+        runs.iter().map(row).collect(),
+        Narrow::without(&["began"]),
+    ));
     Ok(())
 }
 

@@ -17,14 +17,15 @@ impl Command for Check {
     fn run(self, program: &Program<'_>) -> Outcome {
         let (session, stages, _) = self.pipeline.session(program.types, &[])?;
         session.preview(&stages)?;
+        let notes = [notes(&session), session.expectations_open(&stages)?].concat();
         if self.pipeline.json {
             ui::print(&ui::json(
-                &json!({ "version": 1, "errors": [], "stages": stages.len(), "notes": notes(&session) }),
+                &json!({ "version": 1, "errors": [], "stages": stages.len(), "notes": notes }),
             ));
         } else {
             let stages = ui::counted(stages.len(), "stage");
             ui::print(&format!("`{}` is valid: {stages}", session.manifest.pipeline));
-            notes(&session).iter().for_each(|note| ui::say(&format!("note: {note}")));
+            notes.iter().for_each(|note| ui::say(&format!("note: {note}")));
         }
         Ok(())
     }

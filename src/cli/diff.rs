@@ -7,7 +7,7 @@ use crate::{
     run::folder::StageResult,
     stage_type::StageType,
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{bytes, figure, seconds},
     },
 };
@@ -100,7 +100,11 @@ impl Command for Diff {
             ]
         };
         let rows = lines.iter().map(row).collect();
-        ui::print(&ui::table(&["stage", "what", &before.label, &after.label, "change"], rows));
+        ui::print(&ui::table(
+            &["stage", "what", &before.label, &after.label, "change"],
+            rows,
+            Narrow::without(&["change"]),
+        ));
         Ok(())
     }
 }

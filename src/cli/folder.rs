@@ -44,10 +44,12 @@ impl FolderCommand {
             .required(true)
             .value_parser(value_parser!(PathBuf))
             .help(match &self.run {
-                Work::Folder(_) => {
-                    format!("A manifest with the stage STAGE, or a folder that contains a {0}", self.kind)
-                }
-                Work::Entries(_) => "The manifest".to_owned(),
+                Work::Folder(_) => format!(
+                    "A manifest with the stage STAGE [default: pipeline.yaml in the current folder], or a folder \
+                     that contains a {}",
+                    self.kind
+                ),
+                Work::Entries(_) => "The manifest [default: pipeline.yaml in the current folder]".to_owned(),
             });
         let stage = Arg::new("stage")
             .value_name("STAGE[.PORT]")

@@ -2,10 +2,10 @@
 
 use super::{Command, Outcome, Pipeline, Program, pretty};
 use crate::{
-    graph::{Drawing, Graph, draw},
+    graph::{Drawing, Graph, draw, rows},
     manifest::{Manifest, Output},
     stage_type::StageType,
-    ui,
+    ui::{self, Cell, Narrow},
 };
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -31,16 +31,6 @@ enum As {
     Dot,
 }
 
-impl From<As> for Drawing {
-    fn from(from: As) -> Self {
-        match from {
-            As::Text => Self::Text,
-            As::Mermaid => Self::Mermaid,
-            As::Dot => Self::Dot,
-        }
-    }
-}
-
 impl Command for Draw {
     fn run(self, program: &Program<'_>) -> Outcome {
         let manifest = self.pipeline.load(program.types)?;
@@ -49,7 +39,17 @@ impl Command for Draw {
         if self.pipeline.json {
             ui::print(&pretty(&as_json(&manifest, program.types, &stages)));
         } else {
-            ui::print(&draw(self.form.into(), &Graph::new(&manifest), &manifest, program.types, &stages));
+            let graph = Graph::new(&manifest);
+            let drawn = |drawing| draw(drawing, &graph, &manifest, program.types, &stages);
+            ui::print(&match self.form {
+                As::Mermaid => drawn(Drawing::Mermaid),
+                As::Dot => drawn(Drawing::Dot),
+                As::Text => {
+                    let rows = rows(&graph, &manifest, program.types, &stages);
+                    let rows = rows.into_iter().map(|row| row.map(Cell::Text).into()).collect();
+                    ui::table(&["stage", "type", "inputs"], rows, Narrow::without(&["type"]))
+                }
+            });
         }
         Ok(())
     }

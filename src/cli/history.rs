@@ -14,12 +14,12 @@ use crate::{
         seen::SeenState,
     },
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{figure, seconds},
     },
 };
 use clap::Parser;
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use pipe_stage::{Better, Digest, Metric, Store};
 use serde_json::json;
 use std::{
@@ -29,15 +29,19 @@ use std::{
 
 /// List the runs of a pipeline, newest first.
 #[derive(Parser)]
-#[command(name = "history", after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5")]
+#[command(
+    name = "history",
+    after_help = "Example: pipe history pipelines/gpt-small.yaml --limit 5 --metric val_loss,accuracy"
+)]
 pub(super) struct History {
     #[command(flatten)]
     pub(super) pipeline: Pipeline,
     /// Number of runs to list, newest first.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "RUNS")]
     limit: usize,
-    /// Metrics to compare, separated by commas: `val_loss` or `base.val_loss`.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// Metrics to compare, such as `val_loss` or `base.val_loss`; repeatable, or separated by commas [default: the
+    /// main metrics].
+    #[arg(long = "metric", visible_alias = "metrics", value_name = "NAME", value_delimiter = ',')]
     metrics: Vec<String>,
     /// Only list runs that used this source: a name under `sources`, or the path of a file.
     #[arg(long, value_name = "NAME|PATH")]
@@ -68,14 +72,15 @@ impl Command for History {
         if let (Some(source), true) = (&self.source, fitting.is_empty()) {
             ui::say(&format!("no recorded run used `{source}`"));
         }
-        let columns = columns(&fitting, &self.metrics)?;
+        let chosen = chosen(&fitting, &self.metrics)?;
+        let has_chosen = !self.metrics.iter().all(String::is_empty);
         if self.pipeline.json {
             let run = |(past, used): &(Past<'_>, Option<Used>)| {
                 let mut output = past.json();
-                if !columns.is_empty() {
+                if has_chosen {
                     let value =
                         |(stage, name): &(String, String)| past.metric(stage, name).map(|found| found.value);
-                    let values = columns
+                    let values = chosen
                         .iter()
                         .map(|column| (format!("{}.{}", column.0, column.1), json!(value(column))));
                     output["values"] = values.collect::<serde_json::Map<_, _>>().into();
@@ -89,7 +94,16 @@ impl Command for History {
             ui::print(&pretty(&json!({ "version": 1, "runs": shown, "more": has_more })));
             return Ok(());
         }
-        ui::print(&if columns.is_empty() { overview(&fitting) } else { side_by_side(&fitting, &columns) });
+        if has_chosen {
+            ui::print(&table(&fitting, &chosen, Overview::Metrics));
+        } else {
+            let (main, left_out) = main_metrics(&fitting);
+            ui::print(&table(&fitting, &main, Overview::Stages));
+            if left_out > 0 {
+                let more = ui::counted(left_out, "more main metric");
+                ui::say(&format!("{more} not shown; `--metric NAME` chooses metrics"));
+            }
+        }
         if has_more {
             ui::say("there are older runs; `--limit` shows more");
         }
@@ -97,38 +111,86 @@ impl Command for History {
     }
 }
 
-/// The runs, each with the stages that ran and their main metrics.
-fn overview(runs: &[(Past<'_>, Option<Used>)]) -> String {
-    let mut heading = vec!["run", "outcome", "time", "ran", "main metrics"];
+/// What a table of runs shows besides metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overview {
+    /// How long a run took, and which stages ran.
+    Stages,
+    /// Nothing.
+    Metrics,
+}
+
+/// A metric of a stage: names of both.
+type StageMetric = (String, String);
+
+/// The runs with a column for each of these metrics.
+fn table(runs: &[(Past<'_>, Option<Used>)], metrics: &[StageMetric], overview: Overview) -> String {
+    let names: Vec<String> = metrics.iter().map(|(stage, name)| format!("{stage}.{name}")).collect();
     let has_source = runs.iter().any(|(_, used)| used.is_some());
-    if has_source {
-        heading.push("source");
+    let mut heading = vec!["run", "outcome"];
+    if overview == Overview::Stages {
+        heading.extend(["time", "ran"]);
     }
+    heading.extend(has_source.then_some("source"));
+    let keys = heading.len();
+    heading.extend(names.iter().map(String::as_str));
     let row = |(past, used): &(Past<'_>, Option<Used>)| {
-        let mut row = past.row();
-        row.extend(used.as_ref().map(|used| Cell::Text(used.to_string())));
+        let pinned = if past.run.is_pinned() { " (pinned)" } else { "" };
+        let mut row =
+            vec![Cell::Text(format!("{}{pinned}", past.run.id)), Cell::Text(past.state.as_str().to_owned())];
+        if overview == Overview::Stages {
+            row.extend([Cell::Figure(seconds(past.seconds)), Cell::Text(past.ran())]);
+        }
+        if has_source {
+            row.push(Cell::Text(used.as_ref().map(ToString::to_string).unwrap_or_default()));
+        }
+        row.extend(metrics.iter().map(|(stage, name)| {
+            Cell::Figure(past.metric(stage, name).map_or("-".to_owned(), |metric| figure(metric.value)))
+        }));
         row
     };
-    ui::table(&heading, runs.iter().map(row).collect())
+    let narrow = Narrow { spare: &["ran", "time", "source"], repeated: Some(keys) };
+    ui::table(&heading, runs.iter().map(row).collect(), narrow)
 }
 
-/// The runs with one column per selected metric.
-fn side_by_side(runs: &[(Past<'_>, Option<Used>)], columns: &[(String, String)]) -> String {
-    let names: Vec<String> = columns.iter().map(|(stage, name)| format!("{stage}.{name}")).collect();
-    let heading: Vec<&str> = ["run", "outcome"].into_iter().chain(names.iter().map(String::as_str)).collect();
-    let row = |(past, _): &(Past<'_>, Option<Used>)| {
-        let value = |(stage, name): &(String, String)| {
-            Cell::Figure(past.metric(stage, name).map_or("-".to_owned(), |metric| figure(metric.value)))
-        };
-        let begin = [past.run.id.clone(), past.state.as_str().to_owned()].map(Cell::Text);
-        begin.into_iter().chain(columns.iter().map(value)).collect()
-    };
-    ui::table(&heading, runs.iter().map(row).collect())
+/// The metrics to show if none were chosen, and the number of those that are left out: of each stage, the first for
+/// which higher or lower is better; of one that scores several models (`base.perplexity`), the first of each model.
+/// If no stage has such a metric, the first of the last stage.
+fn main_metrics(runs: &[(Past<'_>, Option<Used>)]) -> (Vec<StageMetric>, usize) {
+    const SHOWN_MAX: usize = 4;
+    let mut stages: IndexMap<&str, Vec<&Metric>> = IndexMap::new();
+    for (past, _) in runs {
+        for head in &past.run.head.stages {
+            let made = past.stages.get(&head.name).and_then(|stage| stage.made.as_ref());
+            let known = stages.entry(&head.name).or_default();
+            for metric in made.map_or(Vec::new(), StageResult::main_metrics) {
+                if known.iter().all(|known| known.name != metric.name) {
+                    known.push(metric);
+                }
+            }
+        }
+    }
+    let mut main: Vec<StageMetric> = Vec::new();
+    for (stage, metrics) in &stages {
+        let mut models = BTreeSet::new();
+        for metric in metrics.iter().filter(|metric| metric.better != Better::Neutral) {
+            if models.insert(metric.name.rsplit_once('.').map(|(model, _)| model)) {
+                main.push(((*stage).to_owned(), metric.name.clone()));
+            }
+        }
+    }
+    if main.is_empty() {
+        let last = stages.iter().rev().find_map(|(stage, metrics)| Some((stage, metrics.first()?)));
+        main.extend(last.map(|(stage, metric)| ((*stage).to_owned(), metric.name.clone())));
+    }
+    // Those of the last stages are the most important.
+    let left_out = main.len().saturating_sub(SHOWN_MAX);
+    (main.split_off(left_out), left_out)
 }
 
-/// Finds metrics by name, as stage and name: `val_loss` selects those of all stages.
-fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let mut known: IndexSet<(String, String)> = IndexSet::new();
+/// Finds metrics by name, as stage and name: `perplexity` selects those of all stages and models.
+fn chosen(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<StageMetric>, Failure> {
+    let mut known: IndexSet<StageMetric> = IndexSet::new();
     for (past, _) in runs {
         for head in &past.run.head.stages {
             let made = past.stages.get(&head.name).and_then(|stage| stage.made.as_ref());
@@ -141,6 +203,7 @@ fn columns(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<(
         let before = columns.len();
         let fits = |(stage, name): &&(String, String)| {
             name == wanted
+                || name.strip_suffix(wanted.as_str()).is_some_and(|model| model.ends_with('.'))
                 || wanted.strip_prefix(stage.as_str()).and_then(|rest| rest.strip_prefix('.')) == Some(name)
         };
         columns.extend(known.iter().filter(fits).cloned());
@@ -274,7 +337,8 @@ impl<'a> Past<'a> {
         if judging.is_empty() { all.into_iter().rev().take(1).collect() } else { judging }
     }
 
-    fn row(&self) -> Vec<Cell> {
+    /// The stages that ran, and those that failed or were running.
+    fn ran(&self) -> String {
         const NAMES_MAX: usize = 4;
         let list = |names: Vec<&str>| {
             let more = names.len().saturating_sub(NAMES_MAX);
@@ -289,21 +353,7 @@ impl<'a> Past<'a> {
                 ran += &format!("{apart}{word}: {}", list(names));
             }
         }
-        const METRICS_MAX: usize = 3;
-        let metrics = self.metrics();
-        // Those of the last stages are the most important.
-        let shown: Vec<String> = metrics[metrics.len().saturating_sub(METRICS_MAX)..]
-            .iter()
-            .map(|(stage, metric)| format!("{stage} {} {}", metric.name, figure(metric.value)))
-            .collect();
-        let pinned = if self.run.is_pinned() { " (pinned)" } else { "" };
-        vec![
-            Cell::Text(format!("{}{pinned}", self.run.id)),
-            Cell::Text(self.state.as_str().to_owned()),
-            Cell::Figure(seconds(self.seconds)),
-            Cell::Text(ran),
-            Cell::Text(shown.join(", ")),
-        ]
+        ran
     }
 
     fn json(&self) -> serde_json::Value {

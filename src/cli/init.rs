@@ -85,6 +85,8 @@ impl Command for Init {
         }
         let manifest = self.folder.join(template.manifest);
         let manifest = quoted(manifest.strip_prefix(".").unwrap_or(&manifest));
+        // `-x` would be an option.
+        let manifest = if manifest.starts_with('-') { format!("./{manifest}") } else { manifest };
         ui::say(&format!("now run it: pipe run {manifest}"));
         if self.ci.is_some() {
             ui::say(

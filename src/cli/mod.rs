@@ -5,6 +5,8 @@
 
 mod failure;
 
+mod default_manifest;
+
 mod pipeline;
 
 mod selection;
@@ -136,7 +138,7 @@ pub fn main(types: &'static [StageType]) -> ExitCode {
 pub fn main_with(program: Program<'_>) -> ExitCode {
     pipe_stage::raise_open_files();
     crate::run::signals::survive_file_size_limit();
-    let matches = match usage(&program).try_get_matches() {
+    let matches = match default_manifest::parse(&usage(&program), std::env::args_os()) {
         Ok(matches) => matches,
         Err(error) => return refused(&error),
     };

@@ -21,7 +21,7 @@ use std::{
 /// Arguments of every command on a pipeline.
 #[derive(Args)]
 pub(super) struct Pipeline {
-    /// The manifest.
+    /// The manifest [default: pipeline.yaml in the current folder].
     pub(super) manifest: PathBuf,
     /// Override a value of the manifest: `stages.base.with.optimizer.lr=1e-3`; repeatable.
     #[arg(long = "set", value_name = "PATH=VALUE")]

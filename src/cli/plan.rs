@@ -5,7 +5,7 @@ use crate::{
     figures::Figures,
     plan::{Estimate, Planned, Session, Stale, Verdict, cost::Disk},
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{bytes, figure, money, seconds},
     },
 };
@@ -98,7 +98,8 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
     let mut heading = vec!["stage", "plan", "time", "memory", "disk"];
     heading.extend(prices.map(|_| "cost"));
     heading.push("why");
-    let mut text = ui::table(&heading, planned.iter().map(line).collect());
+    let narrow = Narrow::without(&["disk", "memory", "time"]);
+    let mut text = ui::table(&heading, planned.iter().map(line).collect(), narrow);
     let open: Vec<&Planned> =
         planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_))).collect();
     let cached = planned.len() - open.len();

@@ -9,7 +9,7 @@ use crate::{
         seen::Seen,
     },
     stage_type::StageType,
-    ui::{self, Cell},
+    ui::{self, Cell, Narrow},
     warning::Warning,
 };
 use clap::Parser;
@@ -71,7 +71,11 @@ impl List {
                 .map(|text| Cell::Text(text.to_owned()))
                 .into()
         };
-        ui::print(&ui::table(&["run", "began", "state", ""], rows.iter().map(row).collect()));
+        ui::print(&ui::table(
+            &["run", "began", "state", ""],
+            rows.iter().map(row).collect(),
+            Narrow::without(&["began"]),
+        ));
         Ok(())
     }
 }

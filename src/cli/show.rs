@@ -8,7 +8,7 @@ use crate::{
     record::read_artifact,
     stage_type::StageType,
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{bytes, figure, seconds},
     },
 };
@@ -97,7 +97,7 @@ impl Command for Show {
                 Cell::Text(better.to_owned()),
             ]
         });
-        text += &ui::table(&["metric", "value", "unit", ""], rows.collect());
+        text += &ui::table(&["metric", "value", "unit", ""], rows.collect(), Narrow::without(&[""]));
         for (port, digest) in &record.outputs {
             if let Some(output) = preview(&session, port, digest, self.lines)? {
                 text += &format!("\n{output}");
@@ -152,7 +152,7 @@ impl Show {
             return Ok(());
         }
         match compared {
-            Some(compared) => ui::print(&ui::comparison(&compared, None)),
+            Some(compared) => ui::print(&ui::comparison(&compared)),
             None if missing == targets.len() => {
                 return Err(Failure::Failed(
                     format!("no stage of `{}` is up to date, so there is no result to show", self.stage),

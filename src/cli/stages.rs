@@ -4,6 +4,9 @@ use super::{Command, Failure, Outcome, Program, pretty};
 use crate::{reference, ui};
 use clap::Parser;
 
+/// On narrower terminals, lines are longer than the terminal is wide.
+const WIDTH_MIN: usize = 30;
+
 /// List the stage types, or describe one.
 #[derive(Parser)]
 #[command(name = "stages", after_help = "Example: pipe stages pretrain")]
@@ -17,11 +20,12 @@ pub(super) struct Stages {
 
 impl Command for Stages {
     fn run(self, program: &Program<'_>) -> Outcome {
+        let columns = ui::room().map_or(reference::WIDTH, |room| room.clamp(WIDTH_MIN, reference::WIDTH));
         let Some(name) = self.name else {
             let text = if self.json {
                 pretty(&program.types.iter().map(reference::json).collect::<Vec<_>>())
             } else {
-                reference::overview(program.types)
+                reference::overview(program.types, columns)
             };
             ui::print(&text);
             return Ok(());
@@ -33,7 +37,7 @@ impl Command for Stages {
                 Some(format!("known types: {}", known.join(", "))),
             ));
         };
-        ui::print(&if self.json { pretty(&reference::json(kind)) } else { reference::text(kind) });
+        ui::print(&if self.json { pretty(&reference::json(kind)) } else { reference::text(kind, columns) });
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         seen::{Seen, SeenStage, SeenState},
     },
     ui::{
-        self, Cell,
+        self, Cell, Narrow,
         units::{figure, seconds},
     },
 };
@@ -78,7 +78,8 @@ fn as_text(run: &RunFolder, seen: &Seen, now: f64) -> String {
         .map(|(name, stage)| row(name, stage, now))
         .collect();
     if !rows.is_empty() {
-        text += &ui::table(&["stage", "state", "time", "step", "progress", "metric"], rows);
+        let heading = ["stage", "state", "time", "step", "progress", "metric"];
+        text += &ui::table(&heading, rows, Narrow::without(&["step", "time"]));
     }
     text
 }

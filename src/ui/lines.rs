@@ -98,6 +98,9 @@ fn text(event: &RunEvent) -> Option<String> {
             if let pipe_stage::Error::Input { help: Some(help), .. } = error {
                 text += &format!("\n  help: {help}");
             }
+            if let Some(help) = crate::command::help(error, tail) {
+                text += &format!("\n  help: {help}");
+            }
             if let pipe_stage::Error::DiskFull { .. } = error {
                 text += "\n  help: free some disk space and run again; finished work is kept";
             }

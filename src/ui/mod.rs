@@ -23,7 +23,7 @@ mod report;
 pub mod units;
 
 use crate::{
-    figures::Figures,
+    figures::{Comparison, Figures},
     run::{RunEvent, Summary},
     warning::Warning,
 };
@@ -35,7 +35,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 pub use stream::{Stream, now};
-pub use table::{Cell, comparison, table};
+pub use table::{Cell, Narrow};
 pub use text::{counted, plain};
 
 /// How a command prints its output.
@@ -94,9 +94,9 @@ impl Progress {
             Self::Json => emit(&json(&closing(summary, figures))),
             Self::Bars(bars) => {
                 bars.clear();
-                say(&format!("{}{}", table::summary(summary), table::figures(figures)));
+                say(&tables(summary, figures));
             }
-            Self::Lines(_) => say(&format!("{}{}", table::summary(summary), table::figures(figures))),
+            Self::Lines(_) => say(&tables(summary, figures)),
         }
     }
 }
@@ -111,10 +111,39 @@ fn closing(summary: &Summary, figures: &Figures) -> serde_json::Value {
     })
 }
 
+/// The tables at the end of a run, which go to stderr.
+fn tables(summary: &Summary, figures: &Figures) -> String {
+    let room = std::io::stderr().is_terminal().then(columns);
+    format!("{}{}", table::summary(summary, room), table::figures(figures, room))
+}
+
+/// Formats a table for stdout: if that is a terminal, it is fitted to its width.
+pub fn table(heading: &[&str], rows: Vec<Vec<Cell>>, narrow: Narrow<'_>) -> String {
+    table::table(heading, rows, narrow, room())
+}
+
+/// Formats a comparison of the stages of a matrix for stdout.
+pub fn comparison(compared: &Comparison) -> String {
+    table::comparison(compared, None, room())
+}
+
 /// Width of the terminal on stderr; 80 columns if unknown.
 pub fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+    columns_of(std::io::stderr())
+}
+
+/// Width of the terminal on stdout; `None` if stdout is none, so that nothing needs to be shortened.
+pub fn room() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| columns_of(std::io::stdout()))
+}
+
+/// Width of a terminal, or that in the variable `COLUMNS` if it is smaller.
+fn columns_of(terminal: impl std::os::fd::AsFd) -> usize {
+    let size = rustix::termios::tcgetwinsize(terminal).ok();
+    let own = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = asked.filter(|columns| *columns > 0);
+    own.into_iter().chain(asked).min().unwrap_or(80)
 }
 
 /// Writes a message to stderr. If that fails, nobody is reading it.

@@ -1,7 +1,11 @@
 //! What `pipe check` finds before anything runs: names of metrics, columns of sources, tokenizer files, templates.
 
-use crate::project::{Ended, Project};
-use std::{fmt::Write, fs, process::Command};
+use crate::project::{Ended, Project, wait_for};
+use std::{
+    fmt::Write,
+    fs,
+    process::{Command, Stdio},
+};
 
 const MANIFEST: &str = "\
 pipeline: checks
@@ -67,6 +71,17 @@ fn a_wrong_name_under_expect_is_refused_with_the_right_one() {
             .says(&[&format!("`{stage}` reports no metric `{wrong}`"), &format!("`{right}`")]);
         project.pipe(&["check", "pipeline.yaml", "--set", &set(right)]).expect(0);
     }
+}
+
+#[test]
+fn a_wrong_name_under_expect_of_a_matrix_is_refused_once() {
+    let project = project();
+    project.edit(
+        "  unique: { uses: dedup, needs: text }",
+        "  unique: { uses: dedup, needs: text, matrix: { t: [0.7, 0.8] }, with: { threshold: '${matrix.t}' }, expect: { removed: { min: 0 } } }",
+    );
+    let ended = check(&project).expect(2);
+    ended.says(&["`unique[t=0.7]` reports no metric `removed`", "1 error"]);
 }
 
 #[test]
@@ -241,4 +256,23 @@ fn estimates_grow_with_the_sources_and_say_so() {
         .pipe(&["plan", "pipeline.yaml", "sets"])
         .expect(0)
         .prints(&["rows: time 3x, disk 3x\n", "text: time 3x, disk 3x, by the expected size of its inputs"]);
+}
+
+#[test]
+fn the_log_of_a_built_in_stage_can_be_followed() {
+    let project = project_without_rules();
+    let wait = "stages:\n  wait: { uses: command, with: { run: 'touch there; while ! [ -e go ]; do sleep 0.05; done; echo > $PIPE_OUTPUT_text/a', outputs: { text: files } } }\n";
+    project.edit("stages:\n", wait);
+    let engine = project.start(&["--jobs", "1"]);
+    wait_for(&project.path("there"));
+    let mut logs = project.command(&["logs", "-f", "pipeline.yaml", "vocabulary"]);
+    let logs = logs.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    project.write("go", "");
+    let followed = Project::ended_of(logs.wait_with_output().unwrap()).expect(0).stdout;
+    drop(engine);
+    let whole = project.pipe(&["logs", "pipeline.yaml", "vocabulary"]).expect(0).stdout;
+    assert_eq!(followed, whole);
+    for told in ["counts", "train"] {
+        assert!(whole.contains(told), "{whole}");
+    }
 }

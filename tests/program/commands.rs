@@ -202,3 +202,55 @@ fn an_output_that_is_used_and_not_declared_is_found_by_check() {
     let told = told.says(&["there is no output `texts`", "declared are: text"]);
     assert!(!told.stderr.contains("`z`"), "{}", told.stderr);
 }
+
+#[test]
+fn what_is_not_found_on_the_path_is_explained() {
+    let project = Project::one("no-such-program --now", "");
+    project.run(&[]).expect(1).says(&[
+        "not found",
+        "help: commands run with PATH=/usr/local/sbin",
+        "`env: [PATH]`",
+    ]);
+    // As Python prints it, in whatever version.
+    let project = Project::one("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", "");
+    project.run(&[]).expect(1).says(&["help: commands run with PATH=", "`.venv/bin/python`"]);
+    let project = Project::one("echo 'page not found' >&2; exit 1", "");
+    let ended = project.run(&[]).expect(1);
+    assert!(!ended.stderr.contains("help:"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_variable_of_the_shell_in_braces_is_explained() {
+    let project =
+        Project::one("for F in a b; do echo ${F} ${F%.txt} ${vasr.x}; done > $PIPE_OUTPUT_text/a", "");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "is written `$F` or `$${F}`",
+        "is written `$${F%.txt}`",
+        "did you mean `vars`?",
+    ]);
+    project.edit(" ${vasr.x}", "");
+    project.edit("${F", "$${F");
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/only/text/a"), "a a\nb b\n");
+}
+
+#[test]
+fn check_says_which_metrics_of_a_command_it_cannot_check() {
+    let metric =
+        r#"echo '{"event":"metric","name":"lines","value":3}' >> $PIPE_EVENTS; echo > $PIPE_OUTPUT_text/a"#;
+    let project = Project::one(metric, "matrix: { n: [1, 2] }\nexpect: { line: { min: 1 } }");
+    project.edit("echo > ", "echo ${matrix.n} > ");
+    let check = || project.pipe(&["check", "pipeline.yaml"]).expect(0);
+    check()
+        .says(&["note: which metrics `only[n=1]` reports is known when it has run", "`line` under `expect`"]);
+    project.run(&[]).expect(2).says(&["`only[n=1]` reports no metric `line`", "did you mean `lines`?"]);
+    check().says(&[
+        "`expect` of `only[n=1]` names `line`, which its last run did not report",
+        "did you mean `lines`?",
+    ]);
+    let ended = check();
+    assert_eq!(ended.stderr.matches("note").count(), 1, "once for a matrix: {}", ended.stderr);
+    project.edit("line: {", "lines: {");
+    let ended = check();
+    assert!(!ended.stderr.contains("note"), "{}", ended.stderr);
+}

@@ -119,3 +119,44 @@ fn a_pipeline_without_a_name_is_an_error_at_its_place() {
     let told = project.pipe(&["check", "pipeline.yaml", "--json"]).expect(2).json();
     assert_eq!(told["errors"].as_array().unwrap().len(), 1, "{told}");
 }
+
+#[test]
+fn history_shows_the_main_metrics_of_all_stages() {
+    let metric = |name: &str, value: &str, better: &str| {
+        format!(
+            "echo '{{\"event\": \"metric\", \"name\": \"{name}\", \"value\": {value}, \"better\": \"{better}\"}}' >> $PIPE_EVENTS\n"
+        )
+    };
+    let stage = |name: &str, metrics: &str| {
+        let run = format!("{metrics}echo > $PIPE_OUTPUT_text/a").replace('\n', "\n        ");
+        format!(
+            "  {name}:\n    uses: command\n    with:\n      run: |\n        {run}\n      outputs: {{ text: files }}\n"
+        )
+    };
+    let base = metric("steps", "30", "neutral")
+        + &metric("val_loss", "VALUE", "lower")
+        + &metric("train_loss", "1", "lower");
+    let scores = metric("base.perplexity", "20", "lower")
+        + &metric("base.bytes", "9", "lower")
+        + &metric("small.accuracy", "0.5", "higher");
+    let manifest = format!("pipeline: main\nstages:\n{}{}", stage("base", &base), stage("scores", &scores));
+    let project = Project::new(&manifest.replace("VALUE", "3"));
+    project.run(&[]).expect(0);
+    project.write("pipeline.yaml", &manifest.replace("VALUE", "4"));
+    project.run(&[]).expect(0);
+    let rows = |more: &[&str]| -> Vec<Vec<String>> {
+        let told = project.pipe(&[&["history", "pipeline.yaml"], more].concat()).expect(0);
+        told.stdout.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let told = rows(&[]);
+    assert_eq!(
+        told[0][2..],
+        ["time", "ran", "base.val_loss", "scores.base.perplexity", "scores.small.accuracy"]
+    );
+    // A stage that was cached has its metrics too.
+    assert_eq!(told[1][told[1].len() - 3..], ["4", "20", "0.5000"]);
+    assert_eq!(told[2][told[2].len() - 3..], ["3", "20", "0.5000"]);
+    let chosen = rows(&["--metric", "perplexity", "--metric", "base.train_loss,accuracy"]);
+    assert_eq!(chosen[0][2..], ["scores.base.perplexity", "base.train_loss", "scores.small.accuracy"]);
+    assert_eq!(rows(&["-n", "1"]).len(), 2);
+}

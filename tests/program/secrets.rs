@@ -94,8 +94,10 @@ fn a_secret_need_not_be_text() {
     };
     run().expect(0);
     assert_eq!(project.read("out/only/text/a").trim(), "9");
-    project.edit("${secret.", "${env.");
-    run().expect(2).says(&["`PIPE_TEST_TOKEN` is not UTF-8"]);
+    project.edit("${secret.PIPE_TEST_TOKEN}", "${env.PIPE_TEST_TEXT}");
+    let mut command = project.command(&["run", "pipeline.yaml"]);
+    command.env("PIPE_TEST_TEXT", std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    Project::ended_of(command.output().unwrap()).expect(2).says(&["`PIPE_TEST_TEXT` is not UTF-8"]);
 }
 
 #[test]
@@ -208,4 +210,33 @@ fn an_output_that_holds_a_secret_is_refused() {
     let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", TOKEN).output().unwrap()).expect(1);
     ended.says(&["the file `a` of the output `text` holds a secret"]);
     assert_hidden(&project, &[]);
+}
+
+#[test]
+fn a_secret_has_no_default() {
+    let project =
+        Project::one("printf '%s' \"${secret.PIPE_TEST_TOKEN:-hunter2}\" > $PIPE_OUTPUT_text/a", "");
+    let ended = project.pipe(&["check", "pipeline.yaml"]).expect(2);
+    ended.says(&["a secret cannot have a default", "set `PIPE_TEST_TOKEN`", "`${secret.PIPE_TEST_TOKEN:-}`"]);
+    // It may be left out.
+    project.edit(":-hunter2}", ":-}");
+    project.edit("printf '%s' ", "printf '[%s]' ");
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/only/text/a"), "[]");
+}
+
+#[test]
+fn values_of_variables_that_look_secret_are_not_put_into_the_manifest() {
+    for value in ["", ":-hunter2"] {
+        let project = Project::one(&format!("echo ${{env.API_TOKEN{value}}} > $PIPE_OUTPUT_text/a"), "");
+        let mut command = project.command(&["check", "pipeline.yaml"]);
+        let ended = Project::ended_of(command.env("API_TOKEN", "hunter2").output().unwrap()).expect(2);
+        ended.says(&["`API_TOKEN` looks like a secret", "`${secret.API_TOKEN}`"]);
+    }
+    let project = Project::one("echo ${env.STAGE_NAME:base} ${env.NO_SUCH_NAME} > $PIPE_OUTPUT_text/a", "");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "`${env.STAGE_NAME:-base}`",
+        "give a default:",
+        "`${env.NO_SUCH_NAME:-…}`",
+    ]);
 }

@@ -140,3 +140,27 @@ fn what_is_no_model_is_refused() {
     call(&["generate", "empty", "--text", "x"]).expect(1).says(&["config.json"]);
     call(&["generate", "empty", "export", "--text", "x"]).expect(2).says(&["is a folder"]);
 }
+
+#[test]
+fn a_model_of_another_cache_and_other_settings_is_used() {
+    let tiny = Tiny::new();
+    let cache = tiny.project.path("other cache");
+    let other = ["--cache", cache.to_str().unwrap(), "--set", "stages.base.with.steps=3"];
+    tiny.run(&[&["export"], &other[..]].concat());
+    let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
+    let words =
+        ["generate", "pipeline.yaml", "export", "--text", "A trait", "--max-tokens", "4", "--seed", "3"];
+    call(&words).expect(1).says(&["out of date"]);
+    call(&[&words[..], &other[..2]].concat()).expect(1).says(&["out of date"]);
+    let said = call(&[&words[..], &other[..]].concat()).expect(0).stdout;
+    assert!(said.starts_with("A trait"), "{said}");
+    let server = Server::start(&tiny, &other);
+    let (status, answer) = server.post(&json!({ "text": "A trait", "max_tokens": 4, "seed": 3 }).to_string());
+    assert_eq!(
+        (status, format!("A trait{}\n", answer["generated"].as_str().unwrap_or_default())),
+        (200, said)
+    );
+    call(&[&words[..], &other[..], &["--temperature", "-1"]].concat())
+        .expect(1)
+        .says(&["the temperature is -1"]);
+}

@@ -61,3 +61,20 @@ fn what_is_there_is_not_written_over() {
     project.pipe(&["init", "more", "--ci", "gitlab"]).expect(2).says(&["no workflow for `gitlab`", "github"]);
     assert!(!project.path("more").exists());
 }
+
+#[test]
+fn names_that_a_shell_would_take_apart_are_quoted() {
+    let project = Project::new("not part of it");
+    for (folder, name) in
+        [("my project", "myproject"), ("it's $HOME; `ls`", "itsHOMEls"), ("weiß", "wei"), ("-x", "-x")]
+    {
+        let ended = project.pipe(&["init", "--", folder]).expect(0);
+        let told = ended.stderr.lines().find_map(|line| line.strip_prefix("now run it: pipe ")).unwrap();
+        // What a shell makes of the line is a call that works.
+        let mut shell = std::process::Command::new("/bin/sh");
+        let call = told.replacen("run ", "check ", 1);
+        shell.args(["-c", &format!("\"$0\" {call}"), env!("CARGO_BIN_EXE_pipe")]).current_dir(project.root());
+        let checked = Project::ended_of(shell.env_remove("PIPE_CACHE").output().unwrap()).expect(0);
+        assert!(checked.stdout.contains(&format!("`{name}` is valid")), "{told}: {}", checked.stdout);
+    }
+}

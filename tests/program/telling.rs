@@ -95,3 +95,29 @@ fn a_missing_source_names_the_root_and_a_negative_value_is_a_value() {
     ]);
     project.pipe(&["history", "pipeline.yaml", "--limit", "-1"]).expect(2).says(&["invalid value '-1'"]);
 }
+
+#[test]
+fn the_manifest_of_the_folder_is_the_default() {
+    let project = Project::letters("");
+    let call = |words: &[&str]| project.pipe(words);
+    call(&["run", "--jobs", "1", "upper"]).expect(0);
+    assert!(!project.path("out/letters/report").exists(), "only what `upper` needs was run");
+    call(&["run"]).expect(0);
+    call(&["plan"]).expect(0).prints(&["nothing to do: all 6 stages are up to date"]);
+    call(&["why", "upper"]).expect(0);
+    call(&["show", "upper.text", "--lines", "1"]).expect(0).prints(&["ABC"]);
+    call(&["runs", "ls"]).expect(0);
+    call(&["diff", "last~1", "last"]).expect(0);
+    // A folder with the name of a stage is no manifest.
+    project.write("upper/a", "");
+    call(&["get", "upper", "taken"]).expect(0);
+    assert_eq!(project.read("taken/d.txt"), "ABC\nWXYZ");
+    call(&["plan", "uper"]).expect(2).says(&["did you mean `upper`?"]);
+    call(&["plan", "pipline.yaml"]).expect(2).says(&["pipline.yaml"]);
+    call(&["why", "pipeline.yaml"]).expect(2).says(&["<STAGE>"]);
+    call(&["plan", "--no-such-option"]).expect(2).says(&["--no-such-option"]);
+    call(&["run", "--help"]).expect(0).prints(&["[default: pipeline.yaml in the current folder]"]);
+    std::fs::rename(project.path("pipeline.yaml"), project.path("other.yaml")).unwrap();
+    call(&["plan"]).expect(2).says(&["no MANIFEST is named, and there is no `pipeline.yaml` in this folder"]);
+    call(&["plan", "other.yaml"]).expect(0);
+}

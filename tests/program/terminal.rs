@@ -122,3 +122,82 @@ fn control_characters_of_a_stage_do_not_reach_the_terminal() {
         }
     }
 }
+
+/// A matrix, a comparison of metrics, and a stage with a long name.
+const WIDE: &str = "\
+pipeline: wide
+stages:
+  train:
+    uses: command
+    matrix: { rate: [0.001, 0.0003] }
+    with:
+      run: |
+        echo \"{\\\"event\\\":\\\"metric\\\",\\\"name\\\":\\\"val_loss\\\",\\\"value\\\":${matrix.rate},\\\"better\\\":\\\"lower\\\",\\\"unit\\\":\\\"nat/token\\\"}\" >> $PIPE_EVENTS
+        echo '{\"event\":\"metric\",\"name\":\"accuracy_of_all_classes\",\"value\":0.5,\"better\":\"higher\"}' >> $PIPE_EVENTS
+        echo ${matrix.rate} > $PIPE_OUTPUT_text/a
+      outputs: { text: files }
+  scores_of_all_of_them:
+    uses: command
+    needs: { all: { a: 'train[rate=0.001]', b: 'train[rate=0.0003]' } }
+    with: { run: 'cat $PIPE_INPUT_all/*/a > $PIPE_OUTPUT_text/a', outputs: { text: files } }
+";
+
+#[test]
+fn tables_fit_the_terminal_and_break_no_name() {
+    let project = Project::new(WIDE);
+    project.run(&[]).expect(0);
+    project.edit("0.0003]", "0.0003, 0.0001]");
+    project.edit("value\\\":0.5", "value\\\":0.25");
+    let calls = [
+        &["plan", "pipeline.yaml"][..],
+        &["run", "pipeline.yaml"],
+        &["history", "pipeline.yaml"],
+        &["history", "pipeline.yaml", "--metric", "val_loss"],
+        &["runs", "ls", "pipeline.yaml"],
+        &["show", "pipeline.yaml", "train"],
+        &["graph", "pipeline.yaml"],
+        &["stages"],
+        &["stages", "command"],
+        &["cache", "ls"],
+        &["cache", "du"],
+        &["diff", "pipeline.yaml", "last~1", "last"],
+    ];
+    for call in calls {
+        for columns in [60, 80] {
+            let written = String::from_utf8(on_terminal(&project, columns, call)).unwrap();
+            let heading = written.lines().position(|line| {
+                ["stage", "run ", "rate", "computed", "what", "Inputs", "ingest", "command"]
+                    .iter()
+                    .any(|word| line.trim_start_matches('\r').starts_with(word))
+            });
+            let heading = heading.unwrap_or_else(|| panic!("{call:?}: no table in {written}"));
+            let table: Vec<&str> =
+                written.lines().skip(heading).take_while(|line| !line.contains("to run,")).collect();
+            for line in &table {
+                assert!(
+                    line.trim_end().chars().count() <= columns.into(),
+                    "{call:?} at {columns}: {line}\n{written}"
+                );
+            }
+            if ["plan", "run", "graph"].contains(&call[0]) {
+                for name in ["train[rate=0.001]", "scores_of_all_of_them"] {
+                    assert!(table.iter().any(|line| line.contains(name)), "{call:?} at {columns}: {written}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_cut_that_goes_to_no_terminal() {
+    let project = Project::new(WIDE);
+    project.run(&[]).expect(0);
+    for call in [&["cache", "ls"][..], &["plan", "pipeline.yaml"], &["history", "pipeline.yaml"]] {
+        let own = project.pipe(call).expect(0).stdout;
+        let mut command = project.command(call);
+        let narrow = Project::ended_of(command.env("COLUMNS", "40").output().unwrap()).expect(0).stdout;
+        assert_eq!(own, narrow);
+        assert!(!own.contains('…'), "{own}");
+    }
+    project.pipe(&["cache", "ls"]).expect(0).prints(&["cat $PIPE_INPUT_all/*/a > $PIPE_OUTPUT_text/a"]);
+}

@@ -34,7 +34,7 @@ pub enum Code {
     VariableLoop,
     /// `${env.NAME}` without a value or a default.
     UndefinedEnvironment,
-    /// `${secret.NAME}` without a value or a default.
+    /// `${secret.NAME}` without a value.
     UndefinedSecret,
     /// The field does not exist here.
     UnknownField,

@@ -12,6 +12,7 @@ use crate::manifest::{
     source::{Sources, Span},
     world::World,
 };
+use crate::secrets::looks_secret;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -25,6 +26,9 @@ pub struct Used {
     /// Secrets; configs contain only their placeholders.
     pub secrets: BTreeSet<String>,
 }
+
+/// What a `${…}` may begin with.
+const REFERENCES: [&str; 4] = ["vars", "env", "secret", "matrix"];
 
 /// Fields that determine the type and dependencies of a stage, the same for all stages of a matrix.
 const CLOSED: [&str; 3] = ["uses", "needs", "matrix"];
@@ -248,7 +252,12 @@ impl Interpolation<'_, '_, '_> {
             }
             ("matrix", name) => self.axis(name),
             (other, _) => {
-                Err(bad("unknown reference in `${…}`").nearest(other, ["vars", "env", "secret", "matrix"]))
+                let unknown = bad("unknown reference in `${…}`");
+                let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
+                match inner.contains('.') && is_word(other) {
+                    true => Err(unknown.nearest(other, REFERENCES)),
+                    false => Err(unknown.help(shell_help(inner))),
+                }
             }
         }
     }
@@ -258,16 +267,42 @@ impl Interpolation<'_, '_, '_> {
         let name = name_of(inner);
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(word) {
-            return Err(bad("not a valid variable name").help("names consist of letters, digits and `_`"));
+            let fault = bad("not a valid variable name");
+            return Err(match name.split_once(':') {
+                Some((name, default)) => {
+                    fault.help(format!("a default follows `:-`: `${{env.{name}:-{default}}}`"))
+                }
+                None => fault.help("names consist of letters, digits and `_`"),
+            });
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
+        match code {
+            Code::UndefinedSecret if default.as_ref().is_some_and(|default| !default.is_empty()) => {
+                let help = format!(
+                    "a default is stored and printed as it is written: set `{name}` in the environment, or write \
+                     `${{secret.{name}:-}}` if it may be missing; for a value that is no secret, use `${{env.…}}`"
+                );
+                return Err(bad("a secret cannot have a default").help(help));
+            }
+            Code::UndefinedSecret => {}
+            _ if looks_secret(name) => {
+                let message = format!(
+                    "`{name}` looks like a secret, and values of `${{env.…}}` are stored and printed"
+                );
+                let help = format!(
+                    "write `${{secret.{name}}}` in the line of a command, which passes it as `${name}`; rename the \
+                     variable if it is no secret"
+                );
+                return Err(bad(&message).help(help));
+            }
+            _ => {}
+        }
         let found = (self.own.world.variable)(name);
         // Nothing can be done with an empty secret; services in CI set one where it is not defined.
         let may_be_empty = default.is_none() && code != Code::UndefinedSecret;
         let state = if found.as_deref() == Some("") { "is empty" } else { "is not set" };
         let value = found.filter(|value| !value.is_empty() || may_be_empty);
         let undefined = || {
-            // A default for a secret would be a secret in the manifest.
             let or = match code {
                 Code::UndefinedSecret => String::new(),
                 _ => format!(", or give a default: `${{env.{name}:-…}}`"),
@@ -356,6 +391,16 @@ impl Interpolation<'_, '_, '_> {
 /// The name in `NAME:-default`.
 fn name_of(inner: &str) -> &str {
     inner.split_once(":-").map_or(inner, |(name, _)| name)
+}
+
+/// Help for `${F}` and `${F%.txt}`, which were probably written for the shell.
+fn shell_help(inner: &str) -> String {
+    let is_name = inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = if is_name && !inner.is_empty() { format!("`${inner}` or ") } else { String::new() };
+    format!(
+        "a variable of the shell is written {plain}`$${{{inner}}}`; `${{…}}` of the manifest begins with `vars.`, \
+         `env.`, `secret.` or `matrix.`"
+    )
 }
 
 fn bad(message: &str) -> Fault {

@@ -2,12 +2,15 @@
 //! beginning of sources reveal, names of metrics, the amount of work. It writes nothing.
 
 use crate::{
-    manifest::{Code, Fault, Faults, Need, Report},
-    plan::session::{Resolved, Session},
+    manifest::{Code, Fault, Faults, Need, Report, Span, nearest},
+    plan::{
+        planning::PlanError,
+        session::{Resolved, Session},
+    },
     record::{Amounts, Record, Visit, read_artifact},
 };
 use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Session {
     /// Checks the sources of stages: columns, headers, and files that they name.
@@ -145,8 +148,54 @@ impl Session {
         }
     }
 
-    /// Compares the names under `expect` with the metrics that the stage declares.
-    pub(super) fn check_expectations(&self, stage: usize, faults: &mut Faults) {
+    /// Names under `expect` that can only be compared when the stage has run, as sentences: it does not declare its
+    /// metrics, as a command does not. They are compared with those of its last run. Of the stages of a matrix, the
+    /// first is named.
+    pub fn expectations_open(&self, stages: &[usize]) -> Result<Vec<String>, PlanError> {
+        let mut notes = Vec::new();
+        let mut told = BTreeSet::new();
+        for &stage in stages {
+            let own = &self.manifest.stages[stage];
+            if own.expect.is_empty() || own.config.stage.metrics(&self.known[stage]).is_some() {
+                continue;
+            }
+            let name = self.name(stage);
+            let last = self.journal.visits(name)?.last().map(|visit| visit.key);
+            let last = last.map(|key| Record::read(&self.store, &key)).transpose()?.flatten();
+            let Some(last) = last else {
+                let names = own.expect.iter().filter(|own| told.insert(own.place));
+                let names: Vec<_> = names.map(|own| format!("`{}`", own.metric)).collect();
+                if names.is_empty() {
+                    continue;
+                }
+                notes.push(format!(
+                    "which metrics `{name}` reports is known when it has run; a run then checks {} under `expect`",
+                    names.join(", ")
+                ));
+                continue;
+            };
+            let reported: Vec<&str> = last.metrics.iter().map(|metric| metric.name.as_str()).collect();
+            for expectation in &own.expect {
+                let metric = &expectation.metric;
+                if reported.contains(&metric.as_str()) || !told.insert(expectation.place) {
+                    continue;
+                }
+                let known = match nearest(metric, &reported) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if reported.is_empty() => "it reported none".to_owned(),
+                    None => format!("it reported: {}", reported.join(", ")),
+                };
+                notes.push(format!(
+                    "`expect` of `{name}` names `{metric}`, which its last run did not report; {known}"
+                ));
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Compares the names under `expect` with the metrics that the stage declares. `told` has the places of names that
+    /// were reported for another stage of the same matrix.
+    pub(super) fn check_expectations(&self, stage: usize, told: &mut BTreeSet<Span>, faults: &mut Faults) {
         let own = &self.manifest.stages[stage];
         if own.expect.is_empty() {
             return;
@@ -154,7 +203,8 @@ impl Session {
         let Some(declared) = own.config.stage.metrics(&self.known[stage]) else { return };
         for expectation in &own.expect {
             let metric = &expectation.metric;
-            if !declared.iter().any(|declared| covers(declared, metric)) {
+            let is_declared = declared.iter().any(|declared| covers(declared, metric));
+            if !is_declared && told.insert(expectation.place) {
                 let message = format!("`{}` reports no metric `{metric}`", self.name(stage));
                 let fault = Fault::new(Code::UnknownMetric, message, "expected here");
                 let known = declared.iter().map(String::as_str);

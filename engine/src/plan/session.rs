@@ -116,9 +116,10 @@ impl Session {
             }
         }
         session.check_secrets(&mut faults);
+        let mut told = BTreeSet::new();
         for &stage in stages {
             session.check_known(stage, &mut faults);
-            session.check_expectations(stage, &mut faults);
+            session.check_expectations(stage, &mut told, &mut faults);
             session.relist_with(stage, variable, Trust::Stamps, &mut faults);
         }
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }

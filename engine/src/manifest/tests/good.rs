@@ -2,7 +2,7 @@
 
 use super::{GOOD, load_files, right, types};
 use crate::{
-    graph::{Drawing, Graph, draw},
+    graph::{Drawing, Graph, draw, rows},
     manifest::{Executor, Memory, Need, Time},
     reference, schema,
 };
@@ -211,7 +211,11 @@ fn graphs_are_drawn_in_three_ways() {
     let manifest = right(GOOD, &[]);
     let graph = Graph::new(&manifest);
     let drawn = |drawing| draw(drawing, &graph, &manifest, &types(), graph.order());
-    insta::assert_snapshot!("graph_text", drawn(Drawing::Text));
+    let rows = rows(&graph, &manifest, &types(), graph.order());
+    let lines: Vec<String> =
+        rows.iter().map(|[name, kind, inputs]| format!("{name:10}  {kind:9}  {inputs}")).collect();
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    insta::assert_snapshot!("graph_text", lines.join("\n"));
     insta::assert_snapshot!("graph_mermaid", drawn(Drawing::Mermaid));
     insta::assert_snapshot!("graph_dot", drawn(Drawing::Dot));
 }
@@ -219,9 +223,15 @@ fn graphs_are_drawn_in_three_ways() {
 #[test]
 fn stage_types_are_documented_from_their_schemas() {
     let types = types();
-    let (ingest, pretrain) = (reference::text(&types[0]), reference::text(&types[5]));
-    insta::assert_snapshot!("reference", [reference::overview(&types), ingest, pretrain].join("\n---\n"));
-    assert!(reference::text(&types[5]).lines().all(|line| line.chars().count() <= 100));
+    let (ingest, pretrain) = (reference::text(&types[0], 100), reference::text(&types[5], 100));
+    insta::assert_snapshot!(
+        "reference",
+        [reference::overview(&types, 100), ingest, pretrain].join("\n---\n")
+    );
+    for columns in [60, 100] {
+        let text = reference::text(&types[5], columns);
+        assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
+    }
     let fields = reference::json(&types[5])["fields"].as_array().map_or(0, Vec::len);
     assert_eq!(fields, 7, "five fields, and two of the optimizer");
 }
