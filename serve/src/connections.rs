@@ -23,8 +23,6 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// A client that sends its headers more slowly than this is no client.
-const HEADERS_MAX: Duration = Duration::from_secs(10);
 /// After an accept that failed: descriptors may be short, and trying on at once would only burn time.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
@@ -49,7 +47,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits
             () = &mut ended => break,
         };
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.headers);
         let service = TowerToHyperService::new(router.clone());
         let stream = TokioIo::new(Impatient::new(stream, limits.write));
         let connection = graceful.watch(builder.serve_connection(stream, service));
@@ -168,7 +166,7 @@ mod tests {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits { connections: CONNECTIONS, write, ..Limits::default() };
+        let limits = Limits { connections: CONNECTIONS, headers: IMPATIENT, write, ..Limits::default() };
         let router = Router::new()
             .route("/small", get(|| async { "answer" }))
             .route("/large", get(|| async { "x".repeat(32 << 20) }));
@@ -215,6 +213,23 @@ mod tests {
             let asking: Vec<_> = (0..CONNECTIONS).map(asking).collect();
             assert!(answer(address, "/small").ends_with(b"answer"));
             asking.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn idle_clients_and_those_with_slow_headers_keep_no_other_out() {
+        served(Duration::from_secs(60), |address| {
+            let sent = [String::new(), "GET /small HTTP/1.1\r\nHo".into(), request("/small", "keep-alive")];
+            for sent in sent {
+                let idle = |_| {
+                    let mut stream = std::net::TcpStream::connect(address).unwrap();
+                    stream.write_all(sent.as_bytes()).unwrap();
+                    stream
+                };
+                let idle: Vec<_> = (0..CONNECTIONS).map(idle).collect();
+                assert!(answer(address, "/small").ends_with(b"answer"), "{sent:?}");
+                drop(idle);
+            }
         });
     }
 

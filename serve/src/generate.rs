@@ -3,7 +3,7 @@
 use crate::Limits;
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Request, State, rejection::JsonRejection},
+    extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::JsonRejection},
     http::StatusCode,
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -12,9 +12,12 @@ use axum::{
 use pipe_model::{Generator, Options};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 
@@ -67,6 +70,8 @@ impl IntoResponse for Refusal {
 /// The model, and who may use it.
 struct Service {
     generator: Generator,
+    /// Time for a body.
+    body: Duration,
     /// Threads that generate.
     workers: Semaphore,
     /// These, and those who wait for them.
@@ -77,6 +82,7 @@ pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
     let workers = limits.workers.max(1);
     let service = Service {
         generator,
+        body: limits.body,
         workers: Semaphore::new(workers),
         places: Semaphore::new(workers + limits.waiting),
     };
@@ -96,11 +102,8 @@ pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
         .with_state(Arc::new(service))
 }
 
-async fn generate(
-    State(service): State<Arc<Service>>,
-    prompt: Result<Json<Prompt>, JsonRejection>,
-) -> Result<Json<Generated>, Refusal> {
-    let Json(prompt) = prompt.map_err(|bad| Refusal(bad.status(), bad.body_text()))?;
+async fn generate(State(service): State<Arc<Service>>, request: Request) -> Result<Json<Generated>, Refusal> {
+    let Json(prompt) = read(request, service.body).await?;
     let options = Options {
         tokens_max: prompt.max_tokens,
         temperature: prompt.temperature,
@@ -128,10 +131,47 @@ async fn generate(
     }
 }
 
+/// The body of a request, which has to arrive in time.
+async fn read(request: Request, time: Duration) -> Result<Json<Prompt>, Refusal> {
+    let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {time:?}"));
+    let read = tokio::time::timeout(time, Json::from_request(request, &())).await.map_err(late)?;
+    read.map_err(|bad: JsonRejection| Refusal(bad.status(), bad.body_text()))
+}
+
 struct Wanted(Arc<AtomicBool>);
 
 impl Drop for Wanted {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
+    #[test]
+    fn a_body_that_does_not_arrive_is_an_answer_with_408() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let prompt = |request| async { read(request, Duration::from_millis(100)).await.map(|_| ()) };
+        let router = Router::new().route("/generate", post(prompt));
+        runtime.spawn(async move {
+            crate::connections::serve(listener, router, &Limits::default()).await;
+        });
+
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        let request = "POST /generate HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n\
+                       content-length: 100\r\n\r\n{";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, and the end of the connection");
+        assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("did not arrive"), "{answer}");
     }
 }

@@ -28,7 +28,11 @@ pub struct Limits {
     pub waiting: usize,
     /// Bytes of a request's body.
     pub body_bytes: usize,
-    /// Time for a request, from its first byte to its answer.
+    /// Time for the headers of a request, the wait for it included: a connection without requests ends after it.
+    pub headers: Duration,
+    /// Time for the body of a request.
+    pub body: Duration,
+    /// Time for a request, from the end of its headers to its answer.
     pub request: Duration,
     /// Time for a client to take what has been written to it.
     pub write: Duration,
@@ -43,6 +47,8 @@ impl Default for Limits {
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             waiting: 64,
             body_bytes: 1 << 20,
+            headers: Duration::from_secs(10),
+            body: Duration::from_secs(20),
             request: Duration::from_secs(60),
             write: Duration::from_secs(30),
             grace: Duration::from_secs(10),
