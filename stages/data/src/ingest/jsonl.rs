@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_many_keys_takes_time_in_proportion() {
+        // Each key was compared with all before it, which took minutes at this size.
+        let columns = Columns { metadata: ["*"].into(), ..Columns::default() };
+        let line = |value: &str| {
+            let keys: String = (0..500_000).map(|key| format!(", \"k{key}\": {value}")).collect();
+            format!("{{\"text\": \"T\"{keys}}}\n{{\"text\": \"U\"}}\n")
+        };
+        let next = (2, Ok((some(&["U"]), vec![])));
+        let empty = (1, Ok((some(&["T"]), vec![])));
+        assert_eq!(rows(&columns, line("null").as_bytes(), 1 << 30), [empty, next.clone()]);
+        assert_eq!(rows(&columns, line("1").as_bytes(), 1 << 30), [(1, Err("metadata_too_large")), next]);
+    }
+
+    #[test]
     fn a_key_that_is_read_occurs_once() {
         let columns = Columns { metadata: ["data.x"].into(), ..Columns::default() };
         let all = Columns { metadata: ["*"].into(), ..Columns::default() };
