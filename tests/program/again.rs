@@ -42,6 +42,19 @@ fn a_touched_source_runs_nothing() {
 }
 
 #[test]
+fn a_project_that_was_copied_without_its_times_runs_nothing() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    // Without the folder that the copy is in.
+    let copied = project.path("copy");
+    fs::create_dir(&copied).unwrap();
+    let copy = "for name in * .pipe; do test $name = copy || cp -r $name copy; done";
+    assert!(Command::new("sh").args(["-c", copy]).current_dir(project.root()).status().unwrap().success());
+    let mut again = project.command(&["plan", "pipeline.yaml", "--detailed-exitcode"]);
+    Project::ended_of(again.current_dir(&copied).output().unwrap()).expect(0);
+}
+
+#[test]
 fn a_changed_source_runs_what_depends_on_it() {
     let project = Project::letters("");
     project.run(&[]).expect(0);

@@ -53,6 +53,12 @@ fn a_new_project_runs_and_so_does_its_workflow() {
 }
 
 #[test]
+fn the_call_that_it_suggests_works_in_a_folder_whose_name_has_a_space() {
+    let project = Project::new("not part of it");
+    project.pipe(&["init", "my project"]).expect(0).says(&["pipe run 'my project/pipeline.yaml'"]);
+}
+
+#[test]
 fn what_is_there_is_not_written_over() {
     let project = started();
     project.write("fables/pipeline.yaml", "mine");
