@@ -93,7 +93,7 @@ pub struct Damage {
     pub path: PathBuf,
     /// What is wrong with it.
     pub cause: DamageCause,
-    /// Whether it was repaired, or removed so that the next run computes it again.
+    /// Whether it was removed, so that the next run computes it again.
     pub repaired: bool,
 }
 
@@ -102,8 +102,6 @@ pub struct Damage {
 pub enum DamageCause {
     /// Its bytes differ from those that were stored.
     Content,
-    /// Its bytes are correct but its time stamp is not, so plans would treat it as missing.
-    Stamp,
     /// It cannot be read.
     Unreadable(Error),
 }
@@ -112,7 +110,6 @@ impl fmt::Display for DamageCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Content => f.write_str("its content has changed"),
-            Self::Stamp => f.write_str("its content is correct, but its time stamp is not"),
             Self::Unreadable(error) => error.fmt(f),
         }
     }
@@ -123,7 +120,7 @@ impl fmt::Display for DamageCause {
 pub enum Repair {
     /// Reports them.
     Report,
-    /// Fixes time stamps, and removes everything else that is damaged.
+    /// Removes them.
     Discard,
 }
 
@@ -232,11 +229,10 @@ impl Store {
             Err(error) => DamageCause::Unreadable(error),
         };
         let repaired = repair == Repair::Discard
-            && match (&cause, kind) {
-                (DamageCause::Stamp, _) => files::seal(&path).is_ok(),
-                (_, EntryKind::Object) => self.discard(&digest).unwrap_or(false),
-                (_, EntryKind::Artifact) => self.discard_artifact(&digest).unwrap_or(false),
-                (_, EntryKind::Record) => self.discard_record(&digest).unwrap_or(false),
+            && match kind {
+                EntryKind::Object => self.discard(&digest).unwrap_or(false),
+                EntryKind::Artifact => self.discard_artifact(&digest).unwrap_or(false),
+                EntryKind::Record => self.discard_record(&digest).unwrap_or(false),
             };
         Some(Damage { kind, digest, path, cause, repaired })
     }
@@ -251,11 +247,11 @@ impl Store {
             EntryKind::Object | EntryKind::Artifact => files::hash(&path)?.digest == *digest,
             EntryKind::Record => self.record(digest)?.is_some() || !path.exists(),
         };
-        Ok(match (right, kind) {
-            (false, _) => Some(DamageCause::Content),
-            (true, EntryKind::Object) if !files::is_sealed(&metadata) => Some(DamageCause::Stamp),
-            (true, _) => None,
-        })
+        if right && kind == EntryKind::Object && !files::is_sealed(&metadata) {
+            // A copy made without times is whole. The file of another user cannot be stamped; it is read each time.
+            let _ = files::seal(&path);
+        }
+        Ok((!right).then_some(DamageCause::Content))
     }
 }
 

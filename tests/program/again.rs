@@ -50,8 +50,11 @@ fn a_project_that_was_copied_without_its_times_runs_nothing() {
     fs::create_dir(&copied).unwrap();
     let copy = "for name in * .pipe; do test $name = copy || cp -r $name copy; done";
     assert!(Command::new("sh").args(["-c", copy]).current_dir(project.root()).status().unwrap().success());
-    let mut again = project.command(&["plan", "pipeline.yaml", "--detailed-exitcode"]);
-    Project::ended_of(again.current_dir(&copied).output().unwrap()).expect(0);
+    // `verify` first, since a plan looks at the files as well.
+    for words in [&["cache", "verify"][..], &["plan", "pipeline.yaml", "--detailed-exitcode"]] {
+        let mut again = project.command(words);
+        Project::ended_of(again.current_dir(&copied).output().unwrap()).expect(0);
+    }
 }
 
 #[test]
