@@ -122,7 +122,7 @@ impl Init {
         let name = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let fits = |letter: &char| letter.is_ascii_alphanumeric() || "_-.".contains(*letter);
         let name: String = name.chars().filter(fits).take(64).collect();
-        let name = name.trim_matches('.').to_owned();
+        let name = name.trim_start_matches(['.', '-']).trim_end_matches('.').to_owned();
         if name.is_empty() { "first".to_owned() } else { name }
     }
 }

@@ -397,17 +397,16 @@ mod tests {
             plan(Some(60)),
             "stage          plan    time   why\n\
              pages          cached\n\
-             base[lr=1e-3]  run     0.9 s  with.seed 1337 -> 4; train:\n\
-             \u{20}                             1 of 1 tasks to do\n"
+             base[lr=1e-3]  run     0.9 s  with.seed 1337 -> 4; train: 1\n\
+             \u{20}                             of 1 tasks to do\n"
         );
         assert_eq!(
             plan(Some(40)),
             "stage          plan    why\n\
              pages          cached\n\
-             base[lr=1e-3]  run     with.seed 1337\n\
-             \u{20}                      -> 4; train: 1\n\
-             \u{20}                      of 1 tasks to\n\
-             \u{20}                      do\n"
+             base[lr=1e-3]  run     with.seed 1337 ->\n\
+             \u{20}                      4; train: 1 of 1\n\
+             \u{20}                      tasks to do\n"
         );
     }
 
@@ -423,7 +422,7 @@ mod tests {
         let narrow = Narrow { repeated: Some(1), ..Narrow::default() };
         assert_eq!(
             table(&["seed", "val_loss (nat/token)", "tokens"], vec![row("1"), row("2")], narrow, Some(20)),
-            "seed  val_loss\n      (nat/token)\n1             1.5\n2             1.5\n\n\
+            "seed  val_loss\n      (nat/token)\n1                1.5\n2                1.5\n\n\
              seed  tokens\n1     20,000\n2     20,000\n"
         );
     }

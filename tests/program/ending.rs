@@ -28,7 +28,7 @@ fn a_failed_stage_ends_with_1_and_shows_its_log() {
 fn a_wrong_call_ends_with_2() {
     let project = Project::letters("");
     project.pipe(&["rnu", "pipeline.yaml"]).expect(2).says(&["rnu"]);
-    project.pipe(&["run"]).expect(2);
+    project.pipe(&["why"]).expect(2).says(&["<STAGE>"]);
     project.pipe(&["run", "nothing.yaml"]).expect(2).says(&["nothing.yaml"]);
     project.pipe(&["run", "pipeline.yaml", "--set", "stages.nobody.with.run=x"]).expect(2).says(&["nobody"]);
     project.pipe(&["run", "pipeline.yaml", "--jobs", "0"]).expect(2);

@@ -96,13 +96,14 @@ fn a_graph_is_drawn_in_three_forms() {
     let project = Project::letters("");
     let drawn = |more: &[&str]| project.pipe(&[&["graph", "pipeline.yaml"], more].concat()).expect(0).stdout;
     let text = drawn(&[]);
-    assert_eq!(text.lines().count(), 6, "{text}");
+    assert_eq!(text.lines().count(), 7, "{text}");
+    assert!(text.starts_with("stage    type     inputs\n"), "{text}");
     assert!(text.contains("joined   command  a <- first, b <- shorter"), "{text}");
     let mermaid = drawn(&["--as", "mermaid"]);
     assert!(mermaid.starts_with("flowchart TD\n") && mermaid.contains("-->|text| "), "{mermaid}");
     let dot = drawn(&["--as", "dot"]);
     assert!(dot.starts_with("digraph pipeline {") && dot.contains("\"shorter\" -> \"joined\""), "{dot}");
-    assert_eq!(drawn(&["shorter"]).lines().count(), 2);
+    assert_eq!(drawn(&["shorter"]).lines().count(), 3);
 }
 
 #[test]

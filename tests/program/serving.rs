@@ -145,7 +145,7 @@ fn what_is_no_model_is_refused() {
 fn a_model_of_another_cache_and_other_settings_is_used() {
     let tiny = Tiny::new();
     let cache = tiny.project.path("other cache");
-    let other = ["--cache", cache.to_str().unwrap(), "--set", "stages.base.with.steps=3"];
+    let other = ["--cache", cache.to_str().unwrap(), "--set", "stages.base.with.steps=20"];
     tiny.run(&[&["export"], &other[..]].concat());
     let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
     let words =

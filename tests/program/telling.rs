@@ -105,7 +105,7 @@ fn the_manifest_of_the_folder_is_the_default() {
     call(&["run"]).expect(0);
     call(&["plan"]).expect(0).prints(&["nothing to do: all 6 stages are up to date"]);
     call(&["why", "upper"]).expect(0);
-    call(&["show", "upper.text", "--lines", "1"]).expect(0).prints(&["ABC"]);
+    call(&["show", "upper.text"]).expect(0).prints(&["ABC"]);
     call(&["runs", "ls"]).expect(0);
     call(&["diff", "last~1", "last"]).expect(0);
     // A folder with the name of a stage is no manifest.

@@ -147,7 +147,7 @@ fn tables_fit_the_terminal_and_break_no_name() {
     let project = Project::new(WIDE);
     project.run(&[]).expect(0);
     project.edit("0.0003]", "0.0003, 0.0001]");
-    project.edit("value\\\":0.5", "value\\\":0.25");
+    project.edit("value\":0.5", "value\":0.25");
     let calls = [
         &["plan", "pipeline.yaml"][..],
         &["run", "pipeline.yaml"],
