@@ -5,7 +5,7 @@ use pipe::cli::{FolderCommand, Work, arguments};
 use pipe_model::{Generator, Options};
 use pipe_stage::{Error, Result};
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     path::Path,
 };
 
@@ -54,14 +54,12 @@ impl Generate {
             seed: self.seed,
         };
         let new = Generator::load(folder)?.generate(&text, &options, || true)?;
-        let mut out = io::stdout().lock();
-        // If the reader is gone, there is nothing more to do.
-        let output = if json {
-            serde_json::json!({ "version": 1, "prompt": text, "text": new }).to_string()
-        } else {
-            pipe::cli::plain(&format!("{text}{new}")).into_owned()
-        };
-        let _ = writeln!(out, "{output}").and_then(|()| out.flush());
+        match json {
+            true => {
+                pipe::cli::print_json(&serde_json::json!({ "version": 1, "prompt": text, "text": new }));
+            }
+            false => pipe::cli::print(&format!("{text}{new}")),
+        }
         Ok(())
     }
 }

@@ -59,8 +59,10 @@ impl Sample {
         }
         picked.sort_by_key(|(place, _)| *place);
         for (_, document) in &picked {
-            let text = if json { as_json(document) } else { self.as_text(document) };
-            pipe::cli::print(&text);
+            match json {
+                true => pipe::cli::print_json(&as_json(document)),
+                false => pipe::cli::print(&self.as_text(document)),
+            }
         }
         let of = match self.dropped_by.as_deref() {
             None => String::new(),
@@ -125,7 +127,7 @@ fn random(state: &mut u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn as_json(document: &Document) -> String {
+fn as_json(document: &Document) -> serde_json::Value {
     serde_json::json!({
         "version": 1,
         "id": document.id,
@@ -137,5 +139,4 @@ fn as_json(document: &Document) -> String {
         "date": document.date,
         "metadata": document.metadata,
     })
-    .to_string()
 }

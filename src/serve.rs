@@ -55,7 +55,7 @@ impl Serve {
         let server = Server::bind(folder, SocketAddr::new(self.host, self.port), limits)?;
         let address = format!("http://{}", server.address());
         if json {
-            pipe::cli::print(&serde_json::json!({ "version": 1, "listening": address }).to_string());
+            pipe::cli::print_json(&serde_json::json!({ "version": 1, "listening": address }));
         }
         pipe::cli::say(&format!("listening on {address}; press Ctrl-C to stop"));
         server.run();

@@ -55,7 +55,7 @@ mod schema;
 
 mod worker;
 
-pub use crate::ui::{plain, print, say};
+pub use crate::ui::{plain, print, print_json, say};
 use crate::{
     stage_type::StageType,
     ui::{self, Style, pretty},

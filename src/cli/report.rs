@@ -16,6 +16,7 @@ use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,17 @@ pub(super) struct Report {
     output: Option<PathBuf>,
 }
 
+/// Whether a file holds something that no report begins with.
+fn is_something_else(path: &Path) -> bool {
+    const BEGINNING: &[u8] = b"<!doctype html>";
+    let mut start = Vec::new();
+    let regular = fs::metadata(path).is_ok_and(|data| data.is_file());
+    let read = if regular { fs::File::open(path) } else { return false };
+    read.and_then(|file| file.take(BEGINNING.len() as u64).read_to_end(&mut start)).is_ok()
+        && !start.is_empty()
+        && start != BEGINNING
+}
+
 impl Command for Report {
     fn run(self, program: &Program<'_>) -> Outcome {
         let runs = self.pipeline.runs(program.types)?;
@@ -48,6 +60,10 @@ impl Command for Report {
         if path == Path::new("-") {
             ui::print_exactly(&html);
             return Ok(());
+        }
+        if is_something_else(&path) {
+            let message = format!("`{}` is there and is no report, so it is not replaced", path.display());
+            return Err(Failure::Usage(message, Some("choose another file with `-o`".to_owned())));
         }
         fs::write(&path, &html).map_err(|error| {
             Failure::Failed(

@@ -162,6 +162,11 @@ pub fn print(text: &str) {
     print_exactly(&plain(text));
 }
 
+/// Writes a value to stdout, as JSON on one line.
+pub fn print_json(value: &impl serde::Serialize) {
+    print_exactly(&json(value));
+}
+
 /// Writes output for other programs to stdout, unchanged.
 pub fn print_exactly(text: &str) {
     let ended = if text.ends_with('\n') { "" } else { "\n" };

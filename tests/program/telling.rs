@@ -121,3 +121,27 @@ fn the_manifest_of_the_folder_is_the_default() {
     call(&["plan"]).expect(2).says(&["no MANIFEST is named, and there is no `pipeline.yaml` in this folder"]);
     call(&["plan", "other.yaml"]).expect(0);
 }
+
+#[test]
+fn documents_with_odd_letters_are_valid_json() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  a: { uses: ingest, with: { sources: [{ glob: 'in/*.txt', name: s }] } }\n",
+    );
+    let text = "a\u{202e}b\u{2028}c\u{85}d\u{9b}e";
+    project.write("in/a.txt", text);
+    project.run(&[]).expect(0);
+    let sample = project.pipe(&["data", "sample", "pipeline.yaml", "a", "--json"]).expect(0);
+    assert_eq!(sample.json()["text"], text, "{}", sample.stdout);
+    assert!(!sample.stdout.contains('\u{202e}'), "{}", sample.stdout);
+}
+
+#[test]
+fn a_report_replaces_nothing_but_a_report() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    let before = project.read("pipeline.yaml");
+    project.pipe(&["report", "pipeline.yaml", "-o", "pipeline.yaml"]).expect(2).says(&["is no report", "-o"]);
+    assert_eq!(project.read("pipeline.yaml"), before);
+    project.pipe(&["report", "pipeline.yaml", "-o", "r.html"]).expect(0);
+    project.pipe(&["report", "pipeline.yaml", "-o", "r.html"]).expect(0);
+}
