@@ -456,9 +456,9 @@ fn memory(request: &SourceRequest, stamps: &Path) -> PathBuf {
 fn times_are_kept(root: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
-        const TMPFS: i64 = 0x0102_1994;
-        const RAMFS: i64 = 0x8584_58F6;
-        rustix::fs::statfs(root).is_ok_and(|system| ![TMPFS, RAMFS].contains(&(system.f_type as i64)))
+        const TMPFS: i128 = 0x0102_1994;
+        const RAMFS: i128 = 0x8584_58F6;
+        rustix::fs::statfs(root).is_ok_and(|system| ![TMPFS, RAMFS].contains(&i128::from(system.f_type)))
     }
     #[cfg(not(target_os = "linux"))]
     {

@@ -136,12 +136,7 @@ pub(super) fn in_single_quotes(line: &str) -> String {
                     }
                 }
             }
-            '<' if letters.next_if_eq(&'<').is_some() => {
-                // `<<<` is followed by a word.
-                if letters.next_if_eq(&'<').is_none() {
-                    documents.push(HereDocument::begin(&mut letters));
-                }
-            }
+            '<' if letters.next_if_eq(&'<').is_some() => documents.extend(HereDocument::begin(&mut letters)),
             '\n' => {
                 for document in documents.drain(..) {
                     let text = document.text(&mut letters);
@@ -250,10 +245,7 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
             '<' if letters.next_if_eq(&'<').is_some() => {
                 word.end(used, words);
                 used = Use::Reads;
-                // `<<<` is followed by a word.
-                if letters.next_if_eq(&'<').is_none() {
-                    documents.push(HereDocument::begin(&mut letters));
-                }
+                documents.extend(HereDocument::begin(&mut letters));
             }
             '*' | '?' | '[' => {
                 word.push(letter.encode_utf8(&mut [0; 4]));
@@ -303,8 +295,11 @@ struct HereDocument {
 }
 
 impl HereDocument {
-    /// Reads the word behind `<<`.
-    fn begin(letters: &mut Peekable<Chars<'_>>) -> Self {
+    /// Reads the word behind `<<`; none behind `<<<`, which is followed by the text itself.
+    fn begin(letters: &mut Peekable<Chars<'_>>) -> Option<Self> {
+        if letters.next_if_eq(&'<').is_some() {
+            return None;
+        }
         let strips = letters.next_if_eq(&'-').is_some();
         while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
         let mut end = String::new();
@@ -313,7 +308,7 @@ impl HereDocument {
             end.push(letter);
         }
         let is_quoted = end.contains(['\'', '"', '\\']);
-        Self { end: end.replace(['\'', '"', '\\'], ""), is_quoted, strips }
+        Some(Self { end: end.replace(['\'', '"', '\\'], ""), is_quoted, strips })
     }
 
     /// Reads its lines, and its end.
