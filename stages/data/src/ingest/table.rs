@@ -3,6 +3,8 @@
 //! Parquet types are those of Parquet itself. Metadata that writers add for Arrow or pandas is ignored, so that the
 //! same rows give the same values whatever program wrote them.
 
+mod messages;
+
 use super::cells::{Shape, value};
 use super::columns::{Row, Wanted};
 use super::faults::{Fault, Unreadable};
@@ -82,6 +84,7 @@ pub(super) fn read_arrow<E>(
     let opened = (|| {
         let opened = guarded(|| -> Result<(Batches, arrow::datatypes::SchemaRef), String> {
             let failed = |error: &dyn std::fmt::Display| error.to_string();
+            messages::check(&file)?;
             let mut magic = Vec::new();
             (&mut file).take(ARROW_MAGIC.len() as u64).read_to_end(&mut magic).map_err(|e| failed(&e))?;
             file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
