@@ -306,7 +306,7 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
         source: "project".to_owned(),
         root: places.project.clone(),
         include,
-        exclude: vec![".pipe/**".to_owned(), "out/**".to_owned(), ".git/**".to_owned()],
+        exclude: Vec::new(),
         links: Links::EveryName,
         field: field.to_owned(),
         help: Some("names are relative to the project root".to_owned()),

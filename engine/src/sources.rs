@@ -54,7 +54,7 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
     },
-    /// A link that may stand for files of the source, and leads nowhere.
+    /// A broken symbolic link whose name matches.
     #[error("the symbolic link `{}` cannot be followed", path.display())]
     BrokenLink {
         /// The link.
@@ -137,10 +137,11 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
     Ok(seen.into_iter().map(|seen| seen.file).collect())
 }
 
-/// Leaves folders out of a set of documents: a pattern such as `**/*.parquet` does not mean what pipe itself writes. A
-/// request for a folder in there is left as it is.
+/// Leaves folders out of a request: a pattern such as `**/*.parquet` does not mean what pipe itself writes. A request
+/// for a folder in there, or for names without wildcards, is left as it is.
 pub(crate) fn without(mut request: SourceRequest, folders: &[PathBuf]) -> SourceRequest {
-    if request.links != Links::Once {
+    let is_named = request.include.iter().all(|glob| literal(glob).is_some());
+    if is_named && !request.include.is_empty() {
         return request;
     }
     let Ok(root) = fs::canonicalize(&request.root) else { return request };

@@ -270,7 +270,8 @@ fn what_a_command_builds_in_a_folder_is_no_input_and_no_error() {
 fn patterns_at_the_root_of_a_project_leave_out_what_pipe_writes() {
     let project = Project::new(
         "pipeline: p\nstages:\n  made:\n    uses: command\n    with: { run: 'echo made > $PIPE_OUTPUT_o/made.txt', outputs: { o: files } }\n  \
-         all: { uses: ingest, with: { sources: [{ glob: '**/*.txt', name: s }] } }\n",
+         all: { uses: ingest, with: { sources: [{ glob: '**/*.txt', name: s }] } }\n  \
+         same:\n    uses: command\n    with: { run: 'date > $PIPE_OUTPUT_o/made.txt', files: ['**/*.txt'], outputs: { o: files } }\n",
     );
     project.write("data/a.txt", "one\n");
     project.run(&["--cache", "kept/here"]).expect(0);

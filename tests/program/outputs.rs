@@ -20,6 +20,9 @@ fn pipelines_with_equal_stage_names_do_not_overwrite_each_other() {
     assert!(!project.path("out/only").is_symlink(), "which of the two it would be, nobody could tell");
     project.pipe(&["run", "pipeline.yaml"]).expect(0);
     assert!(!project.path("out/only").is_symlink());
+    symlink("../data", project.path("out/only")).unwrap();
+    project.pipe(&["run", "pipeline.yaml"]).expect(0);
+    assert_eq!(fs::read_link(project.path("out/only")).unwrap(), std::path::Path::new("../data"));
     assert_eq!(project.read("out/.gitignore"), "*\n");
 }
 

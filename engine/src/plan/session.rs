@@ -194,7 +194,7 @@ impl Session {
                     }
                     let help = match error {
                         SourceError::BrokenLink { .. } => {
-                            Some("mount or fetch what it stands for, remove the link, or narrow the pattern")
+                            Some("mount or fetch its target, remove the link, or narrow the pattern")
                         }
                         SourceError::TooDeep { .. } => Some("narrow the pattern"),
                         _ => None,

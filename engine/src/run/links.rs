@@ -13,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// Points `out/PIPELINE/STAGE/PORT` to folders of links into the cache, for all stages of a run that made them, and
@@ -112,8 +112,14 @@ fn ignore(out: &Path) -> io::Result<()> {
 /// Makes `out/STAGE` a link to `PIPELINE/STAGE`, or removes it if another pipeline has a stage of this name.
 fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     let place = out.join(name);
+    let before = fs::read_link(&place).ok();
+    let is_short = |link: &PathBuf| {
+        link.is_relative()
+            && link.components().count() == 2
+            && link.file_name().is_some_and(|own| own == name)
+    };
     // What the user, or another pipeline, has there stays.
-    if place.exists() && !place.is_symlink() {
+    if !before.as_ref().map_or_else(|| !place.exists(), is_short) {
         return Ok(());
     }
     let is_others = |folder: &fs::DirEntry| {
@@ -121,10 +127,10 @@ fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     };
     let target = pipeline.join(name);
     let is_ambiguous = fs::read_dir(out)?.flatten().any(|folder| is_others(&folder));
-    if !is_ambiguous && fs::read_link(&place).is_ok_and(|before| before == target) {
+    if !is_ambiguous && before.as_ref() == Some(&target) {
         return Ok(());
     }
-    if place.is_symlink() {
+    if before.is_some() {
         fs::remove_file(&place)?;
     }
     if is_ambiguous { Ok(()) } else { symlink(target, &place) }
