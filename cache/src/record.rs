@@ -29,6 +29,11 @@ impl Store {
         }
     }
 
+    /// Whether there is a file for the record of a key that is not an intact record.
+    pub fn has_damaged_record(&self, key: &Digest) -> bool {
+        matches!(self.record(key), Ok(None)) && fs::symlink_metadata(self.record_path(key)).is_ok()
+    }
+
     /// Removes the record of a key with the body `found`, because objects that it refers to are missing. Returns
     /// false if there was none, or if another record came since: that one is kept.
     ///

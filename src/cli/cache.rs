@@ -89,6 +89,10 @@ pub(super) struct Pin {
     place: Place,
 }
 
+/// What to do about outputs that were removed.
+const RECOMPUTES: &str =
+    "`pipe run` recomputes what it needs of them, `pipe run MANIFEST STAGE` the outputs of a stage";
+
 /// Nothing needs no unit.
 const NOTHING: &str = "0";
 
@@ -366,13 +370,11 @@ fn verify(place: &Place, repair: bool) -> Outcome {
         }
         (count, true) => Err(Failure::Failed(
             format!("{} removed", ui::counted(count, "damaged entry")),
-            Some("`pipe run` recomputes what is missing".to_owned()),
+            Some(RECOMPUTES.to_owned()),
         )),
         (count, false) => Err(Failure::Failed(
             format!("{} found", ui::counted(count, "damaged entry")),
-            Some(
-                "`pipe cache verify --repair` removes damaged entries; `pipe run` recomputes them".to_owned(),
-            ),
+            Some(format!("`pipe cache verify --repair` removes damaged entries; {RECOMPUTES}")),
         )),
     }
 }

@@ -90,7 +90,7 @@ impl FolderCommand {
         };
         let Some(stage) = stage else { return Err(self.no_stage(&pipeline, types)) };
         let (name, port) = get::split(stage);
-        let (session, target, _, record) = pipeline.recorded(types, name)?;
+        let (session, target, _, record) = pipeline.held(types, name)?;
         let port = port.or_else(|| (self.port)(matches));
         let port = port.map_or_else(|| get::main_port(&session, target), |port| Ok(port.to_owned()))?;
         let digest: Digest = get::output(&record, name, &port)?;

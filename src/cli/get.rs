@@ -32,7 +32,7 @@ pub(super) struct Get {
 impl Command for Get {
     fn run(self, program: &Program<'_>) -> Outcome {
         let (stage, port) = split(&self.what);
-        let (session, target, key, record) = self.pipeline.recorded(program.types, stage)?;
+        let (session, target, key, record) = self.pipeline.held(program.types, stage)?;
         let port = match port {
             Some(port) => port.to_owned(),
             None => main_port(&session, target)?,

@@ -262,13 +262,13 @@ impl<'a> Past<'a> {
         for (name, stage) in &seen.stages {
             let outcome = match stage.state {
                 SeenState::Cached => RowOutcome::Cached,
+                SeenState::Frozen => RowOutcome::Frozen,
                 SeenState::Done => RowOutcome::Ran,
                 SeenState::Failed => RowOutcome::Failed,
                 SeenState::Running => RowOutcome::Interrupted,
                 SeenState::Waiting => continue,
             };
-            let is_made = matches!(outcome, RowOutcome::Cached | RowOutcome::Ran);
-            let key = stage.key.filter(|_| is_made);
+            let key = stage.key.filter(|_| outcome.is_done());
             let record = key.map(|key| Record::read(store, &key)).transpose()?.flatten();
             let made = key.zip(record).map(|(key, record)| StageResult::new(key, &record));
             stages.insert(name.clone(), ClosedStage { outcome, made });

@@ -1,11 +1,11 @@
 //! The arguments that every command on a pipeline has, and the session they open.
 
-use super::Failure;
+use super::{Failure, plan};
 use crate::{
     graph::Graph,
     lock::Lock,
     manifest::{Manifest, World, load},
-    plan::{Session, Verdict},
+    plan::{FROZEN_HELP, Session, Verdict},
     project::Project,
     record::Record,
     stage_type::StageType,
@@ -93,11 +93,29 @@ impl Pipeline {
         Ok((session, stages, targets))
     }
 
+    /// Finds the record of a stage that is up to date, and whose outputs are in the cache.
+    pub(super) fn held(
+        &self,
+        types: &'static [StageType],
+        stage: &str,
+    ) -> Result<(Session, usize, Digest, Record), Failure> {
+        self.result(types, stage, Wanted::Outputs)
+    }
+
     /// Finds the record of a stage that is up to date.
     pub(super) fn recorded(
         &self,
         types: &'static [StageType],
         stage: &str,
+    ) -> Result<(Session, usize, Digest, Record), Failure> {
+        self.result(types, stage, Wanted::Record)
+    }
+
+    fn result(
+        &self,
+        types: &'static [StageType],
+        stage: &str,
+        wanted: Wanted,
     ) -> Result<(Session, usize, Digest, Record), Failure> {
         let (session, stages, targets) = self.session(types, &[stage.to_owned()])?;
         let &[target] = &targets[..] else {
@@ -107,16 +125,29 @@ impl Pipeline {
                 Some(format!("choose one of them, such as '{last}'")),
             ));
         };
-        let planned = session.plan(&stages, &[])?.into_iter().find(|planned| planned.stage == target);
-        let planned = planned.expect("invariant: every target is planned");
-        match (planned.resolved, planned.verdict) {
+        let targets = if wanted == Wanted::Outputs { targets.as_slice() } else { &[] };
+        let planned = session.plan(&stages, targets)?.into_iter().find(|planned| planned.stage == target);
+        let mut planned = planned.expect("invariant: every target is planned");
+        let reasons = plan::reasons(&session, &planned).join("; ");
+        match (planned.resolved.take(), planned.verdict) {
             (Some(resolved), Verdict::Cached(record)) => Ok((session, target, resolved.key, *record)),
+            (_, Verdict::Gone) => Err(Failure::Failed(
+                format!("stage `{stage}` has no result: {reasons}"),
+                Some(FROZEN_HELP.to_owned()),
+            )),
             _ => Err(Failure::Failed(
-                format!("stage `{stage}` is out of date, so it has no current result"),
+                format!("stage `{stage}` is out of date: {reasons}"),
                 Some(format!("run it: pipe run {} {stage}", self.manifest.display())),
             )),
         }
     }
+}
+
+/// What a command needs of a stage that is up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Record,
+    Outputs,
 }
 
 /// Devices that stages need and this machine lacks. They are an error only when these stages run here.

@@ -3,7 +3,7 @@
 use super::{Command, Failure, Outcome, Pins, Pipeline, Program, notes, pretty, selection::Selection};
 use crate::{
     figures::Figures,
-    plan::{Estimate, Planned, Session, Stale, Verdict, cost::Disk},
+    plan::{Estimate, FROZEN_HELP, Planned, Session, Stale, Verdict, cost::Disk},
     ui::{
         self, Cell, Narrow,
         units::{bytes, figure, money, seconds},
@@ -70,17 +70,18 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
             Verdict::Cached(_) => "cached",
             Verdict::Run(_) => "run",
             Verdict::DependsOn(_) => "depends",
+            Verdict::Gone => "fails",
         };
         let estimate = planned.estimate.as_ref();
-        let is_cached = matches!(planned.verdict, Verdict::Cached(_));
-        let unknown = || if is_cached { String::new() } else { "unknown".to_owned() };
+        let may_run = planned.verdict.may_run();
+        let unknown = || if may_run { "unknown".to_owned() } else { String::new() };
         let time = estimate.map_or_else(unknown, |estimate| {
             let (min, max) = (seconds(estimate.seconds_min), seconds(estimate.seconds_max));
             let spread = if min == max { String::new() } else { format!(" ({min} to {max})") };
             seconds(estimate.seconds) + &spread
         });
         let cost = prices.map(|prices| match session.price(planned) {
-            _ if is_cached => String::new(),
+            _ if !may_run => String::new(),
             Some(price) => money(price, &prices.currency),
             None => "unknown".to_owned(),
         });
@@ -100,9 +101,16 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
     heading.push("why");
     let narrow = Narrow::without(&["disk", "memory", "time"]);
     let mut text = ui::table(&heading, planned.iter().map(line).collect(), narrow);
-    let open: Vec<&Planned> =
-        planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_))).collect();
-    let cached = planned.len() - open.len();
+    let open: Vec<&Planned> = planned.iter().filter(|planned| planned.verdict.may_run()).collect();
+    let gone = planned.iter().filter(|planned| matches!(planned.verdict, Verdict::Gone)).count();
+    let cached = planned.len() - open.len() - gone;
+    if gone > 0 {
+        let results = ui::counted(gone, "frozen result");
+        text += &format!("\n{results} missing from the cache, so a run would fail: {FROZEN_HELP}");
+    }
+    if open.is_empty() && gone > 0 {
+        return text + "\n";
+    }
     if open.is_empty() {
         let all = match cached {
             1 => "the stage is".to_owned(),
@@ -213,6 +221,7 @@ pub(super) fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
     match &planned.verdict {
         Verdict::Cached(_) => planned.stale.as_ref().map_or_else(Vec::new, |reasons| stale(session, reasons)),
         Verdict::DependsOn(upstream) => vec![needs(session, upstream)],
+        Verdict::Gone => vec!["it is frozen, and its result is not in this cache".to_owned()],
         Verdict::Run(work) => {
             let mut reasons: Vec<String> = work.reasons.iter().map(ToString::to_string).collect();
             if let Some((step, shares, of)) = &work.missing {
@@ -256,6 +265,10 @@ pub(super) fn as_json(session: &Session, planned: &Planned) -> Value {
         Verdict::DependsOn(upstream) => {
             value["plan"] = "depends".into();
             value["upstream"] = upstream.iter().map(|stage| session.name(*stage)).collect();
+        }
+        Verdict::Gone => {
+            value["plan"] = "fails".into();
+            value["reasons"] = json!(reasons(session, planned));
         }
     }
     value

@@ -53,7 +53,7 @@ impl Command for Show {
             return self.show_family(program.types);
         }
         let (stage, port) = get::split(&self.stage);
-        let (session, _, key, record) = self.pipeline.recorded(program.types, stage)?;
+        let (session, target, key, record) = self.pipeline.recorded(program.types, stage)?;
         if let Some(port) = port {
             let digest = get::output(&record, stage, port)?;
             return self.show_output(&session, port, &digest);
@@ -83,6 +83,9 @@ impl Command for Show {
                 record.instruction_sets.join(", "),
             ),
         };
+        if session.frozen_at(target).is_some() {
+            text += "  frozen    it keeps this result\n";
+        }
         text += &format!("  config    {}\n\n", record.config);
         let rows = record.metrics.iter().map(|metric| {
             let better = match metric.better {

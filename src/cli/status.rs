@@ -62,7 +62,7 @@ fn as_text(run: &RunFolder, seen: &Seen, now: f64) -> String {
     let count = |wanted: fn(Option<SeenState>) -> bool| {
         stages(run, seen).filter(|(_, stage)| wanted(stage.map(|stage| stage.state))).count()
     };
-    let cached = count(|state| state == Some(SeenState::Cached));
+    let cached = count(|state| state.is_some_and(SeenState::is_kept));
     let to_come = count(|state| state.is_none());
     let stopping = if seen.stopping { ", stopping" } else { "" };
     let mut text = format!(
@@ -74,7 +74,7 @@ fn as_text(run: &RunFolder, seen: &Seen, now: f64) -> String {
     );
     let rows: Vec<Vec<Cell>> = stages(run, seen)
         .filter_map(|(name, stage)| Some((name, stage?)))
-        .filter(|(_, stage)| stage.state != SeenState::Cached)
+        .filter(|(_, stage)| !stage.state.is_kept())
         .map(|(name, stage)| row(name, stage, now))
         .collect();
     if !rows.is_empty() {
@@ -105,7 +105,7 @@ fn row(name: &str, stage: &SeenStage, now: f64) -> Vec<Cell> {
         }
         SeenState::Failed => (None, None, stage.failed.as_ref().map(|(error, _)| error.clone())),
         SeenState::Waiting => (None, None, stage.note.clone()),
-        SeenState::Cached => (None, None, None),
+        SeenState::Cached | SeenState::Frozen => (None, None, None),
     };
     cells.extend([step, progress, last].map(|text| Cell::Text(text.unwrap_or_default())));
     cells

@@ -50,10 +50,12 @@ fn explained(session: &Session, own: &Planned) -> String {
                 Some(folder) => format!("adopted {when} from {folder} on {host}"),
                 None => format!("computed {when} on {host} in {}", seconds(record.seconds)),
             };
-            format!("`{name}` is up to date: {made}{}\n", metric.unwrap_or_default())
+            let is = if session.frozen_at(own.stage).is_some() { "frozen" } else { "up to date" };
+            format!("`{name}` is {is}: {made}{}\n", metric.unwrap_or_default())
         }
         Verdict::Run(_) => format!("`{name}` would run:\n"),
         Verdict::DependsOn(_) => format!("`{name}` may run: it depends on stages that would run\n"),
+        Verdict::Gone => format!("`{name}` would fail:\n"),
     };
     for reason in plan::reasons(session, own) {
         text += &format!("  {reason}\n");

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     figures::{Column, Comparison, ComparisonRow, Figures, Finding, Spread},
-    run::{Row, RowOutcome, Summary},
+    run::{Row, Summary},
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -271,7 +271,7 @@ fn break_at(word: &str, columns: usize) -> usize {
 /// The final table of a run.
 pub(super) fn summary(summary: &Summary, room: Option<usize>) -> String {
     let line = |row: &Row| {
-        let made = matches!(row.outcome, RowOutcome::Cached | RowOutcome::Ran);
+        let made = row.outcome.is_done();
         let shown = |text: String| Cell::Figure(if made { text } else { String::new() });
         let metric = row.metric.as_ref().map(|metric| {
             format!("{} {} {}", metric.name, figure(metric.value), metric.unit).trim_end().to_owned()

@@ -80,7 +80,10 @@ fn a_missing_object_is_made_again_when_it_is_wanted() {
         let project = Project::letters("");
         project.run(&[]).expect(0);
         std::fs::remove_file(object_of(&project, stage)).unwrap();
-        project.pipe(&["get", "pipeline.yaml", stage, "got"]).expect(1);
+        project
+            .pipe(&["get", "pipeline.yaml", stage, "got"])
+            .expect(1)
+            .says(&["missing from the cache", &format!("pipe run pipeline.yaml {stage}")]);
         let plan = project.plan(&[stage]);
         assert_eq!(plan[stage]["plan"], "run", "{plan:?}");
         let outcomes = project.outcomes(&[stage]);
@@ -88,4 +91,17 @@ fn a_missing_object_is_made_again_when_it_is_wanted() {
         assert_eq!(project.read("out/report/report/all.txt"), ALL);
         project.assert_clean();
     }
+}
+
+#[test]
+fn a_damaged_record_is_the_reason_of_a_run() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    let key = project.plan(&[])["upper"]["key"].as_str().unwrap().to_owned();
+    let record = below(&project.path(".pipe/records")).into_iter().find(|path| path.ends_with(&key)).unwrap();
+    project.flip(&record);
+    assert_eq!(project.plan(&[])["upper"]["why"][0]["reason"], "record_damaged");
+    project.run(&[]).expect(0).says(&["upper: running: its record in the cache is damaged"]);
+    assert_eq!(project.ran(&[]), [""; 0]);
+    project.assert_clean();
 }

@@ -1,7 +1,7 @@
 //! Stages that a matrix stands for, stages that keep what they have, figures that are expected, hours that cost.
 
 use crate::project::Project;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A corpus, six models of it, a score for each, and one stage that takes all scores.
@@ -162,10 +162,17 @@ fn a_frozen_stage_keeps_its_output_and_the_plan_says_how_stale_it_is() {
     let outcomes = project.outcomes(&[]);
     assert_eq!(
         outcomes.values().map(String::as_str).collect::<Vec<_>>(),
-        ["ran", "ran", "cached"],
+        ["ran", "ran", "frozen"],
         "{outcomes:?}"
     );
     assert_eq!(project.outputs()["vocabulary"], kept);
+    project.pipe(&["why", "pipeline.yaml", "vocabulary"]).expect(0).prints(&["`vocabulary` is frozen"]);
+    project
+        .pipe(&["show", "pipeline.yaml", "vocabulary"])
+        .expect(0)
+        .prints(&["frozen    it keeps this result"]);
+    project.pipe(&["report", "-o", "report.html"]).expect(0);
+    assert!(project.read("report.html").contains(", 1 frozen"));
     project.pipe(&["get", "pipeline.yaml", "tokens", "out-tokens"]).expect(0);
     assert_eq!(project.read("out-tokens/t.txt"), "some other words\nsome\nwords\n");
     project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&["would run: input `text` (corpus) changed"]);
@@ -191,7 +198,45 @@ fn what_a_frozen_stage_keeps_is_not_made_anew_from_other_inputs() {
     project.run(&["--locked"]).expect(0);
     std::fs::remove_dir_all(project.path(".pipe")).unwrap();
     project.write("in/corpus.txt", "some other words\n");
+    // Whether the new corpus is the old one is not known yet.
+    let plan = project.plan(&[]);
+    assert_eq!((&plan["corpus"]["plan"], &plan["vocabulary"]["plan"]), (&json!("run"), &json!("depends")));
     project.run(&[]).expect(1).says(&["it is frozen", "remove `freeze`"]);
+    let plan = project.plan(&[]);
+    assert_eq!(
+        (&plan["vocabulary"]["plan"], &plan["vocabulary"]["estimate"]),
+        (&json!("fails"), &json!(null))
+    );
+    assert_eq!(plan["tokens"]["plan"], "depends");
+    project.pipe(&["plan", "pipeline.yaml"]).expect(0).prints(&[
+        "fails",
+        "1 frozen result missing from the cache, so a run would fail",
+        "remove `freeze`",
+    ]);
+    project.pipe(&["why", "pipeline.yaml", "vocabulary"]).expect(0).prints(&["`vocabulary` would fail"]);
+    project
+        .pipe(&["get", "pipeline.yaml", "vocabulary", "x"])
+        .expect(1)
+        .says(&["is frozen", "copy the cache"]);
+}
+
+#[test]
+fn a_frozen_stage_whose_outputs_are_gone_is_planned_as_it_runs() {
+    let project = Project::new(&KEPT.replace("FREEZE", "freeze: true"));
+    project.write("in/corpus.txt", "some words\n");
+    project.run(&[]).expect(0);
+    project.write("in/corpus.txt", "some other words\n");
+    project.run(&["corpus"]).expect(0);
+    std::fs::remove_dir_all(project.path(".pipe/objects")).unwrap();
+    std::fs::create_dir(project.path(".pipe/objects")).unwrap();
+    project.run(&["corpus"]).expect(0);
+    let plan = project.plan(&[]);
+    assert_eq!(plan["vocabulary"]["plan"], "fails", "{plan:?}");
+    project.run(&[]).expect(1).says(&["it is frozen"]);
+    project.write("in/corpus.txt", "some words\n");
+    project.run(&["corpus"]).expect(0);
+    assert_eq!(project.plan(&[])["vocabulary"]["plan"], "run", "from the same inputs it may be made again");
+    project.run(&[]).expect(0);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `out/`: links to what stages made.
 
 use crate::project::Project;
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+};
 
 fn manifest(pipeline: &str, text: &str) -> String {
     format!(
@@ -141,4 +144,31 @@ fn a_run_out_of_bounds_moves_no_link() {
     project.edit("echo first", "echo second");
     project.run(&[]).expect(1).says(&["out of bounds"]);
     assert_eq!(project.read("out/one/only/text/a"), "first\n");
+}
+
+#[test]
+fn what_was_changed_below_out_is_restored() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  only:\n    uses: command\n    with:\n      run: |\n        mkdir $PIPE_OUTPUT_o/below\n        \
+         echo one > $PIPE_OUTPUT_o/below/data.txt\n        printf '#!/bin/sh\\necho made\\n' > $PIPE_OUTPUT_o/tool\n        \
+         chmod +x $PIPE_OUTPUT_o/tool\n      outputs: { o: files }\n",
+    );
+    project.run(&[]).expect(0);
+    let (tool, data) = (project.path("out/p/only/o/tool"), project.path("out/p/only/o/below/data.txt"));
+    let tree = fs::canonicalize(project.path("out/p/only/o")).unwrap();
+    let before = fs::metadata(&tree).unwrap().ino();
+    project.run(&[]).expect(0);
+    assert_eq!(fs::metadata(&tree).unwrap().ino(), before, "a tree that is whole stays");
+
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&tool, "#!/bin/sh\necho fake\n").unwrap();
+    project.run(&[]).expect(0);
+    assert_eq!(fs::read_to_string(&tool).unwrap(), "#!/bin/sh\necho made\n");
+    assert_eq!(fs::metadata(&tool).unwrap().permissions().mode() & 0o777, 0o555);
+
+    fs::remove_file(&data).unwrap();
+    fs::write(&data, "other\n").unwrap();
+    project.run(&[]).expect(0);
+    assert_eq!(fs::read_to_string(&data).unwrap(), "one\n");
+    assert_eq!(fs::read_dir(project.path(".pipe/trees")).unwrap().count(), 1, "no leftovers");
 }

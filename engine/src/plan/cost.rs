@@ -2,10 +2,7 @@
 
 use crate::{
     machine,
-    plan::{
-        planned::{Planned, Verdict},
-        session::Session,
-    },
+    plan::{planned::Planned, session::Session},
 };
 use serde::Serialize;
 
@@ -26,7 +23,7 @@ pub struct Disk {
 impl Disk {
     /// Adds up what the stages of a plan will write.
     pub fn of(session: &Session, planned: &[Planned]) -> Self {
-        let open = || planned.iter().filter(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
+        let open = || planned.iter().filter(|planned| planned.verdict.may_run());
         let known = open().filter_map(|planned| planned.estimate.as_ref());
         Self {
             needed: known.map(|estimate| estimate.written_bytes).fold(0, u64::saturating_add),
@@ -49,7 +46,7 @@ impl Session {
     /// this machine, with the memory of earlier runs.
     pub fn price(&self, planned: &Planned) -> Option<f64> {
         let prices = self.manifest.prices.as_ref()?;
-        if matches!(planned.verdict, Verdict::Cached(_)) {
+        if !planned.verdict.may_run() {
             return Some(0.0);
         }
         let asks = &self.manifest.stages[planned.stage].resources;

@@ -3,14 +3,17 @@
 
 use crate::{
     plan::{
-        planned::{Planned, Stale, Verdict, Work},
+        planned::{Planned, Stale, Verdict},
         session::{Resolved, Session},
-        why::{self, Reason},
+        why,
     },
     record::{Record, RecordedInput},
 };
 use pipe_stage::Digest;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// What to do about a frozen stage whose result is missing from the cache.
+pub const FROZEN_HELP: &str = "copy the cache that has it, or remove `freeze` to run it again";
 
 /// The result that a frozen stage keeps.
 pub(crate) enum Kept {
@@ -41,29 +44,26 @@ impl Session {
         resolved: &Option<Resolved>,
         planned: &BTreeMap<usize, Planned>,
     ) -> Result<Option<Planned>, pipe_cache::Error> {
+        let runs = |upstream: &usize| {
+            let planned = planned.get(upstream);
+            planned.is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
+        };
+        let upstream = || self.graph.upstream(stage).into_iter().filter(runs).collect();
         let makes = |key| resolved.as_ref().is_some_and(|resolved| resolved.key == key);
         let (resolved, verdict, stale) = match self.kept(stage)? {
             Kept::Nothing => return Ok(None),
             Kept::Here(key, _) | Kept::Gone(key) if makes(key) => return Ok(None),
-            Kept::Gone(_) => {
-                let work = Work { reasons: vec![Reason::FrozenGone], missing: None };
-                (None, Verdict::Run(work), None)
-            }
+            Kept::Gone(_) => (None, Verdict::gone(upstream()), None),
             Kept::Here(key, record) => {
                 let reasons = match resolved {
                     Some(resolved) => why::reasons(self, stage, resolved, &record),
                     None => Vec::new(),
                 };
-                let runs = |upstream: &usize| {
-                    let planned = planned.get(upstream);
-                    planned.is_some_and(|planned| !matches!(planned.verdict, Verdict::Cached(_)))
-                };
-                let upstream = self.graph.upstream(stage).into_iter().filter(runs).collect();
                 let labelled = |input: &RecordedInput| (input.label.clone(), input.digest);
                 let inputs = record.inputs.iter();
                 let inputs = inputs.map(|(port, all)| (port.clone(), all.iter().map(labelled).collect()));
                 let kept = Resolved { key, inputs: inputs.collect(), sources: Arc::default() };
-                (Some(kept), Verdict::Cached(record), Some(Stale { reasons, upstream }))
+                (Some(kept), Verdict::Cached(record), Some(Stale { reasons, upstream: upstream() }))
             }
         };
         Ok(Some(Planned { stage, recipe, resolved, verdict, stale, estimate: None }))

@@ -20,6 +20,7 @@ mod preview;
 pub mod cost;
 
 pub use estimate::Estimate;
+pub use frozen::FROZEN_HELP;
 pub(crate) use frozen::Kept;
 pub use planned::{Planned, Stale, Verdict, Work};
 pub use planning::{PlanError, UnsettledError};

@@ -15,6 +15,21 @@ pub enum Verdict {
     Run(Work),
     /// It depends on stages that will run; whether it runs is known only after them.
     DependsOn(Vec<usize>),
+    /// It is frozen, and the result to keep is neither in the cache nor what a run would produce: a run fails.
+    Gone,
+}
+
+impl Verdict {
+    /// That of a frozen stage whose result is missing from the cache; it depends on these stages, which will run. It
+    /// may run only if they give it the inputs that it had.
+    pub(super) fn gone(upstream: Vec<usize>) -> Self {
+        if upstream.is_empty() { Self::Gone } else { Self::DependsOn(upstream) }
+    }
+
+    /// Whether the stage may run.
+    pub fn may_run(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::DependsOn(_))
+    }
 }
 
 /// The work of a stage.

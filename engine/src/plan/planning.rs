@@ -22,7 +22,7 @@ impl Session {
         let mut faults = Faults::default();
         for planned in self.plan(stages, &[])? {
             if let Some(misfit) = self.unsettled.get(&planned.stage)
-                && !matches!(planned.verdict, Verdict::Cached(_))
+                && planned.verdict.may_run()
             {
                 faults.push(self.manifest.misfit(planned.stage, misfit).coded(Code::MissingDevice));
             }
@@ -61,7 +61,7 @@ impl Session {
         let mut of_family = BTreeMap::new();
         for stage in stages {
             let own = &planned[stage];
-            if !matches!(own.verdict, Verdict::Cached(_)) {
+            if own.verdict.may_run() {
                 let visits = self.visits(*stage, &mut of_family)?;
                 let ahead = self.ahead(own, visits.last(), &planned);
                 let estimate = Estimate::of(&visits, ahead, |visit| self.written(visit));
@@ -108,9 +108,10 @@ impl Session {
             if let (true, Verdict::Cached(record)) = (is_wanted, &planned.verdict)
                 && !record.is_held(&self.store)
             {
-                let reason =
-                    if planned.stale.take().is_some() { Reason::FrozenGone } else { Reason::ObjectsGone };
-                planned.verdict = Verdict::Run(Work { reasons: vec![reason], missing: None });
+                planned.verdict = match planned.stale.take() {
+                    Some(stale) => Verdict::gone(stale.upstream),
+                    None => Verdict::Run(Work { reasons: vec![Reason::ObjectsGone], missing: None }),
+                };
             }
         }
     }
@@ -132,16 +133,28 @@ impl Session {
         }
         Ok(match self.before(stage)? {
             Some(record) => why::reasons(self, stage, resolved, &record),
+            None if self.is_damaged(stage, &resolved.key)? => vec![Reason::RecordDamaged],
             None => vec![Reason::First],
         })
     }
 
-    /// The record to compare with: that of the last complete run, from the lock file, otherwise that of the last run.
-    fn before(&self, stage: usize) -> Result<Option<Record>, PlanError> {
+    /// The keys of records to compare with: that of the last complete run, from the lock file, and that of the last run.
+    fn keys_before(&self, stage: usize) -> Result<impl Iterator<Item = Digest>, PlanError> {
         let name = self.name(stage);
         let locked = self.lock.stages.get(name).map(|locked| locked.key);
         let visited = self.journal.visits(name)?.last().map(|visit| visit.key);
-        for key in [locked, visited].into_iter().flatten() {
+        Ok(locked.into_iter().chain(visited))
+    }
+
+    /// Whether the record of this key, or the one to compare with, is damaged.
+    fn is_damaged(&self, stage: usize, key: &Digest) -> Result<bool, PlanError> {
+        let is_damaged = |key: &Digest| self.store.has_damaged_record(key);
+        Ok(is_damaged(key) || self.keys_before(stage)?.any(|key| is_damaged(&key)))
+    }
+
+    /// The record to compare with.
+    fn before(&self, stage: usize) -> Result<Option<Record>, PlanError> {
+        for key in self.keys_before(stage)? {
             if let Some(record) = Record::read(&self.store, &key)? {
                 return Ok(Some(record));
             }

@@ -80,8 +80,8 @@ pub enum Reason {
     ObjectsGone,
     /// Nothing changed, but the record is missing.
     RecordGone,
-    /// It is frozen, and the result to keep is not in the cache; a run would fail.
-    FrozenGone,
+    /// Its record is damaged, or the earlier one, so that it is not known what changed.
+    RecordDamaged,
 }
 
 impl fmt::Display for Reason {
@@ -115,7 +115,7 @@ impl fmt::Display for Reason {
             Self::Adopted { folder } => write!(f, "its result is adopted from {folder}"),
             Self::ObjectsGone => f.write_str("its outputs are missing from the cache or damaged"),
             Self::RecordGone => f.write_str("its record is missing from the cache"),
-            Self::FrozenGone => f.write_str("it is frozen, and its outputs are missing from the cache"),
+            Self::RecordDamaged => f.write_str("its record in the cache is damaged"),
         }
     }
 }
@@ -142,7 +142,11 @@ pub(super) fn reasons(session: &Session, stage: usize, resolved: &Resolved, befo
     reasons.extend(inputs(session, stage, resolved, before));
     reasons.extend(sources(session, resolved, before));
     if reasons.is_empty() {
-        reasons.push(Reason::RecordGone);
+        reasons.push(match session.store.record(&resolved.key) {
+            Ok(Some(_)) => Reason::ObjectsGone,
+            _ if session.store.has_damaged_record(&resolved.key) => Reason::RecordDamaged,
+            _ => Reason::RecordGone,
+        });
     }
     reasons
 }

@@ -22,6 +22,9 @@ pub enum RunEvent {
         key: Digest,
         /// Whether another run produced it while this one waited.
         waited: bool,
+        /// Whether it is frozen, so that it keeps its result whatever the manifest says.
+        #[serde(default)]
+        frozen: bool,
     },
     /// A stage starts.
     Started {
@@ -105,6 +108,8 @@ pub struct Row {
 pub enum RowOutcome {
     /// Its result was in the cache.
     Cached,
+    /// It is frozen: it kept the result in the lock file.
+    Frozen,
     /// It ran.
     Ran,
     /// It failed.
@@ -118,13 +123,14 @@ pub enum RowOutcome {
 impl RowOutcome {
     /// Whether the stage is up to date.
     pub fn is_done(self) -> bool {
-        matches!(self, Self::Cached | Self::Ran)
+        matches!(self, Self::Cached | Self::Frozen | Self::Ran)
     }
 
     /// As people read it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",
+            Self::Frozen => "frozen",
             Self::Ran => "ran",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",

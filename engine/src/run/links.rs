@@ -8,12 +8,13 @@
 //! ```
 
 use crate::{plan::Session, record::read_artifact};
-use pipe_stage::{Artifact, Digest};
+use pipe_stage::{Artifact, Digest, Entry};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// Points `out/PIPELINE/STAGE/PORT` to folders of links into the cache, for all stages of a run that made them, and
@@ -65,11 +66,13 @@ fn link_one(session: &Session, digest: &Digest, place: &Path) -> io::Result<()> 
         Ok(below) => Path::new("../../..").join(below),
         Err(_) => tree.clone(),
     };
-    if fs::read_link(place).is_ok_and(|before| before == target) && tree.is_dir() {
+    let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(()) };
+    if !is_whole(&artifact, &tree) {
+        grow(session, &artifact, &tree)?;
+    }
+    if fs::read_link(place).is_ok_and(|before| before == target) {
         return Ok(());
     }
-    let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(()) };
-    grow(session, &artifact, &tree)?;
     place.parent().map_or(Ok(()), fs::create_dir_all)?;
     if place.is_symlink() {
         fs::remove_file(place)?;
@@ -136,11 +139,38 @@ fn short(out: &Path, pipeline: &Path, name: &str) -> io::Result<()> {
     if is_ambiguous { Ok(()) } else { symlink(target, &place) }
 }
 
+/// The time stamp of folders in which nothing changed since they were made, and of copies.
+fn stamp() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
+}
+
+/// The folders of a tree.
+fn folders(artifact: &Artifact) -> BTreeSet<&Path> {
+    artifact.entries.iter().flat_map(|entry| Path::new(&entry.name).ancestors().skip(1)).collect()
+}
+
+/// Whether a tree is as it was made: nothing was added, removed, replaced, or written to a copy.
+fn is_whole(artifact: &Artifact, tree: &Path) -> bool {
+    let stamped = |path: &Path| {
+        fs::symlink_metadata(path).ok().filter(|found| found.modified().is_ok_and(|time| time == stamp()))
+    };
+    let is_copy = |entry: &&Entry| entry.content.executable && !is_view(entry);
+    let mut copies = artifact.entries.iter().filter(is_copy);
+    tree.is_dir()
+        && folders(artifact).into_iter().all(|folder| stamped(&tree.join(folder)).is_some())
+        && copies.all(|entry| {
+            let copy = stamped(&tree.join(&entry.name));
+            copy.is_some_and(|copy| copy.is_file() && copy.len() == entry.content.blob.size)
+        })
+}
+
+fn is_view(entry: &Entry) -> bool {
+    entry.content.selection.is_some() || entry.content.columns.is_some()
+}
+
 fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
-    if tree.is_dir() {
-        return Ok(());
-    }
     let half = tree.with_extension(format!("new-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&half);
     fs::create_dir_all(&half)?;
     let mut views = 0;
     for entry in &artifact.entries {
@@ -148,13 +178,14 @@ fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
         if let Some(parent) = place.parent() {
             fs::create_dir_all(parent)?;
         }
-        if entry.content.selection.is_some() || entry.content.columns.is_some() {
+        if is_view(entry) {
             views += 1;
         } else {
             let object = session.store.object_path(&entry.content.blob.digest);
             if entry.content.executable {
                 // Objects are never executable, so a link to one would not be either.
                 fs::copy(object, &place)?;
+                fs::File::open(&place)?.set_modified(stamp())?;
                 fs::set_permissions(&place, fs::Permissions::from_mode(0o555))?;
             } else {
                 let up = "../".repeat(Path::new(&entry.name).components().count() + 1);
@@ -169,7 +200,15 @@ fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
             format!("{views} entries are views of other files; `pipe get` writes them as ordinary files.\n");
         fs::write(half.join("VIEWS.txt"), text)?;
     }
+    for folder in folders(artifact) {
+        fs::File::open(half.join(folder))?.set_modified(stamp())?;
+    }
+    // What somebody changed in the old one is not an output.
+    let old = tree.with_extension(format!("old-{}", std::process::id()));
+    let _ = fs::rename(tree, &old);
+    let _ = fs::remove_dir_all(&old);
     match fs::rename(&half, tree) {
+        // Another run was faster.
         Err(_) if tree.is_dir() => fs::remove_dir_all(&half),
         result => result,
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     figures::Figures,
     manifest::Time,
-    plan::{Kept, Resolved, Session, cost::Disk},
+    plan::{FROZEN_HELP, Kept, Resolved, Session, cost::Disk},
     record::Record,
     warning::Warning,
 };
@@ -285,8 +285,7 @@ impl Scheduler<'_> {
             return Ok(false);
         }
         let message = "it is frozen, but its result is not in this cache";
-        let help = "copy the cache that has it, or remove `freeze` to run it again";
-        self.failed(stage, &Error::input(message).help(help));
+        self.failed(stage, &Error::input(message).help(FROZEN_HELP));
         Ok(true)
     }
 
@@ -298,8 +297,13 @@ impl Scheduler<'_> {
         }
     }
 
+    fn is_frozen(&self, stage: usize) -> bool {
+        self.session.frozen_at(stage).is_some()
+    }
+
     fn cached(&mut self, stage: usize, key: Digest, record: Record, waited: bool) {
-        (self.tell)(&RunEvent::Cached { stage: self.session.name(stage).to_owned(), key, waited });
+        let (name, frozen) = (self.session.name(stage).to_owned(), self.is_frozen(stage));
+        (self.tell)(&RunEvent::Cached { stage: name, key, waited, frozen });
         self.settle(stage, StageState::Done { key, record: Box::new(record), ran: false });
     }
 
@@ -668,9 +672,11 @@ impl Scheduler<'_> {
         for &stage in self.stages {
             let name = self.session.name(stage);
             rows.push(match self.states.get(stage) {
-                StageState::Done { record, ran, .. } => {
-                    row(name, if *ran { RowOutcome::Ran } else { RowOutcome::Cached }, Some(record))
+                StageState::Done { record, ran: true, .. } => row(name, RowOutcome::Ran, Some(record)),
+                StageState::Done { record, .. } if self.is_frozen(stage) => {
+                    row(name, RowOutcome::Frozen, Some(record))
                 }
+                StageState::Done { record, .. } => row(name, RowOutcome::Cached, Some(record)),
                 StageState::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
                 StageState::Failed { .. } => row(name, RowOutcome::Failed, None),
                 StageState::Pausing { .. } if self.stop_requests > 0 => {

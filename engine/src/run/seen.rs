@@ -138,6 +138,8 @@ pub struct SeenStage {
 pub enum SeenState {
     /// Its result was in the cache.
     Cached,
+    /// It is frozen, and kept its result.
+    Frozen,
     /// Another run is working on it.
     Waiting,
     /// It is running.
@@ -149,10 +151,16 @@ pub enum SeenState {
 }
 
 impl SeenState {
+    /// Whether there was nothing to do.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Cached | Self::Frozen)
+    }
+
     /// Text for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cached => "cached",
+            Self::Frozen => "frozen",
             Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Done => "done",
@@ -199,9 +207,10 @@ impl Seen {
     pub fn see(&mut self, at: f64, event: RunEvent) {
         self.last = at;
         match event {
-            RunEvent::Cached { stage, key, .. } => {
+            RunEvent::Cached { stage, key, frozen, .. } => {
                 let stage = self.stage(stage);
-                (stage.state, stage.key, stage.ended) = (SeenState::Cached, Some(key), Some(at));
+                let state = if frozen { SeenState::Frozen } else { SeenState::Cached };
+                (stage.state, stage.key, stage.ended) = (state, Some(key), Some(at));
             }
             RunEvent::Started { stage, key, cpus, .. } => {
                 let stage = self.stage(stage);

@@ -138,7 +138,11 @@ impl Report {
         let count =
             |wanted: RowOutcome| self.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count();
         let began = self.began.get(..19).unwrap_or(&self.began).replace('T', " ") + " UTC";
-        let stages = format!("{} ran, {} cached", count(RowOutcome::Ran), count(RowOutcome::Cached));
+        let frozen = match count(RowOutcome::Frozen) {
+            0 => String::new(),
+            count => format!(", {count} frozen"),
+        };
+        let stages = format!("{} ran, {} cached{frozen}", count(RowOutcome::Ran), count(RowOutcome::Cached));
         for (name, value) in [
             ("Began", began),
             ("Took", seconds(self.seconds)),
