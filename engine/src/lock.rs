@@ -1,6 +1,6 @@
 //! Owns: the lock file: the results of the last complete run of a pipeline, to be committed and reviewed as a diff.
 
-use crate::files;
+use crate::{files, record::Record};
 use pipe_stage::{Digest, Metric, Number};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -211,6 +211,11 @@ impl LockedStage {
             frozen: false,
             adopted: false,
         }
+    }
+
+    /// Whether a record has other outputs, though equal bytes can be expected.
+    pub(crate) fn is_broken_by(&self, key: &Digest, record: &Record) -> bool {
+        self.key == *key && self.instruction_sets == record.instruction_sets && self.outputs != record.outputs
     }
 
     /// Whether equal bytes can be expected: same key, same instruction sets.

@@ -64,6 +64,7 @@ impl Command for RunCommand {
             jobs: self.jobs.map(|jobs| jobs as usize),
             cpus: self.cpus.map(|cpus| cpus as usize),
             is_full,
+            is_locked: self.locked,
             on_failure: if self.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
             ignore_disk: self.ignore_disk,
         };
@@ -78,7 +79,7 @@ impl Command for RunCommand {
         let ended = run::run(&mut session, &stages, &targets, &options, &interrupts(), &mut tell);
         let summary = ended.map_err(failure)?;
         let kept = if self.locked {
-            check_bytes(&session, &locked, &summary)
+            check_bytes(&summary)
         } else if is_full && !summary.has_failed() && !summary.interrupted {
             write_lock(&session, locked, &summary, &recipes)
         } else {
@@ -189,23 +190,14 @@ fn check_recipes(
     Err(Failure::Failed(message, Some("a run without `--locked` updates the lock file".to_owned())))
 }
 
-fn check_bytes(session: &Session, locked: &Lock, summary: &Summary) -> Outcome {
-    let mut differing = Vec::new();
-    for (stage, (key, record)) in &summary.done {
-        let name = session.name(*stage);
-        let Some(locked) = locked.stages.get(name) else { continue };
-        let is_alike = locked.key == *key && locked.instruction_sets == record.instruction_sets;
-        if is_alike && locked.outputs != record.outputs {
-            differing.push(name.to_owned());
-        }
-    }
-    if differing.is_empty() {
+fn check_bytes(summary: &Summary) -> Outcome {
+    if summary.differing.is_empty() {
         return Ok(());
     }
     Err(Failure::Failed(
         format!(
             "results differ from the lock file, with equal keys and instruction sets: {}",
-            differing.join(", ")
+            summary.differing.join(", ")
         ),
         Some(
             "a command makes other bytes each time, a stage type changed its results without a new revision, or the machine made an error"

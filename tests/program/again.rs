@@ -229,6 +229,18 @@ fn the_lock_tells_what_was_made_and_holds_runs_to_it() {
 }
 
 #[test]
+fn a_locked_run_with_other_results_leaves_the_links() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  only:\n    uses: command\n    \
+         with: { run: 'od -N 16 -t x1 /dev/urandom > $PIPE_OUTPUT_o/r.txt', outputs: { o: files } }\n",
+    );
+    project.run(&[]).expect(0);
+    let before = project.read("out/p/only/o/r.txt");
+    project.run(&["--locked", "--force-all"]).expect(1).says(&["results differ from the lock file"]);
+    assert_eq!(project.read("out/p/only/o/r.txt"), before);
+}
+
+#[test]
 fn links_lead_to_what_was_made_and_change_with_it() {
     let project = Project::letters("");
     project.run(&[]).expect(0);

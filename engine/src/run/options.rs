@@ -17,6 +17,8 @@ pub struct Options {
     pub cpus: Option<usize>,
     /// Whether this run may update the lock file and the links: it covers the whole manifest as written.
     pub is_full: bool,
+    /// Whether results must be those in the lock file; the links do not change if they are not.
+    pub is_locked: bool,
     /// What happens to other stages when a stage fails.
     pub on_failure: OnFailure,
     /// Whether it starts although the disk is too small for what stages wrote before.
@@ -44,6 +46,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// What ended the run early, if anything: an error of the engine's own files.
     pub broken: Option<RunError>,
+    /// In a locked run, the stages with other results than in the lock file, for equal keys and instruction sets.
+    pub differing: Vec<String>,
     /// What could not be done beside the run, such as a link under `out/`.
     pub notes: Vec<String>,
 }

@@ -705,11 +705,17 @@ impl Scheduler<'_> {
         let broken = self.broken.take();
         let interrupted = self.stop_requests > 0;
         let is_whole = !interrupted && broken.is_none() && rows.iter().all(|row| row.outcome.is_done());
-        let notes = match options.is_full && is_whole && closed.unmet.is_empty() {
+        let differs = |(stage, (key, record)): (&usize, &(Digest, Record))| {
+            let name = self.session.name(*stage);
+            let locked = self.session.lock.stages.get(name).filter(|_| options.is_locked)?;
+            locked.is_broken_by(key, record).then(|| name.to_owned())
+        };
+        let differing: Vec<String> = done.iter().filter_map(differs).collect();
+        let notes = match options.is_full && is_whole && closed.unmet.is_empty() && differing.is_empty() {
             true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, &record.outputs))),
             false => Vec::new(),
         };
-        Summary { rows, done, interrupted, broken, notes }
+        Summary { rows, done, interrupted, broken, differing, notes }
     }
 }
 
