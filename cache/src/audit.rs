@@ -210,9 +210,11 @@ impl Store {
         };
         let threads = thread::available_parallelism().map_or(1, |threads| threads.get()).min(all.len());
         thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
+            for _ in 1..threads {
+                // Where no more threads can be started, those that there are do all.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
+            work();
         });
         let (_, mut damages) = state.into_inner().expect("invariant: no panic under this lock");
         damages.sort_by_key(|damage| (damage.kind, damage.digest));

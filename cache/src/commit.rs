@@ -196,14 +196,19 @@ fn settle(files: &[(usize, &Staged)]) -> Vec<(usize, Error)> {
     }
     let next = AtomicUsize::new(0);
     let work = || {
-        std::iter::from_fn(|| files.get(next.fetch_add(1, Ordering::Relaxed))).filter_map(settle).collect()
+        let mine = std::iter::from_fn(|| files.get(next.fetch_add(1, Ordering::Relaxed)));
+        mine.filter_map(settle).collect::<Vec<_>>()
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        // Where no more threads can be started, those that there are do all.
+        let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let workers: Vec<_> = (1..threads).filter_map(start).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
             worker.join().expect("invariant: syncing files does not panic")
         };
-        workers.into_iter().flat_map(join).collect()
+        let mut errors = work();
+        errors.extend(workers.into_iter().flat_map(join));
+        errors
     })
 }
 

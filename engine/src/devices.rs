@@ -92,11 +92,19 @@ fn ask(probe: &Probe) -> Result<Devices, String> {
         .spawn()
         .map_err(|error| format!("cannot start the device probe: {error}"))?;
     let mut out = child.stdout.take().expect("invariant: stdout is piped");
-    let reader = std::thread::spawn(move || {
+    let reader = std::thread::Builder::new().spawn(move || {
         let mut text = Vec::new();
         let read = out.by_ref().take(ANSWER_BYTES_MAX).read_to_end(&mut text);
         read.map(|_| text)
     });
+    let reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("cannot start threads: {error}"));
+        }
+    };
     let started = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|error| format!("cannot wait for the device probe: {error}"))? {

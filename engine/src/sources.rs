@@ -9,10 +9,14 @@
 //!                  size, mtime ns, ctime ns, inode, digest, name; then the BLAKE3 of all before it
 //! ```
 
+mod patterns;
+
 use crate::machine;
-use globset::{GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+pub(crate) use patterns::escape;
+use patterns::{Pattern, Pruned, literal};
 use pipe_stage::{Digest, Links, SourceFile, SourceRequest};
-use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,8 +24,12 @@ use std::{
     io::{self, Read},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+/// With fewer files, threads cost more than they save.
+const FILES_PER_THREAD_MIN: usize = 32;
 
 /// Why the files of a request cannot be listed.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +37,7 @@ pub enum SourceError {
     /// No file matches.
     #[error("{}", request.nothing())]
     NothingFound {
-        /// What was requested: digest of the stage's settings and the recipes of its inputs.
+        /// What was requested.
         request: Box<SourceRequest>,
     },
     /// A glob is not valid.
@@ -128,13 +136,26 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
         let file = SourceFile { source: request.source.clone(), name: shown, digest, size: stamp.size, path };
         Ok(Seen { name, file, stamp, hashed: trusted.is_none() })
     };
-    let seen: Vec<_> = names.into_par_iter().with_min_len(32).map(look).collect::<Result<_, _>>()?;
+    let pool = if names.len() > FILES_PER_THREAD_MIN { pool() } else { None };
+    let seen: Vec<_> = match pool {
+        Some(pool) => {
+            let files = names.into_par_iter().with_min_len(FILES_PER_THREAD_MIN);
+            pool.install(|| files.map(look).collect::<Result<_, _>>())?
+        }
+        None => names.into_iter().map(look).collect::<Result<_, _>>()?,
+    };
     let changed = seen.iter().any(|seen| seen.hashed) || seen.len() != known.len();
     if let Some(memory) = memory.filter(|_| changed) {
         // Without the stored stamps the next plan hashes again; this is no reason to fail.
         let _ = remember(&memory, &seen, now);
     }
     Ok(seen.into_iter().map(|seen| seen.file).collect())
+}
+
+/// Threads that hash; `None` if no more can be started.
+fn pool() -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    POOL.get_or_init(|| ThreadPoolBuilder::new().build().ok()).as_ref()
 }
 
 /// Leaves folders out of a request: a pattern such as `**/*.parquet` does not mean what pipe itself writes. A request
@@ -324,110 +345,6 @@ fn leads_back(link: &Path, folder: &Path, above: &[PathBuf]) -> bool {
     target.is_none() || id(folder) == target || above.iter().any(|folder| id(folder) == target)
 }
 
-/// The name that a glob without wildcards matches.
-fn literal(glob: &str) -> Option<String> {
-    let (mut name, mut letters) = (String::with_capacity(glob.len()), glob.chars());
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => name.push(letters.next()?),
-            '*' | '?' | '[' | '{' => return None,
-            _ => name.push(letter),
-        }
-    }
-    Some(name)
-}
-
-/// The glob that matches only this name.
-pub(crate) fn escape(name: &str) -> String {
-    name.chars()
-        .flat_map(|letter| "*?[]{}\\".contains(letter).then_some('\\').into_iter().chain([letter]))
-        .collect()
-}
-
-/// A glob, split by folders.
-struct Pattern(Vec<Part>);
-
-enum Part {
-    /// A folder or file whose name matches.
-    One(GlobMatcher),
-    /// Any number of folders.
-    Any,
-}
-
-impl Pattern {
-    fn everything() -> Self {
-        Self(vec![Part::Any])
-    }
-
-    /// Splits a glob at its slashes; after a slash within braces, anything may match.
-    fn new(glob: &str) -> Self {
-        let (mut parts, mut depth, mut from) = (Vec::new(), 0u32, 0);
-        let mut letters = glob.char_indices();
-        while let Some((at, letter)) = letters.next() {
-            match letter {
-                '\\' => drop(letters.next()),
-                '{' | '[' => depth += 1,
-                '}' | ']' => depth = depth.saturating_sub(1),
-                '/' if depth == 0 => {
-                    parts.push(Part::new(&glob[from..at]));
-                    from = at + 1;
-                }
-                '/' => {
-                    parts.push(Part::Any);
-                    return Self(parts);
-                }
-                _ => {}
-            }
-        }
-        parts.push(Part::new(&glob[from..]));
-        Self(parts)
-    }
-
-    fn may_match_below(&self, folder: &Path) -> bool {
-        let mut parts = self.0.iter();
-        for name in folder {
-            match parts.next() {
-                None => return false,
-                Some(Part::Any) => return true,
-                Some(Part::One(glob)) if glob.is_match(name) => {}
-                Some(Part::One(_)) => return false,
-            }
-        }
-        parts.next().is_some()
-    }
-}
-
-impl Part {
-    fn new(glob: &str) -> Self {
-        if glob == "**" {
-            return Self::Any;
-        }
-        // A part that is not a valid glob matches everything: the whole glob decides.
-        GlobBuilder::new(glob)
-            .literal_separator(true)
-            .build()
-            .map_or(Self::Any, |glob| Self::One(glob.compile_matcher()))
-    }
-}
-
-/// Folders that are excluded with everything in them.
-struct Pruned(GlobSet);
-
-impl Pruned {
-    fn new(exclude: &[String]) -> Self {
-        let mut set = GlobSetBuilder::new();
-        let folders = exclude.iter().filter_map(|glob| glob.strip_suffix("/**"));
-        for glob in folders.filter_map(|glob| GlobBuilder::new(glob).literal_separator(true).build().ok()) {
-            set.add(glob);
-        }
-        Self(set.build().unwrap_or_default())
-    }
-
-    fn holds(&self, folder: &Path) -> bool {
-        self.0.is_match(folder)
-    }
-}
-
 fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, SourceError> {
     let bad = |glob: &str, error: &globset::Error| SourceError::BadGlob {
         glob: glob.to_owned(),
@@ -553,28 +470,6 @@ fn nanoseconds(time: SystemTime) -> i128 {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn only_folders_that_may_hold_a_match_are_listed() {
-        for (glob, folder, wanted) in [
-            ("data/**", "data", true),
-            ("data/**", "data/deep/er", true),
-            ("data/**", "other", false),
-            ("a/*.txt", "a", true),
-            ("a/*.txt", "a/b", false),
-            ("*/x/*.c", "q/x", true),
-            ("*/x/*.c", "q/y", false),
-            ("**/x", "any/where", true),
-            ("{a/x,b}/*.c", "z", true),
-            ("{a,b}/*.c", "b", true),
-            ("{a,b}/*.c", "c", false),
-            ("a\\[1\\]/*", "a[1]", true),
-            ("*.c", "a", false),
-        ] {
-            assert_eq!(Pattern::new(glob).may_match_below(Path::new(folder)), wanted, "{glob} in {folder}");
-        }
-        assert!(Pattern::everything().may_match_below(Path::new("a")));
-    }
 
     #[test]
     fn links_to_folders_are_followed_and_loops_end() {

@@ -45,7 +45,8 @@ enum ObserverState {
 struct Started {
     child: Child,
     mark: Mark,
-    lines: Sender<Arc<str>>,
+    /// Absent once it is closed.
+    lines: Option<Sender<Arc<str>>>,
     /// Closes when the writer has passed on, or given up on, all lines.
     is_through: Receiver<()>,
     /// Ends when all that it wrote is in its log.
@@ -88,17 +89,25 @@ impl Observer {
         let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
         let is_full = waiting + line.len() > WAITING_BYTES_MAX;
         shared.is_behind.fetch_or(is_full, Ordering::Relaxed);
-        if is_full || lines.send(Arc::clone(line)).is_err() {
+        if is_full || lines.as_ref().is_none_or(|lines| lines.send(Arc::clone(line)).is_err()) {
             shared.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             shared.lost.fetch_add(1, Ordering::Relaxed);
             shared.untold.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Closes the observer's stdin when it has read everything, or time is up, and waits for its end.
+    /// Closes the observer's stdin as soon as it has read everything.
+    fn close(&mut self) {
+        if let ObserverState::Started(started) = &mut self.state {
+            started.lines = None;
+        }
+    }
+
+    /// Waits for the end of an observer that has read everything, or for the end of its time.
     ///
     /// Returns messages about problems.
-    pub(super) fn end(self, until: Instant) -> Option<String> {
+    fn end(mut self, until: Instant) -> Option<String> {
+        self.close();
         let command = &self.command;
         let started = match self.state {
             ObserverState::Failed(error) => {
@@ -106,8 +115,7 @@ impl Observer {
             }
             ObserverState::Started(started) => started,
         };
-        let Started { mut child, mark, lines, is_through, is_logged, shared } = started;
-        drop(lines);
+        let Started { mut child, mark, is_through, is_logged, shared, .. } = started;
         // The writer sends nothing: the channel closes when it ends, or the wait times out.
         let slow = is_through.recv_deadline(until) == Err(RecvTimeoutError::Timeout);
         let mut status = child.try_wait().ok().flatten();
@@ -148,12 +156,11 @@ impl Observer {
 }
 
 /// Ends all observers at the same time; returns messages about problems.
-pub(super) fn end(observers: Vec<Observer>) -> Vec<String> {
+pub(super) fn end(mut observers: Vec<Observer>) -> Vec<String> {
     let until = Instant::now() + LAST_WORDS;
-    // Sequential waits suffice: all observers see the end of their input once their senders are gone.
-    let closing: Vec<_> =
-        observers.into_iter().map(|observer| thread::spawn(move || observer.end(until))).collect();
-    closing.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    observers.iter_mut().for_each(Observer::close);
+    // Sequential waits suffice: all observers see the end of their input.
+    observers.into_iter().filter_map(|observer| observer.end(until)).collect()
 }
 
 fn spawn(
@@ -178,17 +185,22 @@ fn spawn(
     let (through, is_through) = bounded(0);
     let shared = Arc::new(Shared::default());
     let counts = Arc::clone(&shared);
-    thread::spawn(move || {
+    let passing = thread::Builder::new().spawn(move || {
         pass_on(&waiting, stdin, &counts);
         drop(through);
     });
     let (logged, is_logged) = bounded(0);
     let log = MaskedWriter::new(Arc::clone(secrets), log);
-    thread::spawn(move || {
+    let keeping = thread::Builder::new().spawn(move || {
         keep(reader, log);
         drop(logged);
     });
-    Ok(Started { child, mark, lines, is_through, is_logged, shared })
+    if let Err(error) = passing.and(keeping) {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    Ok(Started { child, mark, lines: Some(lines), is_through, is_logged, shared })
 }
 
 /// Writes what an observer says to its log.

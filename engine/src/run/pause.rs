@@ -44,7 +44,8 @@ pub(super) fn total() -> Duration {
 pub fn follow_terminal() {
     use signal_hook::consts::{SIGCONT, SIGTSTP};
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGTSTP, SIGCONT]) else { return };
-    thread::spawn(move || {
+    // Without threads, only the engine itself is suspended.
+    let _ = thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
             let mut pause = pause();
             if signal == SIGTSTP {

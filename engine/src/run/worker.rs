@@ -41,7 +41,14 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
     // Processes that commands leave behind become children of this process, so that it can find them.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_child_subreaper(Some(getpid()));
-    listen(&stop);
+    let failed = |error: &io::Error| {
+        let (action, message) = ("start threads".into(), error.to_string());
+        events.emit(Event::Failed { error: Error::Machine { action, message } });
+        1
+    };
+    if let Err(error) = listen(&stop) {
+        return failed(&error);
+    }
     let mut further = None;
     loop {
         let spec = match Spec::read(&path) {
@@ -52,7 +59,10 @@ pub fn worker(spec: &Path, types: &[StageType]) -> u8 {
             }
         };
         if spec.leash == Leash::Stdin && further.is_none() {
-            further = Some(hold_leash());
+            match hold_leash() {
+                Ok(specs) => further = Some(specs),
+                Err(error) => return failed(&error),
+            }
         }
         let before = usage::total();
         let result = stage(&spec, types, &events, &stop);
@@ -157,7 +167,7 @@ impl Log {
         let mut log = MaskedWriter::new(secrets, file.try_clone()?);
         let read_bytes = Arc::new(AtomicU64::new(0));
         let progress = read_bytes.clone();
-        thread::spawn(move || {
+        thread::Builder::new().spawn(move || {
             let mut buffer = vec![0; 64 << 10];
             loop {
                 match reader.read(&mut buffer) {
@@ -172,7 +182,7 @@ impl Log {
             }
             let _ = log.end();
             let _ = whole.send(());
-        });
+        })?;
         rustix::stdio::dup2_stdout(&writer)?;
         rustix::stdio::dup2_stderr(&writer)?;
         Ok(Self::Masked { file, is_whole, read_bytes })
@@ -318,24 +328,25 @@ fn events() -> Events {
 }
 
 /// SIGTERM and SIGINT request a stop; the second one, an immediate stop.
-fn listen(stop: &Stop) {
+fn listen(stop: &Stop) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let stop = stop.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         for (count, _) in signals.forever().enumerate() {
             if count == 0 { stop.ask() } else { stop.now() }
         }
-    });
+    })?;
+    Ok(())
 }
 
 /// Whether stdin was closed.
 static IS_CUT: AtomicBool = AtomicBool::new(false);
 
 /// Ends the process group, including commands, when stdin closes; before that, stdin contains the specs that follow.
-fn hold_leash() -> Receiver<PathBuf> {
+fn hold_leash() -> io::Result<Receiver<PathBuf>> {
     let (sender, further) = unbounded();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if let Ok(path) = serde_json::from_str(&line) {
                 let _ = sender.send(path);
@@ -348,6 +359,6 @@ fn hold_leash() -> Receiver<PathBuf> {
         // none has no group of its number.
         let _ = kill_process_group(getpid(), Signal::KILL);
         std::process::exit(1);
-    });
-    further
+    })?;
+    Ok(further)
 }
