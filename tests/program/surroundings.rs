@@ -114,3 +114,40 @@ fn a_pipeline_and_its_stages_have_names_that_fit_into_files() {
     let checked = project.pipe(&["check", "pipeline.yaml"]);
     assert_eq!(project.run(&[]).code, checked.code, "{}", checked.stderr);
 }
+
+#[test]
+fn hundreds_of_shards_need_few_open_files() {
+    let manifest = |name: &str, documents: usize| {
+        format!(
+            "pipeline: {name}\nstages:\n  pages:\n    uses: ingest\n    \
+             with: {{ shard_documents: {documents}, sources: [{{ glob: in/rows.jsonl, name: s }}] }}\n  \
+             unique: {{ uses: dedup, needs: pages }}\n  \
+             sets: {{ uses: split, needs: unique, with: {{ validation: 0.1, test: 0.1 }} }}\n"
+        )
+    };
+    let project = Project::new(&manifest("many", 2));
+    project.write("few.yaml", &manifest("few", 5000));
+    let words = |row: usize| (0..60).map(move |word| format!("w{}", (row * 7919 + word * 104_729) % 20_011));
+    // Each tenth is a copy of the one before it.
+    let row = |row: usize| {
+        let text: Vec<String> = words(row - usize::from(row % 10 == 9)).collect();
+        format!("{{\"id\": \"{row}\", \"text\": \"{}\"}}\n", text.join(" "))
+    };
+    project.write("in/rows.jsonl", &(0..400).map(row).collect::<String>());
+    let output = shell(&project, "ulimit -n 128 && \"$PIPE\" run pipeline.yaml && \"$PIPE\" run few.yaml");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metrics = |manifest: &str, stage: &str| {
+        let shown = project.pipe(&["show", manifest, stage, "--json"]).expect(0).json();
+        let metrics = shown["record"]["metrics"].as_array().unwrap().clone();
+        let value = move |name: &str| {
+            metrics.iter().find(|metric| metric["name"] == name).unwrap()["value"].as_f64().unwrap()
+        };
+        value
+    };
+    assert!(metrics("pipeline.yaml", "pages")("shards") > 200.0);
+    for (stage, names) in [("unique", &["documents"][..]), ("sets", &["train", "validation", "test"])] {
+        let (many, few) = (metrics("pipeline.yaml", stage), metrics("few.yaml", stage));
+        names.iter().for_each(|name| assert_eq!(many(name), few(name), "{name} of {stage}"));
+    }
+    assert_eq!(metrics("pipeline.yaml", "unique")("documents"), 360.0);
+}
