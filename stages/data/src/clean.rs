@@ -10,7 +10,7 @@ pub mod language;
 pub mod repair;
 pub mod rules;
 
-use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on};
+use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_text};
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
 use pipe_stage::{
@@ -129,6 +129,10 @@ impl Stage for Clean {
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
         let dropped: &[&str] = if output == DROPPED.name() { &REASON } else { &[] };
         facts_passed_on(inputs, PAGES, &[&NOTES[..], dropped].concat())
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        lacks_text(inputs, PAGES).into_iter().collect()
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::documents::{
     AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, METADATA_HELP,
-    facts_passed_on, missing_metadata, text_digest,
+    facts_passed_on, lacks_text, missing_metadata, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
@@ -103,7 +103,8 @@ impl Stage for Dedup {
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
         let missing = self.score.as_ref().and_then(|score| missing_metadata(inputs, INPUT, score));
-        missing.map(|message| Misfit::new("score", message).help(METADATA_HELP)).into_iter().collect()
+        let missing = missing.map(|message| Misfit::new("score", message).help(METADATA_HELP));
+        lacks_text(inputs, INPUT).into_iter().chain(missing).collect()
     }
 
     /// A constant, and about 90 bytes for each document, measured with documents of 600 bytes (compressed).

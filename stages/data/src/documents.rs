@@ -8,7 +8,7 @@
 //! ├── key-value metadata     pipe.format = "documents", pipe.version = "1"
 //! └── row groups             at most 4,096 rows and about 32 MiB of values each
 //!     ├── id        utf8     never empty; unique in an artifact: `<source>/<path relative to it>`
-//!     ├── text      utf8     empty until `clean` has run
+//!     ├── text      utf8     empty until `clean` has run; always for records read with `text: null`
 //!     ├── html      binary?  the page as it was found; null once `clean` has run
 //!     ├── url       utf8
 //!     ├── source    utf8
@@ -31,8 +31,11 @@ mod writer;
 
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::DOCUMENTS;
-pub use known::METADATA_NAMES;
-pub(crate) use known::{METADATA_HELP, facts_of_metadata, facts_passed_on, missing_metadata};
+pub(crate) use known::{
+    METADATA_HELP, WITHOUT_TEXT, WithoutText, facts_of_metadata, facts_passed_on, has_no_text,
+    missing_metadata,
+};
+pub use known::{METADATA_NAMES, lacks_text};
 pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 

@@ -15,7 +15,7 @@ mod templates;
 
 use crate::documents::{
     Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, METADATA_HELP, Row, facts_of_metadata,
-    missing_metadata,
+    has_no_text, missing_metadata,
 };
 use minijinja::{Environment, ErrorKind, Value};
 use pipe_stage::{
@@ -25,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use templates::{environment, faults, metadata_of, told};
+use templates::{environment, faults, metadata_of, told, variables_of};
 
 /// Makes labelled examples, or prompts with answers, from documents, by templates over their fields.
 ///
@@ -76,7 +76,8 @@ const CLUSTERS: [&str; 2] = ["cluster", "cluster_size"];
 /// Maximum size of a label in bytes.
 const LABEL_BYTES_MAX: usize = 1024;
 /// The variables of a template, from a document.
-const FIELDS: [&str; 8] = ["id", "text", "url", "source", "language", "license", "date", METADATA];
+const FIELDS: [&str; 8] = ["id", TEXT, "url", "source", "language", "license", "date", METADATA];
+const TEXT: &str = "text";
 const METADATA: &str = "metadata";
 
 const SOURCE: In = In::new("documents", &DOCUMENTS, "Documents to make examples of.");
@@ -123,6 +124,11 @@ impl Stage for Examples {
             let missing = metadata_of(source).into_iter();
             let missing = missing.filter_map(|name| missing_metadata(inputs, SOURCE, &name));
             misfits.extend(missing.map(|message| Misfit::new(field, message).help(METADATA_HELP)));
+            let reads_text = has_no_text(inputs, SOURCE) && variables_of(source).contains(TEXT);
+            let message =
+                "uses `text`, but the documents have none, since `columns.text` of their `ingest` is null";
+            let misfit = Misfit::unless(!reads_text, field, message);
+            misfits.extend(misfit.map(|misfit| misfit.help(format!("use their `{METADATA}` instead"))));
         }
         misfits
     }
@@ -140,7 +146,7 @@ impl Stage for Examples {
 impl Examples {
     /// The templates in use, by field.
     fn templates(&self) -> Vec<(&'static str, &str)> {
-        let labelled = [("text", self.text.as_str()), (LABEL, &self.label)];
+        let labelled = [(TEXT, self.text.as_str()), (LABEL, &self.label)];
         let answered = [(PROMPT, self.prompt.as_str()), (ANSWER, &self.answer)];
         if self.label.is_empty() { answered.to_vec() } else { labelled.to_vec() }
     }
@@ -210,7 +216,7 @@ impl<'e> Maker<'e> {
                 let message = format!("the label of document `{id}` is not a few words on one line");
                 return Err(Error::input(message).help(format!("see `label`: `{}`", self.examples.label)));
             }
-            (self.render("text", &fields, id)?, vec![(LABEL, label)])
+            (self.render(TEXT, &fields, id)?, vec![(LABEL, label)])
         };
         if text.trim().is_empty() || facts.iter().any(|(_, fact)| fact.trim().is_empty()) {
             return Ok(None);

@@ -56,7 +56,7 @@ pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
 
-use crate::documents::{DOCUMENTS, facts_of_metadata};
+use crate::documents::{DOCUMENTS, WITHOUT_TEXT, WithoutText, facts_of_metadata};
 use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
@@ -169,10 +169,15 @@ impl Stage for Ingest {
     }
 
     fn facts(&self, output: &str, _: &KnownInputs) -> Facts {
+        if output != PAGES.name() {
+            return Facts::default();
+        }
         let names: Option<Vec<_>> = self.sources.iter().map(Source::metadata_names).collect();
-        match names {
-            Some(names) if output == PAGES.name() => facts_of_metadata(names.into_iter().flatten().collect()),
-            _ => Facts::default(),
+        let facts = names
+            .map_or_else(Facts::default, |names| facts_of_metadata(names.concat().into_iter().collect()));
+        match WithoutText::of(self.sources.iter().map(Source::without_text)) {
+            Some(which) => facts.with(WITHOUT_TEXT, which),
+            None => facts,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::dedup::pool::FilePool;
 use crate::dedup::signatures::{self, Signature, Signatures};
 use crate::dedup::{MEMORY_BYTES_MIN, MEMORY_PER_BYTE, open_signatures, unreadable};
 use crate::documents::text_digest;
-use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on, lacks_text};
 use crate::lines::{read_lines, write_buffered, write_lines};
 use containment::{Contained, Index};
 
@@ -93,6 +93,10 @@ impl Stage for Split {
 
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
         if output == LEAKED.name() { Facts::default() } else { facts_passed_on(inputs, INPUT, &[]) }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        lacks_text(inputs, INPUT).into_iter().collect()
     }
 
     /// A constant, what is held of each document, and the index of the held-out shingles, measured with random text: 12

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipe_stage::{
-    Artifact, Code, Context, Digest, Error, In, Inputs, KnownInputs, LocalEntry, Merge, Metric, Out, Port,
-    Result, Share, Stage,
+    Artifact, Code, Context, Digest, Error, In, Inputs, KnownInputs, LocalEntry, Merge, Metric, Misfit, Out,
+    Port, Result, Share, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::{Column, DOCUMENTS, DocumentReader};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
 use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
@@ -51,6 +51,11 @@ impl Stage for Tokenize {
         VALIDATION.port(),
         TEST.port(),
     ];
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        let sets = [TRAIN_IN, VALIDATION_IN, TEST_IN];
+        sets.into_iter().find_map(|set| lacks_text(inputs, set)).into_iter().collect()
+    }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let sets = [TRAIN, VALIDATION, TEST].into_iter().flat_map(|set| metrics_of_set(set.name()));

@@ -20,7 +20,7 @@ use pipe_stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::{Column, DOCUMENTS, DocumentReader};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
 use crate::lines::write_buffered;
 use bpe::{Training, train};
 use counts::PieceCounts;
@@ -137,6 +137,10 @@ impl Stage for TokenizerStage {
             }
             Some(_) => Facts::default(),
         }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        lacks_text(inputs, INPUT).into_iter().collect()
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {

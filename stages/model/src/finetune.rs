@@ -12,7 +12,7 @@ use crate::training::{
 };
 use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
-use pipe_data::documents::{Column, DocumentReader};
+use pipe_data::documents::{Column, DocumentReader, lacks_text};
 use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
 use pipe_stage::{
     Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
@@ -175,7 +175,8 @@ impl Stage for Finetune {
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
         let is_classifier = KnownModel::of(inputs, MODEL_IN).is_some_and(|model| model.is_classifier);
         let fault = Misfit::unless(!is_classifier, "", "`needs.model` is a classifier, not a language model");
-        fault.map(|fault| fault.help("name the stage that makes the language model")).into_iter().collect()
+        let fault = fault.map(|fault| fault.help("name the stage that makes the language model"));
+        fault.into_iter().chain(lacks_text(inputs, TRAIN)).collect()
     }
 
     /// Floating-point operations of training on texts of `max_length` tokens.

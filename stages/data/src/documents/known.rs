@@ -1,6 +1,7 @@
-//! What is known of documents before they exist: the names of their metadata.
+//! What is known of documents before they exist: the names of their metadata, and whether they have text.
 
-use pipe_stage::{Facts, In, KnownInputs};
+use pipe_stage::{Facts, In, KnownInputs, Misfit};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// A fact about documents: the names that may occur in their metadata, in byte order.
@@ -33,11 +34,49 @@ pub(crate) const METADATA_HELP: &str =
 
 /// The facts of an output whose documents are those of an input, with the metadata in `added` besides.
 pub(crate) fn facts_passed_on(inputs: &KnownInputs, port: In, added: &[&str]) -> Facts {
-    match metadata_names(inputs, port) {
-        Some(mut names) => {
-            names.extend(added.iter().map(|name| (*name).to_owned()));
-            facts_of_metadata(names)
-        }
-        None => Facts::default(),
+    let facts = metadata_names(inputs, port).map_or_else(Facts::default, |mut names| {
+        names.extend(added.iter().map(|name| (*name).to_owned()));
+        facts_of_metadata(names)
+    });
+    match without_text(inputs, port) {
+        Some(which) => facts.with(WITHOUT_TEXT, which),
+        None => facts,
     }
+}
+
+/// A fact about documents: which of them have no text, only metadata. Absent if all may have text.
+pub(crate) const WITHOUT_TEXT: &str = "without_text";
+
+/// Which documents have no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WithoutText {
+    All,
+    Some,
+}
+
+impl WithoutText {
+    /// Which of the documents of several sources or inputs have no text, by which of each have none.
+    pub(crate) fn of(parts: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        parts.into_iter().reduce(|a, b| if a == b { a } else { Some(Self::Some) }).flatten()
+    }
+}
+
+fn without_text(inputs: &KnownInputs, port: In) -> Option<WithoutText> {
+    WithoutText::of(inputs.of(port).iter().map(|input| input.facts.get(WITHOUT_TEXT)))
+}
+
+/// Whether no document of an input has text.
+pub(crate) fn has_no_text(inputs: &KnownInputs, port: In) -> bool {
+    without_text(inputs, port) == Some(WithoutText::All)
+}
+
+/// The error of a stage that reads text, if documents of an input have none.
+pub fn lacks_text(inputs: &KnownInputs, port: In) -> Option<Misfit> {
+    let which = match without_text(inputs, port)? {
+        WithoutText::All => "the documents",
+        WithoutText::Some => "some of the documents",
+    };
+    let message = format!("{which} in `needs` have no text, since `columns.text` of their `ingest` is null");
+    Some(Misfit::new("", message).help("make texts of their metadata first, with a stage `examples`"))
 }

@@ -85,16 +85,23 @@ fn unknown_variables(environment: &Environment<'_>, field: &str, assigned: &BTre
     misfits
 }
 
+/// The variables that a template uses, with their attributes.
+pub(super) fn variables_of(source: &str) -> BTreeSet<String> {
+    let environment = environment();
+    let template = environment.template_from_str(source);
+    template.map_or_else(
+        |_| BTreeSet::new(),
+        |template| template.undeclared_variables(true).into_iter().collect(),
+    )
+}
+
 /// The names in the metadata that a template uses.
 pub(super) fn metadata_of(source: &str) -> BTreeSet<String> {
-    let environment = environment();
-    let Ok(template) = environment.template_from_str(source) else { return BTreeSet::new() };
-    let used = template.undeclared_variables(true);
     let name = |variable: String| {
         let name = variable.strip_prefix(METADATA)?.strip_prefix('.')?.split('.').next()?;
         Some(name.to_owned())
     };
-    used.into_iter().filter_map(name).collect()
+    variables_of(source).into_iter().filter_map(name).collect()
 }
 
 /// Names in a template, by what they are used as.

@@ -1,7 +1,7 @@
 //! Templates through the whole stage: documents in; examples or an error out.
 
 use super::*;
-use crate::documents::Cluster;
+use crate::documents::{Cluster, WITHOUT_TEXT, WithoutText};
 use crate::testing::put_full_documents;
 use pipe_stage::testing::Bench;
 
@@ -202,4 +202,29 @@ fn metadata_that_no_document_has_is_found_before_a_run() {
     assert_eq!(check(&stage, names(&["topics"])), expected);
     let own = known(labelled("{{ url }}").facts("examples", &KnownInputs::default()));
     assert_eq!(answered("{{ metadata.label }}", "{{ metadata.cluster }}").check_known(&own), []);
+}
+
+#[test]
+fn templates_of_documents_without_text_use_metadata() {
+    let known = |which: WithoutText| {
+        let facts = facts_of_metadata(["messages".to_owned()].into()).with(WITHOUT_TEXT, which);
+        let mut inputs = KnownInputs::default();
+        inputs.connect("documents", pipe_stage::KnownInput { facts, ..Default::default() });
+        inputs
+    };
+    let check = |stage: &Examples, which| -> Vec<(String, String)> {
+        let misfits = stage.check_known(&known(which)).into_iter();
+        misfits.map(|misfit| (misfit.path, misfit.message)).collect()
+    };
+    let message =
+        "uses `text`, but the documents have none, since `columns.text` of their `ingest` is null".to_owned();
+    assert_eq!(
+        check(&labelled("{{ metadata.messages[0].role }}"), WithoutText::All),
+        [("text".to_owned(), message.clone())]
+    );
+    let stage = answered("{{ text }}", "{{ metadata.messages[0].content }}");
+    assert_eq!(check(&stage, WithoutText::All), [("prompt".to_owned(), message)]);
+    assert_eq!(check(&stage, WithoutText::Some), []);
+    let chat = answered("{{ metadata.messages[0].content }}", "{{ metadata.messages[1].content }}");
+    assert_eq!(check(&chat, WithoutText::All), []);
 }

@@ -14,15 +14,16 @@ use std::collections::BTreeMap;
 /// Which column of a record goes to which field of its document.
 ///
 /// A nested column is given by its path: `data.body`. Columns that are not named are ignored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
     /// Column that identifies the record within its source. Ids and shard borders follow from it instead of file and
     /// row, so the same records in other files or formats make the same shards. Without it, the id is made of file
     /// and row.
     pub id: String,
-    /// Column with plain text. If neither this nor `html` is set, the column `text` is used.
-    pub text: String,
+    /// Column with plain text. If neither this nor `html` is set, the column `text` is used. `null` reads records
+    /// without text, such as chats, whose content is in `metadata`; `examples` makes texts of them.
+    pub text: Option<String>,
     /// Column with an HTML page, from which `clean` extracts the text.
     pub html: String,
     /// Column with the address of the record.
@@ -37,6 +38,22 @@ pub struct Columns {
     /// them, such as `{ stars: data.stats.stars }`. `["*"]` copies all columns that no other field uses. Numbers are
     /// written in decimal, lists and objects as JSON; at most 1 MiB per document.
     pub metadata: MetadataColumns,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        let unset = String::new;
+        Self {
+            id: unset(),
+            text: Some(unset()),
+            html: unset(),
+            url: unset(),
+            license: unset(),
+            date: unset(),
+            language: unset(),
+            metadata: MetadataColumns::default(),
+        }
+    }
 }
 
 /// Selects all columns.
@@ -130,9 +147,22 @@ struct Slot {
 }
 
 impl Columns {
-    /// The column of the text, unless a page is mapped.
+    /// The column of the text; empty if there is none, or if a page is mapped instead.
     fn text_column(&self) -> &str {
-        if self.text.is_empty() && self.html.is_empty() { "text" } else { &self.text }
+        match &self.text {
+            Some(text) if text.is_empty() && self.html.is_empty() => "text",
+            text => text.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Whether this column is that of the text or the page.
+    pub(super) fn is_text_column(&self, column: &str) -> bool {
+        [self.text_column(), &self.html].contains(&column)
+    }
+
+    /// Whether the records have neither text nor a page, only metadata.
+    pub(super) const fn are_without_text(&self) -> bool {
+        self.text.is_none() && self.html.is_empty()
     }
 
     pub(super) fn wanted(&self) -> Wanted {
@@ -249,9 +279,9 @@ impl Wanted {
                 }
             }
         }
-        if !has_content {
-            let content = self.slots.iter().find(|slot| matches!(slot.field, Field::Text | Field::Html));
-            return Err(Fault::NoText(content.map(|slot| slot.column.clone()).unwrap_or_default()));
+        let content = self.slots.iter().find(|slot| matches!(slot.field, Field::Text | Field::Html));
+        if let Some(content) = content.filter(|_| !has_content) {
+            return Err(Fault::NoText(content.column.clone()));
         }
         for (name, value) in row.rest {
             let text = shown(value, &name)?;
@@ -260,6 +290,9 @@ impl Wanted {
         let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > METADATA_BYTES_MAX {
             return Err(too_much(metadata.iter().map(|(name, value)| (name.as_str(), value.len()))));
+        }
+        if content.is_none() && metadata.is_empty() {
+            return Err(Fault::NoMetadata);
         }
         document.metadata = metadata;
         let bytes = document.bytes();
@@ -369,5 +402,15 @@ mod tests {
         let found = document(&columns, vec![Some(Value::Bytes(vec![b'<']))]).unwrap();
         assert_eq!((found.text.as_str(), found.html), ("", Some(vec![b'<'])));
         assert_eq!(document(&columns, vec![None]), Err(Fault::NoText("page".into())));
+    }
+
+    #[test]
+    fn metadata_is_enough_for_records_without_text() {
+        let columns = Columns { text: None, metadata: ["messages"].into(), ..Columns::default() };
+        assert_eq!(columns.wanted().names().collect::<Vec<_>>(), ["messages"]);
+        let messages = r#"[{"role":"user"}]"#;
+        let found = document(&columns, vec![Some(Value::Nested(messages.into()))]).unwrap();
+        assert_eq!((found.text.as_str(), found.metadata["messages"].as_str()), ("", messages));
+        assert_eq!(document(&columns, vec![None]), Err(Fault::NoMetadata));
     }
 }

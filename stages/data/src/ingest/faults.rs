@@ -33,6 +33,8 @@ pub(super) enum Fault {
     BadId,
     #[error("it has no text in the column `{0}`")]
     NoText(String),
+    #[error("it has no value in any column that `metadata` names")]
+    NoMetadata,
     #[error("its column `{0}` is a list or an object, not text")]
     NotText(String),
     #[error("it has {bytes} bytes of text and metadata, more than {max}, the limit `page_mib_max`")]
@@ -67,6 +69,7 @@ impl Fault {
             Self::NoId(_) => "no_id",
             Self::BadId => "bad_id",
             Self::NoText(_) => "no_text",
+            Self::NoMetadata => "no_metadata",
             Self::NotText(_) => "not_text",
             Self::TooLarge { .. } => "too_large",
             Self::Metadata { .. } => "metadata_too_large",

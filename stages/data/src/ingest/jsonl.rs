@@ -171,7 +171,7 @@ mod tests {
     fn takes_columns_and_nested_columns() {
         let columns = Columns {
             id: "id".into(),
-            text: "data.body".into(),
+            text: Some("data.body".into()),
             metadata: ["data", "n"].into(),
             ..Columns::default()
         };

@@ -54,7 +54,10 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
                 unreadable @ (Unreadable::NoColumn { .. } | Unreadable::NoHeader | Unreadable::BadHeader),
             ) => {
                 let message = format!("do not fit `{}`: {unreadable}", file.name);
-                return vec![Misfit::new(field("columns"), message)];
+                let is_text = |missing: &String| reading.columns.is_text_column(missing);
+                let lacks_text =
+                    matches!(&unreadable, Unreadable::NoColumn { missing, .. } if is_text(missing));
+                return vec![with_help(Misfit::new(field("columns"), message), lacks_text)];
             }
             Some(
                 unreadable @ (Unreadable::NotParquet(_)
@@ -75,7 +78,8 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
             let what =
                 if rows == 1 { "the only row".to_owned() } else { format!("any of the first {rows} rows") };
             let message = format!("do not fit {what} of `{name}`; row {row}: {fault}");
-            return vec![Misfit::new(field("columns"), message)];
+            let lacks_text = matches!(fault, Fault::NoText(_));
+            return vec![with_help(Misfit::new(field("columns"), message), lacks_text)];
         }
         match &mut present {
             None => present = Some(seen.present),
@@ -95,6 +99,13 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
             Misfit::new(field("columns"), format!("names the column `{name}`, which {what}"))
         })
         .collect()
+}
+
+/// Adds what to do about records without a text.
+fn with_help(misfit: Misfit, lacks_text: bool) -> Misfit {
+    const HELP: &str = "name the column with the text as `text`; for records without text, such as chats, set `text: \
+        null` and name the columns to read, as in `columns: { text: null, metadata: [messages] }`";
+    if lacks_text { misfit.help(HELP) } else { misfit }
 }
 
 fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen {
@@ -174,7 +185,7 @@ mod tests {
 
     #[test]
     fn columns_that_are_not_there_are_found() {
-        let columns = || Columns { text: "body".into(), ..Columns::default() };
+        let columns = || Columns { text: Some("body".into()), ..Columns::default() };
         let one = |path: &str, message: &str| vec![(format!("sources[0].{path}"), message.to_owned())];
         let expected = one("columns", "do not fit `a.csv`: it has no column `body`; it has text, lang");
         assert_eq!(preview("*.csv", columns(), &[("a.csv", b"text,lang\na,en\n")]), expected);
@@ -190,6 +201,8 @@ mod tests {
         );
         assert_eq!(preview("*.jsonl", columns(), &[("a.jsonl", lines)]), expected);
         assert_eq!(preview("*.jsonl", Columns::default(), &[("a.jsonl", lines)]), []);
+        let chats = Columns { text: None, metadata: ["messages"].into(), ..Columns::default() };
+        assert_eq!(preview("*.jsonl", chats, &[("a.jsonl", b"{\"messages\": []}\n")]), []);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Made {
 }
 
 fn mapped() -> Columns {
-    Columns { id: "key".into(), text: "body".into(), url: "link".into(), ..Columns::default() }
+    Columns { id: "key".into(), text: Some("body".into()), url: "link".into(), ..Columns::default() }
 }
 
 /// Key, body, link; bodies contain line breaks and quotes.
@@ -576,7 +576,7 @@ fn text_and_markdown_are_a_document_a_file() {
 #[test]
 fn fields_and_metadata_come_from_columns() {
     let columns = Columns {
-        text: "data.body".into(),
+        text: Some("data.body".into()),
         license: "terms".into(),
         date: "when".into(),
         language: "lang".into(),
@@ -666,4 +666,65 @@ proptest! {
         prop_assert_eq!(&whole.outcome.outputs["documents"], &parts.outcome.outputs["documents"]);
         prop_assert_eq!(whole.documents.len(), keys.len());
     }
+}
+
+#[test]
+fn chats_need_no_text() {
+    let chats = Columns { id: "key".into(), text: None, metadata: ["messages"].into(), ..Columns::default() };
+    let made = Case::new("*.jsonl", chats.clone())
+        .file(
+            "a.jsonl",
+            "{\"key\": \"a\", \"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n\
+             {\"key\": \"b\", \"message\": []}\n\
+             {\"key\": \"c\", \"messages\": []}\n",
+        )
+        .stage(|stage| stage.errors_max = 1)
+        .run();
+    assert_eq!(made.reasons(), [("data/a.jsonl".to_owned(), Some(2), "no_metadata".to_owned())]);
+    let messages = |document: &Document| (document.text.clone(), document.metadata["messages"].clone());
+    let mut found: Vec<_> = made.documents.iter().map(messages).collect();
+    found.sort_unstable();
+    let expected = ["[]", r#"[{"content":"Hi","role":"user"}]"#];
+    assert_eq!(found, expected.map(|messages| (String::new(), messages.to_owned())));
+
+    let rows = [("key", vec![Some("a")]), ("messages", vec![Some("[]")])];
+    let made = Case::new("*.parquet", chats.clone()).file("a.parquet", parquet(&rows)).run();
+    assert_eq!(made.documents[0].metadata["messages"], "[]");
+
+    let empty = Case::new("*.jsonl", Columns { metadata: MetadataColumns::default(), ..chats }).stage.check();
+    assert_eq!(empty[0].path, "sources[0].columns.metadata");
+}
+
+#[test]
+fn stages_that_read_text_refuse_documents_without() {
+    let source = |text: Option<&str>| {
+        let columns = Columns { text: text.map(str::to_owned), metadata: ["*"].into(), ..Columns::default() };
+        Source { glob: "*.jsonl".into(), columns, ..Source::default() }
+    };
+    let refusal = |sources: Vec<Source>| {
+        let facts = Ingest { sources, ..Ingest::default() }.facts("documents", &KnownInputs::default());
+        let known = |port: &str, facts: &Facts| {
+            let mut known = KnownInputs::default();
+            known.connect(port, pipe_stage::KnownInput { facts: facts.clone(), ..Default::default() });
+            known
+        };
+        let documents = known("documents", &facts);
+        let refusals = [
+            crate::Clean::default().check_known(&documents),
+            crate::Dedup::default().check_known(&documents),
+            crate::Split::default().check_known(&documents),
+            crate::TokenizerStage::default().check_known(&documents),
+            crate::Tokenize::default().check_known(&known("train", &facts)),
+        ];
+        assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+        let passed_on = crate::Dedup::default().facts("documents", &documents);
+        assert_eq!(crate::Clean::default().check_known(&known("documents", &passed_on)), refusals[0]);
+        refusals[0].first().map(|misfit| misfit.message.clone())
+    };
+    let message = |which: &str| {
+        Some(format!("{which} in `needs` have no text, since `columns.text` of their `ingest` is null"))
+    };
+    assert_eq!(refusal(vec![source(None)]), message("the documents"));
+    assert_eq!(refusal(vec![source(None), source(Some(""))]), message("some of the documents"));
+    assert_eq!(refusal(vec![source(Some(""))]), None);
 }

@@ -4,6 +4,7 @@ use super::columns::{ALL, Columns};
 use super::encoding;
 use super::format::{Compression, Format};
 use super::rust_docs;
+use crate::documents::WithoutText;
 use pipe_stage::{Links, Misfit, Pin, Places, SourceRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,12 @@ impl Source {
                 &field("columns.metadata"),
                 format!("has an empty name; `{ALL}` takes all columns"),
             ),
+            Misfit::unless(
+                !self.columns.are_without_text() || self.columns.metadata.iter().next().is_some(),
+                &field("columns.metadata"),
+                "is empty, but records without text (`text: null`) consist of metadata",
+            )
+            .map(|misfit| misfit.help("name the columns to read, such as `metadata: [messages]`")),
         ]
         .into_iter()
         .flatten()
@@ -171,6 +178,11 @@ impl Source {
         let is_known = self.columns.metadata.iter().all(|(_, column)| column != ALL);
         let of_columns = self.columns.metadata.iter().map(|(name, _)| name.to_owned());
         is_known.then(|| of_format.into_iter().chain(of_columns).collect())
+    }
+
+    /// Which of its documents have no text.
+    pub(super) fn without_text(&self) -> Option<WithoutText> {
+        self.columns.are_without_text().then_some(WithoutText::All)
     }
 
     /// The delimiter, if one is set.

@@ -337,7 +337,7 @@ pub(super) mod tests {
     fn takes_columns_of_any_type() {
         let columns = Columns {
             id: "n".into(),
-            text: "data.body".into(),
+            text: Some("data.body".into()),
             date: "day".into(),
             metadata: ["f", "*"].into(),
             ..Columns::default()
@@ -509,7 +509,7 @@ pub(super) mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
             }
-            let columns = Columns { text: "data.body".into(), metadata: ["*"].into(), ..Columns::default() };
+            let columns = Columns { text: Some("data.body".into()), metadata: ["*"].into(), ..Columns::default() };
             let _ = rows(&columns, &bytes);
         }
     }

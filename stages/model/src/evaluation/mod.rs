@@ -16,7 +16,7 @@ use crate::training::{ExamplesWriter, LabelRule, flat_stream};
 use crate::transformer::{CausalLm, Ids};
 use crate::{METRICS, MODEL};
 use ngram::{Counting, TABLE_TRIGRAMS, predictions};
-use pipe_data::documents::{Column, Document, DocumentReader};
+use pipe_data::documents::{Column, Document, DocumentReader, lacks_text};
 use pipe_data::tokens::TokensReader;
 use pipe_data::{DOCUMENTS, TOKENS, Tokenizer};
 use pipe_stage::{
@@ -169,7 +169,8 @@ impl Stage for Eval {
         let has_use = !inputs.is_connected(TRAIN_TOKENS) || !are_classifiers;
         let fault = "`needs.tokens` is the baseline of language models, and every model here is a classifier";
         let fault = Misfit::unless(has_use, "", fault);
-        fault.map(|fault| fault.help("remove `tokens`, or add a language model")).into_iter().collect()
+        let fault = fault.map(|fault| fault.help("remove `tokens`, or add a language model"));
+        fault.into_iter().chain(lacks_text(inputs, HELD_OUT)).collect()
     }
 
     /// Floating-point operations: a prediction takes a third of the training on its token. Of documents for
