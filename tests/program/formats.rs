@@ -163,3 +163,49 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
     sample("any", &["-n", "1"]).says(&["1 of 30 documents dropped by any rule"]);
     sample("no_rule", &[]).says(&["0 of 0", "gopher_duplicate_lines (25)"]);
 }
+
+#[test]
+fn chats_without_text_become_examples_and_stages_that_read_text_refuse_them() {
+    let project = Project::new(
+        "pipeline: p
+stages:
+  chats:
+    uses: ingest
+    with: { sources: [{ glob: chats.jsonl }] }
+  pairs:
+    uses: examples
+    needs: chats
+    with: { prompt: '{{ metadata.messages[0].content }}', answer: '{{ metadata.messages[-1].content }}' }
+  cleaned: { uses: clean, needs: pairs, with: { profile: none } }
+",
+    );
+    let chat = |n: usize| {
+        let message = |role: &str, text: &str| serde_json::json!({ "role": role, "content": text });
+        let messages = [message("user", &format!("Question {n}?")), message("assistant", "Answer.")];
+        format!("{}\n", serde_json::json!({ "messages": messages }))
+    };
+    project.write("chats.jsonl", &(0..5).map(chat).collect::<String>());
+    project
+        .pipe(&["check", "pipeline.yaml"])
+        .expect(2)
+        .says(&["it has no text in the column `text`", "columns: { text: null, metadata: [messages] }"]);
+    project.edit("glob: chats.jsonl", "glob: chats.jsonl, columns: { text: null, metadata: [messages] }");
+    project.run(&[]).expect(0);
+    let made = project.lock()["stages"]["cleaned"]["metrics"]["documents"].as_f64();
+    assert_eq!(made, Some(5.0));
+    project.edit("needs: pairs, with", "needs: chats, with");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "the documents in `needs` have no text, since `columns.text` of their `ingest` is null",
+        "with a stage `examples`",
+    ]);
+}
+
+#[test]
+fn a_stage_that_drops_everything_warns_with_the_rule() {
+    let project = Project::new(MANIFEST);
+    project.write("in/rows.jsonl", "{\"key\": \"a\", \"body\": \"Too short.\", \"link\": \"\"}\n");
+    project.run(&["text"]).expect(0).says(&[
+        "text: warning: no documents are left; main reason: dropped by `gopher_words_min`, see the output \
+         `dropped` (1 of 1)",
+    ]);
+}

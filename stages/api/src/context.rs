@@ -601,6 +601,23 @@ impl Context {
     pub fn metric(&self, metric: Metric) {
         self.gathered().metrics.push(metric);
     }
+
+    /// The value of a metric over all steps so far; 0 if none reported it.
+    pub fn value(&self, name: &str) -> f64 {
+        self.metrics().into_iter().find(|metric| metric.name == name).map_or(0.0, |metric| metric.value)
+    }
+
+    /// Metrics of all steps so far, merged.
+    pub fn metrics(&self) -> Vec<Metric> {
+        crate::merge(self.gathered().metrics.clone())
+    }
+
+    /// Writes a message for people, unless tasks are only counted.
+    pub fn note(&self, message: impl Into<String>) {
+        if !self.mode.is_counting() {
+            self.running.events.emit(Event::Note { message: message.into() });
+        }
+    }
 }
 
 /// The keys of a step.

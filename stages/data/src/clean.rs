@@ -11,10 +11,11 @@ pub mod repair;
 pub mod rules;
 
 use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_text};
+use crate::none_left;
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
 use pipe_stage::{
-    Code, Context, Facts, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+    Code, Context, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage,
 };
 use repair::repair;
 use rules::{Profile, Rule, Rules};
@@ -152,6 +153,14 @@ impl Stage for Clean {
 
     fn run(&self, ctx: &Context) -> Result<()> {
         let texts = ctx.each("texts", self, ctx.input(PAGES).shards(), clean_shard)?;
+        if ctx.value(TEXTS.name()) == 0.0 {
+            let reason = |metric: Metric| {
+                let rule = metric.name.strip_prefix(DROPPED_BY)?;
+                let reason = format!("dropped by `{rule}`, see the output `{}`", DROPPED.name());
+                Some((metric.value as u64, reason))
+            };
+            none_left::warn(ctx, "no documents are left", ctx.metrics().into_iter().filter_map(reason));
+        }
         ctx.output(TEXTS, texts.entries(TEXTS.name()))?;
         ctx.output(DROPPED, texts.entries(DROPPED.name()))
     }
@@ -213,9 +222,12 @@ impl Figures {
     }
 }
 
+/// Metrics of the rules that drop documents begin with this.
+const DROPPED_BY: &str = "dropped.";
+
 /// Names of metrics.
 fn dropped_by(rule: &str) -> String {
-    format!("dropped.{rule}")
+    format!("{DROPPED_BY}{rule}")
 }
 
 fn skipped(rule: Rule) -> String {

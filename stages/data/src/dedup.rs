@@ -23,6 +23,7 @@ use crate::documents::{
     facts_passed_on, lacks_text, missing_metadata, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
+use crate::none_left;
 use minhash::{Bands, Components, MinHash, band_hashes, groups, jaccard, join_group, may_reach, shingles};
 use pool::FilePool;
 use signatures::{Signature, Signatures};
@@ -75,7 +76,8 @@ const REMOVED: Out = Out::new(
     &FILES,
     "Removed documents, the document kept instead, and their similarity, as JSON Lines.",
 );
-const METRICS: [&str; 5] = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
+const DOCUMENTS_IN: &str = "documents_in";
+const METRICS: [&str; 5] = ["documents", DOCUMENTS_IN, "removed_exact", "removed_near", "clusters"];
 /// Documents that were not compared with all candidates; reported if there are any.
 const LIMITED: &str = "comparisons_limited";
 
@@ -127,6 +129,9 @@ impl Stage for Dedup {
             ctx.once("clusters", &Clustering { threshold, bands, score }, items.collect(), cluster)?;
         let slices = clusters.slices("fates");
         let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
+        if ctx.value(DOCUMENTS_IN) == 0.0 {
+            none_left::warn(ctx, "no documents are left", []);
+        }
         let survivors = ctx.each("survivors", &(), shards.collect(), survive)?;
         ctx.output(OUTPUT, survivors.entries("documents"))?;
         ctx.output(REMOVED, survivors.entries("removed"))

@@ -17,6 +17,7 @@ use crate::documents::{
     Column, DOCUMENTS, Document, DocumentReader, DocumentWriter, METADATA_HELP, Row, facts_of_metadata,
     has_no_text, missing_metadata,
 };
+use crate::none_left;
 use minijinja::{Environment, ErrorKind, Value};
 use pipe_stage::{
     Code, Context, Error, Facts, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
@@ -139,6 +140,11 @@ impl Stage for Examples {
 
     fn run(&self, ctx: &Context) -> Result<()> {
         let examples = ctx.each("examples", self, ctx.input(SOURCE).shards(), make)?;
+        let [made, _, left_out] = METRICS.map(|name| ctx.value(name));
+        if made == 0.0 {
+            let reason = "an empty text, label, prompt or answer".to_owned();
+            none_left::warn(ctx, "no examples are left", [(left_out as u64, reason)]);
+        }
         ctx.output(EXAMPLES, examples.entries(EXAMPLES.name()))
     }
 }

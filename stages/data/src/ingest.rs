@@ -57,6 +57,7 @@ pub use source::Source;
 pub(crate) use source::split_glob;
 
 use crate::documents::{DOCUMENTS, WITHOUT_TEXT, WithoutText, facts_of_metadata};
+use crate::none_left;
 use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
 use pages::{Reading, read_pages};
@@ -248,6 +249,9 @@ impl Stage for Ingest {
             self.cut(ctx, label, rows, &mut made)?;
         }
         made.tally.check(self.budgets())?;
+        if made.documents.is_empty() {
+            warn_of_none(ctx, &made.tally);
+        }
         ctx.metric(Metric::count("shards", made.documents.len() as u64));
         ctx.output(PAGES, made.documents)?;
         ctx.output(REJECTED, made.rejected)
@@ -402,6 +406,17 @@ impl Ingest {
         let name = name_of(label);
         self.sources.iter().find(|source| source.names().any(|own| own == name))
     }
+}
+
+/// Warns that there are no documents, only what is rejected or outside the sample.
+fn warn_of_none(ctx: &Context, tally: &Tally) {
+    let files = (ctx.sources().len() as u64).saturating_sub(tally.files);
+    let rows = tally.rows.saturating_sub(tally.errors.count);
+    let reason = |(reason, count): (&String, &u64)| {
+        (*count, format!("rejected as `{reason}`, see the output `{}`", REJECTED.name()))
+    };
+    let outside = (files + rows, "outside the sample that `fraction` takes".to_owned());
+    none_left::warn(ctx, "no documents are left", tally.reasons.iter().map(reason).chain([outside]));
 }
 
 /// Reports a column that no file of a source has. If only some files lack it, it is empty there; if all lack it, its

@@ -5,6 +5,7 @@
 
 mod json;
 mod lines;
+mod none_left;
 mod parquet;
 
 pub mod documents;

@@ -20,6 +20,7 @@ use crate::dedup::{MEMORY_BYTES_MIN, MEMORY_PER_BYTE, open_signatures, unreadabl
 use crate::documents::text_digest;
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on, lacks_text};
 use crate::lines::{read_lines, write_buffered, write_lines};
+use crate::none_left;
 use containment::{Contained, Index};
 
 /// Divides documents into training, validation and test sets.
@@ -122,6 +123,7 @@ impl Stage for Split {
         let slices = leaks.slices("leaks");
         let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
         let sets = ctx.each("sets", &self.division(), shards.collect(), divide)?;
+        self.warn_of_empty_sets(ctx);
         for port in [TRAIN, VALIDATION, TEST, LEAKED] {
             ctx.output(port, sets.entries(port.name()))?;
         }
@@ -159,6 +161,17 @@ enum Set {
 }
 
 impl Split {
+    /// Warns about sets that should have documents and have none.
+    fn warn_of_empty_sets(&self, ctx: &Context) {
+        let counts = METRICS.map(|set| (ctx.value(set) as u64, format!("they are in `{set}`")));
+        let shares = [1.0 - self.validation - self.test, self.validation, self.test];
+        for ((set, (count, _)), share) in METRICS.iter().zip(&counts).zip(shares) {
+            if *count == 0 && share > 0.0 {
+                none_left::warn(ctx, &format!("the set `{set}` has no documents"), counts.clone());
+            }
+        }
+    }
+
     fn division(&self) -> Division {
         Division { validation: self.validation, test: self.test, seed: self.seed }
     }

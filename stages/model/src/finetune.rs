@@ -245,7 +245,9 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let rule = LabelRule::checked(&config.label)?;
     let (labels, without) = config.labels(&rule, item("train"))?;
     let scratch = share.scratch()?;
-    let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder: scratch.path() };
+    let divided = inputs.named("validation").is_none().then_some(config.validation_share);
+    let folder = scratch.path();
+    let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder, divided };
     let max_length = config.max_length.min(base.config.architecture.context);
     let architecture = Architecture { context: max_length, ..base.config.architecture };
     let (train, validation) = match inputs.named("validation") {
@@ -347,6 +349,8 @@ struct Sets<'a> {
     tokenizer: &'a Tokenizer,
     labels: &'a [String],
     folder: &'a Path,
+    /// The fraction that is held out for validation, if there is no input for it.
+    divided: Option<f64>,
 }
 
 impl Sets<'_> {
@@ -380,9 +384,12 @@ impl Sets<'_> {
         let examples = writer.finish().map_err(written)?;
         if examples.len() == 0 {
             let message = format!("no labelled document is left for the {set} set");
-            return Err(Error::input(message).help(match self.rule {
-                LabelRule::Given => "give documents out of `examples`, or set `label`".to_owned(),
-                LabelRule::Address(_) => format!("see `label`, now `{}`", self.config.label),
+            return Err(Error::input(message).help(match (self.divided, self.rule) {
+                (Some(share), _) => format!(
+                    "add documents, change `validation_share`, now {share}, or give `needs.validation`"
+                ),
+                (None, LabelRule::Given) => "give documents out of `examples`, or set `label`".to_owned(),
+                (None, LabelRule::Address(_)) => format!("see `label`, now `{}`", self.config.label),
             }));
         }
         Ok(examples)
@@ -419,6 +426,10 @@ impl Finetune {
                     return Err(Error::input(message).help("let it give a coarser part"));
                 }
             }
+        }
+        if counts.is_empty() && unlabelled == 0 {
+            let message = "`needs.train` has no documents: the stages before it left none";
+            return Err(Error::input(message).help("see how many documents they report, and what they drop"));
         }
         let rare: u64 = counts.values().filter(|&&n| n < self.min_documents_per_label).sum();
         counts.retain(|_, n| *n >= self.min_documents_per_label);

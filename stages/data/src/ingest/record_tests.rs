@@ -5,7 +5,7 @@ use super::table::tests::file as parquet;
 use super::*;
 use crate::documents::{Document, DocumentReader};
 use pipe_stage::testing::Bench;
-use pipe_stage::{Mode, Outcome};
+use pipe_stage::{Event, Mode, Outcome};
 use proptest::prelude::*;
 use std::fmt::Write;
 
@@ -21,6 +21,7 @@ struct Made {
     documents: Vec<Document>,
     shards: Vec<String>,
     rejected: String,
+    notes: Vec<String>,
 }
 
 impl Case {
@@ -55,6 +56,8 @@ impl Case {
         bench.threads = threads;
         let sources = Bench::sources(&label, folder.path()).unwrap();
         let outcome = bench.enter(&self.stage, &[], sources, Mode::Here)?;
+        let note = |event| if let Event::Note { message } = event { Some(message) } else { None };
+        let notes = bench.events.lock().unwrap().drain(..).filter_map(note).collect();
         let entries = bench.output(&outcome, "documents").unwrap();
         let mut documents = Vec::new();
         for entry in bench.open(&entries) {
@@ -68,6 +71,7 @@ impl Case {
             shards: entries.entries.into_iter().map(|entry| entry.name).collect(),
             rejected: String::from_utf8(rejected).unwrap(),
             outcome,
+            notes,
         })
     }
 
@@ -727,4 +731,18 @@ fn stages_that_read_text_refuse_documents_without() {
     assert_eq!(refusal(vec![source(None)]), message("the documents"));
     assert_eq!(refusal(vec![source(None), source(Some(""))]), message("some of the documents"));
     assert_eq!(refusal(vec![source(Some(""))]), None);
+}
+
+#[test]
+fn a_source_of_which_nothing_is_left_is_reported_with_the_main_reason() {
+    let case = |text: &str| Case::new("*.jsonl", Columns::default()).file("a.jsonl", text);
+    let rejected = case("not JSON\n{}\n{\"text\": \"\"}\n").stage(|stage| stage.errors_max = 3).run();
+    let expected = "warning: no documents are left; main reason: rejected as `no_text`, see the output \
+        `rejected` (2 of 3)";
+    assert_eq!(rejected.notes, [expected]);
+    let outside = case("{\"text\": \"T\"}\n").stage(|stage| stage.sources[0].fraction = Some(1e-9)).run();
+    let expected =
+        "warning: no documents are left; main reason: outside the sample that `fraction` takes (1 of 1)";
+    assert_eq!(outside.notes, [expected]);
+    assert_eq!(case("{\"text\": \"T\"}\n").run().notes, [""; 0]);
 }

@@ -5,6 +5,7 @@ use super::faults::{Fault, Unreadable};
 use crate::lines::write_buffered;
 use pipe_stage::{Error, Result, Share};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 /// Maximum losses before the stage fails; none means no limit.
@@ -31,6 +32,8 @@ pub(super) struct Tally {
     pub(super) redirects: Loss,
     /// Records whose id occurred before.
     pub(super) duplicates: Loss,
+    /// Number of all these by their reason, and of files without records.
+    pub(super) reasons: BTreeMap<String, u64>,
 }
 
 /// One kind of loss.
@@ -79,6 +82,9 @@ impl Tally {
         self.files_lost.add(more.files_lost);
         self.redirects.add(more.redirects);
         self.duplicates.add(more.duplicates);
+        more.reasons
+            .into_iter()
+            .for_each(|(reason, count)| *self.reasons.entry(reason).or_default() += count);
     }
 
     /// Counts a single-document file that cannot be read.
@@ -203,6 +209,7 @@ impl Rejections {
         explanation: &str,
         bytes: Option<u64>,
     ) {
+        *self.tally.reasons.entry(reason.to_owned()).or_default() += 1;
         if self.listed == Self::LISTED_MAX {
             self.unlisted += 1;
             return;

@@ -119,6 +119,15 @@ pub(crate) fn flat_stream(
         }
     }
     let stream = writer.finish().map_err(written)?;
+    if stream.len() == 0 {
+        let message = format!(
+            "`needs.{0}` has no tokens: the stages before it left no documents for the {0} set",
+            item.name()
+        );
+        return Err(Error::input(message).help(
+            "see how many documents `tokenize`, `split` and `clean` report, and the fractions of `split`",
+        ));
+    }
     if stream.len() < least {
         let message =
             format!("the {} set has {} tokens, one window takes {least}", item.name(), stream.len());

@@ -10,7 +10,7 @@ use pipe_model::{
     AdamW, ArchitectureOverrides, EmbeddingScale, Eval, Export, Finetune, Generator, Interval, LrSchedule,
     Options, Placement, Pretrain, Validation,
 };
-use pipe_stage::{Artifact, Stage};
+use pipe_stage::{Artifact, Error, Stage};
 use serde_json::Value;
 use world::{World, tiny, tuning, world};
 
@@ -474,4 +474,28 @@ fn labels_that_match_nothing_are_explained() {
     let error = world.bench.run(&finetune, &[("model", &model), ("train", &world.documents)]);
     let error = error.expect_err("refused").to_string();
     assert!(error.contains("https://example.org/fruit/0.html"), "{error}");
+}
+
+#[test]
+fn sets_without_documents_are_named_with_what_makes_them() {
+    let world = world();
+    let nothing = world.bench.artifact("tokens", &[]).expect("stored");
+    let inputs = [("train", &world.train), ("validation", &nothing), ("tokenizer", &world.tokenizer)];
+    let error = world.bench.run(&tiny(), &inputs).expect_err("refused");
+    assert!(error.to_string().starts_with("`needs.validation` has no tokens"), "{error}");
+    let help = |error: Error| match error {
+        Error::Input { help, .. } => help.expect("a help"),
+        other => panic!("{other}"),
+    };
+    assert!(help(error).contains("`split`"));
+
+    let model = world.pretrain(&Pretrain { steps: 2, ..tiny() }).expect("trained");
+    let model = world.bench.output(&model, "model").expect("a model");
+    let none_held_out = Finetune { validation_share: 1e-9, ..tuning() };
+    let error = world.bench.run(&none_held_out, &[("model", &model), ("train", &world.documents)]);
+    assert!(help(error.expect_err("refused")).contains("`validation_share`, now 0.000000001"));
+    let nothing = world.bench.artifact("documents", &[]).expect("stored");
+    let error = world.bench.run(&tuning(), &[("model", &model), ("train", &nothing)]);
+    let error = error.expect_err("refused").to_string();
+    assert!(error.starts_with("`needs.train` has no documents"), "{error}");
 }
