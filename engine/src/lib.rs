@@ -11,8 +11,6 @@
 
 pub mod warning;
 
-pub(crate) mod files;
-
 pub mod record;
 
 pub mod machine;

@@ -1,7 +1,7 @@
 //! Owns: the lock file: the results of the last complete run of a pipeline, to be committed and reviewed as a diff.
 
-use crate::{files, record::Record};
-use pipe_stage::{Digest, Metric, Number};
+use crate::record::Record;
+use pipe_stage::{Digest, Metric, Number, files};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,6 @@
 //! Owns: paths: the project root, its cache, a manifest's lock file, links to outputs.
 
-use crate::files;
+use pipe_stage::files;
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},

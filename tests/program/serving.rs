@@ -164,3 +164,35 @@ fn a_model_of_another_cache_and_other_settings_is_used() {
         .expect(1)
         .says(&["the temperature is -1"]);
 }
+
+#[test]
+fn files_of_a_model_that_never_end_are_refused() {
+    let tiny = Tiny::new();
+    tiny.run(&["export"]);
+    let call = |words: &[&str]| Project::ended_of(tiny.command(words).output().unwrap());
+    call(&["get", "pipeline.yaml", "export", "model"]).expect(0);
+    let path = |name: &str| tiny.project.path("model").join(name);
+    let refused = |name: &str, says: &str| {
+        for command in [&["generate", "model", "--text", "x"][..], &["serve", "model", "--port", "0"]] {
+            call(command).expect(1).says(&[name, says]);
+        }
+    };
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        let whole = fs::read(path(name)).unwrap();
+        fs::remove_file(path(name)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path(name)).status().unwrap().success());
+        refused(name, "not a regular file");
+        fs::remove_file(path(name)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path(name)).unwrap();
+        refused(name, "not a regular file");
+        fs::remove_file(path(name)).unwrap();
+        fs::File::create(path(name)).unwrap().set_len(1 << 40).unwrap();
+        refused(name, "it has more than");
+        fs::remove_file(path(name)).unwrap();
+        // A link to a regular file, as caches of models have.
+        fs::write(path("blob"), whole).unwrap();
+        std::os::unix::fs::symlink("blob", path(name)).unwrap();
+        call(&["generate", "model", "--text", "x"]).expect(0);
+        fs::rename(path("blob"), path(name)).unwrap();
+    }
+}

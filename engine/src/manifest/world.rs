@@ -1,6 +1,6 @@
 //! Owns: a manifest's access to the machine: files and environment variables.
 
-use crate::files;
+use pipe_stage::files;
 use std::{io, path::Path};
 
 /// Maximum size of a manifest file.

@@ -2,8 +2,7 @@
 //! finished run or of one that is running in another process. It knows no cache.
 
 use super::event::{Row, RunEvent};
-use crate::files;
-use pipe_stage::{Digest, Event};
+use pipe_stage::{Digest, Event, files};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -16,6 +16,8 @@ mod artifact;
 
 mod source;
 
+pub mod files;
+
 mod context;
 
 mod share;

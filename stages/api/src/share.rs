@@ -4,6 +4,7 @@ use crate::{
     Content, Entry, Error, Event, Input, Metric, Result, ShareRecord,
     canonical::{Encoder, essence},
     context::Running,
+    files,
     machine::instruction_set,
     source::SourceFile,
     step::{Made, Name},
@@ -229,7 +230,7 @@ pub struct Stream {
 
 impl Stream {
     fn of_source(source: &SourceFile) -> Result<Self> {
-        let file = File::open(&source.path).map_err(|error| match error.kind() {
+        let file = files::open(&source.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::SourceChanged { name: source.name.clone() },
             _ => Error::io("read", &source.path, &error),
         })?;
@@ -239,7 +240,7 @@ impl Stream {
 
     /// Opens the file again for random access; [`Stream::finish`] also verifies what is read there.
     pub fn seekable(&self) -> Result<File> {
-        File::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
+        files::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
     }
 
     /// Reads the rest and compares the whole file with what the plan recorded.
@@ -289,7 +290,7 @@ fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(file.size as usize);
         // Reads one byte more than expected, so that a file that has grown is detected without reading all of it.
-        File::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
+        files::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     match read() {

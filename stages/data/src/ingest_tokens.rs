@@ -10,12 +10,11 @@ use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 use pipe_stage::{
     Code, Context, Error, In, Input, Inputs, Item, KnownInputs, Links, LocalEntry, Misfit, Out, Places, Port,
-    Result, Share, ShareFile, SourceFile, SourceRequest, Stage,
+    Result, Share, ShareFile, SourceFile, SourceRequest, Stage, files,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 
 /// Reads the token files (`.bin`) of nanoGPT and Megatron-LM into token shards.
@@ -217,7 +216,7 @@ fn look(reading: &Reading, item: &Item) -> Result<()> {
     // A file that cannot be opened is reported by the run.
     let read = |file: &SourceFile, bytes_max: u64| -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(&file.path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
+        files::open(&file.path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     };
     match item.inputs.as_slice() {

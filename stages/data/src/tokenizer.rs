@@ -15,7 +15,7 @@ use std::path::Path;
 
 use pipe_stage::{
     Code, Context, Error, Facts, In, Inputs, Item, KnownInputs, Links, Misfit, Out, Places, Port, Result,
-    Share, SourceFile, SourceRequest, Stage, WorkInputs,
+    Share, SourceFile, SourceRequest, Stage, WorkInputs, files,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,9 @@ use crate::lines::write_buffered;
 use bpe::{Training, train};
 use counts::PieceCounts;
 use encode::Tokenizer;
-use json::{TOKENIZER, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config};
+use json::{
+    TOKENIZER, TOKENIZER_BYTES_MAX, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config,
+};
 use pattern::Pattern;
 
 /// Trains a byte-level BPE tokenizer on documents, or uses an existing tokenizer.json.
@@ -74,8 +76,6 @@ const VOCABULARY: &str = "vocabulary";
 /// What a training reports; one that is adopted has the first only.
 const METRICS: [&str; 3] = [VOCABULARY, "merges", "pieces"];
 const SPECIAL_BYTES_MAX: usize = 100;
-/// Largest file that a look before a run reads.
-const PREVIEW_BYTES_MAX: u64 = 256 << 20;
 const VOCABULARY_MAX: u32 = 1 << 20;
 const VOCABULARY_DEFAULT: u32 = 4096;
 
@@ -151,6 +151,13 @@ impl Stage for TokenizerStage {
             let misfit = Misfit::new("from", format!("`{from}` is a folder"));
             return Err(vec![misfit.help(format!("name the file in it, such as `{}`", file.display()))]);
         }
+        if path.exists() && !path.is_file() {
+            return Err(vec![Misfit::new("from", format!("`{from}` is not a regular file"))]);
+        }
+        let config = path.with_file_name(TOKENIZER_CONFIG_JSON);
+        if let Some(misfit) = [&path, &config].into_iter().find_map(|path| too_large(path)) {
+            return Err(vec![misfit]);
+        }
         let (Some(folder), Some(file)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
         else {
             return Err(vec![Misfit::new("from", format!("`{from}` is not the path of a file"))]);
@@ -184,7 +191,7 @@ impl Stage for TokenizerStage {
         let read = |name: &str| {
             let source = sources.iter().find(|source| source.name == name)?;
             // A file that cannot be opened is reported by the run.
-            (source.size <= PREVIEW_BYTES_MAX).then(|| std::fs::read(&source.path).ok())?
+            files::read(&source.path, TOKENIZER_BYTES_MAX).ok()
         };
         let config = Some(TOKENIZER_CONFIG_JSON).filter(|config| *config != file).and_then(read);
         match read(&file).map(|json| usable(&file, &json, config.as_deref())) {
@@ -348,6 +355,16 @@ fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> 
     Ok(())
 }
 
+/// Refuses a file that no tokenizer needs, before it is hashed and held in memory.
+fn too_large(path: &Path) -> Option<Misfit> {
+    let bytes = path.metadata().map_or(0, |data| data.len());
+    let name = path.file_name().unwrap_or_default().display();
+    let max = TOKENIZER_BYTES_MAX >> 20;
+    let message = format!("`{name}` has {bytes} bytes; a file of a tokenizer may have {max} MiB");
+    let misfit = Misfit::unless(bytes <= TOKENIZER_BYTES_MAX, "from", message);
+    misfit.map(|misfit| misfit.help("check that `from` names a tokenizer.json"))
+}
+
 /// Reads an existing tokenizer, with the token that ends documents.
 fn usable(file: &str, json: &[u8], config: Option<&[u8]>) -> Result<(Tokenizer, u32)> {
     let tokenizer = match config {
@@ -467,6 +484,28 @@ mod tests {
         let mut of_folder = stage.clone();
         of_folder.from = Some(".".into());
         assert!(of_folder.sources(&places).unwrap_err()[0].message.contains("is a folder"));
+    }
+
+    #[test]
+    fn files_that_no_tokenizer_has_are_refused_before_they_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = |_: &str| None;
+        let places = Places { project: folder.path().to_owned(), variable: &nowhere };
+        let refusal = |from: &str| {
+            let stage = TokenizerStage { from: Some(from.into()), ..TokenizerStage::default() };
+            stage.sources(&places).unwrap_err().remove(0).message
+        };
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("zero.json")).unwrap();
+        assert_eq!(refusal("zero.json"), "`zero.json` is not a regular file");
+        let sparse = |name: &str, bytes: u64| {
+            File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
+        };
+        sparse("t.json", 1 << 40);
+        let expected = "`t.json` has 1099511627776 bytes; a file of a tokenizer may have 256 MiB";
+        assert_eq!(refusal("t.json"), expected);
+        sparse("t.json", 10);
+        sparse(TOKENIZER_CONFIG_JSON, 1 << 40);
+        assert!(refusal("t.json").starts_with("`tokenizer_config.json` has"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::format::{Compression, Format};
 use super::inflate::inflate;
 use super::records::RecordReading;
 use super::{array, csv, jsonl, table};
-use pipe_stage::{Misfit, SourceFile};
+use pipe_stage::{Misfit, SourceFile, files};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -47,7 +47,7 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
     let mut present: Option<Vec<bool>> = None;
     for file in files.iter().take(FILES_MAX) {
         // A file that cannot be opened is reported by the run.
-        let Ok(opened) = File::open(&file.path) else { return Vec::new() };
+        let Ok(opened) = files::open(&file.path) else { return Vec::new() };
         let seen = first_rows(reading, opened, file);
         match seen.unreadable {
             Some(

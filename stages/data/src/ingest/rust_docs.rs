@@ -3,7 +3,7 @@
 //! Every toolchain of rustup's default profile has the same 48,625 pages, so they are realistic input on every
 //! machine. The variable `RUST_DOCS` names the folder if it is elsewhere.
 
-use pipe_stage::Places;
+use pipe_stage::{Places, files};
 use std::path::{Path, PathBuf};
 
 /// The documentation of a toolchain.
@@ -56,16 +56,22 @@ pub(super) fn find(places: &Places) -> Option<RustDocs> {
 /// The channel that a folder pins.
 fn pinned(folder: &Path) -> Option<String> {
     value_in(&folder.join("rust-toolchain.toml"), "channel").or_else(|| {
-        let text = std::fs::read_to_string(folder.join("rust-toolchain")).ok()?;
+        let text = text_of(&folder.join("rust-toolchain"))?;
         let old_form = text.trim();
         let plain = !old_form.is_empty() && !old_form.contains(['\n', '=', '[']);
         if plain { Some(old_form.to_owned()) } else { value_in(&folder.join("rust-toolchain"), "channel") }
     })
 }
 
+/// The text of a small file.
+fn text_of(path: &Path) -> Option<String> {
+    const BYTES_MAX: u64 = 64 << 10;
+    String::from_utf8(files::read(path, BYTES_MAX).ok()?).ok()
+}
+
 /// The value of `key = "value"` in a TOML file; sufficient for rustup's own files.
 fn value_in(path: &Path, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = text_of(path)?;
     text.lines().find_map(|line| {
         let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim();
         Some(value.split('#').next()?.trim().trim_matches(['"', '\'']).to_owned())

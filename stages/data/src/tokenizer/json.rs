@@ -29,6 +29,8 @@ pub static TOKENIZER: Kind = Kind {
 
 /// File names of a tokenizer.
 pub const TOKENIZER_JSON: &str = "tokenizer.json";
+/// Maximum size of these files; those of the largest vocabularies have a tenth of it.
+pub const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 /// See [`TOKENIZER_JSON`].
 pub const TOKENIZER_CONFIG_JSON: &str = "tokenizer_config.json";
 

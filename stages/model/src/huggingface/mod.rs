@@ -23,7 +23,8 @@ use crate::safetensors::{Tensors, decode, encode};
 use crate::transformer::{CausalLm, Classifier, Form, Start, Weights, fresh};
 use burn::prelude::*;
 use pipe_data::Tokenizer;
-use pipe_stage::{Error, LocalEntry, Result};
+use pipe_data::tokenizer::json::TOKENIZER_BYTES_MAX;
+use pipe_stage::{Error, LocalEntry, Result, files};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,8 +48,8 @@ pub(crate) struct TokenizerFiles {
 impl TokenizerFiles {
     pub(crate) fn from_entries(entries: &[LocalEntry]) -> Result<Self> {
         Ok(Self {
-            tokenizer: required(entries, "tokenizer.json")?,
-            config: required(entries, "tokenizer_config.json")?,
+            tokenizer: required(entries, "tokenizer.json", TOKENIZER_BYTES_MAX)?,
+            config: required(entries, "tokenizer_config.json", CONFIG_BYTES_MAX)?,
         })
     }
 
@@ -66,9 +67,17 @@ impl TokenizerFiles {
     }
 }
 
-fn required(entries: &[LocalEntry], name: &str) -> Result<Vec<u8>> {
+/// Maximum size of config.json and the like, far above what they need.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+
+fn required(entries: &[LocalEntry], name: &str, bytes_max: u64) -> Result<Vec<u8>> {
     let entry = entries.iter().find(|entry| entry.name() == name);
-    entry.ok_or_else(|| Error::input(format!("the input has no `{name}`")))?.bytes()
+    let entry = entry.ok_or_else(|| Error::input(format!("the input has no `{name}`")))?;
+    if entry.size() > bytes_max {
+        let message = format!("`{name}` has {} bytes, but such a file may have {bytes_max}", entry.size());
+        return Err(Error::input(message).help("see whether the input is a model in the Hugging Face layout"));
+    }
+    entry.bytes()
 }
 
 fn pretty(value: &Value) -> Vec<u8> {
@@ -80,24 +89,30 @@ fn pretty(value: &Value) -> Vec<u8> {
 impl ModelFiles {
     /// Reads a model from an artifact.
     pub(crate) fn from_entries(entries: &[LocalEntry]) -> Result<Self> {
-        Self::read(|name| required(entries, name))
+        Self::read(|name, bytes_max| required(entries, name, bytes_max))
     }
 
     /// Reads a model from a folder.
     pub(crate) fn from_folder(folder: &Path) -> Result<Self> {
-        Self::read(|name| {
+        Self::read(|name, bytes_max| {
             let path = folder.join(name);
-            std::fs::read(&path).map_err(|error| Error::io("read", &path, &error))
+            files::read(&path, bytes_max).map_err(|error| Error::io("read", &path, &error))
         })
     }
 
-    fn read(file: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Self> {
-        let config = Config::from_json(&file("config.json")?)?;
-        let (tensors, _) = decode(&file("model.safetensors")?)?;
+    /// Reads the files with `file`, which refuses those above a number of bytes.
+    fn read(file: impl Fn(&str, u64) -> Result<Vec<u8>>) -> Result<Self> {
+        // For the header, and for tensors that the model does not use, such as masks.
+        const BESIDE_WEIGHTS: f64 = (1_u64 << 30) as f64;
+        let config = Config::from_json(&file("config.json", CONFIG_BYTES_MAX)?)?;
+        let weights_max = 2.0 * config.architecture.weight_bytes() + BESIDE_WEIGHTS;
+        let (tensors, _) = decode(&file("model.safetensors", weights_max as u64)?)?;
         let weights = from_stock(&config.architecture, tensors)?;
         refuse_unknown(&config, &weights)?;
-        let tokenizer =
-            TokenizerFiles { tokenizer: file("tokenizer.json")?, config: file("tokenizer_config.json")? };
+        let tokenizer = TokenizerFiles {
+            tokenizer: file("tokenizer.json", TOKENIZER_BYTES_MAX)?,
+            config: file("tokenizer_config.json", CONFIG_BYTES_MAX)?,
+        };
         Ok(Self { config, weights, tokenizer })
     }
 
