@@ -172,3 +172,27 @@ fn what_was_changed_below_out_is_restored() {
     assert_eq!(fs::read_to_string(&data).unwrap(), "one\n");
     assert_eq!(fs::read_dir(project.path(".pipe/trees")).unwrap().count(), 1, "no leftovers");
 }
+
+#[test]
+fn shards_that_differ_only_in_their_extension_have_outputs_of_their_own() {
+    let project = Project::new(
+        "pipeline: each\nstages:\n  \
+         many: { uses: command, with: { run: 'cp in/* $PIPE_OUTPUT_text/', outputs: { text: files }, files: ['in/*'] } }\n  \
+         upper:\n    uses: command\n    needs: { text: many }\n    with:\n      each: text\n      \
+         run: tr a-z A-Z < $PIPE_INPUT_text/shard | tee $PIPE_OUTPUT_text/shard.txt > $PIPE_OUTPUT_text/below\n      \
+         outputs: { text: files }\n",
+    );
+    for name in ["a.jsonl", "a.csv", "a.jsonl.gz", "b.csv"] {
+        project.write(&format!("in/{name}"), &format!("{name}\n"));
+    }
+    project.run(&[]).expect(0);
+    let of = |name: &str| project.read(&format!("out/upper/text/{name}"));
+    for (label, text) in
+        [("a.jsonl", "A.JSONL\n"), ("a.csv", "A.CSV\n"), ("a.jsonl.gz", "A.JSONL.GZ\n"), ("b", "B.CSV\n")]
+    {
+        assert_eq!(
+            (of(&format!("{label}.txt")).as_str(), of(&format!("{label}/below")).as_str()),
+            (text, text)
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::{Content, Entry, Error, Item, Metric, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The result of a share, stored under its key. Names are relative to the items, so that equal items run once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,9 +49,10 @@ pub struct Made {
 pub enum Name {
     /// The name of this item.
     Item(u32),
-    /// The name of this item, with another extension.
+    /// The name of this item, with another extension; behind its own one if another share's item differs only in that.
     Extension(u32, String),
-    /// A given name below a folder with this item's name, without its extension.
+    /// A given name below a folder with this item's name, without its extension unless another share's item differs
+    /// only in that.
     Below(u32, String),
     /// The name of an input: position of the item, and of the input within it.
     Input(u32, u32),
@@ -67,22 +69,24 @@ pub struct Step {
 impl Step {
     /// Returns everything in a slot as entries, in the order of the shares.
     pub fn entries(&self, slot: &str) -> Vec<Entry> {
+        let labels = Labels::of(&self.shares);
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
             let wanted = record.made.iter().filter(|made| made.slot == slot);
-            wanted.map(|made| made.entry(items)).collect::<Vec<_>>()
+            wanted.map(|made| made.entry(items, &labels)).collect::<Vec<_>>()
         };
         self.shares.iter().flat_map(of_share).collect()
     }
 
     /// Returns the content of the slot for each item of the step.
     pub fn slices(&self, slot: &str) -> Vec<Option<Entry>> {
+        let labels = Labels::of(&self.shares);
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
             let mut slices = vec![None; items.len()];
             for made in record.made.iter().filter(|made| made.slot == slot) {
                 if let Name::Item(item) | Name::Extension(item, _) = made.name
                     && let Some(slice @ None) = slices.get_mut(item as usize)
                 {
-                    *slice = Some(made.entry(items));
+                    *slice = Some(made.entry(items, &labels));
                 }
             }
             slices
@@ -102,12 +106,13 @@ impl Step {
 }
 
 impl Made {
-    fn entry(&self, items: &[Item]) -> Entry {
+    fn entry(&self, items: &[Item], labels: &Labels<'_>) -> Entry {
         let of = |item: u32| items[item as usize].name.as_str();
+        let label = |item: u32| labels.label(item as usize, of(item));
         let name = match &self.name {
             Name::Item(item) => of(*item).to_owned(),
-            Name::Extension(item, extension) => format!("{}.{extension}", stem(of(*item))),
-            Name::Below(item, own) => format!("{}/{own}", stem(of(*item))),
+            Name::Extension(item, extension) => format!("{}.{extension}", label(*item)),
+            Name::Below(item, own) => format!("{}/{own}", label(*item)),
             Name::Input(item, input) => items[*item as usize].inputs[*input as usize].name().to_owned(),
             Name::Own(name) => name.clone(),
         };
@@ -115,8 +120,69 @@ impl Made {
     }
 }
 
+/// What the names of files begin with that are named after an item: its name without the extension. Names that would
+/// then be equal are kept whole, so that files of different shares never have the same name.
+struct Labels<'s> {
+    /// By the position of the item within its share.
+    whole: Vec<BTreeSet<&'s str>>,
+}
+
+impl<'s> Labels<'s> {
+    fn of(shares: &'s [(Vec<Item>, ShareRecord)]) -> Self {
+        let mut names: Vec<BTreeSet<&str>> = Vec::new();
+        for (items, _) in shares {
+            names.resize_with(names.len().max(items.len()), BTreeSet::new);
+            for (names, item) in names.iter_mut().zip(items) {
+                names.insert(&item.name);
+            }
+        }
+        Self { whole: names.into_iter().map(kept_whole).collect() }
+    }
+
+    fn label<'n>(&self, position: usize, name: &'n str) -> &'n str {
+        let is_whole = self.whole.get(position).is_some_and(|whole| whole.contains(name));
+        if is_whole { name } else { stem(name) }
+    }
+}
+
+/// The names whose label is another's, too, without their extensions.
+fn kept_whole(names: BTreeSet<&str>) -> BTreeSet<&str> {
+    let mut whole = BTreeSet::new();
+    loop {
+        let mut by_label: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for &name in &names {
+            let label = if whole.contains(name) { name } else { stem(name) };
+            by_label.entry(label).or_default().push(name);
+        }
+        let before = whole.len();
+        whole.extend(by_label.into_values().filter(|names| names.len() > 1).flatten());
+        // A whole name may be what another is without its extension.
+        if whole.len() == before {
+            return whole;
+        }
+    }
+}
+
 /// A name without the extension of its last component.
 fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
     name[file..].rfind('.').map_or(name, |dot| &name[..file + dot])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_only_in_their_extension_are_kept_whole() {
+        let whole = |names: &[&'static str]| -> Vec<&str> {
+            kept_whole(names.iter().copied().collect()).into_iter().collect()
+        };
+        assert_eq!(whole(&["a.jsonl", "b.jsonl", "c/a.jsonl"]), [""; 0]);
+        assert_eq!(whole(&["a.jsonl", "a.csv", "b.csv"]), ["a.csv", "a.jsonl"]);
+        assert_eq!(whole(&["a.jsonl", "a.jsonl.gz"]), [""; 0]);
+        assert_eq!(whole(&["a", "a.jsonl"]), ["a", "a.jsonl"]);
+        // `a.csv.gz` without its extension is the whole name of another.
+        assert_eq!(whole(&["a.csv", "a.jsonl", "a.csv.gz"]), ["a.csv", "a.csv.gz", "a.jsonl"]);
+    }
 }
