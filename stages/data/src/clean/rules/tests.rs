@@ -1,0 +1,257 @@
+//! Texts in; verdicts, values and cut lines out.
+
+use super::table::Side;
+use super::*;
+
+fn web() -> Rules {
+    Rules::new(Profile::Web, &[], &BTreeMap::new())
+}
+
+fn only(rule: Rule, limit: f64) -> Rules {
+    Rules::new(Profile::None, &[], &BTreeMap::from([(rule, limit)]))
+}
+
+fn figure(rule: Rule, text: &str, language: &str) -> f64 {
+    let impossible = if rule.spec().side == Side::AtLeast { f64::MAX } else { -1.0 };
+    only(rule, impossible).judge(text, language).dropped.unwrap().value
+}
+
+const ENGLISH: &str = "Some languages have garbage collection that regularly looks for memory which is no \
+    longer used while the program runs. In other languages, the programmer must allocate and free the memory \
+    by hand. A third approach is to manage memory through a system of ownership with a set of rules. The \
+    compiler checks them. If any of the rules are violated, the program does not compile. None of these \
+    features slow it down.\n";
+
+#[test]
+fn names_are_those_of_manifests() {
+    for (position, rule) in Rule::all().enumerate() {
+        assert_eq!(serde_json::to_value(rule).unwrap(), rule.name());
+        assert_eq!(rule as usize, position);
+    }
+}
+
+#[test]
+fn good_prose_passes_the_web_rules() {
+    assert_eq!(web().judge(ENGLISH, "en"), Judgement::default());
+}
+
+#[test]
+fn a_verdict_says_rule_value_and_threshold() {
+    let verdict = only(Rule::CharactersMin, 10.0).judge("short", "en").dropped;
+    assert_eq!(verdict, Some(Verdict { rule: Rule::CharactersMin, value: 5.0, threshold: 10.0 }));
+}
+
+#[test]
+fn letters_are_counted_in_words_and_not_in_punctuation() {
+    // If split into tokens, the quotes, commas and brackets would be words without a letter.
+    assert_eq!(figure(Rule::GopherAlphabeticWords, "\"So,\" he (or she) said, \"it's done!\"", "en"), 1.0);
+    assert_eq!(figure(Rule::GopherAlphabeticWords, "one 2 - four", "en"), 0.5);
+}
+
+#[test]
+fn code_in_fences_is_not_judged() {
+    let text = format!("{ENGLISH}```rust\nfn main() {{ let x = [1, 2, 3]; {{}} }}\n```\n");
+    assert_eq!(web().judge(&text, "en").dropped, None);
+    assert_eq!(web().judge(&format!("{ENGLISH}Write `${{HOME}}` for your folder.\n"), "en").dropped, None);
+    let bare = format!("{ENGLISH}fn main() {{ }}\n");
+    assert_eq!(web().judge(&bare, "en").dropped.map(|verdict| verdict.rule), Some(Rule::C4Braces));
+}
+
+#[test]
+fn english_values_are_not_applied_to_chinese() {
+    let chinese = "内存由所有权系统管理。编译器会检查一组规则。程序运行时不会变慢。一些语言有垃圾回收机制。\
+        在另一些语言中，程序员必须自己分配和释放内存。如果违反了任何规则，程序就不能编译。这是第三种方法。\
+        我们在这一章里用几个例子来说明所有权的概念，它们都和字符串有关。\n";
+    let judgement = web().judge(chinese, "zh");
+    assert_eq!(judgement.dropped, None);
+    assert!(judgement.skipped.contains(&Rule::GopherWordLengthMin));
+    assert!(judgement.skipped.contains(&Rule::GopherDuplicate10Grams));
+}
+
+#[test]
+fn a_language_without_values_skips_and_says_so() {
+    let judgement = web().judge(ENGLISH, "xx");
+    assert_eq!(judgement.dropped, None);
+    assert!(judgement.skipped.contains(&Rule::GopherStopWords));
+    assert!(!judgement.skipped.contains(&Rule::GopherDuplicateLines));
+}
+
+#[test]
+fn every_rule_can_be_switched_off() {
+    for rule in Rule::all() {
+        let rules = Rules::new(Profile::Web, &[rule], &BTreeMap::new());
+        assert_eq!(rules.setting(rule.spec(), "en"), Setting::Off);
+    }
+}
+
+#[test]
+fn counts_repeated_lines_and_paragraphs() {
+    let text = "aaaa\nb\naaaa\n\ncc\n\ncc\n";
+    assert_eq!(figure(Rule::GopherDuplicateLines, text, "en"), 2.0 / 5.0);
+    assert_eq!(figure(Rule::GopherDuplicateParagraphs, text, "en"), 1.0 / 3.0);
+    assert_eq!(figure(Rule::GopherDuplicateLineCharacters, text, "en"), 6.0 / 13.0);
+}
+
+#[test]
+fn counts_repeated_runs_of_words() {
+    let text = "a b c d e x a b c d e y";
+    assert_eq!(figure(Rule::GopherDuplicate5Grams, text, "en"), 5.0 / 12.0);
+    assert_eq!(figure(Rule::GopherTop2Gram, "to be or not to be", "en"), 8.0 / 13.0);
+}
+
+#[test]
+fn counts_bullets_ellipses_and_symbols() {
+    let text = "- one\n* two\n3 three...\nfour…\n#### five # six\n";
+    assert_eq!(figure(Rule::GopherBulletLines, text, "en"), 2.0 / 5.0);
+    assert_eq!(figure(Rule::GopherEllipsisLines, text, "en"), 2.0 / 5.0);
+    assert_eq!(figure(Rule::GopherHashRatio, text, "en"), 1.0 / 10.0);
+    assert_eq!(figure(Rule::GopherEllipsisRatio, text, "en"), 2.0 / 10.0);
+}
+
+#[test]
+fn hash_signs_and_ellipses_have_a_ratio_each() {
+    let words = "word ".repeat(93);
+    let verdict = |text: String| {
+        let rules =
+            Rules::new(Profile::Gopher, &[Rule::GopherStopWords, Rule::GopherTop2Gram], &BTreeMap::new());
+        rules.judge(&format!("{text} end."), "und").dropped.map(|verdict| verdict.rule)
+    };
+    assert_eq!(verdict(format!("{words}{}{}", "#a ".repeat(7), "b… ".repeat(7))), None);
+    assert_eq!(verdict(format!("{words}{}", "#a ".repeat(14))), Some(Rule::GopherHashRatio));
+    assert_eq!(verdict(format!("{words}{}", "b... ".repeat(14))), Some(Rule::GopherEllipsisRatio));
+}
+
+#[test]
+fn cuts_lines_about_the_site_and_keeps_code() {
+    let text =
+        "Please enable JavaScript to read this page now.\n\nA line of good text.\n\nHome\n\n```\nx\n```\n";
+    let cut = web().cut_lines(text, "en").unwrap();
+    assert_eq!(cut.text, "A line of good text.\n\n```\nx\n```\n");
+    assert_eq!(cut.lines, BTreeMap::from([(Rule::C4LineJavascript, 1), (Rule::C4LineWords, 1)]));
+    assert_eq!(web().cut_lines("只有两字\n", "zh"), None);
+    assert_eq!(web().cut_lines("A line of good text.\n\n\n\nAnd another line of text.\n", "en"), None);
+}
+
+#[test]
+fn sentences_end_in_the_marks_of_their_script() {
+    let c4 = Rules::new(Profile::C4, &[], &BTreeMap::new());
+    let lines = [
+        ("am", "ሰላም ለዓለም ሁሉ ይሁን ዛሬ።"),
+        ("hy", "Սա մի երկար նախադասություն է այստեղ։"),
+        ("km", "នេះគឺជាប្រយោគ៕"),
+        ("bo", "བོད་ཡིག་གི་ཚིག་གྲུབ།"),
+        ("th", "นี่คือประโยคภาษาไทย"),
+        ("lo", "ນີ້ແມ່ນປະໂຫຍກ"),
+    ];
+    for (language, line) in lines {
+        assert_eq!(c4.cut_lines(line, language), None, "{language}");
+    }
+    assert!(c4.judge("นี่คือประโยค", "th").skipped.contains(&Rule::C4LinePunctuation));
+    let fineweb = Rules::new(Profile::Fineweb, &[], &BTreeMap::new());
+    let skipped = fineweb.judge("นี่คือประโยค", "th").skipped;
+    assert!(skipped.contains(&Rule::FinewebLinePunctuation));
+}
+
+#[test]
+fn lines_are_cut_as_by_c4() {
+    let c4 = Rules::new(Profile::C4, &[], &BTreeMap::new());
+    let kept = ["This line ends in a mark.", "\"Does this line end well?\"", "What a line this is!"];
+    let cut = [
+        "This line ends in no mark".to_owned(),
+        "This line ends in an ellipsis...".to_owned(),
+        "Only four words here.".to_owned(),
+        format!("This line holds a very long {}.", "word".repeat(300)),
+        "By reading on you accept our Cookie Policy today.".to_owned(),
+    ];
+    let text = kept.iter().map(|line| format!("{line}\n")).chain(cut.iter().map(|line| format!("{line}\n")));
+    let found = c4.cut_lines(&text.collect::<String>(), "en").unwrap();
+    assert_eq!(found.text.lines().collect::<Vec<_>>(), kept);
+    assert_eq!(found.lines.values().sum::<u64>(), 5);
+    assert_eq!(found.lines[&Rule::C4LinePunctuation], 2);
+    // The word of 1,200 characters removes its line, not the text.
+    assert_eq!(found.lines[&Rule::C4LineWordCharacters], 1);
+    assert_eq!(
+        c4.judge(&kept[..2].join("\n"), "en").dropped.map(|verdict| verdict.rule),
+        Some(Rule::C4Sentences)
+    );
+    assert_eq!(c4.judge(&kept.join("\n"), "en").dropped, None);
+}
+
+#[test]
+fn words_of_the_users_list_drop_a_text() {
+    let rules = Rules::new(Profile::Docs, &[], &BTreeMap::new()).with_bad_words(&[
+        "Darn".into(),
+        "bad phrase".into(),
+        "脏话".into(),
+    ]);
+    let text = |word: &str| format!("{ENGLISH}Here is a {word}.\n");
+    for (word, count) in [
+        ("darn", 1.0),
+        ("DARN!", 1.0),
+        ("bad  phrase", 0.0),
+        ("bad phrase", 1.0),
+        ("darned", 0.0),
+        ("脏话", 1.0),
+    ] {
+        let dropped = rules.judge(&text(word), "en").dropped;
+        assert_eq!(dropped.map_or(0.0, |verdict| verdict.value), count, "{word}");
+    }
+    assert_eq!(
+        rules.judge("这里有脏话。", "zh").dropped.map(|verdict| verdict.rule),
+        Some(Rule::CharactersMin)
+    );
+}
+
+#[test]
+fn fineweb_looks_at_lines() {
+    assert_eq!(figure(Rule::FinewebLinePunctuation, "One.\nTwo\n\nThree!\nfour\n", "en"), 0.5);
+    assert_eq!(figure(Rule::FinewebShortLines, &format!("short\n{}\n", "long ".repeat(9)), "en"), 0.5);
+    assert_eq!(figure(Rule::FinewebDuplicateLineCharacters, "aaaa\nb\naaaa\n", "en"), 4.0 / 9.0);
+    assert_eq!(figure(Rule::FinewebLineRatio, "one two\nthree\n", "en"), 2.0 / 3.0);
+    let fineweb = Rules::new(Profile::Fineweb, &[], &BTreeMap::new());
+    assert_eq!(fineweb.setting(Rule::C4LinePunctuation.spec(), "en"), Setting::Off);
+    assert_eq!(fineweb.setting(Rule::GopherTop2Gram.spec(), "en"), Setting::On(0.2));
+}
+
+#[test]
+fn thresholds_of_c4_are_those_of_each_source() {
+    let setting = |profile, rule: Rule, language| {
+        Rules::new(profile, &[], &BTreeMap::new()).setting(rule.spec(), language)
+    };
+    for profile in [Profile::Web, Profile::C4] {
+        assert_eq!(setting(profile, Rule::C4LineWords, "en"), Setting::On(5.0));
+        assert_eq!(setting(profile, Rule::C4Sentences, "en"), Setting::On(3.0));
+    }
+    assert_eq!(setting(Profile::Fineweb, Rule::C4LineWords, "en"), Setting::On(3.0));
+    assert_eq!(setting(Profile::Fineweb, Rule::C4Sentences, "en"), Setting::On(5.0));
+    assert_eq!(setting(Profile::Fineweb, Rule::C4Sentences, "xx"), Setting::Unknown);
+}
+
+#[test]
+fn inline_code_with_backticks_has_no_braces() {
+    let text = "Write `` `{x}` `` or `{y}` here.\n";
+    assert_eq!(only(Rule::C4Braces, 0.0).judge(text, "en").dropped, None);
+    assert_eq!(figure(Rule::C4Braces, "Write `` `{x} or {y} here.\n", "en"), 2.0);
+}
+
+#[test]
+fn code_is_judged_by_its_lines() {
+    let rules = web().for_code();
+    let verdict = |text: &str| rules.judge(text, "").dropped.map(|verdict| verdict.rule);
+    assert_eq!(verdict("fn main() {\n    println!(\"{}\", 1);\n}\n"), None);
+    assert_eq!(verdict("// This file is Auto-Generated.\nfn f() {}\n"), Some(Rule::CodeGenerated));
+    assert_eq!(verdict(&format!("var a = [{}];\n", "1,".repeat(600))), Some(Rule::CodeLineLengthMean));
+    assert_eq!(verdict(&"{}()[];;==\n".repeat(10)), Some(Rule::CodeAlphanumeric));
+    assert!(Rules::new(Profile::None, &[], &BTreeMap::new()).for_code().judge("{}", "").dropped.is_none());
+}
+
+#[test]
+fn a_fence_around_everything_hides_nothing() {
+    let spam = "Buy cheap pills online now from our store.\n".repeat(60);
+    for text in
+        [spam.clone(), format!("```\n{spam}"), format!("```\n{spam}```\n"), format!("~~~\n{spam}~~~\n")]
+    {
+        let verdict = web().judge(&text, "").dropped.map(|verdict| verdict.rule);
+        assert_eq!(verdict, Some(Rule::GopherDuplicateLines), "{}", &text[..10]);
+    }
+}

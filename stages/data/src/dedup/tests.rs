@@ -1,0 +1,254 @@
+//! Documents through the whole stage: copies in; survivors, clusters and what was removed out.
+
+use super::*;
+use crate::testing::{ids, put_documents, put_full_documents, words};
+use pipe_stage::testing::Bench;
+use pipe_stage::{Artifact, Event, Outcome};
+
+fn removed(bench: &Bench, outcome: &Outcome) -> String {
+    let files = bench.open(&bench.output(outcome, "removed").unwrap());
+    files.iter().map(|file| String::from_utf8(file.bytes().unwrap()).unwrap()).collect()
+}
+
+fn survivors(bench: &Bench, outcome: &Outcome) -> Vec<String> {
+    ids(bench, &bench.output(outcome, "documents").unwrap()).into_iter().collect()
+}
+
+fn metric(outcome: &Outcome, name: &str) -> f64 {
+    outcome.metrics.iter().find(|metric| metric.name == name).unwrap().value
+}
+
+/// A text of distinct words, with one word in `every` replaced.
+fn variant(of: usize, every: usize) -> String {
+    let text = words(of, 300);
+    let changed =
+        |(n, word): (usize, &str)| if n % every == 1 { format!("{word}x") } else { word.to_owned() };
+    text.split(' ').enumerate().map(changed).collect::<Vec<_>>().join(" ")
+}
+
+fn shards(texts: &[(&str, String)]) -> Vec<Vec<(String, String)>> {
+    let documents: Vec<(String, String)> =
+        texts.iter().map(|(id, text)| ((*id).to_owned(), text.clone())).collect();
+    documents.chunks(2).map(<[_]>::to_vec).collect()
+}
+
+#[test]
+fn copies_fall_to_the_longest_and_short_texts_only_to_equals() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let texts = [
+        ("same-b", words(1, 200)),
+        ("near-short", variant(2, 100)),
+        ("same-a", words(1, 200)),
+        ("near-long", variant(2, 100) + " and some more"),
+        ("unlike", variant(2, 7)),
+        ("tiny-a", "not found".to_owned()),
+        ("tiny-b", "not found".to_owned()),
+        ("tiny-c", "Not found".to_owned()),
+        ("empty-a", String::new()),
+        ("empty-b", String::new()),
+    ];
+    let documents = put_documents(&bench, &shards(&texts));
+    let outcome = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
+    let left = ["empty-a", "near-long", "same-a", "tiny-a", "tiny-c", "unlike"];
+    assert_eq!(survivors(&bench, &outcome), left);
+    let lines = removed(&bench, &outcome);
+    assert!(lines.contains(r#"{"id":"same-b","kept":"same-a","similarity":1.0,"#), "{lines}");
+    assert!(lines.contains(r#"{"id":"near-short","kept":"near-long","similarity":0.9"#), "{lines}");
+    let figures = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
+    assert_eq!(figures.map(|name| metric(&outcome, name)), [6.0, 10.0, 3.0, 1.0, 4.0]);
+    assert_eq!(outcome.metrics[0].name, "documents");
+}
+
+#[test]
+fn survivors_are_views_with_clusters() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let texts = [("a", words(1, 100)), ("b", words(1, 100)), ("c", words(2, 100))];
+    let documents = put_documents(&bench, &shards(&texts));
+    let outcome = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
+    let unique = bench.output(&outcome, "documents").unwrap();
+    assert_eq!(unique.entries[0].content.blob, documents.entries[0].content.blob);
+    let mut found = Vec::new();
+    for entry in bench.open(&unique) {
+        for row in DocumentReader::of_entry(&entry).unwrap().rows().unwrap() {
+            let row = row.unwrap();
+            found.push((row.document.id, row.cluster.unwrap()));
+        }
+    }
+    let least = stand_in("a").min(stand_in("b"));
+    assert_eq!((found[0].0.as_str(), found[0].1.id, found[0].1.size), ("a", least, 2));
+    assert_eq!((found[1].0.as_str(), found[1].1.id, found[1].1.size), ("c", stand_in("c"), 1));
+}
+
+#[test]
+fn the_best_score_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let scored = |id: &str, score: &str, text: String| Document {
+        id: id.into(),
+        text,
+        metadata: [("quality".to_owned(), score.to_owned())].into(),
+        ..Document::default()
+    };
+    let documents = put_full_documents(
+        &bench,
+        &[vec![
+            scored("a", "-3.5", words(1, 300)),
+            scored("b", "2.25", variant(1, 150)),
+            scored("c", "0.5", words(1, 300)),
+        ]],
+    );
+    let dedup = Dedup { score: Some("quality".into()), ..Dedup::default() };
+    let outcome = bench.run(&dedup, &[("documents", &documents)]).unwrap();
+    assert_eq!(survivors(&bench, &outcome), ["b"]);
+}
+
+#[test]
+fn a_score_that_no_document_has_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let dedup = Dedup { score: Some("quality".into()), ..Dedup::default() };
+    let error = bench.run(&dedup, &[("documents", &corpus(&bench))]).map(drop).unwrap_err().to_string();
+    assert!(error.contains("no document has `quality` in its metadata"), "{error}");
+    let empty = put_documents(&bench, &[]);
+    assert!(bench.run(&dedup, &[("documents", &empty)]).is_ok());
+}
+
+#[test]
+fn a_score_is_compared_with_the_columns_that_ingest_copies() {
+    use crate::{Clean, Ingest};
+    let known = |facts: Facts| {
+        let mut inputs = KnownInputs::default();
+        inputs.connect("documents", pipe_stage::KnownInput { facts, ..Default::default() });
+        inputs
+    };
+    let check = |columns: &str, score: &str| -> Vec<String> {
+        let source = format!(r#"{{"glob": "a.jsonl", "columns": {{"metadata": {columns}}}}}"#);
+        let ingest: Ingest = serde_json::from_str(&format!(r#"{{"sources": [{source}]}}"#)).unwrap();
+        let cleaned =
+            Clean::default().facts("documents", &known(ingest.facts("documents", &KnownInputs::default())));
+        let dedup = Dedup { score: Some(score.into()), ..Dedup::default() };
+        dedup.check_known(&known(cleaned)).into_iter().map(|misfit| misfit.message).collect()
+    };
+    for (columns, score) in [
+        (r#"["stars"]"#, "stars"),
+        (r#"{"stars": "data.stars"}"#, "stars"),
+        (r#"["*"]"#, "stars"),
+        ("[]", "language_score"),
+    ] {
+        assert_eq!(check(columns, score), [""; 0], "{columns} {score}");
+    }
+    let message = "no document has `star` in its metadata, which contains `language_declared`, `language_score`, \
+        `stars`, `title`";
+    assert_eq!(check(r#"["stars"]"#, "star"), [message]);
+    let dedup = Dedup { score: Some("x".into()), ..Dedup::default() };
+    assert_eq!(dedup.check_known(&known(Facts::default())), []);
+}
+
+#[test]
+fn documents_with_more_candidates_than_are_compared_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    // All share one word of two, which is the first in the order of some band.
+    let documents: Vec<_> = (0..3000).map(|n| (format!("d{n}"), format!("common w{n}"))).collect();
+    let dedup = Dedup { threshold: 0.9, shingle: 1, bands: 16, rows: 1, score: None };
+    let limited = |documents: &[(String, String)]| {
+        let outcome =
+            bench.run(&dedup, &[("documents", &put_documents(&bench, &[documents.to_vec()]))]).unwrap();
+        assert_eq!(metric(&outcome, "documents"), documents.len() as f64);
+        outcome.metrics.iter().find(|metric| metric.name == LIMITED).map(|metric| metric.value)
+    };
+    let found = limited(&documents).unwrap();
+    assert!((1.0..=2000.0).contains(&found), "{found}");
+    assert_eq!(limited(&documents[..1000]), None);
+    let notes = bench.events.lock().unwrap();
+    let note = notes.iter().find_map(|event| match event {
+        Event::Note { message } => Some(message.clone()),
+        _ => None,
+    });
+    assert!(note.is_some_and(|note| note.contains("were not compared with all candidates")));
+}
+
+#[test]
+fn memory_is_expected_to_grow_with_the_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let inputs = |documents| WorkInputs {
+        ports: BTreeMap::from([("documents".to_owned(), vec![documents])]),
+        complete: true,
+        ..WorkInputs::default()
+    };
+    let (few, many) = (inputs(put_documents(&bench, &corpus_shards()[..1])), inputs(corpus(&bench)));
+    let amount = |inputs: &WorkInputs| Dedup::default().memory_amount(inputs).unwrap();
+    assert!(amount(&many) > amount(&few));
+    assert_eq!(Dedup::default().memory_amount(&WorkInputs::default()), None);
+    let split =
+        |validation| crate::Split { validation, ..crate::Split::default() }.memory_amount(&many).unwrap();
+    assert!(split(0.2) > split(0.1));
+}
+
+/// 60 documents in 6 shards; every tenth is a near-duplicate of the previous one.
+fn corpus(bench: &Bench) -> Artifact {
+    put_documents(bench, &corpus_shards())
+}
+
+fn corpus_shards() -> Vec<Vec<(String, String)>> {
+    let text = |n: usize| if n % 10 == 9 { variant(n - 1, 120) } else { words(n, 300) };
+    (0..6).map(|shard| (0..10).map(|n| (format!("d{shard}{n}"), text(shard * 10 + n))).collect()).collect()
+}
+
+#[test]
+fn outputs_are_stable_whatever_the_threads() {
+    let digests = |threads| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new(folder.path()).unwrap();
+        bench.threads = threads;
+        let outcome = bench.run(&Dedup::default(), &[("documents", &corpus(&bench))]).unwrap();
+        ["documents", "removed"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
+    };
+    assert_eq!(digests(1), ["a63c071f1da63596", "660e0bbf3edfc74d"]);
+    assert_eq!(digests(4), digests(1));
+}
+
+#[test]
+fn the_order_of_shards_does_not_matter() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let mut turned = corpus_shards();
+    turned.reverse();
+    let [one, other] = [corpus(&bench), put_documents(&bench, &turned)]
+        .map(|documents| bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap());
+    assert_eq!(survivors(&bench, &one), survivors(&bench, &other));
+}
+
+#[test]
+fn one_new_shard_with_one_copy_reruns_two_shares_of_survivors() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let mut shards = corpus_shards();
+    bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
+    bench.events.lock().unwrap().clear();
+    // A longer near-duplicate of a document of the third shard, which is now removed.
+    shards.push(vec![("new".to_owned(), words(25, 300) + " and more words")]);
+    bench.run(&Dedup::default(), &[("documents", &put_documents(&bench, &shards))]).unwrap();
+    let events = bench.events.lock().unwrap();
+    let missing = |wanted: &str| {
+        events.iter().find_map(|event| match event {
+            Event::Step { step, missing, .. } if step == wanted => Some(*missing),
+            _ => None,
+        })
+    };
+    assert_eq!(
+        [missing("signatures"), missing("clusters"), missing("survivors")],
+        [Some(1), Some(1), Some(2)]
+    );
+}
+
+#[test]
+fn settings_out_of_range_are_told() {
+    let dedup = Dedup { threshold: 0.0, shingle: 0, bands: 257, rows: 65, score: None };
+    let paths: Vec<String> = dedup.check().into_iter().map(|fault| fault.path).collect();
+    assert_eq!(paths, ["threshold", "shingle", "bands", "rows"]);
+    assert!(Dedup::default().check().is_empty());
+}
