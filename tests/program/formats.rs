@@ -171,7 +171,7 @@ fn chats_without_text_become_examples_and_stages_that_read_text_refuse_them() {
 stages:
   chats:
     uses: ingest
-    with: { sources: [{ glob: chats.jsonl }] }
+    with: { sources: [{ glob: chats.jsonl, columns: { metadata: [messages] } }] }
   pairs:
     uses: examples
     needs: chats
@@ -189,7 +189,7 @@ stages:
         .pipe(&["check", "pipeline.yaml"])
         .expect(2)
         .says(&["it has no text in the column `text`", "columns: { text: null, metadata: [messages] }"]);
-    project.edit("glob: chats.jsonl", "glob: chats.jsonl, columns: { text: null, metadata: [messages] }");
+    project.edit("columns: { metadata", "columns: { text: null, metadata");
     project.run(&[]).expect(0);
     let made = project.lock()["stages"]["cleaned"]["metrics"]["documents"].as_f64();
     assert_eq!(made, Some(5.0));
@@ -205,7 +205,7 @@ fn a_stage_that_drops_everything_warns_with_the_rule() {
     let project = Project::new(MANIFEST);
     project.write("in/rows.jsonl", "{\"key\": \"a\", \"body\": \"Too short.\", \"link\": \"\"}\n");
     project.run(&["text"]).expect(0).says(&[
-        "text: warning: no documents are left; main reason: dropped by `gopher_words_min`, see the output \
+        "text: warning: no documents are left; main reason: dropped by `characters_min`, see the output \
          `dropped` (1 of 1)",
     ]);
 }

@@ -38,7 +38,7 @@ mod tests {
         let text = |n: usize| (format!("d{n}"), if n == 0 { String::new() } else { words(n, 5) });
         let documents = put_documents(&bench, &[(0..4).map(text).collect()]);
         let found = notes(&bench, &Clean::default(), &documents);
-        let expected = "warning: no documents are left; main reason: dropped by `gopher_words_min`, see the \
+        let expected = "warning: no documents are left; main reason: dropped by `characters_min`, see the \
             output `dropped` (4 of 4)";
         assert_eq!(found, [expected]);
         let none = Split { validation: 0.0, test: 0.0, ..Split::default() };
