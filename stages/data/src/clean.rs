@@ -88,7 +88,9 @@ impl Stage for Clean {
     /// formulas and tables keep their meaning; rules as published; languages that the detector does not know.
     /// 3: documents without text are dropped; sentences end in the marks of more scripts. 4: inline code keeps its backticks
     /// and spaces; cells stand in their columns, and items have the numbers of reversed lists; FineWeb's thresholds.
-    const REVISION: u32 = 4;
+    /// 5: code in items stays within them; headings keep their level; formulas keep their groups; bytes without a
+    /// meaning in single-byte encodings are control characters.
+    const REVISION: u32 = 5;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
 

@@ -251,7 +251,7 @@ mod tests {
         );
         let page = extract(page.as_bytes(), Limits::default()).unwrap();
         assert_eq!((page.title.as_str(), page.language.as_str()), ("Own & lend - Site", "en"));
-        assert!(page.text.starts_with("## Own\n\nOwnership is"), "{}", page.text);
+        assert!(page.text.starts_with("# Own\n\nOwnership is"), "{}", page.text);
         assert!(page.text.contains("```rust\nfn f() {\n    1\n}\n```"), "{}", page.text);
         assert!(!page.text.contains("Home") && !page.text.contains("Imprint"), "{}", page.text);
     }
@@ -270,6 +270,16 @@ mod tests {
             assert!(text(&page).unwrap().contains(&format!("# {heading}\n")), "{heading}");
             let named = format!("<head><meta property=og:title content=\"{heading}\"></head>{page}");
             assert!(text(&named).unwrap().contains(&format!("# {heading}\n")), "{heading}");
+        }
+    }
+
+    #[test]
+    fn headings_have_their_level_with_and_without_a_main_element() {
+        let content = format!("<h1>One</h1>{PROSE}<h2>Two</h2>{PROSE}<h3>Three</h3>{PROSE}");
+        for page in [format!("<main>{content}</main>"), format!("<div class=content>{content}</div>")] {
+            let found = text(&format!("<title>Page</title><body>{page}</body>")).unwrap();
+            let headings: Vec<&str> = found.lines().filter(|line| line.starts_with('#')).collect();
+            assert_eq!(headings, ["# One", "## Two", "### Three"], "{found}");
         }
     }
 

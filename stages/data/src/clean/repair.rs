@@ -296,6 +296,7 @@ mod tests {
         assert_eq!(repair("N\u{8}NA\u{8}AM\u{8}ME\u{8}E _\u{8}x"), "NAME x\n");
         assert_eq!(repair("\u{1b}[1mbo\u{1b}[22mld\u{1b}[0m"), "bold\n");
         assert_eq!(repair("one\u{1b}[5Ctwo\u{1b}Mthree\u{1b}]0;title\u{7}four"), "one two Mthree four\n");
+        assert_eq!(repair("one\u{81}two, \u{9d}three\u{8d}"), "one two, three\n");
         assert_eq!(repair("one\0two\u{fffc}three, co\u{feff}op"), "one two three, coop\n");
     }
 

@@ -89,6 +89,8 @@ struct Writer {
 }
 
 struct List {
+    /// Columns before the text of the current item.
+    indent: usize,
     /// Number of the next item, and its difference from the one after it.
     number: Option<(i32, i32)>,
     numerals: Numerals,
@@ -154,6 +156,7 @@ impl Writer {
                 "br" => code.push("\n"),
                 "code" if code.language.is_empty() => code.language = language_of(element),
                 "sup" if code.text.ends_with(char::is_alphanumeric) => code.push("^"),
+                "td" | "th" if !code.text.is_empty() && !code.text.ends_with('\n') => code.push("\t"),
                 _ if is_line(name) => code.start_block(),
                 _ => {}
             }
@@ -200,7 +203,9 @@ impl Writer {
             _ if is_list(name) => {
                 self.paragraph();
                 let number = (name == "ol").then(|| self.numbers(element));
-                self.lists.push(List { number, numerals: Numerals::of(element.value("type")), fresh: true });
+                let indent = INDENT.len() * (self.lists.len() + 1).min(LISTS_MAX);
+                let numerals = Numerals::of(element.value("type"));
+                self.lists.push(List { indent, number, numerals, fresh: true });
             }
             "li" => self.item(element),
             "dd" => {
@@ -326,6 +331,7 @@ impl Writer {
                     }
                     None => prefix += "- ",
                 }
+                list.indent = prefix.chars().count();
             }
             None => prefix += "- ",
         }
@@ -455,10 +461,22 @@ impl Writer {
             return;
         }
         let fence = "`".repeat(longest_run(text, '`').max(2) + 1);
-        self.tight = false;
-        self.prefix.clear();
+        let prefix = std::mem::take(&mut self.prefix);
+        let indent = " ".repeat(self.lists.last().map_or(0, |list| list.indent));
+        // An item may begin with its code.
+        let is_item = !self.lists.is_empty() && !self.heading && !prefix.is_empty();
+        self.tight &= is_item;
         self.open_block();
-        self.out.push_str(&format!("{fence}{}\n{text}\n{fence}\n", code.language));
+        self.out.push_str(if is_item { &prefix } else { &indent });
+        self.out.push_str(&format!("{fence}{}\n", code.language));
+        for line in text.split('\n') {
+            if !line.is_empty() {
+                self.out.extend([&*indent, line]);
+            }
+            self.out.push('\n');
+        }
+        self.out.push_str(&format!("{indent}{fence}\n"));
+        self.tight = false;
     }
 
     fn end_row(&mut self) {

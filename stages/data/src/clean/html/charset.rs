@@ -35,10 +35,21 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
         Looks::of(&text).is_text(encoding).then_some(text)
     };
     let guess = || as_text(guessed(bytes)).filter(|text| !Looks::of(text).is_noise());
-    candidates.find_map(as_text).or_else(guess).or_else(|| {
-        let text = String::from_utf8_lossy(bytes);
-        Looks::of(&text).is_tolerable().then_some(text)
-    })
+    candidates.find_map(as_text).or_else(guess).or_else(|| least_bad(bytes, declared))
+}
+
+/// The text with the fewest bad characters, if it is tolerable: in UTF-8, or in a single-byte encoding that is declared
+/// or guessed. Its bytes without a meaning, such as 0x81 in windows-1252, are control characters, as the standard says.
+fn least_bad<'b>(bytes: &'b [u8], declared: Option<&'static Encoding>) -> Option<Cow<'b, str>> {
+    let of_one_byte =
+        declared.into_iter().chain([guessed(bytes)]).filter(|encoding| encoding.is_single_byte());
+    let decoded = of_one_byte.map(|encoding| (encoding, encoding.decode_without_bom_handling(bytes).0));
+    let texts = std::iter::once((UTF_8, String::from_utf8_lossy(bytes))).chain(decoded);
+    let looks = texts.map(|(encoding, text)| (Looks::of(&text), encoding, text));
+    let tolerable = looks.filter(|(looks, encoding, _)| {
+        looks.is_tolerable() && (*encoding == UTF_8 || looks.is_alphabet(encoding) && !looks.is_noise())
+    });
+    tolerable.min_by_key(|(looks, ..)| looks.bad).map(|(.., text)| text)
 }
 
 /// The encoding in an XML declaration, `<meta charset>` or `<meta http-equiv>`. A declaration that is readable as
@@ -224,14 +235,20 @@ impl Looks {
         looks
     }
 
-    /// Almost no character beyond ASCII is bad. And if a single-byte encoding gives Latin letters, most letters are
-    /// ASCII, as in every language written in Latin script; otherwise it is a misread alphabet.
+    /// Almost no character beyond ASCII is bad, and its letters are those of the encoding. One byte without a meaning is
+    /// always tolerated in single-byte encodings, where it says nothing about the others.
     fn is_text(&self, encoding: &'static Encoding) -> bool {
         const BAD_AT_MOST_ONE_IN: usize = 20;
+        let strays = self.bad.min(usize::from(encoding.is_single_byte()));
+        (self.bad - strays) * BAD_AT_MOST_ONE_IN <= self.others && self.is_alphabet(encoding)
+    }
+
+    /// If a single-byte encoding gives Latin letters, most letters are ASCII, as in every language written in Latin
+    /// script; otherwise it is a misread alphabet.
+    fn is_alphabet(&self, encoding: &'static Encoding) -> bool {
         const LATIN_AT_MOST_ONE_IN: usize = 3;
-        let is_latin = encoding == UTF_8
-            || self.latin_letters * LATIN_AT_MOST_ONE_IN <= self.latin_letters + self.ascii_letters;
-        self.bad * BAD_AT_MOST_ONE_IN <= self.others && is_latin
+        encoding == UTF_8
+            || self.latin_letters * LATIN_AT_MOST_ONE_IN <= self.latin_letters + self.ascii_letters
     }
 
     /// A text of one repeated byte is not valid in any encoding.
@@ -352,6 +369,23 @@ mod tests {
         let german = "Grüße aus Köln";
         let bytes = page("<meta charset=utf-8>", encoding_rs::WINDOWS_1252, german);
         assert!(decode(&bytes).unwrap().ends_with(german));
+    }
+
+    #[test]
+    fn bytes_that_windows_1252_leaves_undefined_are_control_characters() {
+        let wanted =
+            "Grüße aus Köln, der Stadt am Rhein, und viele andere Wörter in diesem Brief an die Küste.";
+        for byte in [0x81, 0x8d, 0x8f, 0x90, 0x9d] {
+            for meta in ["<meta charset=windows-1252>", "<meta charset=iso-8859-1>"] {
+                let mut bytes = page(meta, encoding_rs::WINDOWS_1252, wanted);
+                bytes.push(byte);
+                let text = decode(&bytes).unwrap();
+                assert!(text.ends_with(&format!("{wanted}{}", char::from(byte))), "{byte:x} {meta}: {text}");
+            }
+            // Where nothing is declared, it may be one that gives the byte a meaning, but letters stay letters.
+            let bytes = [page("", encoding_rs::WINDOWS_1252, wanted), vec![byte]].concat();
+            assert!(decode(&bytes).unwrap().contains("Grüße aus Köln"), "{byte:x}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Serialised markup as a sequence of tags and texts. The input comes from a serialiser, so it is well formed; other
 //! input gives worse text, never an error. Linear in its length, without recursion.
 
-use super::scan::TABLE_PART;
+use super::scan::ORIGINAL_NAME;
 
 /// A piece of markup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl<'h> Events<'h> {
         if VOID.contains(&tag) {
             return Event::Start(element);
         }
-        let part = element.value(TABLE_PART);
+        let part = element.value(ORIGINAL_NAME);
         if !part.is_empty() {
             element.name = part;
         }

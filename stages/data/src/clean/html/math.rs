@@ -82,7 +82,7 @@ pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
             }
             Some(byte) if byte.is_ascii_alphabetic() => {
                 let tag = Tag::read(&rest[1..]);
-                if is_html_only(&tag) && !frames.iter().any(|frame| frame.holds_html()) {
+                if is_html_only(&tag) && !frames.iter().any(|frame| frame.is_token()) {
                     break;
                 }
                 rest = tag.rest;
@@ -118,24 +118,33 @@ pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
     }
     let tex = tex.or(math.value("alttext")).map(|tex| Formula::of_tex(tex, block));
     let formula = tex.filter(|formula| !formula.text.is_empty()).unwrap_or_else(|| Formula {
-        text: joined(&frames.pop().unwrap_or_default().children).trim().to_owned(),
+        text: written(&frames.pop().unwrap_or_default()).text.trim().to_owned(),
         is_tex: false,
         block,
     });
     (formula, rest, tags)
 }
 
-/// An open element, with the text of each child.
+/// An open element, with its children.
 #[derive(Default)]
 struct Frame {
     name: String,
-    children: Vec<String>,
+    children: Vec<Part>,
 }
 
 impl Frame {
-    fn holds_html(&self) -> bool {
+    /// Whether it is a single name, number or sign. Its text may be HTML.
+    fn is_token(&self) -> bool {
         matches!(self.name.as_str(), "mtext" | "mi" | "mn" | "mo" | "ms")
     }
+}
+
+/// A part of a formula in plain signs.
+#[derive(Default)]
+struct Part {
+    text: String,
+    /// Number of names, numbers and signs in it: `ij` may be one name or two.
+    tokens: usize,
 }
 
 fn open(frames: &mut Vec<Frame>, tag: &Tag) {
@@ -154,9 +163,9 @@ fn close(frames: &mut Vec<Frame>, name: &str) {
 }
 
 fn close_last(frames: &mut Vec<Frame>) {
-    let text = frames.pop().map(|frame| written(&frame)).unwrap_or_default();
+    let part = frames.pop().map(|frame| written(&frame)).unwrap_or_default();
     if let Some(parent) = frames.last_mut() {
-        parent.children.push(text);
+        parent.children.push(part);
     }
 }
 
@@ -187,49 +196,62 @@ fn text(frames: &mut [Frame], text: &str) {
         }
     }
     if !text.is_empty() {
-        frame.children.push(text);
+        frame.children.push(Part { text, tokens: 1 });
     }
 }
 
 /// An element in plain signs.
-fn written(frame: &Frame) -> String {
+fn written(frame: &Frame) -> Part {
     let children = &frame.children;
-    let child = |at: usize| children.get(at).map(String::as_str).unwrap_or_default();
-    let raised = |base: String, sign: char, index: &str| match index.is_empty() {
-        true => base,
-        false => format!("{base}{sign}{}", grouped(index)),
+    let child = |at: usize| children.get(at).map(grouped).unwrap_or_default();
+    let raised = |base: String, sign: char, at: usize| match child(at) {
+        index if index.is_empty() => base,
+        index => format!("{base}{sign}{index}"),
     };
-    match frame.name.as_str() {
-        "mfrac" => format!("{}/{}", grouped(child(0)), grouped(child(1))),
-        "msup" | "mover" => raised(grouped(child(0)), '^', child(1)),
-        "msub" | "munder" => raised(grouped(child(0)), '_', child(1)),
-        "msubsup" | "munderover" => raised(raised(grouped(child(0)), '_', child(1)), '^', child(2)),
-        "msqrt" => format!("√{}", grouped(&joined(children))),
-        "mroot" => format!("{}^(1/{})", grouped(child(0)), grouped(child(1))),
-        "mfenced" => format!("({})", children.join(", ")),
-        "mtr" | "mlabeledtr" => children.join(", "),
-        "mtable" => children.join("; "),
+    let listed = |separator: &str| {
+        let texts: Vec<&str> = children.iter().map(|child| child.text.as_str()).collect();
+        texts.join(separator)
+    };
+    let tokens = children.iter().map(|child| child.tokens).sum();
+    let text = match frame.name.as_str() {
+        "mfrac" => format!("{}/{}", child(0), child(1)),
+        "msup" | "mover" => raised(child(0), '^', 1),
+        "msub" | "munder" => raised(child(0), '_', 1),
+        "msubsup" | "munderover" => raised(raised(child(0), '_', 1), '^', 2),
+        "msqrt" => format!("√{}", grouped(&Part { text: joined(children), tokens })),
+        "mroot" => format!("{}^(1/{})", child(0), child(1)),
+        "mfenced" => format!("({})", listed(", ")),
+        "mtr" | "mlabeledtr" => listed(", "),
+        "mtable" => listed("; "),
         "mspace" => " ".to_owned(),
         "mphantom" => String::new(),
         _ => joined(children),
-    }
+    };
+    let tokens = if text.trim().is_empty() { 0 } else { tokens };
+    Part { text, tokens: if frame.is_token() { tokens.min(1) } else { tokens } }
 }
 
 /// In brackets, if it is more than one number, name or sign.
-fn grouped(text: &str) -> String {
-    let text = text.trim();
-    let one = text.chars().all(|c| c.is_alphanumeric() || c == '.')
-        || (text.starts_with('&') && text.find(';') == Some(text.len() - 1))
-        || text.strip_prefix(['-', '−', '+']).is_some_and(|rest| rest.chars().all(char::is_alphanumeric))
-        || (text.starts_with('(') && text.find(')') == Some(text.len() - 1))
-        || text.chars().count() == 1;
-    if one { text.to_owned() } else { format!("({text})") }
+fn grouped(part: &Part) -> String {
+    let text = part.text.trim();
+    let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '.');
+    let is_enclosed = text.starts_with('(') && text.find(')') == Some(text.len() - 1);
+    let is_one = match part.tokens {
+        0 | 1 => {
+            is_name(text)
+                || (text.starts_with('&') && text.find(';') == Some(text.len() - 1))
+                || text.chars().count() == 1
+        }
+        _ => false,
+    };
+    let is_signed = part.tokens <= 2 && text.strip_prefix(['-', '−', '+']).is_some_and(is_name);
+    if is_one || is_signed || is_enclosed { text.to_owned() } else { format!("({text})") }
 }
 
 /// Joined; names of several letters are separated from their neighbours.
-fn joined(children: &[String]) -> String {
+fn joined(children: &[Part]) -> String {
     let mut out = String::new();
-    for child in children {
+    for Part { text: child, .. } in children {
         let letters = |run: usize, alphabetic: bool| run > 1 && alphabetic;
         let before = out.chars().rev().take(2).take_while(|c| c.is_alphanumeric()).count();
         let behind = child.chars().take(2).take_while(|c| c.is_alphanumeric()).count();
@@ -268,6 +290,29 @@ mod tests {
             ("<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mn>2</mn></mfrac>", "(a+b)/2"),
             ("<msup><mi>x</mi><mrow><mi>n</mi><mo>+</mo><mn>1</mn></mrow></msup>", "x^(n+1)"),
             ("<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>", "x_i^2"),
+            ("<msub><mi>x</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub>", "x_(ij)"),
+            (
+                "<msub><mi>x</mi><mi>max</mi></msub><msub><mi>y</mi><mrow><mn>10</mn></mrow></msub>",
+                "x_max y_10",
+            ),
+            (
+                "<msubsup><mi>x</mi><mrow><mi>i</mi><mi>j</mi></mrow><mrow><mn>2</mn><mi>k</mi></mrow></msubsup>",
+                "x_(ij)^(2k)",
+            ),
+            ("<msup><mi>e</mi><mrow><mo>-</mo><mi>x</mi></mrow></msup>", "e^-x"),
+            ("<msup><mi>e</mi><mrow><mo>-</mo><mi>i</mi><mi>x</mi></mrow></msup>", "e^(-ix)"),
+            ("<msup><mrow><mi>a</mi><mi>b</mi></mrow><mn>2</mn></msup>", "(ab)^2"),
+            (
+                "<mfrac><mrow><mi>a</mi><mi>b</mi></mrow><mrow><mi>c</mi><mi>d</mi></mrow></mfrac>",
+                "(ab)/(cd)",
+            ),
+            ("<msqrt><mi>a</mi><mi>b</mi></msqrt>", "√(ab)"),
+            (
+                "<munderover><mo>∑</mo><mrow><mi>i</mi><mo>=</mo><mn>1</mn></mrow><mi>n</mi></munderover>",
+                "∑_(i=1)^n",
+            ),
+            ("<mover><mrow><mi>A</mi><mi>B</mi></mrow><mo>→</mo></mover>", "(AB)^→"),
+            ("<msup><mrow><mo>(</mo><mi>a</mi><mi>b</mi><mo>)</mo></mrow><mn>2</mn></msup>", "(ab)^2"),
             ("<msqrt><mn>2</mn></msqrt><mo>&InvisibleTimes;</mo><mi>sin</mi><mi>x</mi>", "√2 sin x"),
             ("<mtext>area of</mtext><mi>A</mi>", "area of A"),
             (

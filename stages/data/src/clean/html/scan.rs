@@ -13,10 +13,8 @@ mod elements;
 use super::controls::{Site, has_word, is_control, is_hidden, is_last_in, is_sign};
 use super::math::{self, Formula};
 use super::tag::{Tag, VALUE_BYTES_MAX, after_comment, cdata, end_of_raw};
-use elements::{
-    DROPPED, INTEGRATION_POINTS, KEPT, NOTED, RAW, SELF_ENDING, TABLE_PARTS, TITLES, VERBATIM, VOID,
-};
-pub(super) use elements::{TABLE_PART, is_html_only};
+use elements::{DROPPED, INTEGRATION_POINTS, KEPT, NOTED, RAW, RENAMED, SELF_ENDING, TITLES, VERBATIM, VOID};
+pub(super) use elements::{ORIGINAL_NAME, is_html_only};
 
 /// Maximum nesting depth; ordinary pages stay below it.
 const DEPTH_MAX: usize = 256;
@@ -427,8 +425,8 @@ impl<'p> Scan<'p> {
         let out = &mut self.out.html;
         out.push('<');
         out.push_str(tag.name);
-        if tag.is_one_of(TABLE_PARTS) {
-            out.push_str(&format!(" {TABLE_PART}=\"{}\"", tag.name.to_ascii_lowercase()));
+        if tag.is_one_of(RENAMED) {
+            out.push_str(&format!(" {ORIGINAL_NAME}=\"{}\"", tag.name.to_ascii_lowercase()));
         }
         // Extractors take headings with the class `header` for site headers.
         let heading = matches!(tag.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);

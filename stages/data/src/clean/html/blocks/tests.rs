@@ -11,6 +11,28 @@ fn keeps_code_verbatim() {
 }
 
 #[test]
+fn code_in_an_item_stays_within_it() {
+    let html = "<ul><li>Do:<pre><code class=\"language-sh\">if x; then\n\n    y\nfi\n</code></pre>then<ul><li>b\
+        <pre>c\n d</pre></li></ul></li><li>e</li></ul><p>f</p>";
+    let text = "- Do:\n\n  ```sh\n  if x; then\n\n      y\n  fi\n  ```\n\n  then\n  - b\n\n    ```\n    c\n     d\n    \
+        ```\n- e\n\nf\n";
+    assert_eq!(text_of(html), text);
+    let html = "<ol start=\"9\"><li><pre>a\n b</pre></li><li><p>Do:</p><pre>c</pre></li></ol><pre>d</pre>";
+    let text = "9. ```\n   a\n    b\n   ```\n10. Do:\n\n    ```\n    c\n    ```\n\n```\nd\n```\n";
+    assert_eq!(text_of(html), text);
+    // What reads the text later finds the same code.
+    let code =
+        crate::clean::fences::lines(text).filter(|(kind, _)| *kind == crate::clean::fences::Line::Code);
+    assert_eq!(code.count(), 4);
+}
+
+#[test]
+fn cells_in_code_stay_apart() {
+    let html = "<pre><table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table></pre>";
+    assert_eq!(text_of(html), "```\na\tb\nc\n```\n");
+}
+
+#[test]
 fn fences_are_longer_than_what_they_hold() {
     assert_eq!(text_of("<pre>```\nx\n```</pre>"), "````\n```\nx\n```\n````\n");
 }

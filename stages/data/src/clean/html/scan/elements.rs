@@ -25,10 +25,11 @@ pub(super) const TITLES: &[&str] =
 /// Elements within SVG and MathML whose content is HTML.
 pub(super) const INTEGRATION_POINTS: &[&str] =
     &["foreignobject", "desc", "title", "mi", "mo", "mn", "ms", "mtext", "annotation-xml"];
-/// Parts of tables. Extractors may turn them into `<div>`; the attribute [`TABLE_PART`] keeps the original name.
-pub(super) const TABLE_PARTS: &[&str] = &["table", "thead", "tbody", "tfoot", "tr"];
+/// Elements that extractors may rename: parts of tables to `<div>`, `<h1>` to `<h2>`. The attribute [`ORIGINAL_NAME`]
+/// keeps the original name.
+pub(super) const RENAMED: &[&str] = &["table", "thead", "tbody", "tfoot", "tr", "h1"];
 /// Attribute with the original name of a table part.
-pub(in super::super) const TABLE_PART: &str = "data-pipe-part";
+pub(in super::super) const ORIGINAL_NAME: &str = "data-pipe-part";
 /// Attributes that extraction uses. Those that mark authors and dates would cause their removal.
 pub(super) const KEPT: &[&str] = &[
     "id",
