@@ -103,22 +103,13 @@ fn is_cached(run: &RunFolder, stage: &str) -> Result<bool, Failure> {
     Ok(cached)
 }
 
-/// Copies the log while the run is active. A retry of the stage begins a new log.
+/// Copies the log while the run is active. A further attempt of the stage continues it.
 fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome {
     let log = run.log(stage);
-    let mut events = Tail::new(&run.events());
-    let (mut offset, mut tries) = (0, 0);
+    let mut offset = 0;
     loop {
         // Checked before the log is read, so that everything written until then is read.
         let over = run.state(store)? != RunState::Running;
-        let before = tries;
-        events.read(|_, event| {
-            tries += u32::from(matches!(event, RunEvent::Started { stage: name, .. } if name == stage));
-        })?;
-        if tries != before {
-            out.end().map_err(failure)?;
-            offset = 0;
-        }
         offset = out.file(&log, offset).map_err(failure)?;
         if over {
             return out.end().map_err(failure);
@@ -128,15 +119,11 @@ fn follow(run: &RunFolder, stage: &str, store: &Store, mut out: Out) -> Outcome 
 }
 
 /// Stdout, with secrets removed.
-struct Out {
-    secrets: Arc<Secrets>,
-    masked: MaskedWriter<Stdout>,
-}
+struct Out(MaskedWriter<Stdout>);
 
 impl Out {
     fn new(secrets: Secrets) -> Self {
-        let secrets = Arc::new(secrets);
-        Self { masked: MaskedWriter::new(Arc::clone(&secrets), Stdout), secrets }
+        Self(MaskedWriter::new(Arc::new(secrets), Stdout))
     }
 
     /// Copies a file from an offset on, as far as it goes; returns how far that was.
@@ -155,14 +142,13 @@ impl Out {
                 return Ok(offset);
             }
             offset += read as u64;
-            self.masked.write_all(&piece[..read])?;
+            self.0.write_all(&piece[..read])?;
         }
     }
 
     /// Writes what is held back.
-    fn end(&mut self) -> io::Result<()> {
-        let next = MaskedWriter::new(Arc::clone(&self.secrets), Stdout);
-        std::mem::replace(&mut self.masked, next).end()
+    fn end(self) -> io::Result<()> {
+        self.0.end()
     }
 }
 

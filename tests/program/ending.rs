@@ -4,6 +4,7 @@ use crate::project::{Project, send, wait_for};
 use rustix::process::Signal;
 use std::{
     fs,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -138,6 +139,31 @@ fn a_stage_is_tried_again_as_often_as_it_may_be() {
     project.run(&[]).expect(0);
     assert_eq!(fs::read_to_string(&count).unwrap(), "x\nx\nx\n");
     assert_eq!(project.read("out/only/text/a"), "done\n");
+}
+
+#[test]
+fn the_log_keeps_all_attempts_and_the_error_shows_the_last() {
+    let outside = tempfile::tempdir().unwrap();
+    let count = outside.path().join("count");
+    let run = format!(
+        "echo x >> {0}\nprintf 'try %d, token %s' $(wc -l < {0}) \"${{secret.TOKEN}}\"; exit 5",
+        count.display()
+    );
+    let project = Project::one(&run, "retry: { times: 2, delay: 2s, backoff: 1 }");
+    let mut engine = project.command(&["run", "pipeline.yaml"]);
+    let engine = engine.env("TOKEN", "hunter2hunter2").stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&count);
+    let followed = project.pipe(&["logs", "-f", "pipeline.yaml", "only"]).expect(0);
+    let ended = Project::ended_of(engine.wait_with_output().unwrap()).expect(1);
+    let ended = ended.says(&["| try 3, token ***"]);
+    assert!(!ended.stderr.contains("| try 2"), "{}", ended.stderr);
+    let expected: Vec<String> = (1..=3)
+        .map(|attempt| format!("try {attempt}, token ***error: the command ended with exit status: 5\n"))
+        .collect();
+    let expected = expected.join("--- attempt 2 of 3 ---\n");
+    let expected = expected.replacen("2 of 3 ---\ntry 3", "3 of 3 ---\ntry 3", 1);
+    assert_eq!(followed.stdout, expected);
+    assert_eq!(project.pipe(&["logs", "pipeline.yaml", "only"]).expect(0).stdout, expected);
 }
 
 #[test]

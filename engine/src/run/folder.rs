@@ -6,7 +6,7 @@
 //!   run.json               what the run consists of, and its process          (`Head`, version 1)
 //!   manifest/NAME          the texts of the manifest as they were run
 //!   STAGE.spec.json        the spec of its worker
-//!   STAGE.log              its log
+//!   STAGE.log              its log, with a line between two attempts
 //!   events.jsonl           events, one per line                              (see `seen`)
 //!   summary.json           the final table
 //!   stages.json            how it ended, stage by stage; absent until then   (`Closed`, version 1)
@@ -18,6 +18,7 @@
 
 use super::{
     event::{Row, RowOutcome},
+    log::Logs,
     spec::Spec,
 };
 use crate::{machine, plan::Session};
@@ -163,6 +164,8 @@ impl StageResult {
 pub(super) struct RunWriter {
     /// Its path.
     pub(super) folder: PathBuf,
+    /// Logs of its stages.
+    pub(super) logs: Logs,
     /// Shows others that the run is active.
     _lease: Lease,
 }
@@ -210,14 +213,20 @@ impl RunWriter {
             write_whole(&folder.join("run.json"), &head(session, stages))
         };
         write().map_err(|error| Error::io("write", &folder, &error))?;
-        Ok(Self { folder, _lease: lease })
+        Ok(Self { folder, logs: Logs::default(), _lease: lease })
     }
 
-    /// Writes a stage's spec; returns its path and that of the log.
-    pub(super) fn spec(&self, stage: &str, spec: &Spec) -> Result<(PathBuf, PathBuf), Error> {
-        let path = spec_path(&self.folder, stage);
+    /// Writes a stage's spec, and begins an attempt in its log; returns the paths of both.
+    pub(super) fn spec(
+        &mut self,
+        stage: &str,
+        spec: &Spec,
+        heading: &str,
+    ) -> Result<(PathBuf, PathBuf), Error> {
+        let (path, log) = (spec_path(&self.folder, stage), self.log(stage));
         write_whole(&path, spec).map_err(|error| Error::io("write", &path, &error))?;
-        Ok((path, self.log(stage)))
+        self.logs.begin(&log, heading)?;
+        Ok((path, log))
     }
 
     /// Path of a stage's log.

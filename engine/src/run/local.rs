@@ -12,7 +12,7 @@ use pipe_stage::{Error, Event};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{ChildStdin, Command, Stdio},
@@ -73,7 +73,9 @@ pub(super) fn start(
     stage: usize,
 ) -> Result<Process, Error> {
     let failed = |action: &str, error: &io::Error| Error::io(action, program, error);
-    let log_file = File::create(log).map_err(|error| Error::io("create", log, &error))?;
+    // The log may have text of earlier attempts.
+    let log_file = File::options().append(true).create(true).open(log);
+    let log_file = log_file.map_err(|error| Error::io("create", log, &error))?;
     let log_too = log_file.try_clone().map_err(|error| Error::io("create", log, &error))?;
     let (reader, writer) = io::pipe().map_err(|error| failed("make a pipe for", &error))?;
     let mut command = Command::new(program);
@@ -174,9 +176,7 @@ fn listen(channel: impl Read, heard: &Sender<(usize, Heard)>, stage: &AtomicUsiz
 
 impl Process {
     /// Gives an idle worker its next stage.
-    pub(super) fn hand(mut self, spec: &Path, log: &Path, stage: usize) -> io::Result<Self> {
-        // A retried stage begins a new log.
-        File::create(log)?;
+    pub(super) fn hand(mut self, spec: &Path, stage: usize) -> io::Result<Self> {
         self.stage.store(stage, Ordering::Relaxed);
         self.started = (Instant::now(), pause::total());
         let line = serde_json::to_string(spec)?;
@@ -218,23 +218,5 @@ impl Ended {
         let (code, signal) = ended.map_or((None, None), |(status, _)| (status.code(), status.signal()));
         let usage = ended.map_or(Usage { cpu_seconds: 0.0, memory_peak: 0 }, |(_, usage)| usage);
         Self { code, signal, usage, out_of_memory: OomCount::now() > *killed_before }
-    }
-}
-
-/// Reads the end of a log.
-pub(super) fn tail(log: &Path) -> String {
-    const TAIL_BYTES: u64 = 4 << 10;
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let from = file.metadata()?.len().saturating_sub(TAIL_BYTES);
-        file.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => format!("cannot read the log `{}`: {error}", log.display()),
     }
 }

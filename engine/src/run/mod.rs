@@ -9,6 +9,8 @@ pub mod spec;
 
 pub mod pause;
 
+mod log;
+
 pub mod folder;
 
 pub mod seen;

@@ -7,7 +7,6 @@ use super::{
     folder::{self, Closed, ClosedStage, RunWriter, StageResult},
     grants::{Demand, Free, Grant, Grants},
     links::link,
-    local,
     options::{OnFailure, Options, RunError, Summary},
     record::{Before, Made, record},
     spec::{Leash, Spec, SpecInput},
@@ -406,6 +405,16 @@ impl Scheduler<'_> {
         (*adopted == stage).then_some(folder)
     }
 
+    /// What the log says between an attempt of a stage and the one before.
+    fn heading(&self, stage: usize) -> String {
+        match self.tries.get(&stage) {
+            Some(tries @ 1..) => {
+                format!("attempt {} of {}", tries + 1, self.session.manifest.stages[stage].retry.times + 1)
+            }
+            _ => "started again".to_owned(),
+        }
+    }
+
     fn launch(
         &mut self,
         stage: usize,
@@ -425,7 +434,8 @@ impl Scheduler<'_> {
         if self.afresh.contains(&stage) {
             mode = self.adopted(stage).map_or(Mode::Afresh, |folder| Mode::Adopt(folder.to_owned()));
         }
-        let run = self.run.as_ref().expect("invariant: made above");
+        let heading = self.heading(stage);
+        let run = self.run.as_mut().expect("invariant: made above");
         let name = self.session.name(stage).to_owned();
         let cpus = grant.cpus;
         let input = |(label, digest): &(String, Digest)| SpecInput { label: label.clone(), digest: *digest };
@@ -449,7 +459,7 @@ impl Scheduler<'_> {
         let runs_commands = self.session.kind(stage).has_own_ports;
         let gpus = grant.gpus.clone();
         let started = run
-            .spec(&name, &spec)
+            .spec(&name, &spec, &heading)
             .and_then(|(spec, log)| self.executor.start(Job { spec, log, gpus, runs_commands }));
         let job = match started {
             Ok(job) => job,
@@ -522,7 +532,7 @@ impl Scheduler<'_> {
                 Err(Error::Died { message })
             }
             (Some(Event::Failed { error }), None) => Err(error),
-            (_, None) => Err(ended.error(|| local::tail(&log))),
+            (_, None) => Err(ended.error(|| run.logs.tail(&log))),
         };
         drop((lease, grant));
         match result {
@@ -590,7 +600,7 @@ impl Scheduler<'_> {
         if !interrupted {
             let name = self.session.name(stage).to_owned();
             let log = self.run.as_ref().map(|run| run.log(&name));
-            let tail = log.as_deref().map(local::tail).unwrap_or_default();
+            let tail = self.run.as_ref().map(|run| run.logs.tail(&run.log(&name))).unwrap_or_default();
             (self.tell)(&RunEvent::Failed { stage: name, error: error.clone(), log, tail });
         }
     }

@@ -73,7 +73,7 @@ impl Executor for Local {
         {
             let id = self.next();
             // If it ended meanwhile, another one is started.
-            if let Ok(process) = worker.process.hand(&job.spec, &job.log, id.0) {
+            if let Ok(process) = worker.process.hand(&job.spec, id.0) {
                 workers.busy.insert(id, Worker { process, is_plain });
                 return Ok(id);
             }
