@@ -6,7 +6,7 @@ use super::{
     runs::{Runs, seen},
 };
 use crate::{
-    manifest::nearest,
+    manifest::{nearest, selects, split_names, split_output},
     record::Record,
     run::{
         RowOutcome,
@@ -39,9 +39,9 @@ pub(super) struct History {
     /// Number of runs to list, newest first.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "RUNS")]
     limit: usize,
-    /// Metrics to compare, such as `val_loss` or `base.val_loss`; repeatable, or separated by commas [default: the
-    /// main metrics].
-    #[arg(long = "metric", visible_alias = "metrics", value_name = "NAME", value_delimiter = ',')]
+    /// Metrics to compare, such as `val_loss`, `base.val_loss` or `base[lr=1e-3,seed=2].val_loss`; repeatable, or
+    /// separated by commas [default: the main metrics].
+    #[arg(long = "metric", visible_alias = "metrics", value_name = "NAME")]
     metrics: Vec<String>,
     /// Only list runs that used this source: a name under `sources`, or the path of a file.
     #[arg(long, value_name = "NAME|PATH")]
@@ -72,8 +72,9 @@ impl Command for History {
         if let (Some(source), true) = (&self.source, fitting.is_empty()) {
             ui::say(&format!("no recorded run used `{source}`"));
         }
-        let chosen = chosen(&fitting, &self.metrics)?;
-        let has_chosen = !self.metrics.iter().all(String::is_empty);
+        let wanted: Vec<&str> = self.metrics.iter().flat_map(|names| split_names(names)).collect();
+        let chosen = chosen(&fitting, &wanted)?;
+        let has_chosen = !wanted.is_empty();
         if self.pipeline.json {
             let run = |(past, used): &(Past<'_>, Option<Used>)| {
                 let mut output = past.json();
@@ -188,8 +189,9 @@ fn main_metrics(runs: &[(Past<'_>, Option<Used>)]) -> (Vec<StageMetric>, usize) 
     (main.split_off(left_out), left_out)
 }
 
-/// Finds metrics by name, as stage and name: `perplexity` selects those of all stages and models.
-fn chosen(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<StageMetric>, Failure> {
+/// Finds metrics by name, as stage and name: `perplexity` selects those of all stages and models, `base.val_loss` those
+/// of all stages of a matrix `base`.
+fn chosen(runs: &[(Past<'_>, Option<Used>)], wanted: &[&str]) -> Result<Vec<StageMetric>, Failure> {
     let mut known: IndexSet<StageMetric> = IndexSet::new();
     for (past, _) in runs {
         for head in &past.run.head.stages {
@@ -199,18 +201,25 @@ fn chosen(runs: &[(Past<'_>, Option<Used>)], wanted: &[String]) -> Result<Vec<St
         }
     }
     let mut columns = Vec::new();
-    for wanted in wanted.iter().filter(|wanted| !wanted.is_empty()) {
+    for wanted in wanted {
         let before = columns.len();
+        let (selector, metric) = split_output(wanted);
         let fits = |(stage, name): &&(String, String)| {
             name == wanted
-                || name.strip_suffix(wanted.as_str()).is_some_and(|model| model.ends_with('.'))
-                || wanted.strip_prefix(stage.as_str()).and_then(|rest| rest.strip_prefix('.')) == Some(name)
+                || name.strip_suffix(wanted).is_some_and(|model| model.ends_with('.'))
+                || (metric == Some(name) && selects(selector, stage))
         };
         columns.extend(known.iter().filter(fits).cloned());
         if columns.len() == before && !runs.is_empty() {
             let names: BTreeSet<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
             let names: Vec<&str> = names.into_iter().collect();
+            let stages: Vec<&str> = known
+                .iter()
+                .filter(|(_, name)| metric == Some(name))
+                .map(|(stage, _)| stage.as_str())
+                .collect();
             let help = match nearest(wanted.rsplit('.').next().unwrap_or(wanted), &names) {
+                _ if !stages.is_empty() => format!("stages that report it: {}", stages.join(", ")),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known metrics: {}", names.join(", ")),
             };

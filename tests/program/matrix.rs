@@ -58,6 +58,23 @@ fn counts<'a>(all: impl IntoIterator<Item = (&'a str, &'a str, usize)>) -> BTree
 }
 
 #[test]
+fn history_names_metrics_of_a_matrix_with_several_axes() {
+    let project = sweep();
+    project.run(&[]).expect(0);
+    let columns = |metric: &str| {
+        let told = project.pipe(&["history", "pipeline.yaml", "--json", "--metric", metric]).expect(0).json();
+        told["runs"][0]["values"].as_object().unwrap().clone()
+    };
+    let named = columns("scores[lr=1e-3,seed=2].loss");
+    assert_eq!(named.len(), 1);
+    assert_eq!(named["scores[lr=1e-3,seed=2].loss"], 3.2);
+    assert_eq!(columns("scores[lr=1e-3,seed=2].loss,scores[lr=1e-4,seed=1].loss").len(), 2);
+    assert_eq!((columns("scores[seed=2].loss").len(), columns("scores.loss").len()), (3, 6));
+    let wrong = ["history", "pipeline.yaml", "--metric", "scores[lr=1,seed=2].loss"];
+    project.pipe(&wrong).expect(2).says(&["metric `scores[lr=1,seed=2].loss`", "stages that report it: scores[lr=1e-3,seed=1], "]);
+}
+
+#[test]
 fn a_matrix_runs_what_it_shares_once_and_nothing_again() {
     let project = sweep();
     let first = project.run(&[]).expect(0);

@@ -56,7 +56,7 @@ pub use family::Axis;
 pub use fault::{Code, Fault, Faults, Report, nearest};
 pub use interpolate::Used;
 pub use model::{Executor, Expectation, Manifest, ManifestStage, StageFamily};
-pub use name::{StageName, picked_by, split_output};
+pub use name::{StageName, picked_by, selects, split_names, split_output};
 pub use need::Need;
 pub use ports::{Input, Inputs, Output, Ports};
 pub use settings::{Bounds, Memory, Prices, Resources, Retry, Time};

@@ -72,6 +72,28 @@ pub fn split_output(text: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Whether `base`, `base[seed=1]` or `base[lr=1e-3,seed=1]` selects a stage: itself, or one of a matrix with these
+/// values.
+pub fn selects(selector: &str, stage: &str) -> bool {
+    let (Some(wanted), Some(name)) = (Name::parse(selector), Name::parse(stage)) else { return false };
+    selector == stage
+        || (wanted.base == name.base && wanted.picks.iter().all(|pick| name.picks.contains(pick)))
+}
+
+/// Splits a list of names at its commas, but not within brackets: `a,base[lr=1e-3,seed=1]`.
+pub fn split_names(list: &str) -> impl Iterator<Item = &str> {
+    let mut is_within = false;
+    let names = list.split(move |letter| {
+        match letter {
+            '[' => is_within = true,
+            ']' => is_within = false,
+            _ => {}
+        }
+        letter == ',' && !is_within
+    });
+    names.map(str::trim).filter(|name| !name.is_empty())
+}
+
 /// Whether a text is a name: letters, digits and these characters.
 pub(super) fn is_name(name: &str, marks: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || marks.contains(letter);
@@ -93,5 +115,29 @@ pub(super) fn name_help(name: &str, marks: &str) -> String {
         }
         name if name.starts_with(['.', '-']) => "names begin with a letter, a digit or `_`".to_owned(),
         _ => format!("names consist of letters, digits, {marks}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_names_are_split_outside_brackets() {
+        let split = |list| split_names(list).collect::<Vec<_>>();
+        assert_eq!(split("a, b[x=1,y=2].loss,,c"), ["a", "b[x=1,y=2].loss", "c"]);
+        assert_eq!(split("b[x=1,y"), ["b[x=1,y"]);
+        assert_eq!(split(""), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_selector_is_a_stage_or_some_of_its_values() {
+        let stage = "base[lr=1e-3,seed=2]";
+        for selector in ["base", "base[seed=2]", "base[seed=2,lr=1e-3]", stage] {
+            assert!(selects(selector, stage), "{selector}");
+        }
+        for selector in ["bas", "base[seed=1]", "base[seed=2", "base[width=2]"] {
+            assert!(!selects(selector, stage), "{selector}");
+        }
     }
 }
