@@ -1,10 +1,14 @@
 //! `pipe completions`: shell scripts, and the values that only the program knows: stages, types and runs.
 
-use super::{Command, Outcome, Pipeline, Program, usage};
+use super::{
+    Command, Outcome, Pipeline, Program,
+    default_manifest::{DEFAULT, is_manifest},
+    usage,
+};
 use crate::{run::folder::RunFolder, stage_type::StageType, ui};
 use clap::Parser;
 use clap_complete::Shell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Print a shell completion script.
 #[derive(Parser)]
@@ -85,25 +89,30 @@ impl Command for Complete {
 
 /// The possible values of the last word; empty if the shell completes it itself.
 fn values(usage: &clap::Command, words: &[String], types: &'static [StageType]) -> Vec<String> {
-    let Some(Asked { argument, manifest, cache }) = asked(usage, words) else { return Vec::new() };
-    let pipeline = || {
-        let manifest = PathBuf::from(manifest.as_deref()?);
-        Some(Pipeline { manifest, sets: Vec::new(), cache: cache.map(PathBuf::from), json: false })
+    let Some(Asked { argument, may_be_manifest, manifest, cache }) = asked(usage, words) else {
+        return Vec::new();
     };
-    match &*argument {
+    let pipeline = || Pipeline { manifest, sets: Vec::new(), cache: cache.map(PathBuf::from), json: false };
+    let mut values = match &*argument {
         "name" => types.iter().map(|kind| kind.name.to_owned()).collect(),
         "targets" | "stages" | "stage" | "what" | "force" | "downstream" | "metrics_of" => {
-            pipeline().map(|pipeline| stages(&pipeline, types)).unwrap_or_default()
+            stages(&pipeline(), types)
         }
-        "run" | "before" | "after" => pipeline().map_or_else(Vec::new, |pipeline| runs(&pipeline, types)),
+        "run" | "before" | "after" => runs(&pipeline(), types),
         _ => Vec::new(),
+    };
+    if may_be_manifest && !values.is_empty() {
+        values.extend(manifests());
     }
+    values
 }
 
 /// The argument that the last word belongs to, and relevant values before it.
 struct Asked {
     argument: String,
-    manifest: Option<String>,
+    /// Whether it may be a manifest as well, in the place of the argument.
+    may_be_manifest: bool,
+    manifest: PathBuf,
     cache: Option<String>,
 }
 
@@ -127,14 +136,33 @@ fn asked(usage: &clap::Command, words: &[String]) -> Option<Asked> {
         {
             command = below;
         } else {
-            if positional(command, place).as_deref() == Some("manifest") || place == 0 {
-                manifest = manifest.or_else(|| Some(word.clone()));
+            if place == 0 && (is_manifest(Path::new(word)) || !has_default(command)) {
+                manifest = Some(PathBuf::from(word));
+            } else if place == 0 {
+                place += 1; // the default is the manifest
             }
             place += 1;
         }
     }
-    let argument = pending.or_else(|| positional(command, place))?;
-    Some(Asked { argument, manifest, cache })
+    let may_be_manifest = pending.is_none() && place == 0 && has_default(command);
+    let argument = pending.or_else(|| positional(command, place + usize::from(may_be_manifest)))?;
+    Some(Asked { argument, may_be_manifest, manifest: manifest.unwrap_or_else(|| DEFAULT.into()), cache })
+}
+
+/// Whether a command may be called without its manifest here.
+fn has_default(command: &clap::Command) -> bool {
+    let first = positional(command, 0);
+    matches!(first.as_deref(), Some("manifest" | "from")) && Path::new(DEFAULT).is_file()
+}
+
+/// Manifests in the current folder.
+fn manifests() -> Vec<String> {
+    let entries = std::fs::read_dir(".").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> =
+        names.filter(|name| name.ends_with(".yaml") || name.ends_with(".yml")).collect();
+    names.sort();
+    names
 }
 
 /// The name of an argument by its position; the last one may take several words.

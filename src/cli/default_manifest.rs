@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The manifest of a command that is given none.
-const DEFAULT: &str = "pipeline.yaml";
+pub(super) const DEFAULT: &str = "pipeline.yaml";
 
 /// Parses a command line, whose first word is the program.
 pub(super) fn parse(
@@ -42,6 +42,14 @@ pub(super) fn parse(
     })
 }
 
+/// Brackets the manifest in help and usage errors as optional: to clap it is required, since the default is added
+/// before.
+pub(super) fn as_optional(text: &str) -> String {
+    ["MANIFEST", "MANIFEST|FOLDER"].iter().fold(text.to_owned(), |text, name| {
+        text.replace(&format!("<{name}>"), &format!("[{name}]"))
+    })
+}
+
 /// A command on a pipeline.
 struct PipelineCommand {
     usage: clap::Command,
@@ -49,6 +57,13 @@ struct PipelineCommand {
     words: usize,
     /// Its first argument.
     first: &'static str,
+}
+
+/// Whether the first word of a command is a manifest.
+pub(super) fn is_manifest(first: &Path) -> bool {
+    let has_folders = first.components().count() > 1;
+    let is_yaml = first.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    has_folders || is_yaml || first.is_file()
 }
 
 /// Finds the command that a command line names, if its first argument is a manifest.
@@ -78,11 +93,7 @@ impl PipelineCommand {
 
     /// Whether the first argument is a manifest, or a folder for a command that takes one.
     fn names_manifest(&self, arguments: &[OsString]) -> bool {
-        self.first(arguments).is_some_and(|first| {
-            let has_folders = first.components().count() > 1;
-            let is_yaml =
-                first.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            has_folders || is_yaml || first.is_file() || (self.first == "from" && first.is_dir())
-        })
+        self.first(arguments)
+            .is_some_and(|first| is_manifest(&first) || (self.first == "from" && first.is_dir()))
     }
 }

@@ -65,7 +65,10 @@ use failure::{Failure, Outcome};
 pub use folder::{FolderCommand, Work, arguments};
 pub use init::{Ci, Template};
 use pipeline::{Pins, Pipeline, notes};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// The commands, in the order in which help lists them. [`Program::commands`] adds more.
 const COMMANDS: &[Row] = &[
@@ -205,7 +208,15 @@ fn refused(error: &clap::Error) -> ExitCode {
         let output = serde_json::json!({ "version": 1, "error": message, "help": "see `pipe --help`" });
         ui::print(&ui::json(&output));
     }
-    let _ = error.print();
+    let (style, text) = (Style::new(false), error.render());
+    let is_coloured = if error.use_stderr() { style.terminal } else { style.colour };
+    let text = if is_coloured { text.ansi().to_string() } else { text.to_string() };
+    let text = default_manifest::as_optional(&text);
+    if error.use_stderr() {
+        let _ = io::stderr().write_all(text.as_bytes());
+    } else {
+        ui::print_exactly(&text);
+    }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }
 

@@ -1,6 +1,7 @@
 //! What starts when: cores, pools, outputs that were collected, a program that is replaced while it runs.
 
 use crate::project::{Project, STAGES, below, wait_for};
+use serde_json::Value;
 use std::{
     fs,
     os::unix::process::CommandExt,
@@ -111,6 +112,35 @@ fn a_forced_stage_runs_whatever_is_recorded() {
     project.edit("  second:\n    uses: command\n", "  second:\n    uses: command\n    freeze: true\n");
     project.run(&["--force", "second"]).expect(2).says(&["is frozen"]);
     project.assert_clean();
+}
+
+#[test]
+fn options_that_take_a_stage_leave_the_manifest_alone() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    let ran = |words: &[&str]| {
+        let ended = project.pipe(&[&["run", "--json"], words].concat()).expect(0);
+        let events = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let started = events.filter(|event| event["run"]["event"] == "started");
+        let mut ran: Vec<String> =
+            started.map(|event| event["run"]["stage"].as_str().unwrap().to_owned()).collect();
+        ran.sort();
+        ran.join(" ")
+    };
+    assert_eq!(ran(&["--force", "first", "pipeline.yaml"]), "first");
+    assert_eq!(ran(&["--force", "first", "--force", "second", "pipeline.yaml"]), "first second");
+    assert_eq!(ran(&["--force", "first,second", "pipeline.yaml"]), "first second");
+    assert_eq!(ran(&["pipeline.yaml", "upper", "--force", "first"]), "first");
+    assert_eq!(ran(&["--force", "first", "pipeline.yaml", "upper"]), "first");
+    assert_eq!(ran(&["--downstream", "upper,first", "--force", "upper", "pipeline.yaml"]), "upper");
+    assert_eq!(ran(&["--force", "first"]), "first");
+    for words in [&["pipeline.yaml", "--force", "first", "second"][..], &["--force", "first", "second"]] {
+        project.pipe(&[&["run"], words].concat()).expect(2).says(&[
+            "`second` after `--force first` is ambiguous",
+            "`--force first,second` for both",
+        ]);
+    }
+    project.pipe(&["plan", "pipeline.yaml", "--downstream", "upper", "first"]).expect(2).says(&["is ambiguous"]);
 }
 
 #[test]

@@ -77,7 +77,16 @@ fn completions_offer_stages_types_and_runs() {
     assert_eq!(offered(&["stages", "com"]), ["command"]);
     let runs = offered(&["report", "pipeline.yaml", "--run", ""]);
     assert_eq!((&runs[..2], runs.len()), (&["last".to_owned(), "last~1".to_owned()][..], 3));
+    // Without a manifest, the stages are those of the default one.
+    assert_eq!(offered(&["run", "s"]), ["second", "shorter"]);
+    assert_eq!(offered(&["run", "first", "s"]), ["second", "shorter"]);
+    assert_eq!(offered(&["run", "--force", "f"]), ["first"]);
+    assert_eq!(offered(&["why", "p"]), ["pipeline.yaml"]);
+    assert_eq!(offered(&["diff", "las"]), ["last", "last~1"]);
+    assert!(offered(&["check", ""]).is_empty(), "files are the shell's");
+    std::fs::rename(project.path("pipeline.yaml"), project.path("other.yaml")).unwrap();
     assert!(offered(&["run", ""]).is_empty(), "files are the shell's");
+    assert_eq!(offered(&["run", "other.yaml", "s"]), ["second", "shorter"]);
     assert!(offered(&["run", "missing.yaml", ""]).is_empty());
     let script = project.pipe(&["completions", "bash"]).expect(0).stdout.clone();
     assert!(script.contains("__complete"));
@@ -116,7 +125,10 @@ fn the_manifest_of_the_folder_is_the_default() {
     call(&["plan", "pipline.yaml"]).expect(2).says(&["pipline.yaml"]);
     call(&["why", "pipeline.yaml"]).expect(2).says(&["<STAGE>"]);
     call(&["plan", "--no-such-option"]).expect(2).says(&["--no-such-option"]);
-    call(&["run", "--help"]).expect(0).prints(&["[default: pipeline.yaml in the current folder]"]);
+    let help = call(&["run", "--help"]).expect(0);
+    let help = help.prints(&["[default: pipeline.yaml in the current folder]", "Usage: pipe run [OPTIONS] [MANIFEST]"]);
+    assert!(!help.stdout.contains("<MANIFEST>"), "{}", help.stdout);
+    call(&["why"]).expect(2).says(&["  <STAGE>\n", "Usage: pipe why [MANIFEST] <STAGE>"]);
     std::fs::rename(project.path("pipeline.yaml"), project.path("other.yaml")).unwrap();
     call(&["plan"]).expect(2).says(&["no MANIFEST is named, and there is no `pipeline.yaml` in this folder"]);
     call(&["plan", "other.yaml"]).expect(0);
