@@ -2,7 +2,7 @@
 //!
 //! A command finds each input as a folder in `$PIPE_INPUT_<port>` (copies, since a program that runs as root can
 //! write to read-only files) and leaves its results in `$PIPE_OUTPUT_<name>`. Apart from these and the variables
-//! listed under `env`, its environment is fixed; see [`PATH`]. `$PIPE_DURABLE` is a folder for checkpoints that
+//! listed under `env`, its environment is fixed. `$PIPE_DURABLE` is a folder for checkpoints that
 //! survives a crash; `$PIPE_EVENTS` receives progress, metrics and notes.
 //!
 //! Revisions:
@@ -11,7 +11,11 @@
 
 mod channel;
 
+mod quotes;
+
 mod variables;
+
+mod help;
 
 mod words;
 
@@ -20,12 +24,16 @@ pub(crate) mod written;
 mod process;
 
 use crate::{
-    manifest::stage_type::{OwnPorts, variable},
+    manifest::{
+        nearest,
+        stage_type::{OwnPorts, variable},
+    },
     secrets::Secrets,
     sources::{Stamp, stamp},
     tree,
 };
 use channel::Channel;
+pub use help::help;
 use pipe_stage::{
     Artifact, Code, Context, Error, InputItem, Inputs, Item, Kind, Links, LocalEntry, Misfit, Name, Places,
     Port, Result, Share, SourceRequest, Stage, WorkInputs,
@@ -104,6 +112,10 @@ impl OwnPorts for Command {
         self.each.iter().map(|name| ("each".to_owned(), name.clone())).collect()
     }
 
+    fn patterns(&self) -> Vec<String> {
+        words::patterns(&self.run).into_iter().collect()
+    }
+
     fn variables(&self) -> Vec<String> {
         variables::passed(&self.env, &self.run).into_iter().map(str::to_owned).collect()
     }
@@ -143,7 +155,7 @@ impl Stage for Command {
             self.may_be_empty.iter().enumerate().filter(|(_, name)| !self.outputs.contains_key(*name));
         let unknown =
             unknown.map(|(position, _)| Misfit::new(format!("may_be_empty[{position}]"), "is not an output"));
-        let literal = words::in_single_quotes(&self.run);
+        let literal = quotes::Parts::of(&self.run).literal;
         let literal = crate::secrets::names(&literal).map(|name| {
             let message =
                 format!("`${{secret.{name}}}` is within single quotes, where the shell keeps it as text");
@@ -151,15 +163,12 @@ impl Stage for Command {
             Misfit { help: Some(help), ..Misfit::new("run", message) }
         });
         let literal: Vec<Misfit> = literal.collect();
-        let undeclared =
-            variables::outputs(&self.run).into_iter().filter(|name| !self.outputs.contains_key(*name));
-        let undeclared = undeclared.map(|name| {
-            let known: Vec<&str> = self.outputs.keys().map(String::as_str).collect();
-            let help =
-                format!("declare it: `outputs: {{ {name}: files }}`; declared are: {}", known.join(", "));
-            let message = format!("uses `$PIPE_OUTPUT_{name}`, and there is no output `{name}`");
-            Misfit { help: Some(help), ..Misfit::new("run", message) }
-        });
+        let undeclared = undeclared(
+            &self.run,
+            variables::OUTPUT,
+            &self.outputs.keys().map(String::as_str).collect::<Vec<_>>(),
+            |name| format!("declare it: `outputs: {{ {name}: files }}`"),
+        );
         let empty = Misfit::unless(!self.run.trim().is_empty(), "run", "must be a command line");
         empty
             .into_iter()
@@ -170,6 +179,12 @@ impl Stage for Command {
             .chain(unknown)
             .chain(literal)
             .collect()
+    }
+
+    fn check_inputs(&self, connected: &[&str]) -> Vec<Misfit> {
+        undeclared(&self.run, variables::INPUT, connected, |name| {
+            format!("declare it: `needs: {{ {name}: STAGE }}`")
+        })
     }
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
@@ -257,6 +272,27 @@ impl Stage for Command {
     }
 }
 
+/// Reports ports whose folders a line uses, and that are not among the declared ones.
+fn undeclared(
+    line: &str,
+    prefix: &str,
+    declared: &[&str],
+    declare: impl Fn(&str) -> String,
+) -> Vec<Misfit> {
+    let port = if prefix == variables::INPUT { "input" } else { "output" };
+    let misfit = |name: String| {
+        let advice = match nearest(&name, declared) {
+            Some(near) => format!("did you mean `${prefix}{near}`?"),
+            None => declare(&name),
+        };
+        let listed = if declared.is_empty() { "none".to_owned() } else { declared.join(", ") };
+        let help = format!("{advice} (declared {port}s: {listed})");
+        Misfit::new("run", format!("uses `${prefix}{name}`, and there is no {port} `{name}`")).help(help)
+    };
+    let names = variables::ports(line, prefix).into_iter();
+    names.filter(|name| !declared.contains(&name.as_str())).map(misfit).collect()
+}
+
 #[derive(Serialize, JsonSchema)]
 struct Call<'a> {
     line: &'a CommandLine<'a>,
@@ -314,29 +350,6 @@ fn request(places: &Places, include: Vec<String>, field: &str) -> SourceRequest 
     }
 }
 
-/// Help for a command that failed, by the end of its log: for programs and modules that were not found, since a command
-/// gets another `PATH` than the user has.
-pub fn help(error: &Error, log: &str) -> Option<String> {
-    let Error::Command { status } = error else { return None };
-    let has_line = |fits: &dyn Fn(&str) -> bool| log.lines().any(|line| fits(line.trim_end()));
-    let own = "pass your own with `env: [PATH]`, which makes its value part of the key";
-    if has_line(&|line| line.contains("ModuleNotFoundError: No module named")) {
-        return Some(format!(
-            "commands run with PATH={PATH}, so `python3` is the system's: name the interpreter that has the module, such \
-             as `.venv/bin/python`, or {own}"
-        ));
-    }
-    let is_missing = |line: &str| {
-        line.ends_with("command not found") || (status.contains("127") && line.ends_with("not found"))
-    };
-    has_line(&is_missing)
-        .then(|| format!("commands run with PATH={PATH}: name the program by its path, or {own}"))
-}
-
-/// The `PATH` of commands, unless `env` or the command line names `PATH`. The user's `PATH` differs between machines
-/// and terminals, and would affect results without being part of a key.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let scratch = share.scratch()?;
     let (run, secrets) = without_secrets(params.line.run);
@@ -345,7 +358,7 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
         return adopt(params, folder, &secrets, share);
     }
     let mut process = process::shell(&run);
-    process.stdin(Stdio::null()).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
+    process.stdin(Stdio::null()).env_clear().env("PATH", variables::PATH).env("LANG", "C.UTF-8");
     process.env("HOME", folder(&scratch.path().join("home"))?);
     process.env("TMPDIR", folder(&scratch.path().join("tmp"))?);
     // The raw values, not those of the key, since they may not be UTF-8.
@@ -365,13 +378,13 @@ fn call(params: &Call<'_>, inputs: &Inputs, share: &mut Share) -> Result<()> {
             }
         }
         let root = scratch.path().join("input").join(&place.port);
-        process.env(format!("PIPE_INPUT_{}", place.port), root);
+        process.env(format!("{}{}", variables::INPUT, place.port), root);
     }
     let files = inputs.named("files").map_or(&[][..], |item| item.entries());
     let before = files.iter().map(still_as_planned).collect::<Result<Vec<Stamp>>>()?;
     let output = |name: &str| scratch.path().join("output").join(name);
     for name in params.line.outputs.keys() {
-        process.env(format!("PIPE_OUTPUT_{name}"), folder(&output(name))?);
+        process.env(format!("{}{name}", variables::OUTPUT), folder(&output(name))?);
     }
     let items: Vec<&InputItem> = inputs.items().iter().collect();
     let durable = share.durable("command", params, &items)?;
@@ -478,13 +491,18 @@ fn take(
         let blob = share.import(output, name, &path)?;
         entries.push(share.local(&own, &path, blob));
     }
-    const LINES: usize = 4;
-    match kind(kind_name).map(|kind| (kind.look)(&entries, LINES)) {
-        Some(Err(error)) => {
+    // An output without files is another error, or allowed.
+    match kind(kind_name).filter(|_| !entries.is_empty()).map(|kind| (kind.check)(&entries)) {
+        Some(Err(error @ Error::Input { .. })) => {
             let message = format!("the output `{output}` of the command is not valid `{kind_name}`: {error}");
-            Err(Error::input(message).help("docs/formats.md describes the layout of each kind"))
+            let help = match error {
+                Error::Input { help: Some(help), .. } => help,
+                _ => "docs/stages.md describes the files of each kind".to_owned(),
+            };
+            Err(Error::input(message).help(help))
         }
-        _ => Ok(()),
+        Some(checked) => checked,
+        None => Ok(()),
     }
 }
 

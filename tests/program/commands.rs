@@ -123,6 +123,31 @@ fn what_a_command_makes_has_to_be_of_its_kind() {
         .says(&["the output `text` of the command is not valid `documents`", "a.parquet"]);
 }
 
+#[cfg(all(feature = "data", feature = "model"))]
+#[test]
+fn models_tokenizers_metrics_and_tokens_of_a_command_are_read_when_it_ends() {
+    let config = r#"{"model_type":"gpt2"}"#;
+    for (kind, run, told) in [
+        ("model", "echo > a.bin", "it has no file `config.json`"),
+        ("model", &format!("echo '{config}' > config.json"), "not valid `model`: config.json"),
+        ("tokenizer", "echo '{}' > vocab.json", "it has no file `tokenizer.json`"),
+        ("tokenizer", "echo '{}' > tokenizer.json", "not valid `tokenizer`: tokenizer.json"),
+        ("metrics", "echo '# loss: 2' > scores.md", "no file `*.json` or `*.jsonl` holds a number"),
+        ("metrics", "echo '{\"loss\": NaN}' > scores.json", "`scores.json` is not JSON"),
+        ("metrics", "echo '{\"loss\": 1' > history.jsonl", "`history.jsonl` is not JSON Lines"),
+        ("tokens", "echo no Parquet > a.parquet", "a.parquet"),
+    ] {
+        let project = Project::one(&format!("cd $PIPE_OUTPUT_text\n{run}"), "");
+        project.edit("text: files", &format!("text: {kind}"));
+        let ended = project.run(&[]).expect(1);
+        ended.says(&[&format!("the output `text` of the command is not valid `{kind}`"), told, "help: "]);
+    }
+    let run = "cd $PIPE_OUTPUT_text; echo '{\"step\": 1, \"loss\": 2.5}' > history.jsonl; echo '# Notes' > a.md";
+    let project = Project::one(run, "");
+    project.edit("text: files", "text: metrics");
+    project.run(&[]).expect(0);
+}
+
 #[test]
 fn each_command_sees_the_gpus_that_it_was_given() {
     let project = Project::new(
@@ -193,14 +218,26 @@ stages:
 }
 
 #[test]
-fn an_output_that_is_used_and_not_declared_is_found_by_check() {
+fn an_input_or_output_that_is_used_and_not_declared_is_found_by_check() {
     let project = Project::one(
-        "echo x > $PIPE_OUTPUT_text/a; echo y > $PIPE_OUTPUT_texts/b; : $${PIPE_OUTPUT_z:-}",
+        "echo x > $PIPE_OUTPUT_text/a; echo y > $PIPE_OUTPUT_texts/b; : $${PIPE_OUTPUT_z:-}; cat \"$PIPE_INPUT_c/d\"",
         "",
     );
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);
-    let told = told.says(&["there is no output `texts`", "declared are: text"]);
+    let told = told.says(&["no output `texts`", "did you mean `$PIPE_OUTPUT_text`? (declared outputs: text)"]);
     assert!(!told.stderr.contains("`z`"), "{}", told.stderr);
+    project.edit("PIPE_OUTPUT_texts", "PIPE_OUTPUT_text");
+    let told = project.pipe(&["plan", "pipeline.yaml"]).expect(2);
+    told.says(&["there is no input `c`", "declare it: `needs: { c: STAGE }` (declared inputs: none)", "run: |"]);
+    // A variable that the line sets, and one that no shell expands.
+    project.edit("cat ", "PIPE_INPUT_c=.; awk '{ $PIPE_INPUT_d }' pipeline.yaml; touch d; cat ");
+    project.run(&[]).expect(0);
+    let project = Project::letters("");
+    project.edit("cat $PIPE_INPUT_a/a.txt $PIPE_INPUT_b", "cat $PIPE_INPUT_a/a.txt $PIPE_INPUT_bb");
+    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
+        "there is no input `bb`",
+        "did you mean `$PIPE_INPUT_b`? (declared inputs: a, b)",
+    ]);
 }
 
 #[test]
@@ -214,6 +251,15 @@ fn what_is_not_found_on_the_path_is_explained() {
     // As Python prints it, in whatever version.
     let project = Project::one("echo \"ModuleNotFoundError: No module named 'torch'\" >&2; exit 1", "");
     project.run(&[]).expect(1).says(&["help: commands run with PATH=", "`.venv/bin/python`"]);
+    // As the shell of this system prints them.
+    for (line, help) in [
+        ("cat $CORPUS", "`env: [CORPUS]`"),
+        ("sh missing.sh", "commands run in the project root"),
+        ("./missing.sh", "`./missing.sh`, or the interpreter in its first line"),
+        ("echo > tool.sh; ./tool.sh", "`chmod +x ./tool.sh`"),
+    ] {
+        Project::one(line, "").run(&[]).expect(1).says(&["help: ", help]);
+    }
     let project = Project::one("echo 'page not found' >&2; exit 1", "");
     let ended = project.run(&[]).expect(1);
     assert!(!ended.stderr.contains("help:"), "{}", ended.stderr);

@@ -126,6 +126,20 @@ fn settings_of_another_format_are_told_at_their_place() {
 }
 
 #[test]
+fn a_page_that_is_not_cleaned_yet_is_shown() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  pages: { uses: ingest, with: { sources: [{ glob: 'in/*.html', name: s }] } }\n",
+    );
+    project.write("in/a.html", "<title>T</title>\n<p>Caf\u{e9} \u{1f980}\n");
+    project.run(&[]).expect(0);
+    project.pipe(&["show", "pipeline.yaml", "pages"]).expect(0).prints(&[
+        "1 documents in 1 shards",
+        "characters of HTML",
+        "<p>Caf\u{e9} \u{1f980}",
+    ]);
+}
+
+#[test]
 fn a_tokenizer_is_trained_or_taken_and_check_says_so() {
     let project = Project::new("pipeline: p\nstages:\n  vocabulary: { uses: tokenizer, with: {} }\n");
     let check = |errors: &[&str]| {

@@ -1,9 +1,14 @@
-//! Owns: which of the user's environment variables a command gets, and which must not be recorded.
+//! Owns: variables of a command: which of the user's it gets, and which folders of inputs and outputs its line uses.
 
+use super::quotes::Parts;
 use std::collections::BTreeSet;
 
 /// Fixed for commands, unless they request the user's own.
 const FIXED: [&str; 2] = ["PATH", "HOME"];
+
+/// The `PATH` of commands, unless `env` or the command line names `PATH`. The user's `PATH` differs between machines
+/// and terminals, and would affect results without being part of a key.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Names of the variables that a command gets: those under `env`, and `PATH` and `HOME` if its line names them.
 pub(super) fn passed<'a>(env: &'a [String], line: &str) -> BTreeSet<&'a str> {
@@ -15,9 +20,7 @@ pub(super) fn passed<'a>(env: &'a [String], line: &str) -> BTreeSet<&'a str> {
 fn names(line: &str, name: &str) -> bool {
     line.split('$').skip(1).any(|rest| {
         let rest = rest.strip_prefix('{').unwrap_or(rest);
-        rest.strip_prefix(name).is_some_and(|rest| {
-            !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_')
-        })
+        split_name(rest).0 == name
     })
 }
 
@@ -27,23 +30,49 @@ fn has_tilde(line: &str) -> bool {
     words.into_iter().any(|word| word == "~" || word.starts_with("~/"))
 }
 
-/// The outputs whose folders a line uses: `$PIPE_OUTPUT_x` and `${PIPE_OUTPUT_x}`, but not `${PIPE_OUTPUT_x:-…}` and the
-/// like, which allow the variable to be unset.
-pub(super) fn outputs(line: &str) -> BTreeSet<&str> {
-    let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+/// Prefix of the variables that hold the folders of inputs.
+pub(super) const INPUT: &str = "PIPE_INPUT_";
+/// Prefix of the variables that hold the folders of outputs.
+pub(super) const OUTPUT: &str = "PIPE_OUTPUT_";
+
+/// Names of the ports whose folders a line uses: `$PIPE_OUTPUT_x` and `${PIPE_OUTPUT_x}` where a shell expands them, but
+/// not `${PIPE_OUTPUT_x:-…}` and the like, which allow the variable to be unset, nor a variable that the line itself may
+/// set, since its name is also there without a `$`.
+pub(super) fn ports(line: &str, prefix: &str) -> BTreeSet<String> {
+    let parts = Parts::of(line);
     let mut names = BTreeSet::new();
-    for opening in ["$PIPE_OUTPUT_", "${PIPE_OUTPUT_"] {
-        for (at, _) in line.match_indices(opening) {
-            let is_escaped = line[..at].ends_with('\\');
-            let rest = &line[at + opening.len()..];
-            let (name, after) = rest.split_at(rest.find(|letter| !is_name(letter)).unwrap_or(rest.len()));
-            let is_whole = opening.ends_with("$PIPE_OUTPUT_") || after.starts_with(['}', '%', '#']);
-            if is_whole && !is_escaped && !name.is_empty() {
-                names.insert(name);
+    for text in [&parts.expanded, &parts.code] {
+        for (at, _) in text.match_indices(prefix) {
+            let (name, after) = split_name(&text[at + prefix.len()..]);
+            let before = &text[..at];
+            let is_used = if before.ends_with("${") {
+                after.starts_with(['}', '%', '#'])
+            } else {
+                before.ends_with('$') && !before.ends_with("\\$")
+            };
+            if is_used && !name.is_empty() && !is_set(line, &format!("{prefix}{name}")) {
+                names.insert(name.to_owned());
             }
         }
     }
     names
+}
+
+/// Whether a line has a name without a `$`, as in `NAME=…`, `read NAME` and `for NAME in …`.
+fn is_set(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let is_whole = split_name(&line[at..]).0 == name;
+        is_whole && !line[..at].ends_with(is_of_name) && !line[..at].ends_with(['$', '{', '#', '!'])
+    })
+}
+
+/// Splits the name of a variable from what follows it.
+fn split_name(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|letter| !is_of_name(letter)).unwrap_or(text.len()))
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_'
 }
 
 #[cfg(test)]
@@ -61,6 +90,21 @@ mod tests {
             ("echo $HOMER a~ ~user $PATHS", ""),
         ] {
             assert_eq!(passed(line), seen, "{line}");
+        }
+    }
+
+    #[test]
+    fn ports_are_seen_where_a_shell_expands_them() {
+        let used = |line: &str| ports(line, INPUT).into_iter().collect::<Vec<_>>().join(" ");
+        for (line, seen) in [
+            ("cat $PIPE_INPUT_a/x \"${PIPE_INPUT_b}\" ${PIPE_INPUT_c##*/}", "a b c"),
+            ("bash -c 'cat $PIPE_INPUT_a'", "a"),
+            ("awk '{ print $PIPE_INPUT_a }'; echo \\$PIPE_INPUT_b # $PIPE_INPUT_c", ""),
+            ("cat ${PIPE_INPUT_a:-x} ${PIPE_INPUT_b+y} $PIPE_OUTPUT_c", ""),
+            ("PIPE_INPUT_a=x; cat $PIPE_INPUT_a $PIPE_INPUT_ab", "ab"),
+            ("for PIPE_INPUT_a in 1; do read -r PIPE_INPUT_b; echo $PIPE_INPUT_a $PIPE_INPUT_b; done", ""),
+        ] {
+            assert_eq!(used(line), seen, "{line}");
         }
     }
 }

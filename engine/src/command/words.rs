@@ -1,10 +1,11 @@
 //! Owns: which files a shell line names. Reads the line as a shell does, as far as names go: quotes, escapes,
-//! comments, redirections. It expands only `$PWD`, which is the project's root; a name that holds another variable or
-//! a wildcard is not seen.
+//! comments, redirections. It expands only `$PWD`, which is the project's root, and the user's home; a name that holds
+//! another variable or a wildcard is not seen.
 //!
 //! It may find too much: if a word happens to be the name of a file, the command only runs again when that file
 //! changes.
 
+use super::quotes::HereDocument;
 use std::{
     collections::{BTreeMap, BTreeSet},
     iter::Peekable,
@@ -48,6 +49,12 @@ struct Words {
     at: At,
     /// Whether what follows may be skipped: behind `if`, in a loop or function, after `exit`.
     may_be_skipped: bool,
+    /// Words with wildcards, each outside quotes and in the folder in which the line begins.
+    patterns: BTreeSet<String>,
+    /// Whether the words are those of a `case`, whose patterns match no files.
+    is_case: bool,
+    /// Depth of quotes within quotes.
+    depth: usize,
 }
 
 impl Words {
@@ -62,13 +69,22 @@ impl Words {
         ];
         match text.as_str() {
             "cd" | "pushd" | "popd" => self.at.folders += 1,
+            "esac" => self.is_case = false,
             word if SKIPPING.contains(&word) => {
                 self.may_be_skipped = true;
                 self.at.is_uncertain = true;
+                self.is_case |= word == "case";
             }
             _ => {}
         }
         self.found.push((text, used, self.at));
+    }
+
+    fn push_pattern(&mut self, text: &str, used: Use) {
+        let is_here = self.depth == 0 && self.at.folders == 0 && !self.is_case;
+        if is_here && used == Use::Reads && may_be_a_path(text) {
+            self.patterns.insert(plain(text).to_owned());
+        }
     }
 
     /// Ends a list of commands.
@@ -86,7 +102,7 @@ impl Words {
 /// The names in a line that may be inputs, as written, without a leading `./`.
 pub(super) fn named(line: &str) -> BTreeSet<String> {
     let mut words = Words::default();
-    lex(line, 0, &mut words);
+    lex(line, &mut words);
     let mut uses: BTreeMap<&str, Vec<(Use, At)>> = BTreeMap::new();
     for (word, used, at) in words.found.iter().take(WORDS_MAX) {
         // `--config=conf.yaml`, `@data.json`, `-fprogram.awk`
@@ -108,46 +124,24 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
     for piece in pieces.take(WORDS_MAX).filter(|piece| !piece.starts_with('/')) {
         uses.entry(plain(piece)).or_insert_with(|| vec![(Use::Reads, At::default())]);
     }
-    uses.into_iter()
-        .filter(|(name, uses)| may_be_a_path(name) && is_input(uses))
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    let home = std::env::var(HOME).ok().filter(|home| home.starts_with('/'));
+    let in_full = |name: &str| match name.strip_prefix("~/") {
+        Some(rest) => home.as_ref().map(|home| format!("{home}/{rest}")),
+        None => Some(name.to_owned()),
+    };
+    let inputs = uses.into_iter().filter(|(_, uses)| is_input(uses));
+    inputs.filter_map(|(name, _)| in_full(name)).filter(|name| may_be_a_path(name)).collect()
 }
 
-/// The parts of a line that the shell takes as they are: within single quotes outside double ones, and in
-/// here-documents whose end is quoted.
-pub(super) fn in_single_quotes(line: &str) -> String {
-    let mut literal = String::new();
-    let mut documents: Vec<HereDocument> = Vec::new();
-    let mut letters = line.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => drop(letters.next()),
-            '\'' => {
-                literal.extend(letters.by_ref().take_while(|letter| *letter != '\''));
-                literal.push('\n');
-            }
-            '"' => {
-                while let Some(letter) = letters.next() {
-                    match letter {
-                        '\\' => drop(letters.next()),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            '<' if letters.next_if_eq(&'<').is_some() => documents.extend(HereDocument::begin(&mut letters)),
-            '\n' => {
-                for document in documents.drain(..) {
-                    let text = document.text(&mut letters);
-                    literal.push_str(if document.is_quoted { &text } else { "" });
-                }
-            }
-            _ => {}
-        }
-    }
-    literal
+/// The words of a line with wildcards that may match inputs, as written, without a leading `./`.
+pub(super) fn patterns(line: &str) -> BTreeSet<String> {
+    let mut words = Words::default();
+    lex(line, &mut words);
+    words.patterns
 }
+
+/// The variable with the user's home.
+const HOME: &str = "HOME";
 
 /// Whether what a line does with a name, in this order, may depend on what the file held before: it does not if the
 /// file was replaced for certain, or by a command without which the reader does not run.
@@ -202,10 +196,13 @@ fn plain(name: &str) -> &str {
 struct Word {
     text: String,
     begun: bool,
+    /// Whether it holds a variable or a command.
     expands: bool,
+    /// Whether it holds a wildcard.
+    is_pattern: bool,
 }
 
-fn lex(line: &str, depth: usize, words: &mut Words) {
+fn lex(line: &str, words: &mut Words) {
     let (mut word, mut used) = (Word::default(), Use::Reads);
     // Here-documents whose text follows the line.
     let mut documents = Vec::new();
@@ -217,12 +214,12 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
         match letter {
             '\'' => {
                 let quoted: String = letters.by_ref().take_while(|letter| *letter != '\'').collect();
-                inner(&quoted, depth, words);
+                inner(&quoted, words);
                 word.push(&quoted);
             }
             '"' => {
                 let (quoted, expands) = double_quoted(&mut letters);
-                inner(&quoted, depth, words);
+                inner(&quoted, words);
                 word.push(&quoted);
                 word.expands |= expands;
             }
@@ -232,6 +229,7 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
             },
             '$' => match variable(&mut letters).as_str() {
                 "PWD" => word.push("."),
+                HOME => word.push("~"),
                 _ => {
                     word.begun = true;
                     word.expands = true;
@@ -249,9 +247,9 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
             }
             '*' | '?' | '[' => {
                 word.push(letter.encode_utf8(&mut [0; 4]));
-                word.expands = true;
+                word.is_pattern = true;
             }
-            '#' if !word.begun => letters.by_ref().take_while(|letter| *letter != '\n').for_each(drop),
+            '#' if !word.begun => while letters.next_if(|letter| *letter != '\n').is_some() {},
             '>' => {
                 // `2> log`: the number is not a word.
                 if word.text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -272,7 +270,7 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
                     '&' | '|' if letters.next_if_eq(&letter).is_some() => words.join(),
                     '\n' => {
                         for document in documents.drain(..) {
-                            inner(&document.text(&mut letters), depth, words);
+                            inner(&document.text(&mut letters), words);
                         }
                         words.end_list();
                     }
@@ -284,47 +282,6 @@ fn lex(line: &str, depth: usize, words: &mut Words) {
         }
     }
     word.end(used, words);
-}
-
-/// A here-document whose end is known.
-struct HereDocument {
-    end: String,
-    is_quoted: bool,
-    /// `<<-`: tabs before its lines do not count.
-    strips: bool,
-}
-
-impl HereDocument {
-    /// Reads the word behind `<<`; none behind `<<<`, which is followed by the text itself.
-    fn begin(letters: &mut Peekable<Chars<'_>>) -> Option<Self> {
-        if letters.next_if_eq(&'<').is_some() {
-            return None;
-        }
-        let strips = letters.next_if_eq(&'-').is_some();
-        while letters.next_if(|letter| matches!(letter, ' ' | '\t')).is_some() {}
-        let mut end = String::new();
-        let is_end = |letter: &char| !letter.is_whitespace() && !";|&<>()".contains(*letter);
-        while let Some(letter) = letters.next_if(is_end) {
-            end.push(letter);
-        }
-        let is_quoted = end.contains(['\'', '"', '\\']);
-        Some(Self { end: end.replace(['\'', '"', '\\'], ""), is_quoted, strips })
-    }
-
-    /// Reads its lines, and its end.
-    fn text(&self, letters: &mut Peekable<Chars<'_>>) -> String {
-        let mut text = String::new();
-        while letters.peek().is_some() {
-            let line: String = letters.by_ref().take_while(|letter| *letter != '\n').collect();
-            let own = if self.strips { line.trim_start_matches('\t') } else { &line };
-            if own == self.end {
-                break;
-            }
-            text.push_str(&line);
-            text.push('\n');
-        }
-        text
-    }
 }
 
 /// Takes a variable's name behind its `$`; empty where there is something else, such as a command.
@@ -340,15 +297,17 @@ fn variable(letters: &mut Peekable<Chars<'_>>) -> String {
 }
 
 /// A quoted text may be a line of its own: `sh -c 'sort words.txt'`.
-fn inner(quoted: &str, depth: usize, words: &mut Words) {
-    if depth < DEPTH_MAX
+fn inner(quoted: &str, words: &mut Words) {
+    if words.depth < DEPTH_MAX
         && quoted.contains(|letter: char| letter.is_whitespace() || "'\"`();|&<>".contains(letter))
     {
         let (before, may_be_skipped) = (words.at, words.may_be_skipped);
         // It may as well be something to print.
         (words.at.list, words.may_be_skipped) = (before.list + 1, true);
         words.at.is_uncertain = true;
-        lex(quoted, depth + 1, words);
+        words.depth += 1;
+        lex(quoted, words);
+        words.depth -= 1;
         let list = words.at.list + 1;
         // A `cd` within it changes the folder only there.
         (words.at, words.may_be_skipped) = (At { list, ..before }, may_be_skipped);
@@ -368,6 +327,7 @@ fn double_quoted(letters: &mut Peekable<Chars<'_>>) -> (String, bool) {
             },
             '$' => match variable(letters) {
                 name if name == "PWD" => text.push('.'),
+                name if name == HOME => text.push('~'),
                 name => {
                     expands = true;
                     text.push('$');
@@ -391,9 +351,11 @@ impl Word {
 
     /// Ends the word; returns whether there was one.
     fn end(&mut self, used: Use, words: &mut Words) -> bool {
-        let Self { text, begun, expands } = std::mem::take(self);
-        if begun && !expands {
-            words.push(text, used);
+        let Self { text, begun, expands, is_pattern } = std::mem::take(self);
+        match (begun && !expands, is_pattern) {
+            (true, false) => words.push(text, used),
+            (true, true) => words.push_pattern(&text, used),
+            (false, _) => {}
         }
         begun
     }
@@ -445,6 +407,7 @@ mod tests {
             ("cat out/d.txt .git/HEAD", ".git/HEAD"),
             ("echo \"sorting -> d.txt\"; cat d.txt", "d.txt"),
             ("printf '<a>d.txt</a>'; cat d.txt", "d.txt"),
+            ("cat > log <<E # E\nraw > d.txt\nE\ncat d.txt", "d.txt"),
             ("cat > log <<E\nraw > d.txt\nE\ncat d.txt", "d.txt"),
             ("cat > log <<-'E'; cat d.txt\nraw > d.txt\n\tE\n", "d.txt"),
             ("test 1 -gt 2 && date > d.txt || true; cat d.txt", "d.txt"),
@@ -504,17 +467,26 @@ mod tests {
     }
 
     #[test]
-    fn what_the_shell_takes_as_it_is() {
-        for (line, literal) in [
-            ("curl -H 'a $S b' \"c 'd'\" \\' e", "a $S b\n"),
-            ("cat <<'END' > f\none $S\ntwo\nEND\necho 'x'", "one $S\ntwo\nx\n"),
-            ("cat <<END\none 'two'\nEND\n", ""),
-            ("cat <<-\\END\n\tone\n\tEND\necho", "\tone\n"),
-            ("cat <<<'here'", "here\n"),
-            ("'", "\n"),
-            ("cat <<'", ""),
+    fn names_in_the_home_of_the_user_are_whole_paths() {
+        let home = std::env::var("HOME").unwrap();
+        for line in ["cat ~/d.txt", "cat \"$HOME/d.txt\"", "cat ${HOME}/d.txt", "t --in=~/d.txt"] {
+            assert!(names(line, &format!("{home}/d.txt")), "{line}: {:?}", named(line));
+        }
+        assert!(!names("cat ~user/d.txt a~/e.txt '~'", &format!("{home}/e.txt")));
+    }
+
+    #[test]
+    fn wildcards_are_seen_where_they_match_files_of_the_project() {
+        let seen = |line: &str| patterns(line).into_iter().collect::<Vec<_>>().join(" ");
+        for (line, expected) in [
+            ("cat ./data/*.txt \"my data\"/?.csv > *.out", "data/*.txt my data/?.csv"),
+            ("for f in data/[ab].txt; do cat $f; done", "data/[ab].txt"),
+            ("cat $PIPE_INPUT_a/*.txt '*.txt' \"*.md\" \\*.rs /dev/sd*", ""),
+            ("case $x in *.txt) cat *.md;; esac; cat *.rs", "*.rs"),
+            ("cat *.md; cd data; cat *.txt", "*.md"),
+            ("grep 'a* b' *.txt", "*.txt"),
         ] {
-            assert_eq!(in_single_quotes(line), literal, "{line}");
+            assert_eq!(seen(line), expected, "{line}");
         }
     }
 

@@ -46,6 +46,11 @@ pub trait OwnPorts: Stage {
     fn variables(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Lists globs of files, relative to the project root, that stages may read without asking for them as sources.
+    fn patterns(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The value of an environment variable in keys: text, or bytes if it is not UTF-8.
@@ -71,6 +76,8 @@ pub struct Config {
     pub ports: Ports,
     /// Cores that it gets by default; `None` for all that are free.
     pub cpus_default: Option<usize>,
+    /// Globs of files that it may read without asking for them as sources.
+    pub patterns: Vec<String>,
 }
 
 impl StageType {
@@ -105,9 +112,8 @@ impl StageType {
             let ports = Ports { named: stage.inputs_named(), ..Ports::own(stage.outputs()) };
             let values: Map<_, _> =
                 stage.variables().into_iter().map(|name| (name.clone(), variable(&name))).collect();
-            let cpus_default = stage.cpus_default();
-            let mut config = kind.config(stage, ports);
-            config.cpus_default = cpus_default;
+            let (cpus_default, patterns) = (stage.cpus_default(), stage.patterns());
+            let mut config = Config { cpus_default, patterns, ..kind.config(stage, ports) };
             if !values.is_empty() {
                 config.essence["env"] = Value::Object(values);
                 config.asked.clone_from(&config.essence);
@@ -165,7 +171,15 @@ impl StageType {
     fn config(&self, stage: impl Stage, ports: Ports) -> Config {
         let json = DynStage::config(&stage);
         let essence = canonical::essence_of(&json, self.schema());
-        Config { stage: Box::new(stage), json, asked: essence.clone(), essence, ports, cpus_default: None }
+        Config {
+            stage: Box::new(stage),
+            json,
+            asked: essence.clone(),
+            essence,
+            ports,
+            cpus_default: None,
+            patterns: Vec::new(),
+        }
     }
 }
 

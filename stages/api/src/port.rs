@@ -13,12 +13,14 @@ pub struct Kind {
     pub materialize: fn(&LocalEntry, &Path) -> Result<()>,
     /// Describes the entries for `pipe show`, in about this many lines at most.
     pub look: fn(&[LocalEntry], usize) -> Result<String>,
+    /// Refuses files that stages which take this kind cannot read: called with the output of a command.
+    pub check: fn(&[LocalEntry]) -> Result<()>,
 }
 
 impl Kind {
     /// A kind whose entries are ordinary files.
     pub const fn files(name: &'static str, about: &'static str) -> Self {
-        Self { name, about, materialize: LocalEntry::copy_to, look: list_files }
+        Self { name, about, materialize: LocalEntry::copy_to, look: list_files, check: |_| Ok(()) }
     }
 }
 

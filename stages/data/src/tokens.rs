@@ -42,6 +42,7 @@ pub static TOKENS: Kind = Kind {
     about: "Parquet shards of documents as lists of token ids: id, ids.",
     materialize,
     look,
+    check,
 };
 
 /// Names of the numbers of tokens and documents that stages report of a set.
@@ -342,6 +343,14 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> 
     Ok(format!(
         "{tokens} tokens of a vocabulary of {vocabulary_size}, {documents} documents in {shards} shards\n{shown}"
     ))
+}
+
+/// Reads every shard to its end.
+fn check(entries: &[LocalEntry]) -> pipe_stage::Result<()> {
+    for entry in entries {
+        TokensReader::of_entry(entry)?.try_for_each(|document| document.map(drop))?;
+    }
+    Ok(())
 }
 
 impl From<TokensError> for pipe_stage::Error {

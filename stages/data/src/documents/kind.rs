@@ -2,6 +2,7 @@
 
 use super::{Column, DocumentReader, DocumentWriter, DocumentsError};
 use pipe_stage::{Error, Kind, LocalEntry, Result};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
@@ -12,6 +13,7 @@ pub static DOCUMENTS: Kind = Kind {
     about: "Parquet shards of documents: id, text or html, url, source, language, license, date, metadata.",
     materialize,
     look,
+    check,
 };
 
 impl DocumentReader {
@@ -44,6 +46,14 @@ fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
     writer.finish()?.flush().map_err(write_error)
 }
 
+/// Reads every shard to its end.
+fn check(entries: &[LocalEntry]) -> Result<()> {
+    for entry in entries {
+        DocumentReader::of_entry(entry)?.rows()?.try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
+}
+
 /// Shows the number of documents, and properties and the beginning of the first ones.
 fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     const LINES_PER_DOCUMENT: usize = 5;
@@ -53,7 +63,8 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
     let mut shown = String::new();
     let mut left = lines_max.saturating_sub(1) / LINES_PER_DOCUMENT;
     for entry in entries {
-        let columns = [Column::Id, Column::Text, Column::Language, Column::Url, Column::Metadata];
+        let columns =
+            [Column::Id, Column::Text, Column::Html, Column::Language, Column::Url, Column::Metadata];
         let reader = DocumentReader::of_entry(entry)?.columns(&columns);
         count += reader.rows_selected();
         if left == 0 {
@@ -62,8 +73,13 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
         for row in reader.rows()?.take(left) {
             let document = row?.document;
             left -= 1;
-            let characters = document.text.chars().count();
-            shown += &format!("{}  {} characters", document.id, characters);
+            // A page that `clean` has not read yet.
+            let page = document.html.as_deref().filter(|_| document.text.is_empty());
+            let (body, unit) = match page.map(String::from_utf8_lossy) {
+                Some(html) => (html, "characters of HTML"),
+                None => (Cow::Borrowed(document.text.as_str()), "characters"),
+            };
+            shown += &format!("{}  {} {unit}", document.id, body.chars().count());
             for fact in [document.language.as_str(), document.url.as_str()] {
                 if !fact.is_empty() {
                     shown += &format!("  {fact}");
@@ -73,7 +89,7 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
                 shown += &format!("  dropped by {rule}");
             }
             shown.push('\n');
-            let filled = document.text.lines().filter(|line| !line.trim().is_empty());
+            let filled = body.lines().filter(|line| !line.trim().is_empty());
             for line in filled.take(LINES_PER_DOCUMENT - 2) {
                 shown.push_str("    ");
                 shown.extend(line.chars().filter(|c| !c.is_control()).take(LINE_CHARACTERS));

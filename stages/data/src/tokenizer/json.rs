@@ -25,6 +25,7 @@ pub static TOKENIZER: Kind = Kind {
     about: "Files of a tokenizer: tokenizer.json, tokenizer_config.json.",
     materialize: LocalEntry::copy_to,
     look,
+    check,
 };
 
 /// File names of a tokenizer.
@@ -111,11 +112,24 @@ impl Tokenizer {
     }
 }
 
+/// The tokenizer of a folder, if it has one.
+fn read(entries: &[LocalEntry]) -> pipe_stage::Result<Option<Tokenizer>> {
+    let find = |name: &str| entries.iter().find(|entry| entry.name() == name);
+    let Some(json) = find(TOKENIZER_JSON) else { return Ok(None) };
+    Tokenizer::of_entries(json, find(TOKENIZER_CONFIG_JSON)).map(Some)
+}
+
+fn check(entries: &[LocalEntry]) -> pipe_stage::Result<()> {
+    match read(entries)? {
+        Some(_) => Ok(()),
+        None => Err(pipe_stage::Error::input(format!("it has no file `{TOKENIZER_JSON}`"))
+            .help("write the tokenizer as Hugging Face's libraries do, such as with `save_pretrained`")),
+    }
+}
+
 /// Shows the size, the special tokens, and the first merged tokens.
 fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> {
-    let find = |name: &str| entries.iter().find(|entry| entry.name() == name);
-    let Some(json) = find(TOKENIZER_JSON) else { return Ok(format!("no {TOKENIZER_JSON}\n")) };
-    let tokenizer = Tokenizer::of_entries(json, find(TOKENIZER_CONFIG_JSON))?;
+    let Some(tokenizer) = read(entries)? else { return Ok(format!("no {TOKENIZER_JSON}\n")) };
     let mut text = format!("{} tokens, split as {:?}\n", tokenizer.vocabulary_size(), tokenizer.pattern());
     for (role, id) in [("end of document", tokenizer.eos()), ("padding", tokenizer.pad())] {
         if let Some(id) = id {
