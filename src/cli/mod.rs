@@ -17,6 +17,8 @@ mod init;
 
 mod run;
 
+mod resumes;
+
 mod plan;
 
 mod why;

@@ -1,6 +1,8 @@
 //! `pipe plan`.
 
-use super::{Command, Failure, Outcome, Pins, Pipeline, Program, notes, pretty, selection::Selection};
+use super::{
+    Command, Failure, Outcome, Pins, Pipeline, Program, notes, pretty, resumes::Resumes, selection::Selection,
+};
 use crate::{
     figures::Figures,
     plan::{Estimate, FROZEN_HELP, Planned, Session, Stale, Verdict, cost::Disk},
@@ -30,10 +32,11 @@ impl Command for Plan {
         let (session, stages, targets) =
             self.selection.session(&self.pipeline, program.types, Pins::Locked)?;
         let planned = session.plan(&stages, &targets)?;
+        let resumes = Resumes::of(&session, &planned)?;
         let notes = [notes(&session), unmet(&session, &planned)].concat();
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
-            let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned)).collect();
+            let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned, &resumes)).collect();
             let pipeline = &session.manifest.pipeline;
             let mut output = json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes });
             output["disk"] = json!(Disk::of(&session, &planned));
@@ -43,7 +46,7 @@ impl Command for Plan {
             }
             ui::print(&pretty(&output));
         } else {
-            ui::print(&as_text(&session, &planned));
+            ui::print(&as_text(&session, &planned, &resumes));
             notes.iter().for_each(|note| ui::say(&format!("note: {note}")));
         }
         if runs && self.detailed_exitcode { Err(Failure::WouldRun) } else { Ok(()) }
@@ -62,7 +65,7 @@ fn unmet(session: &Session, planned: &[Planned]) -> Vec<String> {
     figures.complaints().into_iter().map(|complaint| format!("{complaint}; a run would fail")).collect()
 }
 
-fn as_text(session: &Session, planned: &[Planned]) -> String {
+fn as_text(session: &Session, planned: &[Planned], resumes: &Resumes) -> String {
     let prices = session.manifest.prices.as_ref();
     let line = |planned: &Planned| {
         let what = match &planned.verdict {
@@ -93,7 +96,9 @@ fn as_text(session: &Session, planned: &[Planned]) -> String {
             Cell::Figure(estimate.map_or_else(unknown, |estimate| bytes(estimate.written_bytes))),
         ];
         cells.extend(cost.map(Cell::Figure));
-        cells.push(Cell::Text(reasons(session, planned).join("; ")));
+        let mut why = reasons(session, planned);
+        why.extend(resumes.find(planned.stage).map(ToString::to_string));
+        cells.push(Cell::Text(why.join("; ")));
         cells
     };
     let mut heading = vec!["stage", "plan", "time", "memory", "disk"];
@@ -232,7 +237,7 @@ pub(super) fn reasons(session: &Session, planned: &Planned) -> Vec<String> {
     }
 }
 
-pub(super) fn as_json(session: &Session, planned: &Planned) -> Value {
+pub(super) fn as_json(session: &Session, planned: &Planned, resumes: &Resumes) -> Value {
     let mut value = json!({
         "stage": session.name(planned.stage),
         "uses": session.kind(planned.stage).name,
@@ -242,6 +247,9 @@ pub(super) fn as_json(session: &Session, planned: &Planned) -> Value {
     });
     if session.manifest.prices.is_some() {
         value["cost"] = json!(session.price(planned));
+    }
+    if let Some(resume) = resumes.find(planned.stage) {
+        value["resumes"] = json!(resume);
     }
     match &planned.verdict {
         Verdict::Cached(record) => {

@@ -1,6 +1,6 @@
 //! `pipe why`.
 
-use super::{Command, Outcome, Pipeline, Program, plan, pretty};
+use super::{Command, Outcome, Pipeline, Program, plan, pretty, resumes::Resumes};
 use crate::{
     plan::{Planned, Session, Verdict},
     ui::{
@@ -26,20 +26,23 @@ impl Command for Why {
         let (session, stages, targets) = self.pipeline.session(program.types, &[self.stage])?;
         let planned = session.plan(&stages, &targets)?;
         let own: Vec<&Planned> = planned.iter().filter(|planned| targets.contains(&planned.stage)).collect();
+        let resumes = Resumes::of(&session, &planned)?;
         if self.pipeline.json {
-            let all: Vec<Value> = own.iter().map(|planned| plan::as_json(&session, planned)).collect();
+            let all: Vec<Value> =
+                own.iter().map(|planned| plan::as_json(&session, planned, &resumes)).collect();
             // A single stage is printed as an object, several of a matrix as a list.
             ui::print(&pretty(&if let [one] = &all[..] { one.clone() } else { Value::Array(all) }));
             return Ok(());
         }
-        let texts: Vec<String> = own.into_iter().map(|planned| explained(&session, planned)).collect();
+        let texts: Vec<String> =
+            own.into_iter().map(|planned| explained(&session, planned, &resumes)).collect();
         ui::print(&texts.join("\n"));
         Ok(())
     }
 }
 
 /// Everything that is known about the plan for a stage.
-fn explained(session: &Session, own: &Planned) -> String {
+fn explained(session: &Session, own: &Planned, resumes: &Resumes) -> String {
     let name = session.name(own.stage);
     let mut text = match &own.verdict {
         Verdict::Cached(record) => {
@@ -59,6 +62,9 @@ fn explained(session: &Session, own: &Planned) -> String {
     };
     for reason in plan::reasons(session, own) {
         text += &format!("  {reason}\n");
+    }
+    if let Some(resume) = resumes.find(own.stage) {
+        text += &format!("  {resume}\n");
     }
     if let Some(resolved) = &own.resolved {
         text += &format!("  key {}\n", resolved.key);

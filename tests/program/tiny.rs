@@ -233,11 +233,23 @@ fn an_interrupted_training_goes_on_where_it_was() {
     let mut command = tiny.command(&[&["run", "pipeline.yaml", "base"], &long[..]].concat());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
-    thread::sleep(Duration::from_secs(3));
+    let runs = tiny.project.path(".pipe/runs");
+    let trains = || {
+        let events = below(&runs).into_iter().filter(|path| path.ends_with("events.jsonl"));
+        events.map(|path| fs::read_to_string(path).unwrap()).any(|text| text.contains(r#""total":100000"#))
+    };
+    wait_until(&|| "it trains".to_owned(), trains);
     let started = Instant::now();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(started.elapsed() < Duration::from_secs(30));
+    let resumes = &tiny.plan(&[&["base"], &long[..]].concat())["base"]["resumes"];
+    assert!(resumes["step"].as_u64().unwrap() > 0 && resumes["of"] == 100_000, "{resumes}");
+    let why = tiny.pipe(&[&["why", "pipeline.yaml", "base"], &long[..]].concat());
+    let told = format!("resumes at step {} of 100000", resumes["step"]);
+    assert!(String::from_utf8_lossy(&why.stdout).contains(&told), "{told}");
+    let forced = &tiny.plan(&[&["base", "--force", "base"], &long[..]].concat())["base"];
+    assert_eq!(forced["resumes"], Value::Null, "it would begin again");
     tiny.run(&[]);
     assert_eq!(&tiny.project.outputs(), made);
     tiny.project.assert_clean();
