@@ -158,6 +158,12 @@ fn pool() -> Option<&'static ThreadPool> {
     POOL.get_or_init(|| ThreadPoolBuilder::new().build().ok()).as_ref()
 }
 
+/// Names of the files below a folder that match a glob; none if they cannot be listed.
+pub(crate) fn matching(root: &Path, glob: &str, without: &[PathBuf]) -> Vec<String> {
+    let request = request("", root.to_owned(), vec![glob.to_owned()]);
+    walk(&self::without(request, without)).unwrap_or_default()
+}
+
 /// Leaves folders out of a request: a pattern such as `**/*.parquet` does not mean what pipe itself writes. A request
 /// for a folder in there, or for names without wildcards, is left as it is.
 pub(crate) fn without(mut request: SourceRequest, folders: &[PathBuf]) -> SourceRequest {
@@ -184,18 +190,23 @@ pub fn stamps(cache: &Path) -> PathBuf {
 /// Hashes the program of this process.
 pub fn program(cache: &Path) -> Result<Digest, SourceError> {
     let unknown = |source| SourceError::Read { path: PathBuf::from("the program itself"), source };
-    let request = SourceRequest {
-        source: "program".to_owned(),
-        root: machine::program_file().map_err(unknown)?,
-        include: Vec::new(),
+    let request = request("program", machine::program_file().map_err(unknown)?, Vec::new());
+    let files = list(&request, Some(&stamps(cache)))?;
+    Ok(files.first().expect("invariant: a listing that is not refused has a file").digest)
+}
+
+/// A request of the engine itself.
+fn request(source: &str, root: PathBuf, include: Vec<String>) -> SourceRequest {
+    SourceRequest {
+        source: source.to_owned(),
+        root,
+        include,
         exclude: Vec::new(),
         links: Links::EveryName,
         field: String::new(),
         help: None,
         pin: None,
-    };
-    let files = list(&request, Some(&stamps(cache)))?;
-    Ok(files.first().expect("invariant: a listing that is not refused has a file").digest)
+    }
 }
 
 fn identity(request: &SourceRequest) -> String {

@@ -33,7 +33,7 @@ impl Command for Plan {
             self.selection.session(&self.pipeline, program.types, Pins::Locked)?;
         let planned = session.plan(&stages, &targets)?;
         let resumes = Resumes::of(&session, &planned)?;
-        let notes = [notes(&session), unmet(&session, &planned)].concat();
+        let notes = [notes(&session), session.files_unseen(&stages), unmet(&session, &planned)].concat();
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
             let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned, &resumes)).collect();

@@ -15,6 +15,42 @@ fn is_an_input(project: &Project, file: &std::path::Path) {
 }
 
 #[test]
+fn files_that_wildcards_match_are_told_until_they_are_listed() {
+    let project = Project::one("cat data/*.txt > $PIPE_OUTPUT_text/a", "");
+    for name in ["data/a.txt", "data/b.txt", "data/c.md"] {
+        project.write(name, "x\n");
+    }
+    for command in ["check", "plan"] {
+        let told = project.pipe(&[command, "pipeline.yaml"]).expect(0);
+        told.says(&["note: the line of `only` has `data/*.txt`", "(`data/a.txt` and 1 more)", "under `files`"]);
+    }
+    project.edit("outputs:", "files: ['data/*.txt']\n      outputs:");
+    let told = project.pipe(&["check", "pipeline.yaml"]).expect(0);
+    assert!(!told.stderr.contains("note"), "{}", told.stderr);
+    project.edit("*.txt >", "*.txt data/[c].md >");
+    project.pipe(&["check", "pipeline.yaml"]).expect(0).says(&["`data/[c].md`"]);
+    project.edit("data/[c].md", "nothing*");
+    let told = project.pipe(&["check", "pipeline.yaml"]).expect(0);
+    assert!(!told.stderr.contains("note"), "{}", told.stderr);
+}
+
+#[test]
+fn a_file_in_the_home_of_the_user_is_an_input() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a.txt"), "one\n").unwrap();
+    let project = Project::one("cat ~/a.txt > $PIPE_OUTPUT_text/a", "");
+    let run = || {
+        let output = project.command(&["run", "pipeline.yaml"]).env("HOME", home.path()).output().unwrap();
+        Project::ended_of(output).expect(0)
+    };
+    run().says(&["only   ran"]);
+    run().says(&["only   cached"]);
+    std::fs::write(home.path().join("a.txt"), "two\n").unwrap();
+    run().says(&["only   ran"]);
+    assert_eq!(project.read("out/only/text/a"), "two\n");
+}
+
+#[test]
 fn files_that_a_line_names_are_inputs_however_they_are_written() {
     for (line, file) in [
         ("cat \"my data.txt\"", "my data.txt"),

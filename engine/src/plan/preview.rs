@@ -8,9 +8,13 @@ use crate::{
         session::{Resolved, Session},
     },
     record::{Amounts, Record, Visit, read_artifact},
+    sources,
 };
 use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 impl Session {
     /// Checks the sources of stages: columns, headers, and files that they name.
@@ -146,6 +150,34 @@ impl Session {
                 faults.push(self.manifest.misfit(position, &misfit));
             }
         }
+    }
+
+    /// Files that commands may read and that are no inputs, as sentences: those that wildcards in their lines match.
+    pub fn files_unseen(&self, stages: &[usize]) -> Vec<String> {
+        let (mut notes, mut told) = (Vec::new(), BTreeSet::new());
+        for &stage in stages {
+            let sources = self.listing(stage);
+            let seen: BTreeSet<&Path> = sources.iter().map(|file| file.path.as_path()).collect();
+            for pattern in &self.manifest.stages[stage].config.patterns {
+                // The stages of a matrix have the same line.
+                let of = self.manifest.family(stage).map_or(self.name(stage), |family| &family.name);
+                if !told.insert((of, pattern)) {
+                    continue;
+                }
+                let root = &self.project.root;
+                let mut names = sources::matching(root, pattern, &self.project.own_folders());
+                names.retain(|name| !seen.contains(root.join(name).as_path()));
+                if let Some(first) = names.first() {
+                    let more = names.len() - 1;
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    notes.push(format!(
+                        "the line of `{of}` has `{pattern}`, and files that wildcards match are no inputs (`{first}`{more}): \
+                         if it reads them, list `{pattern}` under `files`"
+                    ));
+                }
+            }
+        }
+        notes
     }
 
     /// Names under `expect` that can only be compared when the stage has run, as sentences: it does not declare its
