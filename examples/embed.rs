@@ -58,6 +58,7 @@ fn embed(path: &str) -> Result<bool, Box<dyn Error>> {
                 let names: Vec<&str> = upstream.iter().map(|stage| session.name(*stage)).collect();
                 format!("depends on {}", names.join(", "))
             }
+            Verdict::Gone => "would fail: it is frozen, and its result is not in the cache".to_owned(),
         };
         println!("{}: {told}", session.name(planned.stage));
     }
