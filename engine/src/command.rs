@@ -273,12 +273,7 @@ impl Stage for Command {
 }
 
 /// Reports ports whose folders a line uses, and that are not among the declared ones.
-fn undeclared(
-    line: &str,
-    prefix: &str,
-    declared: &[&str],
-    declare: impl Fn(&str) -> String,
-) -> Vec<Misfit> {
+fn undeclared(line: &str, prefix: &str, declared: &[&str], declare: impl Fn(&str) -> String) -> Vec<Misfit> {
     let port = if prefix == variables::INPUT { "input" } else { "output" };
     let misfit = |name: String| {
         let advice = match nearest(&name, declared) {

@@ -17,7 +17,8 @@ impl Command for Check {
     fn run(self, program: &Program<'_>) -> Outcome {
         let (session, stages, _) = self.pipeline.session(program.types, &[])?;
         session.preview(&stages)?;
-        let notes = [notes(&session), session.files_unseen(&stages), session.expectations_open(&stages)?].concat();
+        let notes =
+            [notes(&session), session.files_unseen(&stages), session.expectations_open(&stages)?].concat();
         if self.pipeline.json {
             ui::print(&ui::json(
                 &json!({ "version": 1, "errors": [], "stages": stages.len(), "notes": notes }),

@@ -45,9 +45,9 @@ pub(super) fn parse(
 /// Brackets the manifest in help and usage errors as optional: to clap it is required, since the default is added
 /// before.
 pub(super) fn as_optional(text: &str) -> String {
-    ["MANIFEST", "MANIFEST|FOLDER"].iter().fold(text.to_owned(), |text, name| {
-        text.replace(&format!("<{name}>"), &format!("[{name}]"))
-    })
+    ["MANIFEST", "MANIFEST|FOLDER"]
+        .iter()
+        .fold(text.to_owned(), |text, name| text.replace(&format!("<{name}>"), &format!("[{name}]")))
 }
 
 /// A command on a pipeline.

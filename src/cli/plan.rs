@@ -36,7 +36,8 @@ impl Command for Plan {
         let notes = [notes(&session), session.files_unseen(&stages), unmet(&session, &planned)].concat();
         let runs = planned.iter().any(|planned| !matches!(planned.verdict, Verdict::Cached(_)));
         if self.pipeline.json {
-            let all: Vec<Value> = planned.iter().map(|planned| as_json(&session, planned, &resumes)).collect();
+            let all: Vec<Value> =
+                planned.iter().map(|planned| as_json(&session, planned, &resumes)).collect();
             let pipeline = &session.manifest.pipeline;
             let mut output = json!({ "version": 1, "pipeline": pipeline, "stages": all, "notes": notes });
             output["disk"] = json!(Disk::of(&session, &planned));

@@ -28,9 +28,8 @@ impl Resumes {
             _ => None,
         });
         // A forced stage removes its checkpoints; what a command leaves in `$PIPE_DURABLE` is known only to itself.
-        let open = open.filter(|(stage, _)| {
-            !session.forced.contains(stage) && !session.kind(*stage).has_own_ports
-        });
+        let open =
+            open.filter(|(stage, _)| !session.forced.contains(stage) && !session.kind(*stage).has_own_ports);
         let open: Vec<(usize, Digest)> = open.collect();
         let mut found = BTreeMap::new();
         let runs = if open.is_empty() { Vec::new() } else { RunFolder::all(session.store.root())? };

@@ -142,7 +142,8 @@ fn models_tokenizers_metrics_and_tokens_of_a_command_are_read_when_it_ends() {
         let ended = project.run(&[]).expect(1);
         ended.says(&[&format!("the output `text` of the command is not valid `{kind}`"), told, "help: "]);
     }
-    let run = "cd $PIPE_OUTPUT_text; echo '{\"step\": 1, \"loss\": 2.5}' > history.jsonl; echo '# Notes' > a.md";
+    let run =
+        "cd $PIPE_OUTPUT_text; echo '{\"step\": 1, \"loss\": 2.5}' > history.jsonl; echo '# Notes' > a.md";
     let project = Project::one(run, "");
     project.edit("text: files", "text: metrics");
     project.run(&[]).expect(0);
@@ -224,20 +225,25 @@ fn an_input_or_output_that_is_used_and_not_declared_is_found_by_check() {
         "",
     );
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(2);
-    let told = told.says(&["no output `texts`", "did you mean `$PIPE_OUTPUT_text`? (declared outputs: text)"]);
+    let told =
+        told.says(&["no output `texts`", "did you mean `$PIPE_OUTPUT_text`? (declared outputs: text)"]);
     assert!(!told.stderr.contains("`z`"), "{}", told.stderr);
     project.edit("PIPE_OUTPUT_texts", "PIPE_OUTPUT_text");
     let told = project.pipe(&["plan", "pipeline.yaml"]).expect(2);
-    told.says(&["there is no input `c`", "declare it: `needs: { c: STAGE }` (declared inputs: none)", "run: |"]);
+    told.says(&[
+        "there is no input `c`",
+        "declare it: `needs: { c: STAGE }` (declared inputs: none)",
+        "run: |",
+    ]);
     // A variable that the line sets, and one that no shell expands.
     project.edit("cat ", "PIPE_INPUT_c=.; awk '{ $PIPE_INPUT_d }' pipeline.yaml; touch d; cat ");
     project.run(&[]).expect(0);
     let project = Project::letters("");
     project.edit("cat $PIPE_INPUT_a/a.txt $PIPE_INPUT_b", "cat $PIPE_INPUT_a/a.txt $PIPE_INPUT_bb");
-    project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&[
-        "there is no input `bb`",
-        "did you mean `$PIPE_INPUT_b`? (declared inputs: a, b)",
-    ]);
+    project
+        .pipe(&["check", "pipeline.yaml"])
+        .expect(2)
+        .says(&["there is no input `bb`", "did you mean `$PIPE_INPUT_b`? (declared inputs: a, b)"]);
 }
 
 #[test]

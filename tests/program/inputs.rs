@@ -22,7 +22,11 @@ fn files_that_wildcards_match_are_told_until_they_are_listed() {
     }
     for command in ["check", "plan"] {
         let told = project.pipe(&[command, "pipeline.yaml"]).expect(0);
-        told.says(&["note: the line of `only` has `data/*.txt`", "(`data/a.txt` and 1 more)", "under `files`"]);
+        told.says(&[
+            "note: the line of `only` has `data/*.txt`",
+            "(`data/a.txt` and 1 more)",
+            "under `files`",
+        ]);
     }
     project.edit("outputs:", "files: ['data/*.txt']\n      outputs:");
     let told = project.pipe(&["check", "pipeline.yaml"]).expect(0);

@@ -71,7 +71,10 @@ fn history_names_metrics_of_a_matrix_with_several_axes() {
     assert_eq!(columns("scores[lr=1e-3,seed=2].loss,scores[lr=1e-4,seed=1].loss").len(), 2);
     assert_eq!((columns("scores[seed=2].loss").len(), columns("scores.loss").len()), (3, 6));
     let wrong = ["history", "pipeline.yaml", "--metric", "scores[lr=1,seed=2].loss"];
-    project.pipe(&wrong).expect(2).says(&["metric `scores[lr=1,seed=2].loss`", "stages that report it: scores[lr=1e-3,seed=1], "]);
+    project
+        .pipe(&wrong)
+        .expect(2)
+        .says(&["metric `scores[lr=1,seed=2].loss`", "stages that report it: scores[lr=1e-3,seed=1], "]);
 }
 
 #[test]

@@ -135,12 +135,15 @@ fn options_that_take_a_stage_leave_the_manifest_alone() {
     assert_eq!(ran(&["--downstream", "upper,first", "--force", "upper", "pipeline.yaml"]), "upper");
     assert_eq!(ran(&["--force", "first"]), "first");
     for words in [&["pipeline.yaml", "--force", "first", "second"][..], &["--force", "first", "second"]] {
-        project.pipe(&[&["run"], words].concat()).expect(2).says(&[
-            "`second` after `--force first` is ambiguous",
-            "`--force first,second` for both",
-        ]);
+        project
+            .pipe(&[&["run"], words].concat())
+            .expect(2)
+            .says(&["`second` after `--force first` is ambiguous", "`--force first,second` for both"]);
     }
-    project.pipe(&["plan", "pipeline.yaml", "--downstream", "upper", "first"]).expect(2).says(&["is ambiguous"]);
+    project
+        .pipe(&["plan", "pipeline.yaml", "--downstream", "upper", "first"])
+        .expect(2)
+        .says(&["is ambiguous"]);
 }
 
 #[test]

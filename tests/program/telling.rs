@@ -126,7 +126,8 @@ fn the_manifest_of_the_folder_is_the_default() {
     call(&["why", "pipeline.yaml"]).expect(2).says(&["<STAGE>"]);
     call(&["plan", "--no-such-option"]).expect(2).says(&["--no-such-option"]);
     let help = call(&["run", "--help"]).expect(0);
-    let help = help.prints(&["[default: pipeline.yaml in the current folder]", "Usage: pipe run [OPTIONS] [MANIFEST]"]);
+    let help = help
+        .prints(&["[default: pipeline.yaml in the current folder]", "Usage: pipe run [OPTIONS] [MANIFEST]"]);
     assert!(!help.stdout.contains("<MANIFEST>"), "{}", help.stdout);
     call(&["why"]).expect(2).says(&["  <STAGE>\n", "Usage: pipe why [MANIFEST] <STAGE>"]);
     std::fs::rename(project.path("pipeline.yaml"), project.path("other.yaml")).unwrap();

@@ -64,7 +64,8 @@ fn bash_only(failed: &Failed<'_>) -> Option<String> {
         Some("[[") => "the line runs in `sh`, which has no `[[`: write `[ … ]` or `case`".to_owned(),
         Some(name) => format!("the line runs in `sh`, which has no `{name}`"),
         None if failed.lines.iter().any(|line| MESSAGES.iter().any(|message| line.ends_with(message))) => {
-            "the line runs in `sh`, which lacks arrays, `<(…)`, `${NAME//…}` and other features of bash".to_owned()
+            "the line runs in `sh`, which lacks arrays, `<(…)`, `${NAME//…}` and other features of bash"
+                .to_owned()
         }
         None => return None,
     };
@@ -110,9 +111,8 @@ fn missing_program(failed: &Failed<'_>) -> Option<String> {
 fn missing_file(failed: &Failed<'_>) -> Option<String> {
     const LAST: usize = 4;
     let last = failed.lines.iter().rev().filter(|line| !line.is_empty()).take(LAST);
-    let is_missing = last.into_iter().any(|line| {
-        line.contains("No such file") || line.ends_with("Directory nonexistent")
-    });
+    let is_missing =
+        last.into_iter().any(|line| line.contains("No such file") || line.ends_with("Directory nonexistent"));
     is_missing.then(|| {
         "commands run in the project root, and names are relative to it; the files of an input `x` are in \
          `$PIPE_INPUT_x`"
@@ -142,7 +142,11 @@ mod tests {
             (127, "/bin/sh: 1: ./tool.sh: not found", "`./tool.sh`, or the interpreter in its first line"),
             (2, "python3: can't open file '/p/a.py': [Errno 2] No such file or directory", "project root"),
             (2, "sh: 0: cannot open a.sh: No such file", "project root"),
-            (1, "cat: a.txt: No such file or directory\nerror: the command ended with exit status: 1", "root"),
+            (
+                1,
+                "cat: a.txt: No such file or directory\nerror: the command ended with exit status: 1",
+                "root",
+            ),
             (1, "page not found", ""),
             (1, "cat: a: No such file or directory\n1\n2\n3\n4\n", ""),
             (1, "cp: /root/x: Permission denied", ""),

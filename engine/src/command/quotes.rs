@@ -57,7 +57,9 @@ impl Parts {
         let word = before.rsplit(|letter: char| letter.is_whitespace() || ";|&(".contains(letter)).next();
         word.is_some_and(|word| {
             matches!(word, "eval" | "trap")
-                || word.strip_prefix('-').is_some_and(|option| !option.starts_with('-') && option.ends_with('c'))
+                || word
+                    .strip_prefix('-')
+                    .is_some_and(|option| !option.starts_with('-') && option.ends_with('c'))
         })
     }
 }

@@ -20,10 +20,8 @@ pub static MODEL: Kind = Kind {
 };
 
 /// Metrics: history.jsonl of a training run, scores.json and scores.md of an evaluation.
-pub static METRICS: Kind = Kind {
-    check: check_metrics,
-    ..Kind::files("metrics", "Metrics as JSON, JSON Lines or Markdown.")
-};
+pub static METRICS: Kind =
+    Kind { check: check_metrics, ..Kind::files("metrics", "Metrics as JSON, JSON Lines or Markdown.") };
 
 fn find<'a>(entries: &'a [LocalEntry], name: &str) -> Option<&'a LocalEntry> {
     entries.iter().find(|entry| entry.name() == name)
