@@ -474,6 +474,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn parquet_is_read_in_every_compression() {
+        use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a text ".repeat(100); 50]));
+        let batch = RecordBatch::try_from_iter([("text", texts)]).unwrap();
+        let of = |compression| {
+            let properties = parquet::file::properties::WriterProperties::builder();
+            let properties = properties.set_compression(compression).build();
+            let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+            writer.write(&batch).unwrap();
+            let rows = rows(&Columns::default(), &writer.into_inner().unwrap()).unwrap();
+            rows.into_iter().map(|row| format!("{row:?}")).collect::<Vec<_>>()
+        };
+        let plain = of(Compression::UNCOMPRESSED);
+        assert_eq!(plain.len(), 50);
+        for compression in [
+            Compression::SNAPPY,
+            Compression::GZIP(GzipLevel::default()),
+            Compression::BROTLI(BrotliLevel::default()),
+            Compression::LZ4,
+            Compression::LZ4_RAW,
+            Compression::ZSTD(ZstdLevel::default()),
+        ] {
+            assert_eq!(of(compression), plain, "{compression}");
+        }
+    }
+
+    #[test]
     fn two_columns_of_one_name_are_refused_if_they_are_read() {
         let of = |name| (name, vec![Some("B")]);
         let all = Columns { metadata: ["*"].into(), ..Columns::default() };
