@@ -91,8 +91,16 @@ impl Sample {
             heading += &fact("value").map(|value| format!(": {value}")).unwrap_or_default();
             heading += &fact("threshold").map(|limit| format!(" (threshold {limit})")).unwrap_or_default();
         }
-        let mut text: String = document.text.chars().take(self.characters).collect();
-        if text.len() < document.text.len() {
+        // Pages that `clean` has not read have HTML, and records without text have metadata.
+        let metadata =
+            || document.metadata.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>();
+        let whole = match &document.html {
+            _ if !document.text.is_empty() => document.text.clone(),
+            Some(html) => String::from_utf8_lossy(html).into_owned(),
+            None => metadata(),
+        };
+        let mut text: String = whole.chars().take(self.characters).collect();
+        if text.len() < whole.len() {
             text.push('…');
         }
         let lines: String = text.lines().map(|line| format!("  | {line}\n")).collect();

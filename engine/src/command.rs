@@ -203,7 +203,10 @@ impl Stage for Command {
             requests.push(SourceRequest { exclude, ..request(places, named, written::FIELD) });
         }
         for (position, glob) in self.files.iter().enumerate() {
-            requests.push(request(places, vec![files_of(glob, places)], &format!("files[{position}]")));
+            // What Python writes when it imports a module.
+            let exclude = vec!["**/__pycache__/**".to_owned()];
+            let found = request(places, vec![files_of(glob, places)], &format!("files[{position}]"));
+            requests.push(SourceRequest { exclude, ..found });
         }
         Ok(requests)
     }

@@ -8,9 +8,9 @@ mod escape;
 mod pattern;
 mod suspect;
 
-use escape::{End, Symbol, readings};
+use escape::{End, Symbol};
 use memchr::memmem::Finder;
-use pattern::{Form, Found, Pattern, base64_forms};
+use pattern::{Form, Found, Pattern, Text, base64_forms};
 use std::{
     borrow::Cow,
     collections::BTreeSet,
@@ -101,23 +101,19 @@ impl Secrets {
         self.first.get(usize::from(byte)).map_or(&[], Vec::as_slice)
     }
 
-    /// Compares the beginning of a text, which is not empty, with all secrets.
-    fn find(&self, text: &[u8], end: End) -> Found {
-        let plain = [(Symbol::Byte(text[0]), 1)];
-        let all;
-        let first = if escape::may_begin(text[0]) {
-            let Ok(readings) = readings(text, end) else { return Found::Beginning };
-            all = readings;
-            all.as_slice()
-        } else {
-            &plain
-        };
-        let mut bytes: Vec<u8> = first.iter().flat_map(|(symbol, _)| symbol.first_bytes()).collect();
+    /// Compares a text, from a position on, with all secrets.
+    fn find(&self, text: &mut Text<'_>, at: usize) -> Found {
+        let first = text.bytes[at];
+        let mut bytes: Vec<u8> = Symbol::Byte(first).first_bytes().collect();
+        if escape::may_begin(first) {
+            let Ok(all) = text.readings(at) else { return Found::Beginning };
+            bytes = all.iter().flat_map(|(symbol, _)| symbol.first_bytes()).collect();
+        }
         bytes.sort_unstable();
         bytes.dedup();
         let mut longest = Found::Nothing;
         for index in bytes.into_iter().flat_map(|byte| self.beginning_with(byte)) {
-            match self.patterns[*index as usize].find(text, first, end) {
+            match self.patterns[*index as usize].find(text, at) {
                 Found::Beginning => return Found::Beginning,
                 found => longest = longest.max(found),
             }
@@ -145,20 +141,36 @@ pub(crate) fn names(text: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
-/// The same, in all texts of these settings.
-pub(crate) fn names_in(config: &serde_json::Value) -> BTreeSet<String> {
+/// Finds the names in `${secret.NAME}`, which must be set, and not those in `${secret.NAME:-}`.
+fn needed(text: &str) -> impl Iterator<Item = &str> {
+    let expressions = text.split("${secret.").skip(1).filter_map(|rest| rest.split('}').next());
+    expressions.filter(|expression| !expression.is_empty() && !expression.contains(':'))
+}
+
+/// The secrets that these settings need and that are missing or empty in the environment. Services in CI set an empty
+/// one where it is not defined.
+pub(crate) fn missing_in(config: &serde_json::Value) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    collect(config, &mut names);
+    collect(config, &mut |text| names.extend(needed(text).map(str::to_owned)));
+    names.retain(|name| std::env::var_os(name).is_none_or(|value| value.is_empty()));
     names
 }
 
-fn collect(value: &serde_json::Value, into: &mut BTreeSet<String>) {
+/// The names of the secrets in all texts of these settings.
+pub(crate) fn names_in(config: &serde_json::Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    collect(config, &mut |text| found.extend(names(text).map(str::to_owned)));
+    found
+}
+
+/// Passes on all texts of these settings, the names of fields included.
+fn collect(value: &serde_json::Value, see: &mut impl FnMut(&str)) {
     match value {
-        serde_json::Value::String(text) => into.extend(names(text).map(str::to_owned)),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, into)),
+        serde_json::Value::String(text) => see(text),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, see)),
         serde_json::Value::Object(fields) => fields.iter().for_each(|(name, field)| {
-            into.extend(names(name).map(str::to_owned));
-            collect(field, into);
+            see(name);
+            collect(field, see);
         }),
         _ => {}
     }
@@ -178,9 +190,10 @@ struct Mask {
 impl Mask {
     fn pass(&mut self, secrets: &Secrets, text: &[u8], end: End, out: &mut Vec<u8>) {
         self.held.extend_from_slice(text);
+        let mut text = Text::new(&self.held, end);
         let mut at = 0;
-        while at < self.held.len() {
-            let rest = &self.held[at..];
+        while at < text.bytes.len() {
+            let rest = &text.bytes[at..];
             // Bytes that cannot begin a secret are passed on at once.
             if at >= self.covered && !secrets.may_begin(rest[0]) {
                 let plain = rest.iter().take_while(|byte| !secrets.may_begin(**byte)).count();
@@ -189,7 +202,7 @@ impl Mask {
                 at += plain;
                 continue;
             }
-            match secrets.find(rest, end) {
+            match secrets.find(&mut text, at) {
                 Found::Whole(bytes) => self.covered = self.covered.max(at + bytes),
                 Found::Beginning => break,
                 Found::Nothing => {}
@@ -362,6 +375,23 @@ mod tests {
     }
 
     #[test]
+    fn secrets_of_escapes_are_looked_for_in_bounded_time() {
+        for (secret, text) in
+            [("\\".repeat(16) + "x", "\\".repeat(20_000)), ("%25".repeat(500), "%25".repeat(5_000))]
+        {
+            let secrets = Arc::new(of(&[&secret]));
+            let log = written(&secrets, &[text.as_bytes(), secret.as_bytes(), b" end"]);
+            assert!(log.ends_with(" end") && !log.contains(&secret), "{}", log.len());
+        }
+    }
+
+    #[test]
+    fn letters_that_a_shell_escapes_are_found() {
+        let secrets = of(&["tab\there \u{e4}"]);
+        assert_eq!(secrets.mask("x tab\\\there\\ \\\u{e4} y"), "x *** y");
+    }
+
+    #[test]
     fn base64_is_found_within_json() {
         let secrets = of(&["??>>??>>??>>secret"]);
         let text = "Pz8+Pj8/Pj4/Pz4+c2VjcmV0";
@@ -428,10 +458,9 @@ mod tests {
     #[test]
     fn settings_name_secrets() {
         let config =
-            serde_json::json!({ "a": ["x ${secret.ONE} ${secret.TWO:-d}"], "b": { "c": "${secret.}" } });
-        let mut found = BTreeSet::new();
-        collect(&config, &mut found);
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["ONE", "TWO"]);
+            serde_json::json!({ "a": ["x ${secret.ONE} ${secret.TWO:-}"], "b": { "c": "${secret.}" } });
+        assert_eq!(names_in(&config).into_iter().collect::<Vec<_>>(), ["ONE", "TWO"]);
+        assert_eq!(missing_in(&config).into_iter().collect::<Vec<_>>(), ["ONE"]);
     }
 
     #[test]

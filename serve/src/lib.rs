@@ -80,9 +80,12 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| failed("start threads", error))?;
-        let listener = runtime
-            .block_on(TcpListener::bind(address))
-            .map_err(|error| failed(&format!("listen on {address}"), error))?;
+        let listener = runtime.block_on(TcpListener::bind(address)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                Error::input(format!("another program listens on {address}")).help("choose another `--port`")
+            }
+            _ => failed(&format!("listen on {address}"), error),
+        })?;
         let address = listener.local_addr().map_err(|error| failed("ask for the address", error))?;
         Ok(Self { runtime, listener, address, generator, limits })
     }

@@ -36,7 +36,7 @@ pub(super) fn parse(
     given.map_err(|error| match command.first(&arguments) {
         Some(_) => error,
         None => {
-            let message = format!("no MANIFEST is named, and there is no `{DEFAULT}` in this folder\n");
+            let message = format!("no MANIFEST is named, and there is no `{DEFAULT}` in this folder\n\nName one, or create a project with `pipe init DIR`.\n");
             clap::Error::raw(ErrorKind::MissingRequiredArgument, message).with_cmd(&command.usage)
         }
     })

@@ -41,8 +41,12 @@ pub(super) struct Logs {
 impl Command for Logs {
     fn run(self, program: &Program<'_>) -> Outcome {
         let runs = self.pipeline.runs(program.types)?;
-        if let Some(manifest) = &runs.manifest {
-            manifest.targets([self.stage.as_str()])?;
+        if let Some(manifest) = &runs.manifest
+            && let [_, .., last] = manifest.targets([self.stage.as_str()])?[..]
+            && let Some((last, _)) = manifest.stages.get_index(last)
+        {
+            let message = format!("`{}` matches several stages", self.stage);
+            return Err(Failure::Usage(message, Some(format!("choose one of them, such as '{last}'"))));
         }
         let mut out = Out::new(runs.manifest.as_ref().map(secrets).unwrap_or_default());
         let has_stage = |run: &&RunFolder| run.head.stages.iter().any(|stage| stage.name == self.stage);

@@ -135,10 +135,17 @@ impl Pipeline {
                 format!("stage `{stage}` has no result: {reasons}"),
                 Some(FROZEN_HELP.to_owned()),
             )),
-            _ => Err(Failure::Failed(
-                format!("stage `{stage}` is out of date: {reasons}"),
-                Some(format!("run it: pipe run {} {stage}", self.manifest.display())),
-            )),
+            _ => {
+                let earlier = session.project.out().join(&session.manifest.pipeline).join(stage);
+                let earlier = match earlier.is_dir() {
+                    true => format!("; its earlier result is in {}", earlier.display()),
+                    false => String::new(),
+                };
+                Err(Failure::Failed(
+                    format!("stage `{stage}` is out of date: {reasons}"),
+                    Some(format!("run it: pipe run {} {stage}{earlier}", self.manifest.display())),
+                ))
+            }
         }
     }
 }

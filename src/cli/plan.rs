@@ -122,7 +122,8 @@ fn as_text(session: &Session, planned: &[Planned], resumes: &Resumes) -> String 
             1 => "the stage is".to_owned(),
             _ => format!("all {cached} stages are"),
         };
-        return text + &format!("\nnothing to do: {all} up to date\n");
+        let or = if planned.iter().any(|planned| planned.stale.is_some()) { " or frozen" } else { "" };
+        return text + &format!("\nnothing to do: {all} up to date{or}\n");
     }
     let known: Vec<_> = open.iter().filter_map(|planned| planned.estimate.as_ref()).collect();
     let disk = Disk::of(session, planned);

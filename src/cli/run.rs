@@ -55,6 +55,11 @@ impl Command for RunCommand {
         Store::open(&session.project.cache)?;
         let locked = session.lock.clone();
         let recipes = session.recipes(&stages);
+        if self.locked && locked.stages.is_empty() {
+            let message = format!("there is no lock file `{}`", session.project.lock().display());
+            let help = "run it once without `--locked`, and commit the lock file";
+            return Err(Failure::Failed(message, Some(help.to_owned())));
+        }
         if self.locked {
             check_recipes(&session, &locked, &stages, &recipes)?;
         }
@@ -152,6 +157,7 @@ pub(super) fn failure(error: RunError) -> Failure {
     }
 }
 
+/// Compares what was requested with the lock file.
 fn check_recipes(
     session: &Session,
     locked: &Lock,

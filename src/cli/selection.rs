@@ -95,6 +95,12 @@ impl Selection {
             ));
         }
         let Named { targets, downstream, force, force_all } = &self.named;
+        for (option, values) in [("force", force), ("downstream", downstream)] {
+            if !values.is_empty() && all(values).next().is_none() {
+                let help = "name one, or leave the option out; a variable of the shell may be empty";
+                return Err(Failure::Usage(format!("`--{option}` names no stage"), Some(help.to_owned())));
+            }
+        }
         let mut targets = targets.clone();
         if !downstream.is_empty() {
             let manifest = pipeline.load(types)?;

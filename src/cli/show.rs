@@ -102,9 +102,9 @@ impl Command for Show {
         });
         text += &ui::table(&["metric", "value", "unit", ""], rows.collect(), Narrow::without(&[""]));
         for (port, digest) in &record.outputs {
-            if let Some(output) = preview(&session, port, digest, self.lines)? {
-                text += &format!("\n{output}");
-            }
+            let missing = || format!("{port}: missing from the cache or damaged\n");
+            let output = preview(&session, port, digest, self.lines)?.unwrap_or_else(missing);
+            text += &format!("\n{output}");
         }
         ui::print(&text);
         Ok(())

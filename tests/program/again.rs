@@ -192,7 +192,7 @@ fn a_set_value_runs_and_writes_no_lock() {
 #[test]
 fn the_lock_tells_what_was_made_and_holds_runs_to_it() {
     let project = Project::letters("");
-    project.run(&["--locked"]).expect(1).says(&["lock file", "first"]);
+    project.run(&["--locked"]).expect(1).says(&["there is no lock file", "run it once without `--locked`"]);
     project.run(&[]).expect(0);
     let lock = project.lock();
     assert_eq!(lock["version"], 1);

@@ -276,3 +276,26 @@ fn the_log_of_a_built_in_stage_can_be_followed() {
         assert!(whole.contains(told), "{whole}");
     }
 }
+
+#[test]
+fn pages_without_clean_and_examples_without_labels_are_refused_before_a_run() {
+    let project = project();
+    project.write("in/pages/a.html", "<p>Some text.</p>");
+    project.edit(
+        "  text:",
+        "  pages: { uses: ingest, with: { sources: [{ glob: 'in/pages/*.html' }] } }\n  words: { uses: tokenizer, needs: pages }\n  text:",
+    );
+    check(&project)
+        .expect(2)
+        .says(&["the documents in `needs` are HTML pages", "put a stage `clean` between"]);
+    project
+        .edit("needs: pages }", "needs: { documents: cleaned } }\n  cleaned: { uses: clean, needs: pages }");
+    check(&project).expect(0);
+    let labels = "labelled: { uses: examples, needs: text, with: { label: '{{ metadata.topic }}' } }";
+    let model = "\n  base: { uses: pretrain, needs: { train: ids, validation: ids, tokenizer: vocabulary }, with: { preset: gpt-tiny } }\n  \
+                 sorted: { uses: finetune, needs: { model: base, train: labelled, validation: labelled } }";
+    project.edit(labels, &format!("{labels}{model}"));
+    check(&project).expect(0);
+    project.edit("with: { label: '{{ metadata.topic }}' }", "with: { prompt: '{{ text }}', answer: yes }");
+    check(&project).expect(2).says(&["have no labels", "set `label` of their stage `examples`"]);
+}

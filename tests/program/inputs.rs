@@ -335,3 +335,29 @@ fn what_is_read_in_spite_of_words_that_look_like_redirections_is_an_input() {
         is_an_input(&project, &project.path("d.txt"));
     }
 }
+
+#[test]
+fn what_python_writes_beside_modules_is_no_input() {
+    let project = Project::one("cat lib/a.py > $PIPE_OUTPUT_text/a", "");
+    project.edit("outputs:", "files: [lib, 'more/**']\n      outputs:");
+    project.write("lib/a.py", "a = 1\n");
+    project.write("more/deep/b.py", "b = 1\n");
+    project.run(&[]).expect(0);
+    project.write("lib/__pycache__/a.cpython-313.pyc", "code");
+    project.write("more/deep/__pycache__/b.cpython-313.pyc", "code");
+    assert_eq!(project.outcomes(&[])["only"], "cached");
+    project.write("more/deep/b.py", "b = 2\n");
+    assert_eq!(project.outcomes(&[])["only"], "ran");
+}
+
+#[test]
+fn names_in_folders_within_folders_are_inputs() {
+    for line in ["cd one; cd two; cat a.txt", "cat .//one/two/./a.txt", "cat one//two/a.txt"] {
+        let project = Project::one(&format!("{line} > $PIPE_OUTPUT_text/a"), "");
+        project.write("one/two/a.txt", "first\n");
+        project.run(&[]).expect(0);
+        assert_eq!(project.outcomes(&[])["only"], "cached", "{line}");
+        project.write("one/two/a.txt", "second\n");
+        assert_eq!(project.outcomes(&[])["only"], "ran", "{line}");
+    }
+}

@@ -8,7 +8,7 @@ use std::fs;
 fn a_plan_tells_fields_with_both_values() {
     let project = Project::letters("");
     let first = project.pipe(&["plan", "pipeline.yaml"]).expect(0);
-    first.prints(&["it has not run yet", "depends on first, shorter", "unknown: no earlier run"]);
+    first.prints(&["it has no result yet", "depends on first, shorter", "unknown: no earlier run"]);
     assert!(!project.path("out").exists() && !project.path("pipeline.lock").exists());
     project.run(&[]).expect(0);
     project

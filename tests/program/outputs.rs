@@ -1,6 +1,6 @@
 //! `out/`: links to what stages made.
 
-use crate::project::Project;
+use crate::project::{Project, below};
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
@@ -168,9 +168,43 @@ fn what_was_changed_below_out_is_restored() {
 
     fs::remove_file(&data).unwrap();
     fs::write(&data, "other\n").unwrap();
+    fs::write(project.path("out/p/only/o/below/notes.txt"), "mine\n").unwrap();
     project.run(&[]).expect(0);
     assert_eq!(fs::read_to_string(&data).unwrap(), "one\n");
+    assert_eq!(project.read("out/p/only/o/below/notes.txt"), "mine\n", "what a user adds stays");
     assert_eq!(fs::read_dir(project.path(".pipe/trees")).unwrap().count(), 1, "no leftovers");
+}
+
+#[test]
+fn a_link_of_the_user_in_the_place_of_an_output_stays() {
+    let project = Project::new(&manifest("one", "first"));
+    project.run(&[]).expect(0);
+    let port = project.path("out/one/only/text");
+    fs::remove_file(&port).unwrap();
+    symlink("/usr", &port).unwrap();
+    project.run(&[]).expect(0).says(&["there is a link that leads elsewhere"]);
+    assert_eq!(fs::read_link(&port).unwrap(), std::path::Path::new("/usr"));
+}
+
+#[test]
+fn out_may_be_a_link_to_another_disk() {
+    let (project, elsewhere) = (Project::new(&manifest("one", "first")), tempfile::tempdir().unwrap());
+    symlink(elsewhere.path(), project.path("out")).unwrap();
+    project.run(&[]).expect(0);
+    assert_eq!(project.read("out/one/only/text/a"), "first\n");
+}
+
+#[test]
+fn outputs_that_are_damaged_and_not_needed_are_named() {
+    let project = Project::letters("");
+    project.run(&[]).expect(0);
+    let object = fs::canonicalize(&below(&project.path("out/shorter/text/"))[0]).unwrap();
+    fs::set_permissions(&object, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&object, "WRONG\n").unwrap();
+    project.run(&[]).expect(0).says(&["outputs of shorter are missing from the cache or damaged"]);
+    project.run(&["shorter"]).expect(0);
+    let told = project.run(&[]).expect(0);
+    assert!(!told.stderr.contains("missing"), "{}", told.stderr);
 }
 
 #[test]

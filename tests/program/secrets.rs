@@ -157,10 +157,10 @@ fn an_observer_prints_no_secret() {
 #[test]
 fn an_empty_secret_is_none() {
     let project = Project::one(": ${secret.PIPE_TEST_TOKEN}; echo x > $PIPE_OUTPUT_text/a", "");
-    for verb in ["check", "run"] {
+    for (verb, code) in [("check", 0), ("run", 2)] {
         let mut command = project.command(&[verb, "pipeline.yaml"]);
-        let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", "").output().unwrap()).expect(2);
-        ended.says(&["the secret `PIPE_TEST_TOKEN` is empty", "set `PIPE_TEST_TOKEN`"]);
+        let ended = Project::ended_of(command.env("PIPE_TEST_TOKEN", "").output().unwrap()).expect(code);
+        ended.says(&["the secret `PIPE_TEST_TOKEN`, which is not set or empty", "set `PIPE_TEST_TOKEN`"]);
     }
 }
 
@@ -239,4 +239,33 @@ fn values_of_variables_that_look_secret_are_not_put_into_the_manifest() {
         "give a default:",
         "`${env.NO_SUCH_NAME:-…}`",
     ]);
+}
+
+#[test]
+fn a_missing_secret_stops_only_the_stages_that_would_use_it() {
+    let project = Project::new(
+        "pipeline: p\nstages:\n  plain:\n    uses: command\n    with: { run: 'echo x > $PIPE_OUTPUT_o/x', outputs: { o: files } }\n  \
+         guarded:\n    uses: command\n    needs: { o: plain }\n    \
+         with: { run: 'echo ${secret.PIPE_TEST_TOKEN} > /dev/null; echo y > $PIPE_OUTPUT_o/y', outputs: { o: files } }\n",
+    );
+    let missing =
+        "`guarded` cannot run here: `run` needs the secret `PIPE_TEST_TOKEN`, which is not set or empty";
+    for command in ["check", "plan"] {
+        project.pipe(&[command, "pipeline.yaml"]).expect(0).says(&[missing]);
+    }
+    project.run(&["plain"]).expect(0);
+    project.pipe(&["show", "pipeline.yaml", "plain"]).expect(0);
+    let told = project.run(&[]).expect(2);
+    told.says(&[
+        "needs the secret `PIPE_TEST_TOKEN`, which is not set or empty",
+        "set `PIPE_TEST_TOKEN` in the environment",
+    ]);
+    let run = |value: &str| {
+        let mut command = project.command(&["run", "pipeline.yaml"]);
+        Project::ended_of(command.env("PIPE_TEST_TOKEN", value).output().unwrap())
+    };
+    run("").expect(2);
+    run(TOKEN).expect(0);
+    // What is done needs nothing any more.
+    project.run(&[]).expect(0);
 }

@@ -80,6 +80,9 @@ fn unset_variable(failed: &Failed<'_>) -> Option<String> {
     {
         return Some(format!("declare `{port}` under `{field}`"));
     }
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some("a line has no arguments: write values in it, such as `${vars.NAME}`".to_owned());
+    }
     Some(if looks_secret(name) {
         format!("the environment of commands is fixed: write `${{secret.{name}}}` to pass the secret")
     } else {
@@ -135,6 +138,7 @@ mod tests {
             (2, "/bin/sh: 3: CORPUS: parameter not set", "`env: [CORPUS]`"),
             (1, "/bin/sh: line 1: CORPUS: unbound variable", "`$${CORPUS:-}`"),
             (2, "sh: 1: HF_TOKEN: parameter not set", "write `${secret.HF_TOKEN}`"),
+            (2, "sh: 1: 1: parameter not set", "no arguments"),
             (2, "sh: 1: PIPE_INPUT_a: parameter not set", "declare `a` under `needs`"),
             (126, "/bin/sh: 1: ./tool.sh: Permission denied", "`chmod +x ./tool.sh`"),
             (127, "/bin/sh: 1: tool: not found", "name the program by its path"),

@@ -7,6 +7,7 @@
 
 use super::quotes::HereDocument;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     iter::Peekable,
     path::Path,
@@ -83,7 +84,7 @@ impl Words {
     fn push_pattern(&mut self, text: &str, used: Use) {
         let is_here = self.depth == 0 && self.at.folders == 0 && !self.is_case;
         if is_here && used == Use::Reads && may_be_a_path(text) {
-            self.patterns.insert(plain(text).to_owned());
+            self.patterns.insert(plain(text).into_owned());
         }
     }
 
@@ -103,7 +104,7 @@ impl Words {
 pub(super) fn named(line: &str) -> BTreeSet<String> {
     let mut words = Words::default();
     lex(line, &mut words);
-    let mut uses: BTreeMap<&str, Vec<(Use, At)>> = BTreeMap::new();
+    let mut uses: BTreeMap<Cow<'_, str>, Vec<(Use, At)>> = BTreeMap::new();
     for (word, used, at) in words.found.iter().take(WORDS_MAX) {
         // `--config=conf.yaml`, `@data.json`, `-fprogram.awk`
         let value = word.split_once('=').map(|(_, value)| value);
@@ -127,10 +128,11 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
     let home = std::env::var(HOME).ok().filter(|home| home.starts_with('/'));
     let in_full = |name: &str| match name.strip_prefix("~/") {
         Some(rest) => home.as_ref().map(|home| format!("{home}/{rest}")),
+        None if name == "~" => home.clone(),
         None => Some(name.to_owned()),
     };
     let inputs = uses.into_iter().filter(|(_, uses)| is_input(uses));
-    inputs.filter_map(|(name, _)| in_full(name)).filter(|name| may_be_a_path(name)).collect()
+    inputs.filter_map(|(name, _)| in_full(&name)).filter(|name| may_be_a_path(name)).collect()
 }
 
 /// The words of a line with wildcards that may match inputs, as written, without a leading `./`.
@@ -177,18 +179,33 @@ fn may_be_a_path(name: &str) -> bool {
 pub(super) fn named_within(line: &str, is_folder: impl Fn(&str) -> bool) -> BTreeSet<String> {
     const FOLDERS_MAX: usize = 16;
     let mut names = named(line);
-    let folders: Vec<String> =
+    let mut folders: Vec<String> =
         names.iter().filter(|name| is_folder(name)).take(FOLDERS_MAX).cloned().collect();
     let relative: Vec<String> = names.iter().filter(|name| !name.starts_with('/')).cloned().collect();
-    for folder in folders.iter().map(|folder| folder.trim_end_matches('/')) {
+    let mut done = 0;
+    while let Some(folder) = folders.get(done).map(|folder| folder.trim_end_matches('/').to_owned()) {
         let within = relative.iter().map(|name| format!("{folder}/{name}"));
-        names.extend(within.filter(|name| name.len() <= WORD_BYTES_MAX));
+        for name in within.filter(|name| name.len() <= WORD_BYTES_MAX) {
+            // `cd data; cd raw; sort words.txt`
+            if folders.len() < FOLDERS_MAX && is_folder(&name) && !folders.contains(&name) {
+                folders.push(name.clone());
+            }
+            names.insert(name);
+        }
+        done += 1;
     }
     names
 }
 
-fn plain(name: &str) -> &str {
-    name.trim_start_matches("./")
+/// A name without what changes nothing: `.//a/./b` is `a/b`.
+fn plain(name: &str) -> Cow<'_, str> {
+    if !name.contains("//") && !name.contains("./") {
+        return Cow::Borrowed(name);
+    }
+    let root = if name.starts_with('/') { "/" } else { "" };
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let end = if name.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    Cow::Owned(format!("{root}{}{end}", parts.join("/")))
 }
 
 /// A word being read.

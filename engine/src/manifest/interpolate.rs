@@ -240,13 +240,13 @@ impl Interpolation<'_, '_, '_> {
         match inner.split_once('.').unwrap_or((inner, "")) {
             ("vars", name) => self.variable(name),
             ("env", inner) => {
-                let value = self.environment(inner, Code::UndefinedEnvironment, "environment variable")?;
+                let value = self.environment(inner, Use::Plain)?;
                 self.own.used.environment.insert(name_of(inner).to_owned());
                 let style = if value.is_empty() { Style::Quoted } else { Style::Plain };
                 Ok(scalar(&value, style))
             }
             ("secret", inner) => {
-                self.environment(inner, Code::UndefinedSecret, "secret")?;
+                self.environment(inner, Use::Secret)?;
                 self.own.used.secrets.insert(name_of(inner).to_owned());
                 Ok(scalar(expression, Style::Quoted))
             }
@@ -263,8 +263,9 @@ impl Interpolation<'_, '_, '_> {
     }
 
     /// Reads `NAME:-default`; as in the shell, the default replaces an empty value too.
-    fn environment(&self, inner: &str, code: Code, kind: &str) -> Result<String, Fault> {
-        let name = name_of(inner);
+    fn environment(&self, inner: &str, wanted: Use) -> Result<String, Fault> {
+        let (name, code) = (name_of(inner), Code::UndefinedEnvironment);
+        let is_secret = wanted == Use::Secret;
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(word) {
             let fault = bad("not a valid variable name");
@@ -276,16 +277,15 @@ impl Interpolation<'_, '_, '_> {
             });
         }
         let default = inner.split_once(":-").map(|(_, default)| default.to_owned());
-        match code {
-            Code::UndefinedSecret if default.as_ref().is_some_and(|default| !default.is_empty()) => {
+        match wanted {
+            Use::Secret if default.as_ref().is_some_and(|default| !default.is_empty()) => {
                 let help = format!(
                     "a default is stored and printed as it is written: set `{name}` in the environment, or write \
                      `${{secret.{name}:-}}` if it may be missing; for a value that is no secret, use `${{env.…}}`"
                 );
                 return Err(bad("a secret cannot have a default").help(help));
             }
-            Code::UndefinedSecret => {}
-            _ if looks_secret(name) => {
+            Use::Plain if looks_secret(name) => {
                 let message = format!(
                     "`{name}` looks like a secret, and values of `${{env.…}}` are stored and printed"
                 );
@@ -298,20 +298,18 @@ impl Interpolation<'_, '_, '_> {
             _ => {}
         }
         let found = (self.own.world.variable)(name);
-        // Nothing can be done with an empty secret; services in CI set one where it is not defined.
-        let may_be_empty = default.is_none() && code != Code::UndefinedSecret;
-        let state = if found.as_deref() == Some("") { "is empty" } else { "is not set" };
-        let value = found.filter(|value| !value.is_empty() || may_be_empty);
+        if is_secret {
+            // Only stages that run need it.
+            return Ok(found.unwrap_or_default());
+        }
+        let value = found.filter(|value| !value.is_empty() || default.is_none());
         let undefined = || {
-            let or = match code {
-                Code::UndefinedSecret => String::new(),
-                _ => format!(", or give a default: `${{env.{name}:-…}}`"),
-            };
-            let message = format!("the {kind} `{name}` {state}");
-            Fault::new(code, message, "needed here").help(format!("set `{name}` in the environment{or}"))
+            let message = format!("the environment variable `{name}` is not set");
+            let help = format!("set `{name}` in the environment, or give a default: `${{env.{name}:-…}}`");
+            Fault::new(code, message, "needed here").help(help)
         };
         let value = value.or(default).ok_or_else(undefined)?;
-        if code != Code::UndefinedSecret && value.contains(char::REPLACEMENT_CHARACTER) {
+        if value.contains(char::REPLACEMENT_CHARACTER) {
             let message = format!("the value of the environment variable `{name}` is not UTF-8");
             return Err(
                 Fault::new(code, message, "needed here").help("manifests must be UTF-8; set another value")
@@ -386,6 +384,15 @@ impl Interpolation<'_, '_, '_> {
         let found = start.filter(|start| written[*start..].starts_with(expression));
         found.map_or(span, |start| span.part(start..start + expression.len()))
     }
+}
+
+/// What an environment variable is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Its value becomes part of the manifest.
+    Plain,
+    /// Its name stays in the manifest, and its value is read by the process that needs it.
+    Secret,
 }
 
 /// The name in `NAME:-default`.

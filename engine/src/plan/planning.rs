@@ -1,7 +1,7 @@
 //! Owns: planning: each stage is looked up in the cache; if it is missing, it is compared with earlier runs.
 
 use crate::{
-    manifest::{Code, Faults, Need, Report},
+    manifest::{Faults, Need, Report},
     plan::{
         estimate::{Ahead, Estimate},
         planned::{Planned, Verdict, Work},
@@ -14,17 +14,17 @@ use pipe_stage::{Context, Digest, Error, Event, Halt, InputArtifact, Mode, Setup
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Session {
-    /// Refuses to run stages that need missing devices, unless they are up to date.
+    /// Refuses to run stages that need devices or secrets that are missing, unless they are up to date.
     pub fn refuse_unsettled(&self, stages: &[usize]) -> Result<(), UnsettledError> {
         if self.unsettled.is_empty() {
             return Ok(());
         }
         let mut faults = Faults::default();
         for planned in self.plan(stages, &[])? {
-            if let Some(misfit) = self.unsettled.get(&planned.stage)
+            if let Some((code, misfit)) = self.unsettled.get(&planned.stage)
                 && planned.verdict.may_run()
             {
-                faults.push(self.manifest.misfit(planned.stage, misfit).coded(Code::MissingDevice));
+                faults.push(self.manifest.misfit(planned.stage, misfit).coded(*code));
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(UnsettledError::Refused(self.manifest.report(faults))) }

@@ -11,6 +11,7 @@ use crate::{
     plan::key::{self, Asked, InputDigests},
     project::Project,
     record::{Journal, read_artifact},
+    secrets,
     sources::{self, SourceError},
 };
 use pipe_stage::{
@@ -47,7 +48,7 @@ pub struct Session {
     /// Stages that run even if they are recorded.
     pub forced: BTreeSet<usize>,
     /// What stages ask for that this machine does not have.
-    pub(super) unsettled: BTreeMap<usize, Misfit>,
+    pub(super) unsettled: BTreeMap<usize, (Code, Misfit)>,
     /// What is known of each stage's inputs before anything runs.
     pub(super) known: Vec<KnownInputs>,
 }
@@ -125,7 +126,7 @@ impl Session {
         if faults.is_empty() { Ok(session) } else { Err(session.manifest.report(faults)) }
     }
 
-    /// Resolves what stages leave to the machine.
+    /// Resolves what stages leave to the machine and the environment.
     fn settle(&mut self, stages: &[usize]) {
         let mut answers: BTreeMap<&str, Result<Devices, String>> = BTreeMap::new();
         for &stage in stages {
@@ -140,14 +141,23 @@ impl Session {
             };
             match settled {
                 Ok(settled) => kind.settle(config, settled),
-                Err(misfit) => drop(self.unsettled.insert(stage, misfit)),
+                Err(misfit) => drop(self.unsettled.insert(stage, (Code::MissingDevice, misfit))),
+            }
+        }
+        for &stage in stages {
+            let missing = secrets::missing_in(&self.manifest.stages[stage].config.json);
+            if let Some(name) = missing.first() {
+                let misfit =
+                    Misfit::new("run", format!("needs the secret `{name}`, which is not set or empty"));
+                let misfit = misfit.help(format!("set `{name}` in the environment"));
+                self.unsettled.insert(stage, (Code::UndefinedSecret, misfit));
             }
         }
     }
 
-    /// Devices that stages need and this machine lacks: an error if the stage has to run, otherwise a note.
+    /// Devices and secrets that stages need and that are missing here: an error if the stage has to run, otherwise a note.
     pub fn unsettled(&self) -> impl Iterator<Item = (usize, &Misfit)> {
-        self.unsettled.iter().map(|(stage, misfit)| (*stage, misfit))
+        self.unsettled.iter().map(|(stage, (_, misfit))| (*stage, misfit))
     }
 
     /// Lists a stage's sources again, ignoring stored stamps.

@@ -87,7 +87,7 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::First => f.write_str("it has not run yet"),
+            Self::First => f.write_str("it has no result yet"),
             Self::Config { field, before, after } => write!(f, "with.{field} {before} -> {after}"),
             Self::Type { before, after } => write!(f, "uses {before} -> {after}"),
             Self::Revision { before, after } => write!(f, "stage type revision {before} -> {after}"),

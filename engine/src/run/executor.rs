@@ -88,6 +88,8 @@ impl Ended {
             }
             (Some(signal), _) => {
                 let name = Signal::from_named_raw(signal).map(|signal| format!("{signal:?}"));
+                // `Signal::KILL`
+                let name = name.as_deref().map(|name| name.trim_matches('"').replace("Signal::", "SIG"));
                 let name = name.unwrap_or_else(|| signal.to_string());
                 let message = format!(
                     "killed by signal {name}; it had used {peak_mib} MiB of the machine's {machine_mib} MiB"

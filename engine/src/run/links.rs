@@ -11,6 +11,7 @@ use crate::{plan::Session, record::read_artifact};
 use pipe_stage::{Artifact, Digest, Entry};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -26,29 +27,43 @@ pub(super) fn link<'o>(
     let out = session.project.out();
     let own = out.join(&session.manifest.pipeline);
     let mut notes = Vec::new();
-    let mut note =
-        |place: &Path, error: io::Error| notes.push(format!("cannot link `{}`: {error}", place.display()));
+    let cannot = |place: &Path, error: io::Error| format!("cannot link `{}`: {error}", place.display());
     // Another pipeline has a stage of this name, whose short link is in the way; nothing is written through it.
     if own.is_symlink()
         && let Err(error) = fs::remove_file(&own)
     {
-        note(&own, error);
+        notes.push(cannot(&own, error));
         return notes;
     }
+    let mut broken = Vec::new();
     for (stage, outputs) in stages {
         let name = session.name(stage);
+        let is_held = |digest| {
+            read_artifact(&session.store, digest)
+                .is_some_and(|artifact| artifact.blobs().all(|blob| session.store.holds(blob)))
+        };
+        if !outputs.values().all(is_held) {
+            broken.push(name);
+        }
         for (port, digest) in outputs {
             let place = own.join(name).join(port);
             if let Err(error) = link_one(session, digest, &place) {
-                note(&place, error);
+                notes.push(cannot(&place, error));
             }
         }
         if own.join(name).is_dir()
             && let Err(error) =
                 ignore(&out).and_then(|()| short(&out, Path::new(&session.manifest.pipeline), name))
         {
-            note(&out.join(name), error);
+            notes.push(cannot(&out.join(name), error));
         }
+    }
+    if !broken.is_empty() {
+        notes.push(format!(
+            "note: outputs of {} are missing from the cache or damaged, and so is what `out/` shows of them; no stage \
+             had to read them; `pipe run MANIFEST STAGE` makes them again",
+            broken.join(", ")
+        ));
     }
     let is_gone = |name: &str| !session.manifest.stages.keys().any(|stage| stage.to_string() == name);
     for folder in fs::read_dir(&own).into_iter().flatten().flatten().map(|entry| entry.path()) {
@@ -63,8 +78,9 @@ fn link_one(session: &Session, digest: &Digest, place: &Path) -> io::Result<()> 
     let tree = session.store.root().join("trees").join(digest.to_string());
     // Relative within a project, so that the links of a project that is moved or copied still lead to its own cache.
     let target = match tree.strip_prefix(&session.project.root) {
-        Ok(below) => Path::new("../../..").join(below),
-        Err(_) => tree.clone(),
+        // Where `out` is a link to another folder, a relative link would lead from there.
+        Ok(below) if !session.project.out().is_symlink() => Path::new("../../..").join(below),
+        _ => tree.clone(),
     };
     let Some(artifact) = read_artifact(&session.store, digest) else { return Ok(()) };
     if !is_whole(&artifact, &tree) {
@@ -74,12 +90,25 @@ fn link_one(session: &Session, digest: &Digest, place: &Path) -> io::Result<()> 
         return Ok(());
     }
     place.parent().map_or(Ok(()), fs::create_dir_all)?;
-    if place.is_symlink() {
-        fs::remove_file(place)?;
-    } else if place.exists() {
-        return Err(io::Error::other("there is a file or folder that is not a link; move it away"));
+    match fs::read_link(place) {
+        Ok(before) if leads_to_tree(&before) => fs::remove_file(place)?,
+        Ok(_) => return Err(io::Error::other("there is a link that leads elsewhere; move it away")),
+        Err(_) if place.exists() => {
+            return Err(io::Error::other("there is a file or folder that is not a link; move it away"));
+        }
+        Err(_) => {}
     }
     symlink(target, place)
+}
+
+/// Whether a link leads to a tree, of this or another cache.
+fn leads_to_tree(target: &Path) -> bool {
+    let is_digest = |name: &OsStr| {
+        name.len() == 64
+            && name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    target.file_name().is_some_and(is_digest)
+        && target.parent().and_then(Path::file_name).is_some_and(|folder| folder == "trees")
 }
 
 /// Removes the links of a stage that is gone; anything else there stays.
@@ -168,48 +197,65 @@ fn is_view(entry: &Entry) -> bool {
     entry.content.selection.is_some() || entry.content.columns.is_some()
 }
 
+/// Makes a tree, or restores the outputs in one. What a user has put there besides stays.
 fn grow(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
+    if tree.is_dir() {
+        return lay(session, artifact, tree);
+    }
     let half = tree.with_extension(format!("new-{}", std::process::id()));
     let _ = fs::remove_dir_all(&half);
     fs::create_dir_all(&half)?;
+    lay(session, artifact, &half)?;
+    match fs::rename(&half, tree) {
+        // Another run was faster.
+        Err(_) if tree.is_dir() => fs::remove_dir_all(&half),
+        result => result,
+    }
+}
+
+fn lay(session: &Session, artifact: &Artifact, tree: &Path) -> io::Result<()> {
     let mut views = 0;
     for entry in &artifact.entries {
-        let place = half.join(&entry.name);
+        let place = tree.join(&entry.name);
         if let Some(parent) = place.parent() {
             fs::create_dir_all(parent)?;
         }
         if is_view(entry) {
             views += 1;
-        } else {
-            let object = session.store.object_path(&entry.content.blob.digest);
-            if entry.content.executable {
-                // Objects are never executable, so a link to one would not be either.
-                fs::copy(object, &place)?;
-                fs::File::open(&place)?.set_modified(stamp())?;
-                fs::set_permissions(&place, fs::Permissions::from_mode(0o555))?;
-            } else {
-                let up = "../".repeat(Path::new(&entry.name).components().count() + 1);
-                let below =
-                    object.strip_prefix(session.store.root()).expect("invariant: objects are in the cache");
-                symlink(Path::new(&up).join(below), &place)?;
-            }
+            continue;
+        }
+        let object = session.store.object_path(&entry.content.blob.digest);
+        if entry.content.executable {
+            // Objects are never executable, so a link to one would not be either.
+            remove(&place)?;
+            fs::copy(object, &place)?;
+            fs::File::open(&place)?.set_modified(stamp())?;
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o555))?;
+            continue;
+        }
+        let up = "../".repeat(Path::new(&entry.name).components().count() + 1);
+        let below = object.strip_prefix(session.store.root()).expect("invariant: objects are in the cache");
+        let target = Path::new(&up).join(below);
+        if fs::read_link(&place).ok().as_ref() != Some(&target) {
+            remove(&place)?;
+            symlink(target, &place)?;
         }
     }
     if views > 0 {
         let text =
             format!("{views} entries are views of other files; `pipe get` writes them as ordinary files.\n");
-        fs::write(half.join("VIEWS.txt"), text)?;
+        fs::write(tree.join("VIEWS.txt"), text)?;
     }
     for folder in folders(artifact) {
-        fs::File::open(half.join(folder))?.set_modified(stamp())?;
+        fs::File::open(tree.join(folder))?.set_modified(stamp())?;
     }
-    // What somebody changed in the old one is not an output.
-    let old = tree.with_extension(format!("old-{}", std::process::id()));
-    let _ = fs::rename(tree, &old);
-    let _ = fs::remove_dir_all(&old);
-    match fs::rename(&half, tree) {
-        // Another run was faster.
-        Err(_) if tree.is_dir() => fs::remove_dir_all(&half),
+    Ok(())
+}
+
+/// Removes a file in the place of an output.
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
 }

@@ -1,15 +1,12 @@
 //! Owns: what starts when. A stage is examined again whenever one of its dependencies is done: its key is made from
 //! the actual outputs, so if a dependency produces the same bytes again, the stages after it are not affected.
 
-mod closing;
-
-mod looking;
-
 use super::{
-    event::{RowOutcome, RunEvent},
+    event::{Row, RowOutcome, RunEvent},
     executor::{Ended, Executor, Job, JobId, Report},
-    folder::RunWriter,
+    folder::{self, Closed, ClosedStage, RunWriter, StageResult},
     grants::{Demand, Free, Grant, Grants},
+    links::link,
     options::{OnFailure, Options, RunError, Summary},
     record::{Before, Made, record},
     spec::{Leash, Spec, SpecInput},
@@ -17,12 +14,12 @@ use super::{
     workers::Local,
 };
 use crate::{
+    figures::Figures,
     manifest::Time,
-    plan::{Resolved, Session},
+    plan::{FROZEN_HELP, Kept, Resolved, Session, cost::Disk},
     record::Record,
     warning::Warning,
 };
-use closing::row;
 use crossbeam_channel::{Receiver, unbounded};
 use pipe_cache::{Acquire, Lease};
 use pipe_stage::{Class, Digest, Error, Event, Mode};
@@ -201,6 +198,118 @@ impl Scheduler<'_> {
             (self.tell)(&RunEvent::Stopping);
             self.ask_all(Cause::Interrupt);
         }
+    }
+
+    /// Refuses to start if estimates from earlier runs do not fit on the disk.
+    fn check_disk(&self) -> Result<(), RunError> {
+        if self.ignore_disk || self.session.journal.is_empty() {
+            return Ok(());
+        }
+        match Disk::of(self.session, &self.session.plan(self.stages, self.targets)?) {
+            disk @ Disk { needed, free: Some(free), .. } if disk.is_too_small() => {
+                Err(RunError::NoSpace { needed, free })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides about every stage whose inputs are known: cached, to run, or skipped.
+    fn look(&mut self) -> Result<(), RunError> {
+        while let Some((stage, forced)) = self.states.next_unsettled() {
+            if self.look_at_frozen(stage, forced)? {
+                continue;
+            }
+            let upstream = self.session.graph.upstream(stage);
+            let is = |wanted: fn(&StageState) -> bool| {
+                upstream.iter().any(|stage| wanted(self.states.get(*stage)))
+            };
+            if is(|state| matches!(state, StageState::Failed { .. } | StageState::Skipped)) {
+                self.settle(stage, StageState::Skipped);
+                continue;
+            }
+            if is(|state| !matches!(state, StageState::Done { .. })) {
+                continue;
+            }
+            let made = |stage: usize| match self.states.get(stage) {
+                StageState::Done { record, .. } => Some(&record.outputs),
+                _ => None,
+            };
+            let resolved = self.session.resolve(stage, made).expect("invariant: all that it needs is done");
+            let is_forced = forced || self.afresh.contains(&stage);
+            let record = Record::read(&self.session.store, &resolved.key)?.filter(|_| !is_forced);
+            let record =
+                record.filter(|record| !self.is_target(stage) || record.is_held(&self.session.store));
+            match record {
+                Some(record) => self.cached(stage, resolved.key, record, false),
+                None => self.states.set(stage, StageState::Ready { resolved, forced }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about a frozen stage that keeps its result; returns whether it did.
+    fn look_at_frozen(&mut self, stage: usize, forced: bool) -> Result<bool, RunError> {
+        let key = match self.session.kept(stage)? {
+            Kept::Nothing => return Ok(false),
+            Kept::Here(key, record)
+                if !forced && (!self.is_target(stage) || record.is_held(&self.session.store)) =>
+            {
+                self.cached(stage, key, *record, false);
+                return Ok(true);
+            }
+            Kept::Here(key, _) | Kept::Gone(key) => key,
+        };
+        // It may be computed again as long as the result would be the same.
+        let made = |stage: usize| match self.states.find(stage) {
+            Some(StageState::Done { record, .. }) => Some(&record.outputs),
+            _ => None,
+        };
+        let upstream = self.session.graph.upstream(stage);
+        let is_open = |stage: &usize| {
+            matches!(
+                self.states.find(*stage),
+                Some(
+                    StageState::Waiting { .. }
+                        | StageState::Ready { .. }
+                        | StageState::Blocked { .. }
+                        | StageState::Running(_)
+                )
+            )
+        };
+        let resolved = self.session.resolve(stage, made);
+        let is_whole = upstream.iter().all(|stage| self.states.find(*stage).is_some());
+        let may_make_it =
+            || upstream.iter().any(is_open) || resolved.is_some_and(|resolved| resolved.key == key);
+        if is_whole && may_make_it() {
+            return Ok(false);
+        }
+        let message = "it is frozen, but its result is not in this cache";
+        self.failed(stage, &Error::input(message).help(FROZEN_HELP));
+        Ok(true)
+    }
+
+    /// Whether the outputs of a stage are wanted even if no other stage reads them.
+    fn is_target(&self, stage: usize) -> bool {
+        match self.targets {
+            [] => self.session.graph.downstream(stage).is_empty(),
+            targets => targets.contains(&stage),
+        }
+    }
+
+    fn is_frozen(&self, stage: usize) -> bool {
+        self.session.frozen_at(stage).is_some()
+    }
+
+    fn cached(&mut self, stage: usize, key: Digest, record: Record, waited: bool) {
+        let (name, frozen) = (self.session.name(stage).to_owned(), self.is_frozen(stage));
+        (self.tell)(&RunEvent::Cached { stage: name, key, waited, frozen });
+        self.settle(stage, StageState::Done { key, record: Box::new(record), ran: false });
+    }
+
+    /// Sets the final state of a stage, so that its dependents are examined again.
+    fn settle(&mut self, stage: usize, state: StageState) {
+        self.states.set(stage, state);
+        self.session.graph.downstream(stage).into_iter().for_each(|below| self.states.look_again(below));
     }
 
     /// Starts what can be started.
@@ -566,6 +675,73 @@ impl Scheduler<'_> {
     fn is_over(&self) -> bool {
         if self.is_ending() { self.states.is_idle() } else { self.states.is_done() }
     }
+
+    /// Closes the run: writes how it ended to its folder, and updates the links.
+    fn close(mut self, options: &Options) -> Summary {
+        let mut rows = Vec::new();
+        for &stage in self.stages {
+            let name = self.session.name(stage);
+            rows.push(match self.states.get(stage) {
+                StageState::Done { record, ran: true, .. } => row(name, RowOutcome::Ran, Some(record)),
+                StageState::Done { record, .. } if self.is_frozen(stage) => {
+                    row(name, RowOutcome::Frozen, Some(record))
+                }
+                StageState::Done { record, .. } => row(name, RowOutcome::Cached, Some(record)),
+                StageState::Failed { interrupted: true } => row(name, RowOutcome::Interrupted, None),
+                StageState::Failed { .. } => row(name, RowOutcome::Failed, None),
+                StageState::Pausing { .. } if self.stop_requests > 0 => {
+                    row(name, RowOutcome::Interrupted, None)
+                }
+                StageState::Pausing { .. } => row(name, RowOutcome::Failed, None),
+                _ => row(name, RowOutcome::Skipped, None),
+            });
+        }
+        let mut closed = self.closed(&rows);
+        let done = std::mem::replace(&mut self.states, States::new(&[])).into_done();
+        closed.unmet = Figures::of(&self.session.manifest, &done).complaints();
+        if self.run.is_none() && !closed.unmet.is_empty() && !closed.interrupted {
+            // Nothing had to run, and yet the call fails: whoever looks on later finds out why.
+            self.run = RunWriter::new(self.session, self.stages).ok();
+            if let Some(run) = &self.run {
+                (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
+            }
+        }
+        if let Some(run) = &self.run {
+            run.close(&rows, &closed);
+            // Removes what killed workers left. The next run would do so too, but the disk space may be needed
+            // before.
+            self.sweep();
+        }
+        let broken = self.broken.take();
+        let interrupted = self.stop_requests > 0;
+        let is_whole = !interrupted && broken.is_none() && rows.iter().all(|row| row.outcome.is_done());
+        let differs = |(stage, (key, record)): (&usize, &(Digest, Record))| {
+            let name = self.session.name(*stage);
+            let locked = self.session.lock.stages.get(name).filter(|_| options.is_locked)?;
+            locked.is_broken_by(key, record).then(|| name.to_owned())
+        };
+        let differing: Vec<String> = done.iter().filter_map(differs).collect();
+        let notes = match options.is_full && is_whole && closed.unmet.is_empty() && differing.is_empty() {
+            true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, &record.outputs))),
+            false => Vec::new(),
+        };
+        Summary { rows, done, interrupted, broken, differing, notes }
+    }
+}
+
+impl Scheduler<'_> {
+    /// The outcome of each stage, for later commands.
+    fn closed(&self, rows: &[Row]) -> Closed {
+        let stages = self.stages.iter().zip(rows).map(|(stage, row)| {
+            let made = match self.states.get(*stage) {
+                StageState::Done { key, record, .. } => Some(StageResult::new(*key, record)),
+                _ => None,
+            };
+            (row.stage.clone(), ClosedStage { outcome: row.outcome, made })
+        });
+        let (ended, interrupted) = (folder::now(), self.is_stopping());
+        Closed { version: 1, ended, interrupted, stages: stages.collect(), unmet: Vec::new() }
+    }
 }
 
 /// Asks a stage to stop, unless it has been asked.
@@ -573,5 +749,16 @@ fn ask(executor: &dyn Executor, running: &mut Running, cause: Cause) {
     if running.stopping.is_none() {
         running.stopping = Some(Stopping { cause, stop_requested_at: Instant::now(), is_killed: false });
         executor.ask(running.job);
+    }
+}
+
+fn row(stage: &str, outcome: RowOutcome, record: Option<&Record>) -> Row {
+    Row {
+        stage: stage.to_owned(),
+        outcome,
+        seconds: record.map_or(0.0, |record| record.seconds),
+        memory_peak: record.map_or(0, |record| record.memory_peak),
+        output_bytes: record.map_or(0, |record| record.output_bytes),
+        metric: record.and_then(|record| record.main_metric().cloned()),
     }
 }

@@ -33,15 +33,21 @@ enum Not {
     Cut,
 }
 
+/// A symbol, and the number of bytes in which it is written.
+pub(super) type Reading = (Symbol, usize);
+
+/// The bytes that may begin an escape.
+pub(super) const SPECIAL: [u8; 6] = *b"%+\\'\"&";
+
 /// Whether a byte may begin an escape.
 pub(super) fn may_begin(byte: u8) -> bool {
-    matches!(byte, b'%' | b'+' | b'\\' | b'\'' | b'&')
+    SPECIAL.contains(&byte)
 }
 
 /// What a text may begin with, and the number of bytes that it is written in.
 ///
 /// It is not known how a text was escaped: `%2525` may be what it says, `%25` or `%`.
-pub(super) fn readings(text: &[u8], end: End) -> Result<Vec<(Symbol, usize)>, Cut> {
+pub(super) fn readings(text: &[u8], end: End) -> Result<Vec<Reading>, Cut> {
     const BACKSLASHES_MAX: usize = 64;
     let (text, end) = match text.get(..BYTES_MAX) {
         Some(part) => (part, End::Reached),
@@ -94,6 +100,8 @@ fn nested(text: &[u8], first: Symbol, bytes: usize, level: usize, end: End) -> R
         Some(b'+') => Symbol::Byte(b' '),
         Some(b'\\') => backslash(&mut rest)?,
         Some(b'\'') => quote(&mut rest)?,
+        // A quote within quotes, as CSV, SQL and YAML write it.
+        Some(b'"') => rest.expect(b"\"").map(|()| Symbol::Byte(b'"'))?,
         Some(b'&') => entity(&mut rest)?,
         _ => return Err(Not::Other),
     };
@@ -129,10 +137,14 @@ struct Cursor<'t> {
 }
 
 impl Cursor<'_> {
-    fn ascii(&mut self) -> Result<u8, Not> {
+    fn next(&mut self) -> Result<Symbol, Not> {
         let (symbol, bytes) = symbol(&self.text[self.at..], self.level, self.end)?;
         self.at += bytes;
-        symbol.ascii().ok_or(Not::Other)
+        Ok(symbol)
+    }
+
+    fn ascii(&mut self) -> Result<u8, Not> {
+        self.next()?.ascii().ok_or(Not::Other)
     }
 
     fn expect(&mut self, text: &[u8]) -> Result<(), Not> {
@@ -174,7 +186,12 @@ fn letter(value: u32) -> Result<Symbol, Not> {
 
 /// The rest of an escape of JSON, JavaScript, Python, Rust, C or a shell.
 fn backslash(rest: &mut Cursor<'_>) -> Result<Symbol, Not> {
-    match rest.ascii()? {
+    let first = match rest.next()? {
+        // Shells escape any letter that they do not know.
+        symbol if symbol.ascii().is_none_or(|byte| byte < b' ') => return Ok(symbol),
+        symbol => symbol.ascii().ok_or(Not::Other)?,
+    };
+    match first {
         b'x' => Ok(Symbol::Byte(rest.number(2, 16)? as u8)),
         digit @ b'0'..=b'3' => Ok(Symbol::Byte((u32::from(digit - b'0') * 64 + rest.number(2, 8)?) as u8)),
         b'U' => letter(rest.number(8, 16)?),
@@ -208,11 +225,12 @@ fn backslash(rest: &mut Cursor<'_>) -> Result<Symbol, Not> {
     }
 }
 
-/// The rest of a single quote within single quotes, as shells write it: `'\''` or `'"'"'`.
+/// The rest of a single quote within single quotes: `'\''` or `'"'"'` in shells, `''` in SQL and YAML.
 fn quote(rest: &mut Cursor<'_>) -> Result<Symbol, Not> {
     match rest.ascii()? {
         b'\\' => rest.expect(b"''")?,
         b'"' => rest.expect(br#"'"'"#)?,
+        b'\'' => {}
         _ => return Err(Not::Other),
     }
     Ok(Symbol::Byte(b'\''))

@@ -1,7 +1,7 @@
 //! Owns: comparing a text with a secret, in all forms in which it may be written.
 
-use super::escape::{Cut, End, Symbol, may_begin, readings};
-use std::collections::BTreeSet;
+use super::escape::{Cut, End, Reading, SPECIAL, Symbol, may_begin, readings};
+use std::{collections::HashMap, rc::Rc};
 
 /// With fewer letters of Base64, ordinary words would match.
 const BASE64_LETTERS_MIN: usize = 4;
@@ -27,53 +27,123 @@ pub(super) enum Found {
     Nothing,
     /// The first bytes of the text, this many, are the pattern.
     Whole(usize),
-    /// The whole text is the beginning of the pattern.
+    /// The whole text is the beginning of the pattern; the greatest, since more text decides.
     Beginning,
 }
 
-impl Pattern {
-    /// Compares the beginning of a text, which is not empty, with the pattern; `first` are the readings of its first
-    /// letter.
-    pub(super) fn find(&self, text: &[u8], first: &[(Symbol, usize)], end: End) -> Found {
-        // Further ways to read the text, as positions in the pattern and in the text.
-        let (mut others, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut longest = None;
-        for &(symbol, bytes) in first {
-            others.extend(self.step(0, symbol).map(|wanted| (wanted, bytes)));
+/// The text that is being searched, and what was read of it before.
+pub(super) struct Text<'t> {
+    pub(super) bytes: &'t [u8],
+    end: End,
+    /// What escapes stand for, by their positions.
+    known: HashMap<usize, Result<Rc<[Reading]>, Cut>>,
+}
+
+impl<'t> Text<'t> {
+    pub(super) fn new(bytes: &'t [u8], end: End) -> Self {
+        Self { bytes, end, known: HashMap::new() }
+    }
+
+    /// What begins at a position, with a byte that may begin an escape.
+    pub(super) fn readings(&mut self, at: usize) -> Result<Rc<[Reading]>, Cut> {
+        let (bytes, end) = (self.bytes, self.end);
+        self.known.entry(at).or_insert_with(|| readings(&bytes[at..], end).map(Into::into)).clone()
+    }
+
+    /// The number of bytes in which a letter is written at a position; 0 if there is another letter.
+    fn letter(&mut self, at: usize, wanted: u8) -> Result<usize, Cut> {
+        match self.bytes.get(at) {
+            Some(byte) if may_begin(*byte) => {
+                let all = self.readings(at)?;
+                let found = all.iter().find(|(symbol, _)| *symbol == Symbol::Byte(wanted));
+                Ok(found.map_or(0, |(_, bytes)| *bytes))
+            }
+            Some(byte) if *byte == wanted => Ok(1),
+            _ => Ok(0),
         }
-        while let Some((mut position, mut at)) = others.pop() {
-            while position < self.bytes.len() {
-                if self.form == Form::Base64 {
-                    // At most one line break, so that no more text is held back than the secret is long.
-                    for byte in *b"\r\n" {
-                        match letter(&text[at..], byte, end) {
-                            Ok(bytes) => at += bytes,
-                            Err(Cut) => return Found::Beginning,
+    }
+}
+
+/// A comparison: positions in the pattern and in the text, and the number of bytes in which each letter is written that
+/// may begin an escape; 0 if it did not occur yet. What escapes a text writes a letter in the same way throughout.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    position: usize,
+    at: usize,
+    written: [usize; SPECIAL.len()],
+}
+
+impl Way {
+    /// Goes on; `None` if the letter was written in another way before.
+    fn after(mut self, letter: u8, wanted: usize, bytes: usize) -> Option<Self> {
+        if let Some(special) = SPECIAL.iter().position(|special| *special == letter) {
+            let written = &mut self.written[special];
+            if *written != 0 && *written != bytes {
+                return None;
+            }
+            *written = bytes;
+        }
+        Some(Self { position: self.position + wanted, at: self.at + bytes, ..self })
+    }
+}
+
+impl Pattern {
+    /// Compares a text, from a position on, with the pattern.
+    pub(super) fn find(&self, text: &mut Text<'_>, from: usize) -> Found {
+        match self.follow(text, Way { position: 0, at: from, written: [0; SPECIAL.len()] }) {
+            Found::Whole(end) => Found::Whole(end - from),
+            found => found,
+        }
+    }
+
+    /// Goes on with a comparison; [`Found::Whole`] has the position of the end.
+    fn follow(&self, text: &mut Text<'_>, mut way: Way) -> Found {
+        while way.position < self.bytes.len() {
+            if self.form == Form::Base64 && way.position > 0 {
+                // At most one line break, so that no more text is held back than the secret is long.
+                for byte in *b"\r\n" {
+                    match text.letter(way.at, byte) {
+                        Ok(bytes) => way.at += bytes,
+                        Err(Cut) => return Found::Beginning,
+                    }
+                }
+            }
+            let letter = self.bytes[way.position];
+            let next = match text.bytes.get(way.at) {
+                None if text.end == End::Open => return Found::Beginning,
+                None => None,
+                Some(byte) if may_begin(*byte) => {
+                    let Ok(all) = text.readings(way.at) else { return Found::Beginning };
+                    let after = |(symbol, bytes): &Reading| {
+                        way.after(letter, self.step(way.position, *symbol)?, *bytes)
+                    };
+                    let mut ways: Vec<Way> = all.iter().filter_map(after).collect();
+                    ways.sort_unstable_by_key(|way| (way.position, way.at));
+                    ways.dedup_by_key(|way| (way.position, way.at));
+                    let last = ways.pop();
+                    let mut longest = Found::Nothing;
+                    for way in ways {
+                        match self.follow(text, way) {
+                            Found::Beginning => return Found::Beginning,
+                            found => longest = longest.max(found),
                         }
                     }
-                }
-                let rest = &text[at..];
-                match rest.first() {
-                    None if end == End::Open => return Found::Beginning,
-                    None => break,
-                    Some(byte) if may_begin(*byte) => {
-                        let Ok(all) = readings(rest, end) else { return Found::Beginning };
-                        let next =
-                            |(symbol, bytes)| Some((position + self.step(position, symbol)?, at + bytes));
-                        others.extend(all.into_iter().filter_map(next).filter(|next| seen.insert(*next)));
-                        break;
+                    match (last, longest) {
+                        (Some(last), Found::Nothing) => Some(last),
+                        (Some(last), _) => return longest.max(self.follow(text, last)),
+                        (None, _) => None,
                     }
-                    Some(byte) => match self.step(position, Symbol::Byte(*byte)) {
-                        Some(wanted) => (position, at) = (position + wanted, at + 1),
-                        None => break,
-                    },
                 }
-            }
-            if position == self.bytes.len() {
-                longest = longest.max(Some(at));
+                Some(byte) => self
+                    .step(way.position, Symbol::Byte(*byte))
+                    .and_then(|wanted| way.after(letter, wanted, 1)),
+            };
+            match next {
+                Some(next) => way = next,
+                None => return Found::Nothing,
             }
         }
-        longest.map_or(Found::Nothing, Found::Whole)
+        Found::Whole(way.at)
     }
 
     /// Whether a text that begins with this byte may be the pattern, as it is.
@@ -96,19 +166,6 @@ impl Pattern {
             Symbol::Byte(byte) => is(char::from(byte)),
             Symbol::Letter(letter) => is(letter),
         }
-    }
-}
-
-/// The number of bytes in which a text begins with this letter; none if it does not.
-fn letter(text: &[u8], wanted: u8, end: End) -> Result<usize, Cut> {
-    match text.first() {
-        Some(byte) if may_begin(*byte) => {
-            let all = readings(text, end)?;
-            let is_wanted = |(symbol, _): &&(Symbol, usize)| *symbol == Symbol::Byte(wanted);
-            Ok(all.iter().find(is_wanted).map_or(0, |(_, bytes)| *bytes))
-        }
-        Some(byte) if *byte == wanted => Ok(1),
-        _ => Ok(0),
     }
 }
 

@@ -273,7 +273,7 @@ impl Report {
             .iter()
             .filter(|stage| stage.outcome == Some(RowOutcome::Ran))
             .filter_map(|stage| stage.took.map(|(took, ..)| took))
-            .sum();
+            .fold(0.0, |total, took| total + took);
         page.put(format_args!(
             "</tbody>\n<tfoot><tr><td colspan=\"3\">work of this run</td><td class=\"n\">{}</td><td colspan=\"3\"></td></tr></tfoot>\n</table></div>\n</section>\n",
             seconds(total)

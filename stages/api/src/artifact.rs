@@ -6,7 +6,7 @@
 use crate::{SourceFile, canonical::Encoder};
 use pipe_cache::{Blob, Digest};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 /// An immutable list of entries with a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,12 +79,27 @@ impl Content {
 }
 
 impl Artifact {
-    /// Sorts entries by name; `None` if a name occurs twice or is not a plain relative path.
-    pub fn new(kind: &str, mut entries: Vec<Entry>) -> Option<Self> {
+    /// Sorts entries by name.
+    ///
+    /// # Errors
+    /// If a name occurs twice, is also that of a folder with other entries, or is not a plain relative path.
+    pub fn new(kind: &str, mut entries: Vec<Entry>) -> Result<Self, String> {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        let distinct = entries.windows(2).all(|pair| pair[0].name != pair[1].name);
-        let plain = entries.iter().all(|entry| is_plain(&entry.name));
-        (distinct && plain).then(|| Self { version: 1, kind: kind.to_owned(), entries })
+        if let Some(entry) = entries.iter().find(|entry| !is_plain(&entry.name)) {
+            return Err(format!("`{}` is not a plain relative path", entry.name));
+        }
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(format!("two files have the name `{}`", pair[0].name));
+        }
+        let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        let folder = |entry: &Entry| {
+            let above = entry.name.match_indices('/').map(|(at, _)| &entry.name[..at]);
+            above.into_iter().find(|folder| names.contains(folder)).map(str::to_owned)
+        };
+        if let Some((entry, folder)) = entries.iter().find_map(|entry| Some((entry, folder(entry)?))) {
+            return Err(format!("`{folder}` is a file, and also the folder of `{}`", entry.name));
+        }
+        Ok(Self { version: 1, kind: kind.to_owned(), entries })
     }
 
     /// The bytes that are stored and hashed.
@@ -96,7 +111,7 @@ impl Artifact {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let artifact: Self = serde_json::from_slice(bytes).ok()?;
         let known = artifact.version == 1;
-        Self::new(&artifact.kind, artifact.entries.clone()).filter(|same| known && *same == artifact)
+        Self::new(&artifact.kind, artifact.entries.clone()).ok().filter(|same| known && *same == artifact)
     }
 
     /// Returns the digest of the stored form.
@@ -233,7 +248,7 @@ mod tests {
             let entry = Entry { name: "a".into(), content };
             (
                 Item::new("", [entry.clone()]).digest(),
-                Artifact::new("files", vec![entry]).map(|all| all.digest()),
+                Artifact::new("files", vec![entry]).ok().map(|all| all.digest()),
             )
         };
         assert!(of(true).0 != of(false).0 && of(true).1 != of(false).1);

@@ -583,12 +583,8 @@ impl Context {
         kind: &str,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<()> {
-        let artifact = Artifact::new(kind, entries.into_iter().collect()).ok_or_else(|| Error::Input {
-            message: format!(
-                "two entries of `{port}` have the same name, or a name is not a plain relative path"
-            ),
-            help: None,
-        })?;
+        let artifact = Artifact::new(kind, entries.into_iter().collect())
+            .map_err(|message| Error::input(format!("the output `{port}` cannot be recorded: {message}")))?;
         self.gathered().outputs.insert(port.to_owned(), artifact);
         Ok(())
     }

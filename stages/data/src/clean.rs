@@ -10,7 +10,9 @@ pub mod language;
 pub mod repair;
 pub mod rules;
 
-use crate::documents::{DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_text};
+use crate::documents::{
+    DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_anything,
+};
 use crate::none_left;
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
@@ -135,7 +137,7 @@ impl Stage for Clean {
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
-        lacks_text(inputs, PAGES).into_iter().collect()
+        lacks_anything(inputs, PAGES).into_iter().collect()
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {

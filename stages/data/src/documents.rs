@@ -32,10 +32,10 @@ mod writer;
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
 pub use kind::DOCUMENTS;
 pub(crate) use known::{
-    METADATA_HELP, WITHOUT_TEXT, WithoutText, facts_of_metadata, facts_passed_on, has_no_text,
-    missing_metadata,
+    METADATA_HELP, PAGES_OF_HTML, WITHOUT_TEXT, WithoutText, facts_of_metadata, facts_passed_on, has_no_text,
+    lacks_anything, missing_metadata,
 };
-pub use known::{METADATA_NAMES, lacks_text};
+pub use known::{METADATA_NAMES, lacks_text, never_has};
 pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 

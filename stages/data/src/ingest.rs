@@ -56,7 +56,7 @@ pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
 
-use crate::documents::{DOCUMENTS, WITHOUT_TEXT, WithoutText, facts_of_metadata};
+use crate::documents::{DOCUMENTS, PAGES_OF_HTML, WITHOUT_TEXT, WithoutText, facts_of_metadata};
 use crate::none_left;
 use borders::{Caps, Place, branches, shards};
 use cut::{Cutting, cut_shards};
@@ -176,6 +176,10 @@ impl Stage for Ingest {
         let names: Option<Vec<_>> = self.sources.iter().map(Source::metadata_names).collect();
         let facts = names
             .map_or_else(Facts::default, |names| facts_of_metadata(names.concat().into_iter().collect()));
+        let facts = match WithoutText::of(self.sources.iter().map(Source::pages_of_html)) {
+            Some(which) => facts.with(PAGES_OF_HTML, which),
+            None => facts,
+        };
         match WithoutText::of(self.sources.iter().map(Source::without_text)) {
             Some(which) => facts.with(WITHOUT_TEXT, which),
             None => facts,

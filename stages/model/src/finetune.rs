@@ -12,8 +12,8 @@ use crate::training::{
 };
 use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
-use pipe_data::documents::{Column, DocumentReader, lacks_text};
-use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer};
+use pipe_data::documents::{Column, DocumentReader, lacks_text, never_has};
+use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer, examples::LABEL};
 use pipe_stage::{
     Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
     Result, Share, Stage, WorkInputs,
@@ -176,7 +176,12 @@ impl Stage for Finetune {
         let is_classifier = KnownModel::of(inputs, MODEL_IN).is_some_and(|model| model.is_classifier);
         let fault = Misfit::unless(!is_classifier, "", "`needs.model` is a classifier, not a language model");
         let fault = fault.map(|fault| fault.help("name the stage that makes the language model"));
-        fault.into_iter().chain(lacks_text(inputs, TRAIN)).collect()
+        let has_labels = !self.label.is_empty() || !never_has(inputs, TRAIN, LABEL);
+        let message = "the documents in `needs.train` have no labels, and a classifier is trained on them";
+        let unlabelled = Misfit::unless(has_labels, "label", message).map(|fault| {
+            fault.help("set `label` of their stage `examples`, or set `label` here, to read labels from URLs")
+        });
+        fault.into_iter().chain(lacks_text(inputs, TRAIN)).chain(unlabelled).collect()
     }
 
     /// Floating-point operations of training on texts of `max_length` tokens.

@@ -28,6 +28,11 @@ pub(crate) fn missing_metadata(inputs: &KnownInputs, port: In, name: &str) -> Op
     Some(format!("no document has `{name}` in its metadata, which contains {names}"))
 }
 
+/// Whether it is known that no document of an input has a name in its metadata.
+pub fn never_has(inputs: &KnownInputs, port: In, name: &str) -> bool {
+    metadata_names(inputs, port).is_some_and(|names| !names.contains(name))
+}
+
 /// What to do about metadata that no document has.
 pub(crate) const METADATA_HELP: &str =
     "`columns.metadata` of `ingest` copies columns into the metadata of documents";
@@ -47,6 +52,10 @@ pub(crate) fn facts_passed_on(inputs: &KnownInputs, port: In, added: &[&str]) ->
 /// A fact about documents: which of them have no text, only metadata. Absent if all may have text.
 pub(crate) const WITHOUT_TEXT: &str = "without_text";
 
+/// A fact about documents: which of them are pages whose text `clean` has yet to extract. Absent if it is not known of
+/// any.
+pub(crate) const PAGES_OF_HTML: &str = "pages_of_html";
+
 /// Which documents have no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,6 +65,13 @@ pub(crate) enum WithoutText {
 }
 
 impl WithoutText {
+    fn documents(self) -> &'static str {
+        match self {
+            Self::All => "the documents",
+            Self::Some => "some of the documents",
+        }
+    }
+
     /// Which of the documents of several sources or inputs have no text, by which of each have none.
     pub(crate) fn of(parts: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
         parts.into_iter().reduce(|a, b| if a == b { a } else { Some(Self::Some) }).flatten()
@@ -73,10 +89,16 @@ pub(crate) fn has_no_text(inputs: &KnownInputs, port: In) -> bool {
 
 /// The error of a stage that reads text, if documents of an input have none.
 pub fn lacks_text(inputs: &KnownInputs, port: In) -> Option<Misfit> {
-    let which = match without_text(inputs, port)? {
-        WithoutText::All => "the documents",
-        WithoutText::Some => "some of the documents",
-    };
+    let pages = WithoutText::of(inputs.of(port).iter().map(|input| input.facts.get(PAGES_OF_HTML)));
+    let Some(which) = pages else { return lacks_anything(inputs, port) };
+    let message =
+        format!("{} in `needs` are HTML pages, whose text has not been extracted", which.documents());
+    Some(Misfit::new("", message).help("put a stage `clean` between"))
+}
+
+/// The error of a stage that reads text or pages, if documents of an input have neither.
+pub(crate) fn lacks_anything(inputs: &KnownInputs, port: In) -> Option<Misfit> {
+    let which = without_text(inputs, port)?.documents();
     let message = format!("{which} in `needs` have no text, since `columns.text` of their `ingest` is null");
     Some(Misfit::new("", message).help("make texts of their metadata first, with a stage `examples`"))
 }

@@ -46,8 +46,9 @@ pub struct Source {
     /// Maximum number of documents to take, chosen by the same hash. Files of records are then read twice. The
     /// default takes all.
     pub limit: Option<u64>,
-    /// Name of the source, the first part of its documents' ids. The default is the folder of the glob. Set it to
-    /// keep ids when files move.
+    /// Name of the source, the first part of its documents' ids. The default is the last folder before the first
+    /// wildcard of the glob (`data` for `data/*.csv`), or the name of a single file, for records without its extension.
+    /// Set it to keep ids when files move.
     pub name: String,
     /// URL prefix for the paths of the files, such as `https://example.org`. Records have a column for their address.
     pub url: String,
@@ -183,6 +184,11 @@ impl Source {
     /// Which of its documents have no text.
     pub(super) fn without_text(&self) -> Option<WithoutText> {
         self.columns.are_without_text().then_some(WithoutText::All)
+    }
+
+    /// Which of its documents are pages whose text is yet to be extracted.
+    pub(super) fn pages_of_html(&self) -> Option<WithoutText> {
+        (self.format() == Format::Html).then_some(WithoutText::All)
     }
 
     /// The delimiter, if one is set.

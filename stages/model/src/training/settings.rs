@@ -197,13 +197,17 @@ impl Loop<'_> {
             ),
             Misfit::unless((0.0..1.0).contains(&self.dropout), "dropout", "must be from 0 to below 1"),
             Misfit::unless(self.checkpoint_steps > 0, "checkpoint_steps", "must be above 0"),
-            Misfit::unless(
-                self.warmup_steps <= self.warmup_end(),
-                "warmup_steps",
-                "must not exceed the number of steps before the decay",
-            ),
+            self.long_warmup(),
         ];
         faults.into_iter().flatten().chain(self.optimizer.check())
+    }
+
+    fn long_warmup(&self) -> Option<Misfit> {
+        let (warmup, end) = (self.warmup_steps, self.warmup_end());
+        let what = if end == self.steps { "`steps`" } else { "the steps before the learning rate falls" };
+        let fault =
+            Misfit::unless(warmup <= end, "warmup_steps", format!("is {warmup}, more than {what}: {end}"))?;
+        Some(fault.help(format!("set `warmup_steps` to {} or less, or raise `steps`", end / 10)))
     }
 
     /// The last step at which warmup may end.
