@@ -34,15 +34,26 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
         let (text, _) = encoding.decode_without_bom_handling(bytes);
         Looks::of(&text).is_text(encoding).then_some(text)
     };
-    let guess = || as_text(guessed(bytes)).filter(|text| !Looks::of(text).is_noise());
-    candidates.find_map(as_text).or_else(guess).or_else(|| least_bad(bytes, declared))
+    let trusted = declared.filter(|encoding| is_trusted(encoding, bytes));
+    // Almost any bytes are text in some single-byte encoding.
+    let guessed = Some(guessed(bytes)).filter(|guessed| trusted.is_none() || !guessed.is_single_byte());
+    let guess = || as_text(guessed?).filter(|text| !Looks::of(text).is_noise());
+    candidates.find_map(as_text).or_else(guess).or_else(|| least_bad(bytes, [declared, guessed]))
+}
+
+/// Whether a declared single-byte encoding gives letters of its alphabet. Bytes without a meaning then say nothing
+/// about the others.
+fn is_trusted(encoding: &'static Encoding, bytes: &[u8]) -> bool {
+    encoding.is_single_byte() && {
+        let looks = Looks::of(&encoding.decode_without_bom_handling(bytes).0);
+        looks.is_alphabet(encoding) && !looks.is_noise()
+    }
 }
 
 /// The text with the fewest bad characters, if it is tolerable: in UTF-8, or in a single-byte encoding that is declared
 /// or guessed. Its bytes without a meaning, such as 0x81 in windows-1252, are control characters, as the standard says.
-fn least_bad<'b>(bytes: &'b [u8], declared: Option<&'static Encoding>) -> Option<Cow<'b, str>> {
-    let of_one_byte =
-        declared.into_iter().chain([guessed(bytes)]).filter(|encoding| encoding.is_single_byte());
+fn least_bad<'b>(bytes: &'b [u8], likely: [Option<&'static Encoding>; 2]) -> Option<Cow<'b, str>> {
+    let of_one_byte = likely.into_iter().flatten().filter(|encoding| encoding.is_single_byte());
     let decoded = of_one_byte.map(|encoding| (encoding, encoding.decode_without_bom_handling(bytes).0));
     let texts = std::iter::once((UTF_8, String::from_utf8_lossy(bytes))).chain(decoded);
     let looks = texts.map(|(encoding, text)| (Looks::of(&text), encoding, text));
@@ -385,6 +396,24 @@ mod tests {
             // Where nothing is declared, it may be one that gives the byte a meaning, but letters stay letters.
             let bytes = [page("", encoding_rs::WINDOWS_1252, wanted), vec![byte]].concat();
             assert!(decode(&bytes).unwrap().contains("Grüße aus Köln"), "{byte:x}");
+        }
+    }
+
+    #[test]
+    fn bytes_without_a_meaning_do_not_change_the_declared_alphabet() {
+        let (german, greek) = ("Grüße aus Köln, der Stadt am Rhein. ", "Καλημέρα από την Ελλάδα. ");
+        for (label, encoding, sentence, stray) in [
+            ("windows-1252", encoding_rs::WINDOWS_1252, german, &b"\x81\x8d\x9d"[..]),
+            ("iso-8859-7", encoding_rs::ISO_8859_7, greek, &b"\xae\xd2\xff"[..]),
+        ] {
+            let page = |times: usize| {
+                let mut bytes = page(&format!("<meta charset={label}>"), encoding, &sentence.repeat(times));
+                bytes.extend_from_slice(stray);
+                decode(&bytes).map(Cow::into_owned)
+            };
+            assert!(page(20).unwrap().contains(sentence), "{label}");
+            // In so little text they may be most of it.
+            assert!(page(1).is_none_or(|text| text.contains(sentence)), "{label}");
         }
     }
 
