@@ -48,7 +48,7 @@ fn separate(log: &Path, heading: &str) -> io::Result<u64> {
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;
         let ending = if last == *b"\n" { "" } else { "\n" };
-        write!(file, "{ending}--- {heading} ---\n")?;
+        writeln!(file, "{ending}--- {heading} ---")?;
     }
     Ok(file.metadata()?.len())
 }

@@ -5,9 +5,9 @@
 
 use super::format::Compression;
 use bzip2::read::MultiBzDecoder;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use lzma_rust2::XzReader;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// Decompressed size that is always allowed.
 const BYTES_FREE: u64 = 1 << 30;
@@ -63,7 +63,7 @@ pub(super) fn inflate<'r>(
     let left = BYTES_FREE.max(size.saturating_mul(GROWTH_MAX));
     Ok(match compression {
         Compression::Plain => Box::new(file),
-        Compression::Gzip => Box::new(Inflated { inner: MultiGzDecoder::new(file), left }),
+        Compression::Gzip => Box::new(Inflated { inner: Members::new(file), left }),
         Compression::Bzip2 => Box::new(Inflated { inner: MultiBzDecoder::new(file), left }),
         Compression::Xz => {
             Box::new(Inflated { inner: XzReader::new_mem_limit(file, true, XZ_MEMORY_KIB_MAX), left })
@@ -71,6 +71,50 @@ pub(super) fn inflate<'r>(
         // The decoder refuses windows above 128 MiB itself.
         Compression::Zstd => Box::new(Inflated { inner: zstd::stream::read::Decoder::new(file)?, left }),
     })
+}
+
+/// The members of a gzip file (RFC 1952), without the zeros that tapes and block devices put behind them.
+struct Members<R> {
+    /// Absent at the end of the file.
+    current: Option<GzDecoder<BufReader<R>>>,
+}
+
+impl<R: Read> Members<R> {
+    fn new(file: R) -> Self {
+        Self { current: Some(GzDecoder::new(BufReader::new(file))) }
+    }
+
+    /// Goes on behind a member.
+    fn next(&mut self) -> io::Result<()> {
+        let Some(ended) = self.current.take() else { return Ok(()) };
+        let mut rest = ended.into_inner();
+        loop {
+            let bytes = rest.fill_buf()?;
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            let is_all = zeros == bytes.len();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            rest.consume(zeros);
+            if !is_all {
+                self.current = Some(GzDecoder::new(rest));
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(current) = self.current.as_mut().filter(|_| !buffer.is_empty()) {
+            let read = current.read(buffer)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            self.next()?;
+        }
+        Ok(0)
+    }
 }
 
 struct Inflated<R> {
@@ -117,6 +161,13 @@ pub(super) mod tests {
     fn files_of_several_members_are_read_to_their_end() {
         let twice = |bytes: Vec<u8>| [bytes.clone(), bytes].concat();
         assert_eq!(read(&twice(gzip(b"ab")), Compression::Gzip).unwrap(), b"abab");
+        let padded = [gzip(b"ab"), vec![0; 100_000]].concat();
+        assert_eq!(read(&padded, Compression::Gzip).unwrap(), b"ab");
+        assert_eq!(read(&twice(padded), Compression::Gzip).unwrap(), b"abab");
+        assert!(matches!(
+            read(&[gzip(b"ab"), b"other".to_vec()].concat(), Compression::Gzip),
+            Err(Broken::Damaged(..) | Broken::Truncated(_))
+        ));
         assert_eq!(read(&twice(bzip2(b"ab")), Compression::Bzip2).unwrap(), b"abab");
         let zstd = zstd::encode_all(&b"ab"[..], 1).unwrap();
         assert_eq!(read(&twice(zstd), Compression::Zstd).unwrap(), b"abab");

@@ -130,6 +130,41 @@ pub(super) fn read<'p>(math: &Tag<'p>) -> (Formula, &'p str, usize) {
 struct Frame {
     name: String,
     children: Vec<Part>,
+    form: Form,
+}
+
+/// What attributes make of an element.
+#[derive(Default)]
+enum Form {
+    #[default]
+    Usual,
+    /// A fraction without its line.
+    Binomial,
+    /// `<menclose>` as a root.
+    Root,
+    /// The signs around and between the children of `<mfenced>`.
+    Fenced { open: String, close: String, separators: Vec<char> },
+}
+
+impl Form {
+    fn of(tag: &Tag) -> Self {
+        let plain = |value: &str| value.trim().replace('<', "&lt;");
+        let value =
+            |name: &str, usual: &str| tag.value(name).map_or_else(|| usual.to_owned(), |value| plain(&value));
+        match tag.name.to_ascii_lowercase().as_str() {
+            "mfrac" if tag.value("linethickness").is_some_and(|width| width.trim().starts_with('0')) => {
+                Self::Binomial
+            }
+            "menclose" if tag.value("notation").is_some_and(|notation| notation.contains("radical")) => {
+                Self::Root
+            }
+            "mfenced" => {
+                let separators = value("separators", ",").chars().filter(|c| !c.is_whitespace()).collect();
+                Self::Fenced { open: value("open", "("), close: value("close", ")"), separators }
+            }
+            _ => Self::Usual,
+        }
+    }
 }
 
 impl Frame {
@@ -145,11 +180,15 @@ struct Part {
     text: String,
     /// Number of names, numbers and signs in it: `ij` may be one name or two.
     tokens: usize,
+    /// Whether what stands directly behind it would be read as a part of it: `1/2x`, `√xy`.
+    takes_next: bool,
+    /// Whether what stands directly before it would be read as a part of it: `21/3`.
+    takes_last: bool,
 }
 
 fn open(frames: &mut Vec<Frame>, tag: &Tag) {
     if frames.len() < DEPTH_MAX {
-        frames.push(Frame { name: tag.name.to_ascii_lowercase(), children: Vec::new() });
+        frames.push(Frame { name: tag.name.to_ascii_lowercase(), children: Vec::new(), form: Form::of(tag) });
     }
 }
 
@@ -196,7 +235,7 @@ fn text(frames: &mut [Frame], text: &str) {
         }
     }
     if !text.is_empty() {
-        frame.children.push(Part { text, tokens: 1 });
+        frame.children.push(Part { text, tokens: 1, ..Part::default() });
     }
 }
 
@@ -214,13 +253,16 @@ fn written(frame: &Frame) -> Part {
     };
     let tokens = children.iter().map(|child| child.tokens).sum();
     let text = match frame.name.as_str() {
+        _ if matches!(frame.form, Form::Binomial) => format!("({} choose {})", child(0), child(1)),
         "mfrac" => format!("{}/{}", child(0), child(1)),
         "msup" | "mover" => raised(child(0), '^', 1),
         "msub" | "munder" => raised(child(0), '_', 1),
         "msubsup" | "munderover" => raised(raised(child(0), '_', 1), '^', 2),
-        "msqrt" => format!("√{}", grouped(&Part { text: joined(children), tokens })),
+        "msqrt" | "menclose" if frame.name == "msqrt" || matches!(frame.form, Form::Root) => {
+            format!("√{}", grouped(&Part { text: joined(children), tokens, ..Part::default() }))
+        }
         "mroot" => format!("{}^(1/{})", child(0), child(1)),
-        "mfenced" => format!("({})", listed(", ")),
+        "mfenced" => fenced(frame),
         "mtr" | "mlabeledtr" => listed(", "),
         "mtable" => listed("; "),
         "mspace" => " ".to_owned(),
@@ -228,7 +270,37 @@ fn written(frame: &Frame) -> Part {
         _ => joined(children),
     };
     let tokens = if text.trim().is_empty() { 0 } else { tokens };
-    Part { text, tokens: if frame.is_token() { tokens.min(1) } else { tokens } }
+    let tokens = if frame.is_token() { tokens.min(1) } else { tokens };
+    let (takes_last, takes_next) = match (frame.name.as_str(), &frame.form) {
+        (_, Form::Binomial) => (false, false),
+        ("mfrac", _) => (true, true),
+        (_, Form::Root)
+        | ("msup" | "msub" | "msubsup" | "mover" | "munder" | "munderover" | "msqrt" | "mroot", _) => {
+            (false, true)
+        }
+        // Those of its first and last part.
+        _ => (
+            children.first().is_some_and(|child| child.takes_last),
+            children.last().is_some_and(|child| child.takes_next),
+        ),
+    };
+    Part { text, tokens, takes_next, takes_last }
+}
+
+/// `<mfenced>`: the last separator stands for those that are missing.
+fn fenced(frame: &Frame) -> String {
+    let Form::Fenced { open, close, separators } = &frame.form else { return joined(&frame.children) };
+    let mut text = open.clone();
+    for (at, child) in frame.children.iter().enumerate() {
+        if let Some(before) = at.checked_sub(1)
+            && let Some(separator) = separators.get(before).or(separators.last())
+        {
+            text.push(*separator);
+            text.push(' ');
+        }
+        text += &child.text;
+    }
+    text + close
 }
 
 /// In brackets, if it is more than one number, name or sign.
@@ -248,10 +320,20 @@ fn grouped(part: &Part) -> String {
     if is_one || is_signed || is_enclosed { text.to_owned() } else { format!("({text})") }
 }
 
-/// Joined; names of several letters are separated from their neighbours.
+/// Joined; names of several letters are separated from their neighbours, and so is what would be read as a part of
+/// another.
 fn joined(children: &[Part]) -> String {
-    let mut out = String::new();
-    for Part { text: child, .. } in children {
+    let (mut out, mut taken) = (String::new(), false);
+    for part @ Part { text: child, .. } in children {
+        if child.is_empty() {
+            continue;
+        }
+        let begins = |signs: &str| child.starts_with(|c: char| c.is_alphanumeric() || signs.contains(c));
+        let is_last_part = part.takes_last && out.ends_with(|c: char| c.is_alphanumeric() || c == ')');
+        if (taken && begins("(√")) || (is_last_part && begins("(")) {
+            out.push(' ');
+        }
+        taken = part.takes_next;
         let letters = |run: usize, alphabetic: bool| run > 1 && alphabetic;
         let before = out.chars().rev().take(2).take_while(|c| c.is_alphanumeric()).count();
         let behind = child.chars().take(2).take_while(|c| c.is_alphanumeric()).count();
@@ -315,6 +397,25 @@ mod tests {
             ("<msup><mrow><mo>(</mo><mi>a</mi><mi>b</mi><mo>)</mo></mrow><mn>2</mn></msup>", "(ab)^2"),
             ("<msqrt><mn>2</mn></msqrt><mo>&InvisibleTimes;</mo><mi>sin</mi><mi>x</mi>", "√2 sin x"),
             ("<mtext>area of</mtext><mi>A</mi>", "area of A"),
+            ("<mn>2</mn><mfrac><mn>1</mn><mn>3</mn></mfrac>", "2 1/3"),
+            ("<msqrt><mi>x</mi></msqrt><mi>y</mi>", "√x y"),
+            (
+                "<mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow><mi>c</mi></mfrac><mo>&it;</mo><mi>d</mi>",
+                "(a+b)/c d",
+            ),
+            ("<mrow><msup><mi>x</mi><mn>2</mn></msup></mrow><mi>y</mi>", "x^2 y"),
+            ("<msup><mi>x</mi><mn>2</mn></msup><mo>+</mo><mi>y</mi>", "x^2+y"),
+            (
+                "<munderover><mo>∑</mo><mrow><mi>i</mi><mo>=</mo><mn>1</mn></mrow><mi>n</mi></munderover><msub><mi>a</mi><mi>i</mi></msub>",
+                "∑_(i=1)^n a_i",
+            ),
+            (
+                "<mfenced open='[' close=']' separators=';,'><mi>a</mi><mi>b</mi><mi>c</mi></mfenced>",
+                "[a; b, c]",
+            ),
+            ("<mfenced><mi>a</mi><mi>b</mi></mfenced>", "(a, b)"),
+            ("<mfrac linethickness='0'><mi>n</mi><mi>k</mi></mfrac>", "(n choose k)"),
+            ("<menclose notation='radical'><mi>a</mi><mi>b</mi></menclose>", "√(ab)"),
             (
                 "<mtable><mtr><mtd><mn>1</mn></mtd><mtd><mn>0</mn></mtd></mtr><mtr><mtd>2</mtd></mtr></mtable>",
                 "1, 0; 2",
