@@ -139,10 +139,9 @@ fn hundreds_of_shards_need_few_open_files() {
     let metrics = |manifest: &str, stage: &str| {
         let shown = project.pipe(&["show", manifest, stage, "--json"]).expect(0).json();
         let metrics = shown["record"]["metrics"].as_array().unwrap().clone();
-        let value = move |name: &str| {
+        move |name: &str| {
             metrics.iter().find(|metric| metric["name"] == name).unwrap()["value"].as_f64().unwrap()
-        };
-        value
+        }
     };
     assert!(metrics("pipeline.yaml", "pages")("shards") > 200.0);
     for (stage, names) in [("unique", &["documents"][..]), ("sets", &["train", "validation", "test"])] {

@@ -149,8 +149,7 @@ enum Form {
 impl Form {
     fn of(tag: &Tag) -> Self {
         let plain = |value: &str| value.trim().replace('<', "&lt;");
-        let value =
-            |name: &str, usual: &str| tag.value(name).map_or_else(|| usual.to_owned(), |value| plain(&value));
+        let value = |name: &str, usual: &str| tag.value(name).map_or_else(|| usual.to_owned(), plain);
         match tag.name.to_ascii_lowercase().as_str() {
             "mfrac" if tag.value("linethickness").is_some_and(|width| width.trim().starts_with('0')) => {
                 Self::Binomial
