@@ -153,7 +153,7 @@ mod tests {
             ),
             (1, "page not found", ""),
             (1, "cat: a: No such file or directory\n1\n2\n3\n4\n", ""),
-            (1, "cp: /root/x: Permission denied", ""),
+            (1, "cp: /srv/x: Permission denied", ""),
             (3, "", ""),
         ] {
             let error = Error::Command { status: format!("exit status: {code}") };

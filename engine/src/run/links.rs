@@ -7,10 +7,13 @@
 //! trees/DIGEST/            links into objects/, one folder per artifact
 //! ```
 
-use crate::{plan::Session, record::read_artifact};
+use crate::{
+    plan::Session,
+    record::{Record, read_artifact},
+};
 use pipe_stage::{Artifact, Digest, Entry};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::OsStr,
     fs, io,
     os::unix::fs::{PermissionsExt, symlink},
@@ -22,7 +25,7 @@ use std::{
 /// removes the links of stages that the manifest no longer has. Returns what could not be done.
 pub(super) fn link<'o>(
     session: &Session,
-    stages: impl IntoIterator<Item = (usize, &'o BTreeMap<String, Digest>)>,
+    stages: impl IntoIterator<Item = (usize, &'o Record)>,
 ) -> Vec<String> {
     let out = session.project.out();
     let own = out.join(&session.manifest.pipeline);
@@ -36,16 +39,12 @@ pub(super) fn link<'o>(
         return notes;
     }
     let mut broken = Vec::new();
-    for (stage, outputs) in stages {
+    for (stage, record) in stages {
         let name = session.name(stage);
-        let is_held = |digest| {
-            read_artifact(&session.store, digest)
-                .is_some_and(|artifact| artifact.blobs().all(|blob| session.store.holds(blob)))
-        };
-        if !outputs.values().all(is_held) {
+        if !record.is_held(&session.store) {
             broken.push(name);
         }
-        for (port, digest) in outputs {
+        for (port, digest) in &record.outputs {
             let place = own.join(name).join(port);
             if let Err(error) = link_one(session, digest, &place) {
                 notes.push(cannot(&place, error));
@@ -113,16 +112,8 @@ fn leads_to_tree(target: &Path) -> bool {
 
 /// Removes the links of a stage that is gone; anything else there stays.
 fn remove_links(session: &Session, folder: &Path) {
-    let trees = session.store.root().join("trees");
     for place in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        let is_ours = fs::read_link(&place).is_ok_and(|target| {
-            folder.join(target).parent().is_some_and(|parent| {
-                parent == trees
-                    || parent
-                        .canonicalize()
-                        .is_ok_and(|parent| trees.canonicalize().is_ok_and(|trees| trees == parent))
-            })
-        });
+        let is_ours = fs::read_link(&place).is_ok_and(|target| leads_to_tree(&target));
         if is_ours {
             let _ = fs::remove_file(place);
         }

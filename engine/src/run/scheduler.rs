@@ -550,7 +550,7 @@ impl Scheduler<'_> {
                 let on = BlockedOn::Folder;
                 self.states.set(stage, StageState::Blocked { resolved, forced, watch, on });
             }
-            Err(error) => self.mend(stage, error, forced),
+            Err(error) => self.retry_or_fail(stage, error, forced),
         }
     }
 
@@ -560,7 +560,7 @@ impl Scheduler<'_> {
     }
 
     /// Decides what follows from an error: a retry, another examination, or the end of the stage.
-    fn mend(&mut self, stage: usize, error: Error, forced: bool) {
+    fn retry_or_fail(&mut self, stage: usize, error: Error, forced: bool) {
         let retry = self.session.manifest.stages[stage].retry;
         let is_open = !self.is_stopping();
         let replans = self.replans.entry(stage).or_default();
@@ -700,7 +700,7 @@ impl Scheduler<'_> {
         let done = std::mem::replace(&mut self.states, States::new(&[])).into_done();
         closed.unmet = Figures::of(&self.session.manifest, &done).complaints();
         if self.run.is_none() && !closed.unmet.is_empty() && !closed.interrupted {
-            // Nothing had to run, and yet the call fails: whoever looks on later finds out why.
+            // No stage ran, but the command fails: a run folder records why.
             self.run = RunWriter::new(self.session, self.stages).ok();
             if let Some(run) = &self.run {
                 (self.tell)(&RunEvent::Began { folder: run.folder.clone() });
@@ -722,7 +722,7 @@ impl Scheduler<'_> {
         };
         let differing: Vec<String> = done.iter().filter_map(differs).collect();
         let notes = match options.is_full && is_whole && closed.unmet.is_empty() && differing.is_empty() {
-            true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, &record.outputs))),
+            true => link(self.session, done.iter().map(|(&stage, (_, record))| (stage, record))),
             false => Vec::new(),
         };
         Summary { rows, done, interrupted, broken, differing, notes }

@@ -15,7 +15,7 @@ pub(super) enum End {
     Reached,
 }
 
-/// What an escape stands for.
+/// The decoded value of an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Symbol {
     Byte(u8),
@@ -109,7 +109,7 @@ fn nested(text: &[u8], first: Symbol, bytes: usize, level: usize, end: End) -> R
 }
 
 impl Symbol {
-    /// The first bytes of what it may stand for.
+    /// The first bytes of the text that it may encode.
     pub(super) fn first_bytes(self) -> impl Iterator<Item = u8> {
         let (byte, letter) = match self {
             Self::Byte(byte) => (Some(byte), char::from(byte)),

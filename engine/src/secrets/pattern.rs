@@ -31,11 +31,11 @@ pub(super) enum Found {
     Beginning,
 }
 
-/// The text that is being searched, and what was read of it before.
+/// The text that is searched, with the escapes in it that were decoded before.
 pub(super) struct Text<'t> {
     pub(super) bytes: &'t [u8],
     end: End,
-    /// What escapes stand for, by their positions.
+    /// Decoded escapes, by position.
     known: HashMap<usize, Result<Rc<[Reading]>, Cut>>,
 }
 
