@@ -57,7 +57,7 @@ pub enum SourceError {
         root: PathBuf,
     },
     /// A name that cannot be stored.
-    #[error("the name of `{}` is not UTF-8, or contains a line break", path.display())]
+    #[error("the name of `{}` is not UTF-8, or contains a line break or a tab", path.display())]
     BadName {
         /// The file.
         path: PathBuf,

@@ -4,7 +4,7 @@ use crate::Limits;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::JsonRejection},
-    http::StatusCode,
+    http::{StatusCode, Uri},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -93,9 +93,14 @@ pub(crate) fn router(generator: Generator, limits: &Limits) -> Router {
     };
     let nowhere =
         || async { Refusal(StatusCode::NOT_FOUND, "there is POST /generate and GET /health".into()) };
+    let otherwise = |uri: Uri| async move {
+        let method = if uri.path() == "/generate" { "POST" } else { "GET" };
+        Refusal(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` takes {method}", uri.path()))
+    };
     Router::new()
         .route("/generate", post(generate))
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
+        .method_not_allowed_fallback(otherwise)
         .fallback(nowhere)
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(from_fn(in_time))
@@ -135,7 +140,15 @@ async fn generate(State(service): State<Arc<Service>>, request: Request) -> Resu
 async fn read(request: Request, time: Duration) -> Result<Json<Prompt>, Refusal> {
     let late = |_| Refusal(StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {time:?}"));
     let read = tokio::time::timeout(time, Json::from_request(request, &())).await.map_err(late)?;
-    read.map_err(|bad: JsonRejection| Refusal(bad.status(), bad.body_text()))
+    read.map_err(|bad| {
+        let message = match &bad {
+            JsonRejection::MissingJsonContentType(_) => {
+                "set the header `Content-Type: application/json`".into()
+            }
+            bad => bad.body_text(),
+        };
+        Refusal(bad.status(), message)
+    })
 }
 
 struct Wanted(Arc<AtomicBool>);

@@ -133,7 +133,7 @@ fn a_page_that_is_not_cleaned_yet_is_shown() {
     project.write("in/a.html", "<title>T</title>\n<p>Caf\u{e9} \u{1f980}\n");
     project.run(&[]).expect(0);
     project.pipe(&["show", "pipeline.yaml", "pages"]).expect(0).prints(&[
-        "1 documents in 1 shards",
+        "1 document in 1 shard",
         "characters of HTML",
         "<p>Caf\u{e9} \u{1f980}",
     ]);

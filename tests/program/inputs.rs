@@ -71,11 +71,18 @@ fn files_that_a_line_names_are_inputs_however_they_are_written() {
         ("cat .git/HEAD", ".git/HEAD"),
         ("cat out/mine.txt", "out/mine.txt"),
         ("exec 3<>d.txt; cat <&3", "d.txt"),
+        ("cat ./-dash", "-dash"),
+        ("cat -- -n", "-n"),
+        ("cat '$v'", "$v"),
+        ("cat \\$v.txt", "$v.txt"),
+        ("cat '~t'", "~t"),
+        ("cat \\~t", "~t"),
+        ("cat '~/d.txt'", "~/d.txt"),
     ] {
         let project = Project::one(&format!("{line} > $PIPE_OUTPUT_text/a"), "");
         let text = project.read("pipeline.yaml").replace("HERE", project.root().to_str().unwrap());
         project.write("pipeline.yaml", &text);
-        for folder in ["sub", ".git", "out"] {
+        for folder in ["sub", ".git", "out", "~"] {
             fs::create_dir(project.path(folder)).unwrap();
         }
         if file == "show.awk" {
@@ -89,6 +96,13 @@ fn files_that_a_line_names_are_inputs_however_they_are_written() {
         }
         is_an_input(&project, &project.path(file));
     }
+}
+
+#[test]
+fn a_name_that_cannot_be_listed_is_refused_and_not_passed_over() {
+    let project = Project::one("cat 'two\tcolumns' > $PIPE_OUTPUT_text/a", "");
+    project.write("two\tcolumns", "1\n");
+    project.run(&[]).expect(2).says(&["contains a line break or a tab", "rename"]);
 }
 
 #[test]
@@ -177,35 +191,25 @@ fn permissions_that_a_command_sets_are_no_change() {
 #[test]
 fn a_source_that_is_changed_and_put_back_meanwhile_is_noticed() {
     let outside = tempfile::tempdir().unwrap();
-    let (begun, go) = (outside.path().join("begun"), outside.path().join("go"));
-    let (begun, go) = (begun.to_str().unwrap(), go.to_str().unwrap());
+    let flag = |name: &str| outside.path().join(name);
     let run = format!(
-        "b={begun} g={go}; touch $b; while ! test -e $g; do sleep 0.01; done; cat d.txt > $PIPE_OUTPUT_text/a"
+        "f={}; touch $f/begun; while ! test -e $f/go; do sleep 0.01; done; cat d.txt > $PIPE_OUTPUT_text/a\n\
+         touch $f/copied; while ! test -e $f/end; do sleep 0.01; done",
+        outside.path().display()
     );
     let project = Project::one(&run, "");
     project.write("d.txt", "v1\n");
     std::thread::sleep(Duration::from_millis(20));
     let engine = project.start(&[]);
-    crate::project::wait_for(begun.as_ref());
+    crate::project::wait_for(&flag("begun"));
     let time = fs::metadata(project.path("d.txt")).unwrap().modified().unwrap();
     project.write("d.txt", "v2\n");
     // It reads the other content.
-    let copied = outside.path().join("copied");
-    fs::write(go, "").unwrap();
-    let done = || {
-        crate::project::below(&project.path(".pipe/work/tmp")).iter().any(|path| {
-            path.ends_with("output/text/a") && fs::read_to_string(path).is_ok_and(|text| text == "v2\n")
-        })
-    };
-    for _ in 0..1000 {
-        if done() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    fs::write(flag("go"), "").unwrap();
+    crate::project::wait_for(&flag("copied"));
     project.write("d.txt", "v1\n");
     fs::File::options().write(true).open(project.path("d.txt")).unwrap().set_modified(time).unwrap();
-    drop(copied);
+    fs::write(flag("end"), "").unwrap();
     engine.end().expect(0);
     assert_eq!(project.read("out/only/text/a"), "v1\n");
 }

@@ -103,6 +103,12 @@ fn a_model_is_served_over_http() {
         assert!(status == 200 || answer["error"].is_string(), "{answer}");
     }
     assert_eq!(server.send(b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").0, 404);
+    let (status, answer) = server.send(b"GET /generate HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert_eq!((status, answer["error"].as_str()), (405, Some("`/generate` takes POST")));
+    let untyped = b"POST /generate HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let (status, answer) = server.send(untyped);
+    assert_eq!(status, 415);
+    assert!(answer["error"].as_str().unwrap().contains("application/json"), "{answer}");
     assert_eq!(server.send(b"nonsense\r\n\r\n").0, 400);
 
     // A client that never finishes does not keep the server from ending.

@@ -124,7 +124,7 @@ pub(super) struct Channel<'a> {
     secrets: &'a Secrets,
     line: Vec<u8>,
     figures: Vec<Metric>,
-    /// Number of invalid lines, and the first of them.
+    /// Number of invalid lines, and the first of them with the reason.
     unread: (u64, String),
     /// Number of metrics above the maximum.
     unkept: u64,
@@ -166,18 +166,12 @@ impl<'a> Channel<'a> {
         if self.line.trim_ascii().is_empty() {
             return;
         }
-        let told = std::str::from_utf8(&self.line)
-            .ok()
-            .filter(|_| self.line.len() <= LINE_BYTES_MAX)
-            .and_then(|line| {
-                let told = serde_json::from_str(line);
-                told.or_else(|_| serde_json::from_str(&with_names_quoted(line))).ok()
-            });
+        let told = read(&self.line);
         let clean = |text: String| self.secrets.mask(&text).into_owned();
         match told {
-            Some(CommandEvent::Progress { unit, done, total }) => share.progress(&clean(unit), done, total),
-            Some(CommandEvent::Note { message }) => share.note(clean(message)),
-            Some(CommandEvent::Metric { name, value, step, unit, better, merge, clock }) => {
+            Ok(CommandEvent::Progress { unit, done, total }) => share.progress(&clean(unit), done, total),
+            Ok(CommandEvent::Note { message }) => share.note(clean(message)),
+            Ok(CommandEvent::Metric { name, value, step, unit, better, merge, clock }) => {
                 let (name, unit) = (clean(name), clean(unit));
                 if let Some(step) = step {
                     share.point(&name, step, value);
@@ -189,11 +183,11 @@ impl<'a> Channel<'a> {
                     None => self.unkept += 1,
                 }
             }
-            None => {
+            Err(reason) => {
                 if self.unread.0 == 0 {
                     let shown = self.line.trim_ascii();
-                    let shown = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN_BYTES)]).into_owned();
-                    self.unread.1 = clean(shown);
+                    let shown = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN_BYTES)]);
+                    self.unread.1 = clean(format!("{shown} ({reason})"));
                 }
                 self.unread.0 += 1;
             }
@@ -216,6 +210,16 @@ impl<'a> Channel<'a> {
         }
         self.figures
     }
+}
+
+/// Reads a message; the error says why it is none.
+fn read(line: &[u8]) -> std::result::Result<CommandEvent, String> {
+    if line.len() > LINE_BYTES_MAX {
+        return Err(format!("longer than {} KiB", LINE_BYTES_MAX >> 10));
+    }
+    let line = std::str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
+    let told = serde_json::from_str(line);
+    told.or_else(|error| serde_json::from_str(&with_names_quoted(line)).map_err(|_| error.to_string()))
 }
 
 #[expect(unsafe_code, reason = "rustix has no mkfifo for Apple's systems")]

@@ -1,6 +1,6 @@
 //! Owns: which files a shell line names. Reads the line as a shell does, as far as names go: quotes, escapes,
 //! comments, redirections. It expands only `$PWD`, which is the project's root, and the user's home; a name that holds
-//! another variable or a wildcard is not seen.
+//! another variable or a wildcard is not seen, unless quotes or a backslash make it literal.
 //!
 //! It may find too much: if a word happens to be the name of a file, the command only runs again when that file
 //! changes.
@@ -56,9 +56,18 @@ struct Words {
     is_case: bool,
     /// Depth of quotes within quotes.
     depth: usize,
+    /// The user's home, if it is known.
+    home: Option<String>,
 }
 
 impl Words {
+    fn of(line: &str) -> Self {
+        let home = std::env::var(HOME).ok().filter(|home| home.starts_with('/'));
+        let mut words = Self { home, ..Self::default() };
+        lex(line, &mut words);
+        words
+    }
+
     fn is_full(&self) -> bool {
         self.found.len() > WORDS_MAX
     }
@@ -102,8 +111,7 @@ impl Words {
 
 /// The names in a line that may be inputs, as written, without a leading `./`.
 pub(super) fn named(line: &str) -> BTreeSet<String> {
-    let mut words = Words::default();
-    lex(line, &mut words);
+    let words = Words::of(line);
     let mut uses: BTreeMap<Cow<'_, str>, Vec<(Use, At)>> = BTreeMap::new();
     for (word, used, at) in words.found.iter().take(WORDS_MAX) {
         // `--config=conf.yaml`, `@data.json`, `-fprogram.awk`
@@ -124,22 +132,19 @@ pub(super) fn named(line: &str) -> BTreeSet<String> {
     let pieces = line.split(|letter: char| letter.is_whitespace() || "'\"`();|&<>=,:[]{}".contains(letter));
     for piece in pieces.take(WORDS_MAX).filter(|piece| !piece.starts_with('/')) {
         uses.entry(plain(piece)).or_insert_with(|| vec![(Use::Reads, At::default())]);
+        // `os.path.expanduser("~/words.txt")`
+        if let (Some(rest), Some(home)) = (piece.strip_prefix("~/"), &words.home) {
+            let name = Cow::Owned(plain(&format!("{home}/{rest}")).into_owned());
+            uses.entry(name).or_insert_with(|| vec![(Use::Reads, At::default())]);
+        }
     }
-    let home = std::env::var(HOME).ok().filter(|home| home.starts_with('/'));
-    let in_full = |name: &str| match name.strip_prefix("~/") {
-        Some(rest) => home.as_ref().map(|home| format!("{home}/{rest}")),
-        None if name == "~" => home.clone(),
-        None => Some(name.to_owned()),
-    };
-    let inputs = uses.into_iter().filter(|(_, uses)| is_input(uses));
-    inputs.filter_map(|(name, _)| in_full(&name)).filter(|name| may_be_a_path(name)).collect()
+    let inputs = uses.into_iter().filter(|(_, uses)| is_input(uses)).map(|(name, _)| name);
+    inputs.filter(|name| may_be_a_path(name)).map(Cow::into_owned).collect()
 }
 
 /// The words of a line with wildcards that may match inputs, as written, without a leading `./`.
 pub(super) fn patterns(line: &str) -> BTreeSet<String> {
-    let mut words = Words::default();
-    lex(line, &mut words);
-    words.patterns
+    Words::of(line).patterns
 }
 
 /// The variable with the user's home.
@@ -163,15 +168,11 @@ fn is_input(uses: &[(Use, At)]) -> bool {
 }
 
 fn may_be_a_path(name: &str) -> bool {
-    // Kernel interfaces are not files; `-` begins an option, `$` and `~` something that is not expanded here.
+    // Kernel interfaces are not files. An option such as `-n` may be one: `cat -- -n`.
     const KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
     let is_made_up =
         |name: &Path| KERNEL.iter().any(|folder| name.starts_with(folder)) && !name.starts_with("/dev/shm");
-    !name.is_empty()
-        && name.len() <= WORD_BYTES_MAX
-        && !name.starts_with(['$', '-', '~'])
-        && !name.contains(['\0', '\n', '\t'])
-        && !is_made_up(Path::new(name))
+    !name.is_empty() && name.len() <= WORD_BYTES_MAX && !name.contains('\0') && !is_made_up(Path::new(name))
 }
 
 /// The names of a line, each also within every folder that the line names: `cd data; sort words.txt` and
@@ -219,6 +220,13 @@ struct Word {
     is_pattern: bool,
 }
 
+/// The user's home, where a `~` that no quotes enclose stands for it.
+fn home_of_tilde<'a>(word: &Word, letters: &mut Peekable<Chars<'_>>, words: &'a Words) -> Option<&'a str> {
+    let begins = word.text.is_empty() || word.text.ends_with(['=', ':']);
+    let ends = letters.peek().is_none_or(|next| next.is_whitespace() || "/:;&|<>()`".contains(*next));
+    words.home.as_deref().filter(|_| begins && ends)
+}
+
 fn lex(line: &str, words: &mut Words) {
     let (mut word, mut used) = (Word::default(), Use::Reads);
     // Here-documents whose text follows the line.
@@ -235,7 +243,7 @@ fn lex(line: &str, words: &mut Words) {
                 word.push(&quoted);
             }
             '"' => {
-                let (quoted, expands) = double_quoted(&mut letters);
+                let (quoted, expands) = double_quoted(&mut letters, words.home.as_deref());
                 inner(&quoted, words);
                 word.push(&quoted);
                 word.expands |= expands;
@@ -244,14 +252,14 @@ fn lex(line: &str, words: &mut Words) {
                 Some('\n') | None => {}
                 Some(letter) => word.push(letter.encode_utf8(&mut [0; 4])),
             },
-            '$' => match variable(&mut letters).as_str() {
-                "PWD" => word.push("."),
-                HOME => word.push("~"),
-                _ => {
+            '$' => match value(&variable(&mut letters), words.home.as_deref()) {
+                Some(value) => word.push(value),
+                None => {
                     word.begun = true;
                     word.expands = true;
                 }
             },
+            '~' => word.push(home_of_tilde(&word, &mut letters, words).unwrap_or("~")),
             // Opens it to read and write, and keeps what it held.
             '<' if letters.next_if_eq(&'>').is_some() => {
                 word.end(used, words);
@@ -313,6 +321,15 @@ fn variable(letters: &mut Peekable<Chars<'_>>) -> String {
     name
 }
 
+/// The value of a variable that is known before a line runs.
+fn value<'a>(name: &str, home: Option<&'a str>) -> Option<&'a str> {
+    match name {
+        "PWD" => Some("."),
+        HOME => home,
+        _ => None,
+    }
+}
+
 /// A quoted text may be a line of its own: `sh -c 'sort words.txt'`.
 fn inner(quoted: &str, words: &mut Words) {
     if words.depth < DEPTH_MAX
@@ -332,7 +349,7 @@ fn inner(quoted: &str, words: &mut Words) {
 }
 
 /// What stands up to the closing quote, and whether something in it is expanded.
-fn double_quoted(letters: &mut Peekable<Chars<'_>>) -> (String, bool) {
+fn double_quoted(letters: &mut Peekable<Chars<'_>>, home: Option<&str>) -> (String, bool) {
     let (mut text, mut expands) = (String::new(), false);
     while let Some(letter) = letters.next() {
         match letter {
@@ -342,15 +359,16 @@ fn double_quoted(letters: &mut Peekable<Chars<'_>>) -> (String, bool) {
                 Some(letter) if "$`\"\\".contains(letter) => text.push(letter),
                 Some(letter) => text.extend(['\\', letter]),
             },
-            '$' => match variable(letters) {
-                name if name == "PWD" => text.push('.'),
-                name if name == HOME => text.push('~'),
-                name => {
+            '$' => {
+                let name = variable(letters);
+                if let Some(value) = value(&name, home) {
+                    text.push_str(value);
+                } else {
                     expands = true;
                     text.push('$');
                     text.push_str(&name);
                 }
-            },
+            }
             _ => {
                 expands |= letter == '`';
                 text.push(letter);
@@ -434,6 +452,17 @@ mod tests {
             ("exit; date > d.txt; cat d.txt", "d.txt"),
             ("date > d.txt; cd sub; cat d.txt", "d.txt"),
             ("sh -c 'cd sub; date > d.txt'; cat d.txt", "d.txt"),
+            ("cat ./-d", "-d"),
+            ("cat -- -d.txt", "-d.txt"),
+            ("cat '$v' x", "$v"),
+            ("cat \\$v", "$v"),
+            ("cat \"\\$v.txt\"", "$v.txt"),
+            ("cat '~t'", "~t"),
+            ("cat \\~/d.txt", "~/d.txt"),
+            ("cat '~'/d.txt", "~/d.txt"),
+            ("cat a~", "a~"),
+            ("cat $'d.txt'", "d.txt"),
+            ("cat 'a\nb'", "a\nb"),
         ] {
             assert!(names(line, name), "{line}: {:?}", named(line));
         }
@@ -471,13 +500,13 @@ mod tests {
             ("cat a > b", "b"),
             ("sort a > b; sort b > a", "b"),
             ("cd sub; date > d.txt; cat d.txt", "d.txt"),
+            ("cat $v/d.txt", "v/d.txt"),
             ("mkdir -p x && date > d.txt && cat d.txt", "d.txt"),
             ("sh -c 'date > d.txt && cat d.txt'", "d.txt"),
             ("date > d.txt &> log; cat d.txt log", "log"),
             ("cat <<E > d.txt\ntext\nE\ncat d.txt", "d.txt"),
             ("cat < /dev/null", "/dev/null"),
             ("cat \"$HOME\"/etc/passwd", "/etc/passwd"),
-            ("cat -n", "-n"),
         ] {
             assert!(!names(line, name), "{line}: {:?}", named(line));
         }
@@ -486,10 +515,19 @@ mod tests {
     #[test]
     fn names_in_the_home_of_the_user_are_whole_paths() {
         let home = std::env::var("HOME").unwrap();
-        for line in ["cat ~/d.txt", "cat \"$HOME/d.txt\"", "cat ${HOME}/d.txt", "t --in=~/d.txt"] {
+        for line in [
+            "cat ~/d.txt",
+            "cat \"$HOME/d.txt\"",
+            "cat ${HOME}/d.txt",
+            "t --in=~/d.txt",
+            "PATH=a:~/d.txt t",
+            "python3 -c 'open(os.path.expanduser(\"~/d.txt\"))'",
+        ] {
             assert!(names(line, &format!("{home}/d.txt")), "{line}: {:?}", named(line));
         }
-        assert!(!names("cat ~user/d.txt a~/e.txt '~'", &format!("{home}/e.txt")));
+        for line in ["cat ~user/d.txt", "cat a~/d.txt", "cat '~'/d.txt"] {
+            assert!(!names(line, &format!("{home}/d.txt")), "{line}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use pipe_stage::{Misfit, Stage};
 /// If parts cannot be read, the others are checked nevertheless; errors are reported only for fields that are present
 /// and valid in themselves.
 pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults) -> Option<S> {
-    let known = || serde_json::to_value(S::default()).map(|config| paths(&config)).unwrap_or_default();
+    let known = || serde_json::to_value(S::default()).map(|config| fields(&config, "")).unwrap_or_default();
     let reading = read_with::<S>(with, key, faults, &|fault| fault.look_elsewhere(known));
     let stage = reading.value?;
     let misfits = stage.check();
@@ -27,13 +27,13 @@ pub(crate) fn read_config<S: Stage>(with: &Node, key: Span, faults: &mut Faults)
 }
 
 /// Lists the fields of a config; those of sections as `optimizer.lr`.
-fn paths(config: &serde_json::Value) -> Vec<String> {
-    let fields = config.as_object().into_iter().flatten();
+pub(crate) fn fields(config: &serde_json::Value, prefix: &str) -> Vec<String> {
     let below = |(name, value): (&String, &serde_json::Value)| {
-        let below = paths(value).into_iter().map(|path| format!("{name}.{path}"));
-        std::iter::once(name.clone()).chain(below).collect::<Vec<_>>()
+        let path = format!("{prefix}{name}");
+        let below = fields(value, &format!("{path}."));
+        std::iter::once(path).chain(below).collect::<Vec<_>>()
     };
-    fields.flat_map(below).collect()
+    config.as_object().into_iter().flatten().flat_map(below).collect()
 }
 
 /// Turns a misfit into an error at its field, or at the stage's name if it has no path.

@@ -13,7 +13,7 @@ use crate::manifest::{
     needs::{self, Stages},
     node::{self, Entry, Mapping, Node},
     ports::{Inputs, Output, Ports},
-    read::read,
+    read::read_with,
     settings::StageEntry,
     source::{Sources, Span},
     stage_type::StageType,
@@ -334,7 +334,11 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
         faults.push(fault.help(help).at(entry.key));
         return Draft::default();
     }
-    let reading = read::<StageEntry>(&entry.value, entry.key, faults);
+    // A setting of the type may stand beside `with`.
+    let settings = || type_of(entry, types).map(|kind| config::fields(&kind.default_json(), "with."));
+    let reading = read_with::<StageEntry>(&entry.value, entry.key, faults, &|fault| {
+        fault.look_elsewhere(|| settings().unwrap_or_default())
+    });
     let written = entry.value.get("uses").and_then(|uses| match &uses.value.kind {
         node::NodeKind::Scalar(scalar) if !scalar.is_null() => Some((&*scalar.text, uses.value.span)),
         _ => None,

@@ -207,6 +207,7 @@ impl Session {
                             Some("mount or fetch its target, remove the link, or narrow the pattern")
                         }
                         SourceError::TooDeep { .. } => Some("narrow the pattern"),
+                        SourceError::BadName { .. } => Some("rename the file, or narrow the pattern"),
                         _ => None,
                     };
                     misfit.help = help.map(str::to_owned).or(misfit.help);

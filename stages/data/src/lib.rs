@@ -3,6 +3,7 @@
 //! This crate knows text, languages and file formats. It does not know the engine, terminals, schedulers, the
 //! location of the cache, or models.
 
+mod counted;
 mod json;
 mod lines;
 mod none_left;

@@ -34,7 +34,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use pipe_stage::{Kind, LocalEntry};
 use roaring::RoaringBitmap;
 
-use crate::parquet::guarded;
+use crate::{counted::counted, parquet::guarded};
 
 /// Documents as lists of token ids, one Parquet file per shard.
 pub static TOKENS: Kind = Kind {
@@ -339,10 +339,9 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> 
             left -= 1;
         }
     }
-    let shards = entries.len();
-    Ok(format!(
-        "{tokens} tokens of a vocabulary of {vocabulary_size}, {documents} documents in {shards} shards\n{shown}"
-    ))
+    let (tokens, documents) = (counted(tokens, "token"), counted(documents, "document"));
+    let shards = counted(entries.len() as u64, "shard");
+    Ok(format!("{tokens} of a vocabulary of {vocabulary_size}, {documents} in {shards}\n{shown}"))
 }
 
 /// Reads every shard to its end.

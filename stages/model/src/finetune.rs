@@ -393,7 +393,9 @@ impl Sets<'_> {
                 (Some(share), _) => format!(
                     "add documents, change `validation_share`, now {share}, or give `needs.validation`"
                 ),
-                (None, LabelRule::Given) => "give documents out of `examples`, or set `label`".to_owned(),
+                (None, LabelRule::Given) => {
+                    "need the output of an `examples` stage, or set `label`".to_owned()
+                }
                 (None, LabelRule::Address(_)) => format!("see `label`, now `{}`", self.config.label),
             }));
         }
@@ -449,7 +451,7 @@ impl Finetune {
                 format!("{found} labels have {} documents or more{seen}", self.min_documents_per_label);
             return Err(Error::input(message).help(match rule {
                 LabelRule::Given => {
-                    "give documents out of `examples`, or set `label`; see `min_documents_per_label` too"
+                    "need the output of an `examples` stage, or set `label`; see `min_documents_per_label` too"
                 }
                 LabelRule::Address(_) => {
                     "see `label` and `min_documents_per_label`; two labels are the least"

@@ -29,6 +29,13 @@ stages:
   words: { uses: tokenizer, inputs: docs, resources: { cpu: 2, mem: 2G } }
   base: { uses: pretrain, params: {}, with: { learning_rate: 1, max_steps: 3, warmup: 2, block_size: 7 } }
 ";
+    settings_beside_with: "\
+pipeline: p
+stages:
+  docs: { uses: ingest }
+  words: { uses: tokenizer, needs: docs, vocabulary_size: 100 }
+  base: { uses: pretrain, learning_rate: 1, steps: 3 }
+";
     text_that_is_not_yaml: "pipeline: p\nstages:\n  a: { uses: dedup\n  b: 3\n";
     a_tag: "pipeline: !!int 3\nstages: {}\n";
     two_documents: "pipeline: p\nstages: {}\n---\npipeline: q\n";

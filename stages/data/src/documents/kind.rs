@@ -1,5 +1,7 @@
 //! Documents as the engine sees them: written as ordinary files, and previewed.
 
+use crate::counted::counted;
+
 use super::{Column, DocumentReader, DocumentWriter, DocumentsError};
 use pipe_stage::{Error, Kind, LocalEntry, Result};
 use std::borrow::Cow;
@@ -97,7 +99,7 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
             }
         }
     }
-    Ok(format!("{count} documents in {shards} shards\n{shown}"))
+    Ok(format!("{} in {}\n{shown}", counted(count, "document"), counted(shards as u64, "shard")))
 }
 
 impl From<DocumentsError> for Error {

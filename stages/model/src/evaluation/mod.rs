@@ -548,7 +548,9 @@ impl Eval {
             return Err(Error::input("no held-out document has one of the classifier's labels").help(
                 match rule {
                     LabelRule::Given => {
-                        format!("set `label`, or give documents out of `examples`; its labels are {labels}")
+                        format!(
+                            "set `label`, or need the output of an `examples` stage; its labels are {labels}"
+                        )
                     }
                     LabelRule::Address(_) => format!("its labels are {labels}"),
                 },
