@@ -245,6 +245,9 @@ fn explained(text: &str, message: String, offset: usize) -> (Fault, usize) {
         text if text.contains("character that cannot start") || text.contains("cannot start any token") => {
             fault.help("quote text that begins with one of @ ` % ! & * | > { [")
         }
+        text if text.contains("block mapping") || text.contains("block collection") => {
+            fault.help("check the indentation: fields of the same level begin in the same column")
+        }
         _ => fault,
     };
     (fault, offset)

@@ -36,6 +36,7 @@ stages:
   words: { uses: tokenizer, needs: docs, vocabulary_size: 100 }
   base: { uses: pretrain, learning_rate: 1, steps: 3 }
 ";
+    a_field_one_column_to_the_left: "pipeline: p\nstages:\n  a:\n    uses: ingest\n   with: {}\n";
     text_that_is_not_yaml: "pipeline: p\nstages:\n  a: { uses: dedup\n  b: 3\n";
     a_tag: "pipeline: !!int 3\nstages: {}\n";
     two_documents: "pipeline: p\nstages: {}\n---\npipeline: q\n";
