@@ -5,6 +5,7 @@
 mod project;
 
 mod again;
+mod archives;
 
 mod looking;
 

@@ -314,8 +314,10 @@ impl<'c> Cleaner<'c> {
 
     fn clean(&self, mut document: Document) -> Cleaned {
         let mut declared = document.language.clone();
+        let media_type = std::mem::take(&mut document.media_type);
         if let Some(html) = document.html.take() {
-            match extract(&html, self.limits) {
+            let media_type = Some(media_type.as_str()).filter(|media_type| !media_type.is_empty());
+            match extract(&html, media_type, self.limits) {
                 Ok(page) => {
                     document.text = page.text;
                     if !page.language.is_empty() {

@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! documents.parquet          zstd level 3, `created_by` fixed, no statistics, no Arrow schema
-//! ├── key-value metadata     pipe.format = "documents", pipe.version = "1"
+//! ├── key-value metadata     pipe.format = "documents", pipe.version = "1", or "2" with media types
 //! └── row groups             at most 4,096 rows and about 32 MiB of values each
 //!     ├── id        utf8     never empty; unique in an artifact: `<source>/<path relative to it>`
 //!     ├── text      utf8     empty until `clean` has run; always for records read with `text: null`
 //!     ├── html      binary?  the page as it was found; null once `clean` has run
+//!     ├── media_type utf8    of the page, with its charset, as a server sent it; absent in version 1
 //!     ├── url       utf8
 //!     ├── source    utf8
 //!     ├── language  utf8     ISO 639-1
@@ -54,6 +55,8 @@ pub struct Document {
     pub text: String,
     /// The page as found, in its own encoding.
     pub html: Option<Vec<u8>>,
+    /// Media type of the page with its parameters, as its server sent it: `text/html; charset=gbk`.
+    pub media_type: String,
     /// Address of the page on the web.
     pub url: String,
     /// Name of its source.
@@ -73,7 +76,7 @@ impl Document {
     pub fn bytes(&self) -> usize {
         let metadata: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
         let html = self.html.as_ref().map_or(0, Vec::len);
-        let names = self.id.len() + self.url.len() + self.source.len();
+        let names = self.id.len() + self.url.len() + self.source.len() + self.media_type.len();
         names + self.text.len() + html + self.language.len() + self.license.len() + self.date.len() + metadata
     }
 }
@@ -100,6 +103,7 @@ pub enum Column {
     Id,
     Text,
     Html,
+    MediaType,
     Url,
     Source,
     Language,
@@ -110,10 +114,11 @@ pub enum Column {
 
 impl Column {
     /// All columns, in the order of the file.
-    pub const ALL: [Column; 9] = [
+    pub const ALL: [Column; 10] = [
         Column::Id,
         Column::Text,
         Column::Html,
+        Column::MediaType,
         Column::Url,
         Column::Source,
         Column::Language,
@@ -128,6 +133,7 @@ impl Column {
             Column::Id => "id",
             Column::Text => "text",
             Column::Html => "html",
+            Column::MediaType => "media_type",
             Column::Url => "url",
             Column::Source => "source",
             Column::Language => "language",
@@ -146,7 +152,7 @@ pub enum DocumentsError {
     Open { path: PathBuf, source: std::io::Error },
     #[error("`{path}` is not a readable documents file: {reason}")]
     Read { path: PathBuf, reason: String },
-    #[error("`{path}` has version {found} of the {format} format, but this program reads version 1")]
+    #[error("`{path}` has version {found} of the {format} format, which this program cannot read")]
     Version { path: PathBuf, format: &'static str, found: String },
     #[error("column `{column}` of `{path}` is {found}, not {expected}")]
     Column { path: PathBuf, column: String, expected: &'static str, found: String },
@@ -173,13 +179,16 @@ pub const DOCUMENT_BYTES_MAX: usize = 256 << 20;
 
 const FORMAT_KEY: &str = "pipe.format";
 const VERSION_KEY: &str = "pipe.version";
+/// The version of documents without media types, and of added columns.
 const VERSION: &str = "1";
+/// The version of documents with media types.
+const VERSION_2: &str = "2";
 const CREATED_BY: &str = "pipe documents 1";
 const ZSTD_LEVEL: i32 = 3;
 
 /// Properties that fix the bytes of both formats. Statistics are omitted: no reader prunes by them, and the
 /// truncation rules of the Parquet library would become part of the format.
-fn properties(format: &str) -> WriterPropertiesBuilder {
+fn properties(format: &str, version: &str) -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("invariant: a level that zstd has");
     let pair = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
     WriterProperties::builder()
@@ -187,7 +196,7 @@ fn properties(format: &str) -> WriterPropertiesBuilder {
         .set_created_by(CREATED_BY.to_owned())
         .set_statistics_enabled(EnabledStatistics::None)
         .set_offset_index_disabled(true)
-        .set_key_value_metadata(Some(vec![pair(FORMAT_KEY, format), pair(VERSION_KEY, VERSION)]))
+        .set_key_value_metadata(Some(vec![pair(FORMAT_KEY, format), pair(VERSION_KEY, version)]))
 }
 
 #[cfg(test)]

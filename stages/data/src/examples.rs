@@ -189,7 +189,8 @@ struct Maker<'e> {
 
 /// A document as the value of [`FIELDS`].
 fn fields(document: &Document) -> Value {
-    let Document { id, text, url, source, language, license, date, metadata, html: _ } = document;
+    let Document { id, text, url, source, language, license, date, metadata, html: _, media_type: _ } =
+        document;
     let metadata = metadata.iter().map(|(name, fact)| (name.as_str(), facts::value(fact)));
     let texts =
         [id, text, url, source, language, license, date].into_iter().map(|text| Value::from(text.as_str()));

@@ -39,6 +39,10 @@ mod table;
 
 mod inflate;
 
+mod http;
+
+mod warc;
+
 mod slices;
 
 mod cut;
@@ -72,16 +76,18 @@ use serde::{Deserialize, Serialize};
 use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files into document shards.
+/// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files and web archives into document shards.
 ///
-/// Each page, text, source or Markdown file is a document; so is each record of the other formats. Documents are
+/// Each page, text, source or Markdown file is a document; so is each record of the other formats, and each page of a
+/// web archive (WARC, WET, ARC). Documents are
 /// assigned to shards by the hash of their names, so a changed document changes one shard and a new one changes at
 /// most two. Documents are named `<source>/<path>`. Records are named `<source>/<id>` if `columns.id` is set,
 /// otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or records of the other formats, counted
 /// from 1. With `columns.id`, the same records make the same shards whatever files and formats they come in; if
 /// several records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
 /// (empty, binary, undecodable, damaged, too large, without text) are listed in the output `rejected` with the
-/// reason, as are redirects, records with a duplicate id, and files without any records.
+/// reason, as are redirects, records with a duplicate id, records of web archives without a page, and files without
+/// any records.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ingest {
@@ -109,6 +115,10 @@ pub struct Ingest {
     /// Maximum number of records that are skipped because an earlier record has the same id. If there are more, the
     /// stage fails. By default there is no limit.
     pub duplicates_max: Option<u64>,
+    /// Maximum number of records of web archives that hold no page: with another HTTP status than 200, of another media
+    /// type than HTML and text, without content, or saying that nothing has changed. If there are more, the stage
+    /// fails. By default there is no limit.
+    pub no_page_max: Option<u64>,
 }
 
 impl Default for Ingest {
@@ -123,6 +133,7 @@ impl Default for Ingest {
             files_lost_max: 0,
             redirects_max: None,
             duplicates_max: None,
+            no_page_max: None,
         }
     }
 }
@@ -231,8 +242,17 @@ impl Stage for Ingest {
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        let names =
-            ["documents", "shards", "bytes", "rejected", "redirects", "duplicates", "rows", "rows_sampled"];
+        let names = [
+            "documents",
+            "shards",
+            "bytes",
+            "rejected",
+            "redirects",
+            "duplicates",
+            "no_page",
+            "rows",
+            "rows_sampled",
+        ];
         Some(names.map(str::to_owned).to_vec())
     }
 
@@ -294,6 +314,7 @@ impl Ingest {
             files_lost: self.files_lost_max,
             redirects: self.redirects_max,
             duplicates: self.duplicates_max,
+            no_page: self.no_page_max,
         }
     }
 
@@ -346,7 +367,7 @@ impl Ingest {
         let source = self.source(label);
         RecordReading {
             format: format_of(label),
-            columns: source.map(|source| source.columns.clone()).unwrap_or_default(),
+            columns: source.map(Source::columns_of_format).unwrap_or_default(),
             delimiter: source.and_then(Source::delimiter_byte),
             quote: source.and_then(|source| source.quote.clone()),
             escape: source.map(|source| source.escape.clone()).unwrap_or_default(),
@@ -394,10 +415,12 @@ impl Ingest {
             by_depth.entry(branch.depth).or_default().push(item);
         }
         let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
+        let columns = self.source(label).map(Source::columns_of_format).unwrap_or_default();
+        let media_types = !columns.media_type.is_empty();
         for (depth, items) in by_depth {
             let (source, license) = (source.to_owned(), license.clone());
             let Caps { documents, bytes } = caps;
-            let cutting = Cutting { source, license, documents, bytes, depth };
+            let cutting = Cutting { source, license, documents, bytes, depth, media_types };
             let step = ctx.each("shards", &cutting, items, cut_shards)?;
             made.documents.extend(step.entries(PAGES.name()));
             made.rejected.extend(step.entries(REJECTED.name()));

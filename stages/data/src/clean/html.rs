@@ -15,6 +15,7 @@ mod tables;
 mod tag;
 
 use blocks::TextSizes;
+pub(crate) use charset::decode;
 use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,12 +104,12 @@ impl Refusal {
     }
 }
 
-/// Extracts the main content of a page.
+/// Extracts the main content of a page, which its server sent with this media type.
 ///
 /// # Errors
 /// Why there is no main content.
-pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
-    let scanned = look_at(bytes, limits, scan::Wanted::Markup)?;
+pub fn extract(bytes: &[u8], media_type: Option<&str>, limits: Limits) -> Result<Page, Refusal> {
+    let scanned = look_at(bytes, media_type, limits, scan::Wanted::Markup)?;
     let article = catch_unwind(AssertUnwindSafe(|| main_content(&scanned)));
     let text = article.map_err(|_| Refusal::Failed)?.ok_or(Refusal::NoContent)?;
     if text.trim().is_empty() {
@@ -124,10 +125,15 @@ pub fn extract(bytes: &[u8], limits: Limits) -> Result<Page, Refusal> {
 /// # Errors
 /// Every reason but [`Refusal::NoContent`] and [`Refusal::Failed`], which only extraction finds.
 pub fn inspect(bytes: &[u8], limits: Limits) -> Result<(), Refusal> {
-    look_at(bytes, limits, scan::Wanted::Facts).map(drop)
+    look_at(bytes, None, limits, scan::Wanted::Facts).map(drop)
 }
 
-fn look_at(bytes: &[u8], limits: Limits, wanted: scan::Wanted) -> Result<scan::Scanned, Refusal> {
+fn look_at(
+    bytes: &[u8],
+    media_type: Option<&str>,
+    limits: Limits,
+    wanted: scan::Wanted,
+) -> Result<scan::Scanned, Refusal> {
     if bytes.trim_ascii().is_empty() {
         return Err(Refusal::Empty);
     }
@@ -137,7 +143,7 @@ fn look_at(bytes: &[u8], limits: Limits, wanted: scan::Wanted) -> Result<scan::S
     if is_binary(bytes) {
         return Err(Refusal::Binary);
     }
-    let page = charset::decode(bytes).ok_or(Refusal::Undecodable)?;
+    let page = decode(bytes, media_type).ok_or(Refusal::Undecodable)?;
     let scanned =
         scan::scan(&page, limits.nodes_max, wanted).map_err(|_| Refusal::TooManyNodes(limits.nodes_max))?;
     match scanned.refresh {
@@ -236,7 +242,7 @@ mod tests {
     use super::*;
 
     fn text(html: &str) -> Result<String, Refusal> {
-        extract(html.as_bytes(), Limits::default()).map(|page| page.text)
+        extract(html.as_bytes(), None, Limits::default()).map(|page| page.text)
     }
 
     const PROSE: &str = "<p>Ownership is a set of rules that govern how a program manages memory, and all programs \
@@ -249,7 +255,7 @@ mod tests {
              <div class=content><h1 class=header>Own</h1>{PROSE}<pre><code class=language-rust>fn f() {{\n    1\n}}\n</code>\
              </pre>{PROSE}</div><footer>Imprint</footer></body></html>"
         );
-        let page = extract(page.as_bytes(), Limits::default()).unwrap();
+        let page = extract(page.as_bytes(), None, Limits::default()).unwrap();
         assert_eq!((page.title.as_str(), page.language.as_str()), ("Own & lend - Site", "en"));
         assert!(page.text.starts_with("# Own\n\nOwnership is"), "{}", page.text);
         assert!(page.text.contains("```rust\nfn f() {\n    1\n}\n```"), "{}", page.text);
@@ -341,11 +347,11 @@ mod tests {
     fn refuses_what_is_no_page() {
         assert_eq!(text(" \n"), Err(Refusal::Empty));
         assert_eq!(text("<html><body></body></html>"), Err(Refusal::NoContent));
-        assert_eq!(extract(b"\x89PNG\r\n", Limits::default()), Err(Refusal::Binary));
-        assert_eq!(extract(b"<p>a\0b", Limits::default()), Err(Refusal::Binary));
+        assert_eq!(extract(b"\x89PNG\r\n", None, Limits::default()), Err(Refusal::Binary));
+        assert_eq!(extract(b"<p>a\0b", None, Limits::default()), Err(Refusal::Binary));
         let limits = Limits { bytes_max: 10, nodes_max: 2 };
-        assert_eq!(extract(b"<p>more than ten", limits), Err(Refusal::TooLarge { bytes: 16, max: 10 }));
-        assert_eq!(extract(b"<b><b><b>x", limits), Err(Refusal::TooManyNodes(2)));
+        assert_eq!(extract(b"<p>more than ten", None, limits), Err(Refusal::TooLarge { bytes: 16, max: 10 }));
+        assert_eq!(extract(b"<b><b><b>x", None, limits), Err(Refusal::TooManyNodes(2)));
         let redirect = "<meta http-equiv=refresh content=\"0;URL=a.html\"><p>Moved</p>";
         assert_eq!(text(redirect), Err(Refusal::Redirect("a.html".into())));
     }

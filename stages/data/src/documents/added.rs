@@ -1,7 +1,7 @@
 //! Columns added to a shard's rows: what a later stage found out about each document, without a copy of the text.
 
 use super::reader::{damaged, open_parquet};
-use super::{Cluster, DocumentsError, properties};
+use super::{Cluster, DocumentsError, VERSION, properties};
 use crate::parquet::guarded;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema, UInt32Type, UInt64Type};
@@ -114,7 +114,7 @@ impl AddedColumns {
             .unzip();
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
-            .with_properties(properties("added").build())
+            .with_properties(properties("added", VERSION).build())
             .with_skip_arrow_metadata(true);
         let mut parquet = ArrowWriter::try_new_with_options(output, schema.clone(), options)
             .map_err(|error| write_error(&error))?;
@@ -130,7 +130,7 @@ impl AddedColumns {
     /// # Errors
     /// If the file cannot be opened, is damaged, or has columns of other types or with nulls.
     pub fn read(path: &Path) -> Result<Self, DocumentsError> {
-        let (file, metadata, _) = open_parquet(path, "added")?;
+        let (file, metadata, _) = open_parquet(path, "added", &[VERSION])?;
         let mut columns: BTreeMap<String, AddedColumn> = BTreeMap::new();
         for field in metadata.schema().fields() {
             let column = match field.data_type() {

@@ -35,9 +35,13 @@ fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
         return entry.copy_to(path);
     }
     let write_error = |error: std::io::Error| Error::io("write", path, &error);
-    let file = File::create(path).map_err(write_error)?;
-    let mut writer = DocumentWriter::new(BufWriter::new(file))?;
-    for row in DocumentReader::of_entry(entry)?.rows()? {
+    let reader = DocumentReader::of_entry(entry)?;
+    let file = BufWriter::new(File::create(path).map_err(write_error)?);
+    let mut writer = match reader.has_media_types() {
+        true => DocumentWriter::with_media_types(file)?,
+        false => DocumentWriter::new(file)?,
+    };
+    for row in reader.rows()? {
         let mut row = row?;
         if let Some(cluster) = row.cluster {
             row.document.metadata.insert("cluster".into(), format!("{:016x}", cluster.id));

@@ -1,6 +1,8 @@
 //! Reads documents from Parquet: a shard, or a view of one, row by row in bounded memory.
 
-use super::{AddedColumns, Cluster, Column, Document, DocumentsError, FORMAT_KEY, VERSION, VERSION_KEY};
+use super::{
+    AddedColumns, Cluster, Column, Document, DocumentsError, FORMAT_KEY, VERSION, VERSION_2, VERSION_KEY,
+};
 use crate::parquet::{batch_rows, guarded, with_views};
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::DataType;
@@ -54,7 +56,7 @@ impl DocumentReader {
     /// If the file cannot be opened, is not Parquet, is damaged, or has columns of other types.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DocumentsError> {
         let path = path.as_ref().to_owned();
-        let (file, metadata, rows) = open_parquet(&path, "documents")?;
+        let (file, metadata, rows) = open_parquet(&path, "documents", &[VERSION, VERSION_2])?;
         let metadata = with_views(metadata).map_err(|reason| damaged(&path, reason))?;
         check_columns(&path, &metadata)?;
         let columns = Column::ALL.to_vec();
@@ -99,6 +101,11 @@ impl DocumentReader {
     /// Number of rows that will be read.
     pub fn rows_selected(&self) -> u64 {
         self.selection.as_ref().map_or(self.rows, RoaringBitmap::len)
+    }
+
+    /// Whether the documents may have media types.
+    pub fn has_media_types(&self) -> bool {
+        self.metadata.schema().field_with_name(Column::MediaType.name()).is_ok()
     }
 
     /// The added columns, for callers that need others than the cluster.
@@ -313,6 +320,7 @@ fn document(batch: &RecordBatch, row: usize) -> Document {
         id: text(Column::Id),
         text: text(Column::Text),
         html: html.filter(|array| array.is_valid(row)).map(|array| array.value(row).to_vec()),
+        media_type: text(Column::MediaType),
         url: text(Column::Url),
         source: text(Column::Source),
         language: text(Column::Language),
@@ -350,6 +358,7 @@ fn runs(rows: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
 pub(super) fn open_parquet(
     path: &Path,
     format: &'static str,
+    versions: &[&str],
 ) -> Result<(File, ArrowReaderMetadata, u64), DocumentsError> {
     let file = File::open(path).map_err(|source| DocumentsError::Open { path: path.to_owned(), source })?;
     let (metadata, rows) = crate::parquet::open(&file).map_err(|reason| damaged(path, reason))?;
@@ -359,7 +368,7 @@ pub(super) fn open_parquet(
         (Some(found), _) if found != format => {
             Err(damaged(path, format!("it is a file of {found}, not of {format}")))
         }
-        (Some(_), Some(found)) if found != VERSION => {
+        (Some(_), Some(found)) if !versions.contains(&found.as_str()) => {
             Err(DocumentsError::Version { path: path.to_owned(), format, found })
         }
         _ => Ok((file, metadata, rows)),

@@ -1,6 +1,6 @@
 //! Writes documents to Parquet, in bounded memory.
 
-use super::{Column, DOCUMENT_BYTES_MAX, Document, DocumentsError, properties};
+use super::{Column, DOCUMENT_BYTES_MAX, Document, DocumentsError, VERSION, VERSION_2, properties};
 use arrow::array::{ArrayRef, BinaryBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
@@ -32,12 +32,24 @@ impl<W: Write + Send> DocumentWriter<W> {
     /// # Errors
     /// If `output` refuses the first bytes.
     pub fn new(output: W) -> Result<Self, DocumentsError> {
+        Self::of_version(output, VERSION)
+    }
+
+    /// Starts a file whose documents may have a media type.
+    ///
+    /// # Errors
+    /// If `output` refuses the first bytes.
+    pub fn with_media_types(output: W) -> Result<Self, DocumentsError> {
+        Self::of_version(output, VERSION_2)
+    }
+
+    fn of_version(output: W, version: &str) -> Result<Self, DocumentsError> {
         // Values that hardly ever repeat: a dictionary would be built and then discarded.
         let unique = [Column::Id, Column::Text, Column::Html, Column::Url];
-        let properties = unique.into_iter().fold(properties("documents"), |properties, column| {
+        let properties = unique.into_iter().fold(properties("documents", version), |properties, column| {
             properties.set_column_dictionary_enabled(ColumnPath::from(column.name()), false)
         });
-        let schema = schema();
+        let schema = schema(version);
         let options = ArrowWriterOptions::new()
             .with_properties(properties.set_max_row_group_row_count(None).build())
             .with_skip_arrow_metadata(true);
@@ -88,7 +100,8 @@ impl<W: Write + Send> DocumentWriter<W> {
 
     fn write_batch(&mut self) -> Result<(), DocumentsError> {
         if self.batch.filled.rows > 0 {
-            let columns = std::mem::take(&mut self.batch).finish();
+            let columns =
+                std::mem::take(&mut self.batch).finish(self.schema.fields().len() == Column::ALL.len());
             let batch = RecordBatch::try_new(self.schema.clone(), columns)
                 .map_err(|error| DocumentsError::Write(error.to_string()))?;
             self.parquet.write(&batch).map_err(write_error)?;
@@ -118,9 +131,10 @@ impl Filled {
 type Metadata = MapBuilder<StringBuilder, StringBuilder>;
 
 struct Batch {
-    /// The columns of type utf8, in the order of [`Column::ALL`].
+    /// The columns of type utf8 that all versions have, in the order of [`Column::ALL`].
     texts: [StringBuilder; 7],
     html: BinaryBuilder,
+    media_types: StringBuilder,
     metadata: Metadata,
     filled: Filled,
 }
@@ -131,6 +145,7 @@ impl Default for Batch {
         Self {
             texts: Default::default(),
             html: BinaryBuilder::new(),
+            media_types: StringBuilder::new(),
             metadata: MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
                 .with_values_field(Field::new("value", DataType::Utf8, false)),
             filled: Filled::default(),
@@ -140,11 +155,13 @@ impl Default for Batch {
 
 impl Batch {
     fn append(&mut self, document: &Document, bytes: usize) {
-        let Document { id, text, html, url, source, language, license, date, metadata } = document;
+        let Document { id, text, html, media_type, url, source, language, license, date, metadata } =
+            document;
         for (column, value) in self.texts.iter_mut().zip([id, text, url, source, language, license, date]) {
             column.append_value(value);
         }
         self.html.append_option(html.as_deref());
+        self.media_types.append_value(media_type);
         for (key, value) in metadata {
             self.metadata.keys().append_value(key);
             self.metadata.values().append_value(value);
@@ -153,16 +170,19 @@ impl Batch {
         self.filled.add(bytes);
     }
 
-    fn finish(mut self) -> Vec<ArrayRef> {
+    fn finish(mut self, has_media_types: bool) -> Vec<ArrayRef> {
         let mut columns: Vec<ArrayRef> =
             self.texts.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef).collect();
         columns.insert(2, Arc::new(self.html.finish()));
+        if has_media_types {
+            columns.insert(3, Arc::new(self.media_types.finish()));
+        }
         columns.push(Arc::new(self.metadata.finish()));
         columns
     }
 }
 
-fn schema() -> SchemaRef {
+fn schema(version: &str) -> SchemaRef {
     let pair = vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, false)];
     let pairs = Field::new("key_value", DataType::Struct(pair.into()), false);
     let field = |column: Column| match column {
@@ -170,7 +190,8 @@ fn schema() -> SchemaRef {
         Column::Metadata => Field::new(column.name(), DataType::Map(Arc::new(pairs.clone()), false), false),
         _ => Field::new(column.name(), DataType::Utf8, false),
     };
-    Arc::new(Schema::new(Column::ALL.map(field).to_vec()))
+    let columns = Column::ALL.into_iter().filter(|column| version != VERSION || *column != Column::MediaType);
+    Arc::new(Schema::new(columns.map(field).collect::<Vec<_>>()))
 }
 
 fn write_error(error: ParquetError) -> DocumentsError {

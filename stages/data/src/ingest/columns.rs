@@ -34,6 +34,8 @@ pub struct Columns {
     pub date: String,
     /// Column with the language, as an ISO 639-1 code.
     pub language: String,
+    /// Column with the media type of the page and its charset, as a server sent it: `text/html; charset=gbk`.
+    pub media_type: String,
     /// Columns to copy to the document's metadata: a list, such as `[stars, data.tags]`, or a mapping that renames
     /// them, such as `{ stars: data.stats.stars }`. `["*"]` copies all columns that no other field uses. Numbers are
     /// written in decimal, lists and objects as JSON; at most 1 MiB per document.
@@ -51,6 +53,7 @@ impl Default for Columns {
             license: unset(),
             date: unset(),
             language: unset(),
+            media_type: unset(),
             metadata: MetadataColumns::default(),
         }
     }
@@ -69,6 +72,7 @@ enum Field {
     License,
     Date,
     Language,
+    MediaType,
     Metadata,
 }
 
@@ -174,6 +178,7 @@ impl Columns {
             (Field::License, &self.license),
             (Field::Date, &self.date),
             (Field::Language, &self.language),
+            (Field::MediaType, &self.media_type),
         ];
         let fields = fields.into_iter().map(|(field, column)| (field, column, column));
         let metadata = self.metadata.iter().map(|(name, column)| (Field::Metadata, column, name));
@@ -274,6 +279,7 @@ impl Wanted {
                         Field::License => document.license = text,
                         Field::Date => document.date = text,
                         Field::Language => document.language = language(text),
+                        Field::MediaType => document.media_type = text,
                         Field::Html | Field::Metadata => {}
                     }
                 }

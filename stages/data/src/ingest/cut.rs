@@ -20,6 +20,9 @@ pub(super) struct Cutting {
     pub(super) bytes: u64,
     /// Depth of the branches.
     pub(super) depth: u32,
+    /// Whether documents may have a media type.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) media_types: bool,
 }
 
 /// Bytes of a branch's documents to keep in memory; the rest is written to a temporary file.
@@ -60,7 +63,12 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
     let (mut documents, mut duplicates, mut bytes) = (0, 0, 0);
     for leaf in leaves(&held, measure, cutting.depth, caps) {
         let name = format!("{}/{:016x}.parquet", cutting.source, leaf.border);
-        let mut writer = DocumentWriter::new(share.named(PAGES.name(), &name)?)?;
+        let file = share.named(PAGES.name(), &name)?;
+        let mut writer = if cutting.media_types {
+            DocumentWriter::with_media_types(file)?
+        } else {
+            DocumentWriter::new(file)?
+        };
         for held in share.track("documents", &held[leaf.range]) {
             let held = held?;
             spool.read(held.at, held.length as usize, &mut buffer).map_err(failed)?;

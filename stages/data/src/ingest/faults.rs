@@ -45,6 +45,26 @@ pub(super) enum Fault {
     Metadata { largest: String, bytes: usize },
     #[error("an earlier record has the same id")]
     Duplicate,
+    #[error("the record at byte {offset} is damaged: {damage}")]
+    Damaged { offset: u64, damage: String },
+    #[error("it is no HTTP response")]
+    NoHttp,
+    #[error("its content coding `{coding}` cannot be undone: {why}")]
+    Coding { coding: String, why: String },
+    #[error("it is damaged, or not text in a known encoding")]
+    Undecodable,
+    #[error("it is part of a record that spans several files")]
+    Segment,
+    #[error("its HTTP status is {0}")]
+    Status(u16),
+    #[error("its address begins with `{0}:`, which is no page")]
+    Scheme(String),
+    #[error("it is {}, neither HTML nor text", if .0.is_empty() { "binary data" } else { .0 })]
+    MediaType(String),
+    #[error("it has no content")]
+    NoContent,
+    #[error("it says that its content is that of an earlier capture")]
+    Revisit,
 }
 
 impl Fault {
@@ -74,7 +94,25 @@ impl Fault {
             Self::TooLarge { .. } => "too_large",
             Self::Metadata { .. } => "metadata_too_large",
             Self::Duplicate => "duplicate_id",
+            Self::Damaged { .. } => "damaged",
+            Self::NoHttp => "http",
+            Self::Coding { .. } => "coding",
+            Self::Undecodable => "undecodable",
+            Self::Segment => "segment",
+            Self::Status(_) => "status",
+            Self::Scheme(_) => "address",
+            Self::MediaType(_) => "media_type",
+            Self::NoContent => "no_content",
+            Self::Revisit => "revisit",
         }
+    }
+
+    /// Whether the record can be read, and holds no page.
+    pub(super) const fn is_no_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(_) | Self::Scheme(_) | Self::MediaType(_) | Self::NoContent | Self::Revisit
+        )
     }
 }
 
@@ -98,6 +136,8 @@ pub(super) enum Unreadable {
         "the rest of the file after row {row} is lost: the quote that opens in line {line} is never closed"
     )]
     Unclosed { row: u64, line: u64 },
+    #[error("no WARC or ARC record begins in it")]
+    NotWarc,
     #[error("it is not a readable Parquet file: {0}")]
     NotParquet(String),
     #[error("it is not a readable file or stream of Arrow: {0}")]
@@ -118,6 +158,7 @@ impl Unreadable {
             Self::NoColumn { .. } => "no_column",
             Self::TwoColumns(_) => "two_columns",
             Self::Unclosed { .. } => "unclosed_quote",
+            Self::NotWarc => "not_warc",
             Self::NotParquet(_) => "not_parquet",
             Self::NotArrow(_) => "not_arrow",
             Self::NotJson { .. } => "json",

@@ -26,11 +26,13 @@ pub enum Format {
     Parquet,
     /// One document per row of an Arrow file or stream (Feather, `save_to_disk`).
     Arrow,
+    /// One document per page of a web archive: WARC, WET or ARC.
+    Warc,
 }
 
 impl Format {
     /// File extensions, without the dot.
-    const ENDINGS: [(&str, Format); 16] = [
+    const ENDINGS: [(&str, Format); 19] = [
         ("html", Format::Html),
         ("htm", Format::Html),
         ("xhtml", Format::Html),
@@ -47,6 +49,9 @@ impl Format {
         ("arrow", Format::Arrow),
         ("feather", Format::Arrow),
         ("ipc", Format::Arrow),
+        ("warc", Format::Warc),
+        ("wet", Format::Warc),
+        ("arc", Format::Warc),
     ];
 
     /// Extensions of source code, without the dot.
@@ -77,6 +82,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
+            Self::Warc => "warc",
         }
     }
 
@@ -88,12 +94,12 @@ impl Format {
 
     /// Whether its files are text in some encoding.
     pub(super) const fn is_text(self) -> bool {
-        !matches!(self, Self::Html | Self::Parquet | Self::Arrow)
+        !matches!(self, Self::Html | Self::Parquet | Self::Arrow | Self::Warc)
     }
 
     /// Whether a file may hold several documents.
     pub(super) const fn has_records(self) -> bool {
-        matches!(self, Self::Jsonl | Self::Json | Self::Csv | Self::Parquet | Self::Arrow)
+        matches!(self, Self::Jsonl | Self::Json | Self::Csv | Self::Parquet | Self::Arrow | Self::Warc)
     }
 
     /// Formats of the last part of a glob, such as `*.jsonl.gz` or `*.{csv,tsv}`, and its unknown extensions.
@@ -213,6 +219,8 @@ mod tests {
         assert_eq!(one("docs/**/*.md"), Some(Format::Markdown));
         assert_eq!(one("src/**/*.{rs,toml}"), Some(Format::Code));
         assert_eq!(one("data/state.json"), Some(Format::Json));
+        assert_eq!(one("crawl/*.warc.gz"), Some(Format::Warc));
+        assert_eq!(one("crawl/*.{warc.wet.gz,arc.zst}"), Some(Format::Warc));
         assert_eq!(one("docs/**/*"), None);
         assert_eq!(one("docs/*.{html,rst}"), None);
         assert_eq!(one("docs/README"), None);

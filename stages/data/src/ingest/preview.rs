@@ -8,7 +8,7 @@ use super::faults::{Fault, Unreadable};
 use super::format::{Compression, Format};
 use super::inflate::inflate;
 use super::records::RecordReading;
-use super::{array, csv, jsonl, table};
+use super::{array, csv, jsonl, table, warc};
 use pipe_stage::{Misfit, SourceFile, files};
 use std::fs::File;
 use std::io::{self, Read};
@@ -60,7 +60,8 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
                 return vec![with_help(Misfit::new(field("columns"), message), lacks_text)];
             }
             Some(
-                unreadable @ (Unreadable::NotParquet(_)
+                unreadable @ (Unreadable::NotWarc
+                | Unreadable::NotParquet(_)
                 | Unreadable::NotArrow(_)
                 | Unreadable::NotJson { row: 0, .. }
                 | Unreadable::Unclosed { row: 0, .. }),
@@ -128,6 +129,9 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
     let ended = match reading.format {
         Format::Parquet => table::read_parquet(opened, &wanted, &mut present, each),
         Format::Arrow => table::read_arrow(opened, &wanted, &mut present, each),
+        Format::Warc => {
+            warc::read(opened, file.size, Compression::of_name(&file.name), &wanted, BYTES_MAX, each)
+        }
         format => {
             let opened = inflate(opened, Compression::of_name(&file.name), file.size);
             let mut opened = opened.map(|input| input.take(BYTES_MAX)).map_err(Ended::from);

@@ -10,7 +10,7 @@ use super::inflate::{Broken, inflate};
 use super::rejected::{Rejections, Tally};
 use super::slices::SliceWriter;
 use super::source::name_of;
-use super::{array, csv, jsonl, table};
+use super::{array, csv, jsonl, table, warc};
 use crate::documents::Document;
 use pipe_stage::{
     Entry, Error, Inputs, Item, LocalEntry, Metric, Result, Share, ShareFile, SourceFile, Step,
@@ -145,6 +145,9 @@ pub(super) fn read_rows(reading: &RecordReading, inputs: &Inputs, share: &mut Sh
     given.tally = rejections.keep(share)?;
     share.count("rows", given.tally.rows);
     share.metric(Metric::count("rejected", given.tally.rejected()).lower_is_better());
+    if reading.format == Format::Warc {
+        share.count("no_page", given.tally.no_page.count);
+    }
     if reading.sample_max.is_some() {
         share.count("rows_sampled", taken);
     }
@@ -261,6 +264,10 @@ fn documents(
     let ended = match reading.format {
         Format::Parquet => table::read_parquet(stream.seekable()?, &wanted, &mut present, each),
         Format::Arrow => table::read_arrow(stream.seekable()?, &wanted, &mut present, each),
+        Format::Warc => {
+            let compression = Compression::of_name(file.name());
+            warc::read(stream.seekable()?, file.size(), compression, &wanted, row_bytes_max, each)
+        }
         format => {
             let input = inflate(&mut stream, Compression::of_name(file.name()), file.size())
                 .and_then(|input| decode(input, encoding::named(&reading.encoding)));

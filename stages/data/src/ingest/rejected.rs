@@ -15,6 +15,7 @@ pub(super) struct Budgets {
     pub(super) files_lost: u64,
     pub(super) redirects: Option<u64>,
     pub(super) duplicates: Option<u64>,
+    pub(super) no_page: Option<u64>,
 }
 
 /// Counts for a share's files. The first few losses of each kind are reported as notes.
@@ -32,6 +33,8 @@ pub(super) struct Tally {
     pub(super) redirects: Loss,
     /// Records whose id occurred before.
     pub(super) duplicates: Loss,
+    /// Records of web archives without a page.
+    pub(super) no_page: Loss,
     /// Number of all these by their reason, and of files without records.
     pub(super) reasons: BTreeMap<String, u64>,
 }
@@ -82,6 +85,7 @@ impl Tally {
         self.files_lost.add(more.files_lost);
         self.redirects.add(more.redirects);
         self.duplicates.add(more.duplicates);
+        self.no_page.add(more.no_page);
         more.reasons
             .into_iter()
             .for_each(|(reason, count)| *self.reasons.entry(reason).or_default() += count);
@@ -122,12 +126,14 @@ impl Tally {
         };
         let redirects = left_out(&self.redirects, "redirect page", "redirect pages");
         let duplicates = left_out(&self.duplicates, "record with a repeated id", "records with repeated ids");
+        let no_page = left_out(&self.no_page, "record without a page", "records without a page");
         let limit = |max: Option<u64>| max.unwrap_or(u64::MAX);
         let messages: Vec<String> = [
             self.files_lost.message(budgets.files_lost, "files_lost_max", lost),
             self.errors.message(budgets.errors, "errors_max", errors),
             self.redirects.message(limit(budgets.redirects), "redirects_max", redirects),
             self.duplicates.message(limit(budgets.duplicates), "duplicates_max", duplicates),
+            self.no_page.message(limit(budgets.no_page), "no_page_max", no_page),
         ]
         .into_iter()
         .flatten()
@@ -174,7 +180,8 @@ impl Rejections {
     pub(super) fn row(&mut self, row: u64, fault: &Fault) {
         let explanation = fault.to_string();
         self.line(None, Some(row), fault.code(), &explanation, None);
-        self.tally.errors.one(fault.lost(), format!("{}, row {row}", self.file), explanation);
+        let loss = if fault.is_no_page() { &mut self.tally.no_page } else { &mut self.tally.errors };
+        loss.one(fault.lost(), format!("{}, row {row}", self.file), explanation);
     }
 
     /// The file, or the rest of it.

@@ -5,7 +5,8 @@
 //! └── documents    length: u32, then its fields
 //!     ├── id, text, url, license, date, language     length: u32, UTF-8
 //!     ├── html                                       length + 1: u32, bytes; 0 if there is none
-//!     └── metadata                                   count: u32, then key and value, each as above
+//!     ├── metadata                                   count: u32, then key and value, each as above
+//!     └── media type                                 length: u32, UTF-8; absent if there is none
 //! ```
 //!
 //! All numbers are little-endian. Ids do not include the source's name.
@@ -71,7 +72,7 @@ pub(super) fn damaged() -> io::Error {
 }
 
 fn write(document: &Document, out: &mut Vec<u8>) {
-    let Document { id, text, html, url, source: _, language, license, date, metadata } = document;
+    let Document { id, text, html, media_type, url, source: _, language, license, date, metadata } = document;
     let mut put = |bytes: &[u8], more: u32| {
         out.extend((bytes.len() as u32 + more).to_le_bytes());
         out.extend(bytes);
@@ -85,6 +86,10 @@ fn write(document: &Document, out: &mut Vec<u8>) {
     for text in metadata.iter().flat_map(|(key, value)| [key, value]) {
         out.extend((text.len() as u32).to_le_bytes());
         out.extend(text.as_bytes());
+    }
+    if !media_type.is_empty() {
+        out.extend((media_type.len() as u32).to_le_bytes());
+        out.extend(media_type.as_bytes());
     }
 }
 
@@ -106,6 +111,9 @@ pub(super) fn read(bytes: &[u8]) -> Option<Document> {
     for _ in 0..fields.number()? {
         let (key, value) = (fields.text()?.to_owned(), fields.text()?.to_owned());
         document.metadata.insert(key, value);
+    }
+    if !fields.0.is_empty() {
+        fields.text()?.clone_into(&mut document.media_type);
     }
     fields.0.is_empty().then_some(document)
 }
@@ -189,6 +197,7 @@ mod tests {
             text: "é".repeat(number % 50),
             html: (number.is_multiple_of(3)).then(|| vec![0xFF; number % 7]),
             url: "u".into(),
+            media_type: "m".repeat(number % 4),
             metadata: BTreeMap::from([("a".into(), "b".into()), ("c".into(), String::new())]),
             ..Document::default()
         }

@@ -4,6 +4,7 @@ use super::columns::{ALL, Columns};
 use super::encoding;
 use super::format::{Compression, Format};
 use super::rust_docs;
+use super::warc;
 use crate::documents::WithoutText;
 use pipe_stage::{Links, Misfit, Pin, Places, SourceRequest};
 use schemars::JsonSchema;
@@ -13,8 +14,12 @@ use std::path::PathBuf;
 /// A source: either `rust-docs`, or `glob` with settings for its files.
 ///
 /// All files of a source have one format. The file extension in the glob determines it: `.html`, `.txt`, `.md`,
-/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, and those of source code (`.py`, `.rs`, `.c`, and
-/// others). Text, source code, JSON and CSV may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
+/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.warc`, `.wet`, `.arc`, and those of source code (`.py`, `.rs`, `.c`, and
+/// others). Text, source code, JSON, CSV and web archives may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
+///
+/// Pages of web archives have the columns `html` or `text`, `media_type`, the headers of their record by name
+/// (`WARC-Target-URI`), those of the response (`http.last-modified`), `http.status` and `offset`. Text, page, media type,
+/// address and date are mapped if `columns` does not map them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
@@ -25,9 +30,9 @@ pub struct Source {
     /// Glob of the files, relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
     pub glob: String,
     /// Format of the files, if the file extension does not determine it: `html`, `text`, `code`, `markdown`, `jsonl`,
-    /// `json`, `csv`, `parquet`, `arrow`.
+    /// `json`, `csv`, `parquet`, `arrow`, `warc`.
     pub format: Option<Format>,
-    /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet` and `arrow`.
+    /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet`, `arrow` and `warc`.
     pub columns: Columns,
     /// Field separator of CSV, one ASCII character. The default is a tab for `.tsv` files and a comma for others.
     pub delimiter: String,
@@ -188,7 +193,33 @@ impl Source {
 
     /// Which of its documents are pages whose text is yet to be extracted.
     pub(super) fn pages_of_html(&self) -> Option<WithoutText> {
-        (self.format() == Format::Html).then_some(WithoutText::All)
+        // The files of Common Crawl with the text of pages are `*.warc.wet.gz`.
+        let is_text = || Compression::strip(&self.glob).ends_with(".wet");
+        match self.format() {
+            Format::Html => Some(WithoutText::All),
+            Format::Warc if !is_text() => Some(WithoutText::Some),
+            _ => None,
+        }
+    }
+
+    /// Which columns are read: for web archives, also those that all pages have.
+    pub(super) fn columns_of_format(&self) -> Columns {
+        let mut columns = self.columns.clone();
+        if self.format() == Format::Warc {
+            columns.text.get_or_insert_default();
+            for (column, default) in [
+                (columns.text.get_or_insert_default(), warc::TEXT),
+                (&mut columns.html, warc::HTML),
+                (&mut columns.media_type, warc::MEDIA_TYPE),
+                (&mut columns.url, warc::URL),
+                (&mut columns.date, warc::DATE),
+            ] {
+                if column.is_empty() {
+                    default.clone_into(column);
+                }
+            }
+        }
+        columns
     }
 
     /// The delimiter, if one is set.
@@ -285,7 +316,7 @@ impl Source {
 }
 
 const FORMAT_HELP: &str = "set `format` to one of `html`, `text`, `code`, `markdown`, `jsonl`, `json`, `csv`, \
-    `parquet`, `arrow`; archives and office documents have to be unpacked or converted first";
+    `parquet`, `arrow`, `warc`; archives and office documents have to be unpacked or converted first";
 
 fn is_empty_or_character(text: &str) -> bool {
     match text.as_bytes() {

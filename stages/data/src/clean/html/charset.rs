@@ -14,14 +14,19 @@ use std::borrow::Cow;
 /// comments.
 const META_WITHIN: usize = 4096;
 
-/// Decodes a page; `None` if no encoding gives plausible text.
-pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
+/// Decodes a page, which a server sent with this media type; `None` if no encoding gives plausible text.
+pub(crate) fn decode<'b>(bytes: &'b [u8], media_type: Option<&str>) -> Option<Cow<'b, str>> {
     if let Some((encoding, length)) = Encoding::for_bom(bytes) {
         let text = encoding.decode_without_bom_handling(&bytes[length..]).0;
         return Some(text).filter(|text| Looks::of(text).is_tolerable());
     }
     let head = &bytes[..bytes.len().min(META_WITHIN)];
-    let declared = declared(head);
+    // What the server says comes before what the page says (HTML, 13.2.3.2), if the bytes bear it out.
+    let (sent, declared) = (media_type.and_then(of_media_type), declared(head));
+    let declared = match sent {
+        Some(sent) if sent != UTF_8 && (declared.is_none() || is_borne_out(bytes, sent)) => Some(sent),
+        _ => declared,
+    };
     if let Ok(text) = std::str::from_utf8(bytes) {
         // Its escapes are ASCII.
         let is_shifted = declared == Some(ISO_2022_JP) && text.is_ascii();
@@ -39,6 +44,19 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let guessed = Some(guessed(bytes)).filter(|guessed| trusted.is_none() || !guessed.is_single_byte());
     let guess = || as_text(guessed?).filter(|text| !Looks::of(text).is_noise());
     candidates.find_map(as_text).or_else(guess).or_else(|| least_bad(bytes, [declared, guessed]))
+}
+
+/// Whether an encoding gives text without bad characters, and not noise.
+fn is_borne_out(bytes: &[u8], encoding: &'static Encoding) -> bool {
+    let looks = Looks::of(&encoding.decode_without_bom_handling(bytes).0);
+    looks.is_text(encoding) && !looks.is_noise()
+}
+
+/// The encoding in a media type: `text/html; charset="gbk"`.
+fn of_media_type(media_type: &str) -> Option<&'static Encoding> {
+    let mut parameters = media_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, label) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+    Encoding::for_label(label.trim().trim_matches(['"', '\'']).as_bytes())
 }
 
 /// Whether a declared single-byte encoding gives letters of its alphabet. Bytes without a meaning then say nothing
@@ -276,6 +294,34 @@ impl Looks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
+        super::decode(bytes, None)
+    }
+
+    #[test]
+    fn the_charset_that_a_server_sends_is_used_unless_the_bytes_speak_against_it() {
+        let (chinese, russian) =
+            ("所有权是程序管理内存的一组规则。", "Смотритель маяка зажёг фонарь и спустился вниз.");
+        for (meta, encoding, text, media_type) in [
+            ("", encoding_rs::GBK, chinese, "text/html; charset=gb2312"),
+            ("", encoding_rs::GBK, chinese, "text/html;Charset=\"GBK\""),
+            ("<meta charset=koi8-r>", encoding_rs::WINDOWS_1251, russian, "text/html; charset=windows-1251"),
+            // Defaults of servers that say nothing about the page.
+            (
+                "<meta charset=windows-1251>",
+                encoding_rs::WINDOWS_1251,
+                russian,
+                "text/html; charset=ISO-8859-1",
+            ),
+            ("<meta charset=gbk>", encoding_rs::GBK, chinese, "text/html; charset=utf-8"),
+            ("<meta charset=gbk>", encoding_rs::GBK, chinese, "text/html; charset=nonsense"),
+            ("", UTF_8, chinese, "text/html; charset=iso-8859-1"),
+        ] {
+            let bytes = page(meta, encoding, text);
+            assert!(super::decode(&bytes, Some(media_type)).unwrap().ends_with(text), "{media_type} {meta}");
+        }
+    }
 
     fn page(meta: &str, encoding: &'static Encoding, body: &str) -> Vec<u8> {
         let mut bytes = format!("<html><head>{meta}</head><body>").into_bytes();

@@ -1,0 +1,254 @@
+//! Web archives → rows: WARC (ISO 28500), the WET files of Common Crawl, and ARC, the format before them.
+//!
+//! A record that is damaged affects only itself: reading goes on where the next one begins, see [`members`]. Which
+//! records are pages is decided here, and each other one that holds what a server sent has a reason.
+
+mod head;
+mod members;
+
+use super::columns::{Row, Value, Wanted};
+use super::faults::{Fault, Unreadable};
+use super::format::Compression;
+use super::http::{Body, Headers, Response, body_of};
+use crate::clean::html::decode;
+use head::{Head, Kind};
+use members::Members;
+use std::{borrow::Cow, fs::File, io};
+
+/// Columns that records have besides their WARC headers: the page, the text, the media type with its parameters, and the
+/// position in the file. `http.status` and `http.NAME` are those of the response.
+pub(super) const HTML: &str = "html";
+pub(super) const TEXT: &str = "text";
+pub(super) const MEDIA_TYPE: &str = "media_type";
+const OFFSET: &str = "offset";
+const STATUS: &str = "http.status";
+const HTTP: &str = "http.";
+/// The address of a page, and the time of its capture.
+pub(super) const URL: &str = "WARC-Target-URI";
+pub(super) const DATE: &str = "WARC-Date";
+/// What the crawler took the body for.
+const IDENTIFIED: &str = "WARC-Identified-Payload-Type";
+
+/// Why a record cannot be read: the message of the error.
+type Damage = String;
+
+/// Reads the records of an archive of `size` bytes and passes on each that holds what a server sent, numbered from 1
+/// among all records of the file. A record of more than `record_bytes_max` is passed over.
+///
+/// # Errors
+/// If `each` fails. A file whose rest cannot be read is the inner error.
+pub(super) fn read<E>(
+    file: File,
+    size: u64,
+    compression: Compression,
+    wanted: &Wanted,
+    record_bytes_max: u64,
+    mut each: impl FnMut(u64, Result<Row, Fault>) -> Result<(), E>,
+) -> Result<Result<(), Unreadable>, E> {
+    let lost = |row: u64, reason: String| Ok(Err(Unreadable::After { row, reason }));
+    let mut members = match Members::new(file, size, compression, head::begins_record) {
+        Ok(members) => members,
+        Err(error) => return lost(0, error.to_string()),
+    };
+    let mut number = 0;
+    loop {
+        let mut offset = 0;
+        let damage = match next(&mut members, record_bytes_max, &mut offset) {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(record)) => {
+                number += 1;
+                if let Some(row) = record.row(wanted, record_bytes_max) {
+                    each(number, row)?;
+                }
+                continue;
+            }
+            Err(damage) => damage,
+        };
+        match members.resync(offset) {
+            Ok(true) => {
+                number += 1;
+                each(number, Err(Fault::Damaged { offset, damage }))?;
+            }
+            Ok(false) if number == 0 && !members.begins_record(offset) => {
+                return Ok(Err(Unreadable::NotWarc));
+            }
+            Ok(false) => {
+                let reason =
+                    format!("the record at byte {offset} is damaged, and no other follows: {damage}");
+                return lost(number, reason);
+            }
+            Err(error) => return lost(number, error.to_string()),
+        }
+    }
+}
+
+/// A record, with as much of its block as is wanted.
+struct Record {
+    head: Head,
+    offset: u64,
+    /// `None` if it is too large, or that of a record which is no page.
+    block: Option<Vec<u8>>,
+}
+
+/// Reads the next record; `offset` becomes its position.
+fn next(members: &mut Members, bytes_max: u64, offset: &mut u64) -> Result<Option<Record>, Damage> {
+    let told = |error: io::Error| error.to_string();
+    loop {
+        *offset = members.offset();
+        if !members.fill().map_err(told)? {
+            if !members.is_border() {
+                return Ok(None);
+            }
+            members.cross();
+            continue;
+        }
+        let blank = members.bytes().iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        members.consume(blank);
+        if !members.bytes().is_empty() {
+            break;
+        }
+    }
+    *offset = members.offset();
+    let head = Head::read(members)?;
+    let is_kept = head.kind != Kind::Other && head.length <= bytes_max;
+    let mut block = Vec::new();
+    let mut left = head.length;
+    while left > 0 {
+        if !members.fill().map_err(told)? {
+            let there = head.length - left;
+            return Err(format!("its length is {} bytes, but only {there} follow", head.length));
+        }
+        let bytes = members.bytes();
+        let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if is_kept {
+            block.extend_from_slice(&bytes[..count]);
+        }
+        members.consume(count);
+        left -= count as u64;
+    }
+    check_end(members).map_err(|damage| format!("its length is {} bytes, but {damage}", head.length))?;
+    Ok(Some(Record { head, offset: *offset, block: is_kept.then_some(block) }))
+}
+
+/// Checks that a record ends where its length says: the end of the file follows, two line ends, or another record.
+fn check_end(members: &mut Members) -> Result<(), Damage> {
+    let mut lines = 0;
+    while members.fill().map_err(|error| error.to_string())? {
+        let blank = members.bytes().iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        lines += members.bytes()[..blank].iter().filter(|byte| **byte == b'\n').count();
+        members.consume(blank);
+        if !members.bytes().is_empty() {
+            let ends = lines >= 2 || head::begins_record(members.peek(head::MARK_BYTES));
+            return if ends { Ok(()) } else { Err("something else than a record follows".to_owned()) };
+        }
+    }
+    Ok(())
+}
+
+impl Record {
+    /// The row of a record with what a server sent; `None` for others, such as requests.
+    fn row(self, wanted: &Wanted, bytes_max: u64) -> Option<Result<Row, Fault>> {
+        let is_page = match self.head.kind {
+            Kind::Other => return None,
+            Kind::Revisit => Err(Fault::Revisit),
+            Kind::Segment => Err(Fault::Segment),
+            Kind::Response | Kind::Resource => Ok(()),
+        };
+        let row = is_page.and_then(|()| match &self.block {
+            Some(block) => self.page(block, wanted, bytes_max as usize),
+            None => Err(Fault::TooLong(bytes_max)),
+        });
+        Some(row)
+    }
+
+    fn page(&self, block: &[u8], wanted: &Wanted, bytes_max: usize) -> Result<Row, Fault> {
+        // What crawlers note beside pages: their settings and logs, host names, extracted text.
+        const NO_PAGES: [&str; 4] = ["metadata", "urn", "dns", "whois"];
+        let head = &self.head;
+        let scheme = head.scheme();
+        if NO_PAGES.contains(&scheme.as_str()) {
+            return Err(Fault::Scheme(scheme));
+        }
+        let response = if head.kind == Kind::Response { Response::of(block) } else { None };
+        let (status, headers, content) = match &response {
+            Some(Response { status, .. }) if *status != 200 => return Err(Fault::Status(*status)),
+            Some(response) => (Some(response.status), Some(&response.headers), response.content(bytes_max)?),
+            // Of `ftp:`, the block is the content.
+            None if head.kind == Kind::Response && ["http", "https"].contains(&scheme.as_str()) => {
+                return Err(Fault::NoHttp);
+            }
+            None => (None, None, Cow::Borrowed(block)),
+        };
+        let declared = match headers {
+            Some(headers) => headers.get("content-type"),
+            None => head.media_type(),
+        };
+        if content.trim_ascii().is_empty() {
+            return Err(Fault::NoContent);
+        }
+        let mut columns =
+            Columns { head, headers, status, offset: self.offset, media_type: declared, content: None };
+        columns.content = Some(match body_of(declared, head.headers.get(IDENTIFIED), &content) {
+            Body::Html => (HTML, Value::Bytes(content.into_owned())),
+            Body::Text => {
+                let text = decode(&content, declared).ok_or(Fault::Undecodable)?;
+                (TEXT, Value::Text(text.into_owned()))
+            }
+            Body::Other(media_type) => return Err(Fault::MediaType(media_type)),
+        });
+        columns.row(wanted)
+    }
+}
+
+/// The columns of a page.
+struct Columns<'r> {
+    head: &'r Head,
+    headers: Option<&'r Headers>,
+    status: Option<u16>,
+    offset: u64,
+    media_type: Option<&'r str>,
+    content: Option<(&'static str, Value)>,
+}
+
+impl Columns<'_> {
+    fn row(mut self, wanted: &Wanted) -> Result<Row, Fault> {
+        let mut row = wanted.row();
+        for (slot, name) in row.slots.iter_mut().zip(wanted.names()) {
+            *slot = match self.content.take_if(|(column, _)| *column == name) {
+                Some((_, value)) => Some(value),
+                None => self.column(name).map(Value::Text),
+            };
+        }
+        if wanted.all() {
+            let named: Vec<&str> = wanted.names().collect();
+            let of_http = self.headers.into_iter().flat_map(Headers::iter);
+            let of_http =
+                of_http.map(|(name, value)| (format!("{HTTP}{}", name.to_ascii_lowercase()), value));
+            let of_record = self.head.headers.iter().map(|(name, value)| (name.to_owned(), value));
+            for (name, value) in of_record.chain(of_http) {
+                let is_new =
+                    !row.rest.contains_key(&name) && !named.iter().any(|own| own.eq_ignore_ascii_case(&name));
+                if is_new {
+                    row.add(name, Some(Value::Text(value.to_owned())))?;
+                }
+            }
+        }
+        Ok(row)
+    }
+
+    fn column(&self, name: &str) -> Option<String> {
+        match name {
+            HTML | TEXT => None,
+            MEDIA_TYPE => self.media_type.map(str::to_owned),
+            OFFSET => Some(self.offset.to_string()),
+            STATUS => self.status.map(|status| status.to_string()),
+            name => match (name.strip_prefix(HTTP), self.headers) {
+                (Some(name), headers) => headers?.get(name).map(str::to_owned),
+                (None, _) => self.head.headers.get(name).map(str::to_owned),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
