@@ -1,12 +1,13 @@
 //! Pages → texts: main content, repair, language, rules. It works shard by shard; dropped documents are kept
 //! separately, with the reason.
 //!
-//! Owns: the order of these steps, and what is reported. The steps themselves are in `html`, `repair`, `language` and
-//! `rules`.
+//! Owns: the order of these steps, and what is reported. The steps themselves are in `html`, `repair`, `language`,
+//! `rules` and `pii`.
 
 pub mod fences;
 pub mod html;
 pub mod language;
+pub mod pii;
 pub mod repair;
 pub mod rules;
 
@@ -16,6 +17,7 @@ use crate::documents::{
 use crate::none_left;
 use html::{Limits, Refusal, extract};
 use language::{canonical, decide, detect};
+use pii::Pii;
 use pipe_stage::{
     Code, Context, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage,
 };
@@ -38,6 +40,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
 /// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`). A document
 /// that has no text after cleaning is dropped by any profile (`dropped.no_text`).
+///
+/// With `pii`, personal data and credentials are masked last, in all documents, kept or dropped: `<EMAIL_ADDRESS>`. They are
+/// found by their form and check digits, also in code; metrics count them by kind (`pii.<kind>`).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
@@ -58,6 +63,9 @@ pub struct Clean {
     pub bad_words: Vec<String>,
     /// Maximum number of HTML elements per page. Pages with more are usually generated without end or dumps of data.
     pub elements_max: u32,
+    /// Kinds of personal data and credentials to mask in texts and titles: `email`, `ip`, `phone`, `iban`, `card`,
+    /// `us_ssn`, `cn_id`, `api_key`. By default nothing is masked.
+    pub pii: Vec<Pii>,
 }
 
 impl Default for Clean {
@@ -70,6 +78,7 @@ impl Default for Clean {
             thresholds: BTreeMap::new(),
             bad_words: Vec::new(),
             elements_max: 400_000,
+            pii: Vec::new(),
         }
     }
 }
@@ -152,7 +161,8 @@ impl Stage for Clean {
         let languages = languages.into_iter().chain([dropped_by(NO_TEXT)]);
         let pages = Refusal::CODES.into_iter().map(|code| dropped_by(&page(code)));
         let fixed = METRICS.map(str::to_owned).into_iter().chain([of_language("*")]);
-        Some(fixed.chain(pages).chain(languages).chain(by_rule).collect())
+        let masked = self.pii.iter().map(|kind| masked(*kind));
+        Some(fixed.chain(pages).chain(languages).chain(by_rule).chain(masked).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -177,7 +187,8 @@ fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> 
     let mut dropped = DocumentWriter::new(share.file(DROPPED.name())?)?;
     let mut figures = Figures::default();
     for row in share.track("documents", rows) {
-        let Cleaned { document, dropped: why, skipped, lines_cut } = cleaner.clean(row??.document);
+        let Cleaned { mut document, dropped: why, skipped, lines_cut } = cleaner.clean(row??.document);
+        cleaner.mask(&mut document, |kind| *figures.masked.entry(kind).or_default() += 1);
         lines_cut.into_iter().for_each(|(rule, lines)| *figures.lines_cut.entry(rule).or_default() += lines);
         skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule).or_default() += 1);
         match why {
@@ -212,6 +223,7 @@ struct Figures {
     dropped: BTreeMap<String, u64>,
     skipped: BTreeMap<Rule, u64>,
     lines_cut: BTreeMap<Rule, u64>,
+    masked: BTreeMap<Pii, u64>,
 }
 
 impl Figures {
@@ -220,6 +232,7 @@ impl Figures {
         self.dropped.into_iter().for_each(|(rule, count)| share.count(dropped_by(&rule), count));
         self.skipped.into_iter().for_each(|(rule, count)| share.count(skipped(rule), count));
         self.lines_cut.into_iter().for_each(|(rule, lines)| share.count(lines_cut(rule), lines));
+        self.masked.into_iter().for_each(|(kind, count)| share.count(masked(kind), count));
         for (language, count) in self.languages {
             share.count(of_language(if language.is_empty() { "unknown" } else { &language }), count);
         }
@@ -240,6 +253,10 @@ fn skipped(rule: Rule) -> String {
 
 fn lines_cut(rule: Rule) -> String {
     format!("lines_cut.{}", rule.name())
+}
+
+fn masked(kind: Pii) -> String {
+    format!("pii.{}", kind.name())
 }
 
 fn of_language(language: &str) -> String {
@@ -360,6 +377,19 @@ impl<'c> Cleaner<'c> {
         self.judged(&self.rules, document, lines_cut)
     }
 
+    /// Masks personal data in what people read.
+    fn mask(&self, document: &mut Document, mut count: impl FnMut(Pii)) {
+        if self.clean.pii.is_empty() {
+            return;
+        }
+        let title = document.metadata.get_mut(NOTES[0]);
+        for text in std::iter::once(&mut document.text).chain(title) {
+            if let std::borrow::Cow::Owned(masked) = pii::mask(text, &self.clean.pii, &mut count) {
+                *text = masked;
+            }
+        }
+    }
+
     /// Source code is kept as it is; only a byte order mark is removed.
     fn code(&self, mut document: Document) -> Cleaned {
         if let Some(text) = document.text.strip_prefix('\u{FEFF}') {
@@ -407,6 +437,44 @@ mod tests {
     use super::*;
     use pipe_stage::testing::Bench;
     use pipe_stage::{Artifact, Outcome};
+
+    #[test]
+    fn personal_data_is_masked_in_texts_titles_and_what_is_dropped() {
+        let store = tempfile::tempdir().unwrap();
+        let bench = Bench::new(store.path()).unwrap();
+        let page = |id: &str, text: &str| Document {
+            id: id.into(),
+            html: Some(format!("<title>Write to a@b.org</title><main><p>{text}</p></main>").into_bytes()),
+            ..Document::default()
+        };
+        let pages = [
+            page("kept", "The keeper of the light answers letters to keeper@example.org each evening."),
+            page("dropped", "c@d.org"),
+        ];
+        let input = artifact(&bench, &pages);
+        let thresholds = BTreeMap::from([(Rule::GopherWordsMin, 5.0)]);
+        let clean = Clean {
+            profile: Profile::None,
+            thresholds,
+            pii: vec![Pii::Email, Pii::Phone],
+            ..Clean::default()
+        };
+        let outcome = bench.run(&clean, &[("documents", &input)]).unwrap();
+        for (output, text) in [
+            ("documents", "The keeper of the light answers letters to <EMAIL_ADDRESS> each evening."),
+            ("dropped", "<EMAIL_ADDRESS>"),
+        ] {
+            let document = documents(&bench, &outcome, output).remove(0);
+            assert_eq!(
+                (document.text.trim(), document.metadata["title"].as_str()),
+                (text, "Write to <EMAIL_ADDRESS>")
+            );
+        }
+        let metric =
+            |name: &str| outcome.metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value);
+        assert_eq!((metric("pii.email"), metric("pii.phone")), (Some(4.0), None));
+        assert!(clean.metrics(&KnownInputs::default()).unwrap().contains(&"pii.phone".to_owned()));
+    }
 
     #[test]
     fn documents_without_text_are_dropped_by_any_profile() {
