@@ -224,10 +224,13 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
-    // Of the global unicast addresses, all but those for documentation.
-    first & 0xE000 == 0x2000
-        && !(first == 0x2001 && second == 0x0DB8)
-        && !(first == 0x3FFF && second < 0x1000)
+    // Of the global unicast addresses, all but those for protocols and documentation.
+    let is_reserved = match first {
+        0x2001 => second < 0x0200 || second == 0x0DB8,
+        0x3FFF => second < 0x1000,
+        _ => false,
+    };
+    first & 0xE000 == 0x2000 && !is_reserved
 }
 
 /// What a key begins with, which characters follow, and how many at least and at most.

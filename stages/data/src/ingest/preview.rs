@@ -119,7 +119,10 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
             in_rows.iter_mut().zip(&row.slots).for_each(|(seen, slot)| *seen |= slot.is_some());
             wanted.document(row, String::new, usize::MAX)
         });
-        if let Err(fault) = document {
+        // Which records of an archive are pages says nothing about the columns.
+        if let Err(fault) = document
+            && reading.format != Format::Warc
+        {
             faults += 1;
             first.get_or_insert((number, fault));
         }
@@ -217,6 +220,15 @@ mod tests {
         assert_eq!(preview("*.csv", columns(), &[with, without]), []);
         let expected = "names the column `lang`, which the file does not have";
         assert_eq!(preview("*.csv", columns(), &[without])[0].1, expected);
+    }
+
+    #[test]
+    fn an_archive_may_begin_with_records_that_are_no_pages() {
+        let missing =
+            "WARC/1.0\r\nWARC-Type: response\r\nContent-Length: 22\r\n\r\nHTTP/1.1 404 No\r\n\r\n<p>\r\n\r\n";
+        assert_eq!(preview("*.warc", Columns::default(), &[("a.warc", missing.as_bytes())]), []);
+        let found = preview("*.warc", Columns::default(), &[("a.warc", b"text")]);
+        assert_eq!(found[0].0, "sources[0].glob");
     }
 
     #[test]
