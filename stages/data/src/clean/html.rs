@@ -140,7 +140,7 @@ fn look_at(
     if bytes.len() > limits.bytes_max {
         return Err(Refusal::TooLarge { bytes: bytes.len(), max: limits.bytes_max });
     }
-    if is_binary(bytes) {
+    if is_binary(bytes) && !charset::is_sent_in_utf16(media_type) {
         return Err(Refusal::Binary);
     }
     let page = decode(bytes, media_type).ok_or(Refusal::Undecodable)?;

@@ -45,8 +45,10 @@ pub(super) enum Fault {
     Metadata { largest: String, bytes: usize },
     #[error("an earlier record has the same id")]
     Duplicate,
-    #[error("the record at byte {offset} is damaged: {damage}")]
-    Damaged { offset: u64, damage: String },
+    #[error("the record at byte {offset} is damaged: {damage}; reading goes on {}", behind(*offset, *next))]
+    Damaged { offset: u64, next: u64, damage: String },
+    #[error("its type is `{0}`, which is unknown")]
+    RecordType(String),
     #[error("it is no HTTP response")]
     NoHttp,
     #[error("its content coding `{coding}` cannot be undone: {why}")]
@@ -95,6 +97,7 @@ impl Fault {
             Self::Metadata { .. } => "metadata_too_large",
             Self::Duplicate => "duplicate_id",
             Self::Damaged { .. } => "damaged",
+            Self::RecordType(_) => "record_type",
             Self::NoHttp => "http",
             Self::Coding { .. } => "coding",
             Self::Undecodable => "undecodable",
@@ -136,8 +139,8 @@ pub(super) enum Unreadable {
         "the rest of the file after row {row} is lost: the quote that opens in line {line} is never closed"
     )]
     Unclosed { row: u64, line: u64 },
-    #[error("no WARC or ARC record begins in it")]
-    NotWarc,
+    #[error("no WARC or ARC record begins in it: {0}")]
+    NotWarc(String),
     #[error("it is not a readable Parquet file: {0}")]
     NotParquet(String),
     #[error("it is not a readable file or stream of Arrow: {0}")]
@@ -158,7 +161,7 @@ impl Unreadable {
             Self::NoColumn { .. } => "no_column",
             Self::TwoColumns(_) => "two_columns",
             Self::Unclosed { .. } => "unclosed_quote",
-            Self::NotWarc => "not_warc",
+            Self::NotWarc(_) => "not_warc",
             Self::NotParquet(_) => "not_parquet",
             Self::NotArrow(_) => "not_arrow",
             Self::NotJson { .. } => "json",
@@ -177,6 +180,10 @@ impl Unreadable {
             _ => None,
         }
     }
+}
+
+fn behind(offset: u64, next: u64) -> String {
+    if next > offset { format!("at byte {next}") } else { "within its member".to_owned() }
 }
 
 fn delimiter_hint(delimiter: Option<char>) -> String {

@@ -42,9 +42,9 @@ impl Headers {
         }
     }
 
-    /// Adds a line of a head: `name: value`, or the continuation of the line before. Bytes that are not UTF-8 are
-    /// taken for Latin-1, as HTTP once said.
-    pub(super) fn line(&mut self, line: &[u8]) {
+    /// Adds a line of a head: `name: value`, or the continuation of the line before; returns false if it is neither. Bytes
+    /// that are not UTF-8 are taken for Latin-1, as HTTP once said.
+    pub(super) fn line(&mut self, line: &[u8]) -> bool {
         let text = match std::str::from_utf8(line) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => encoding_rs::mem::decode_latin1(line),
@@ -54,15 +54,31 @@ impl Headers {
                 value.push(' ');
                 value.push_str(text.trim());
             }
-        } else if let Some((name, value)) = text.split_once(':') {
+            return true;
+        }
+        let named = text.split_once(':');
+        if let Some((name, value)) = named {
             self.push(name.trim(), value.trim());
         }
+        named.is_some()
     }
 }
 
 impl<'a> Response<'a> {
-    /// Reads a response; `None` if it does not begin with a status line.
+    /// Reads a response; `None` if it does not begin with a status line. Interim responses (1xx) before it are passed over.
     pub(super) fn of(bytes: &'a [u8]) -> Option<Self> {
+        const INTERIM_MAX: usize = 8;
+        let mut response = Self::first(bytes)?;
+        for _ in 0..INTERIM_MAX {
+            if !(100..200).contains(&response.status) {
+                break;
+            }
+            response = Self::first(response.body)?;
+        }
+        Some(response)
+    }
+
+    fn first(bytes: &'a [u8]) -> Option<Self> {
         let (line, mut rest) = line(bytes);
         let status = line.strip_prefix(b"HTTP/").or_else(|| line.strip_prefix(b"ICY"))?;
         let status = status.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).nth(
@@ -89,10 +105,15 @@ impl<'a> Response<'a> {
     pub(super) fn content(&self, bytes_max: usize) -> Result<Cow<'a, [u8]>, Fault> {
         let codings = |name: &str| -> Vec<String> {
             let all = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
-            let all = all.flat_map(|(_, value)| value.split(','));
-            all.map(|coding| coding.trim().to_ascii_lowercase()).collect()
+            let all = all.flat_map(|(_, value)| value.split(',')).map(str::trim);
+            let named = all.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"));
+            named.take(CODINGS_MAX + 1).map(str::to_ascii_lowercase).collect()
         };
         let (transfer, content) = (codings("transfer-encoding"), codings("content-encoding"));
+        if transfer.len() + content.len() > CODINGS_MAX {
+            let why = format!("there are more than {CODINGS_MAX}");
+            return Err(Fault::Coding { coding: content.join(", "), why });
+        }
         let mut body = Cow::Borrowed(self.body);
         if transfer.iter().any(|coding| coding == "chunked")
             && let Some(joined) = without_chunks(self.body)
@@ -100,11 +121,9 @@ impl<'a> Response<'a> {
             body = Cow::Owned(joined);
         }
         // The last coding was applied last.
-        for coding in transfer.iter().rev().chain(content.iter().rev()).take(CODINGS_MAX) {
+        for coding in transfer.iter().rev().chain(content.iter().rev()) {
             body = match coding.as_str() {
-                "gzip" | "x-gzip" if body.starts_with(b"\x1F\x8B") => {
-                    decoded(flate2::bufread::MultiGzDecoder::new(&body[..]), coding, bytes_max)?
-                }
+                "gzip" | "x-gzip" if body.starts_with(b"\x1F\x8B") => gunzip(&body, coding, bytes_max)?,
                 "deflate" if is_zlib(&body) && !is_text(&body) => {
                     decoded(flate2::bufread::ZlibDecoder::new(&body[..]), coding, bytes_max)?
                 }
@@ -128,11 +147,31 @@ impl<'a> Response<'a> {
                     let why = "this coding is not supported".to_owned();
                     return Err(Fault::Coding { coding: coding.clone(), why });
                 }
-                _ => body,
+                "chunked" | "gzip" | "x-gzip" | "deflate" | "zstd" | "br" | "compress" | "x-compress" => body,
+                _ if is_text(&body) => body,
+                _ => {
+                    let why = "it is unknown".to_owned();
+                    return Err(Fault::Coding { coding: coding.clone(), why });
+                }
             };
         }
         Ok(body)
     }
+}
+
+/// Decompresses the members of gzip at the beginning of a body. What servers append is passed over.
+fn gunzip<'b>(body: &[u8], coding: &str, bytes_max: usize) -> Result<Cow<'b, [u8]>, Fault> {
+    let (mut rest, mut all) = (body, Vec::new());
+    while rest.starts_with(b"\x1F\x8B") {
+        let mut decoder = flate2::bufread::GzDecoder::new(rest);
+        match decoded(&mut decoder, coding, bytes_max - all.len()) {
+            Ok(more) => all.extend_from_slice(&more),
+            Err(_) if !all.is_empty() => break,
+            Err(fault) => return Err(fault),
+        }
+        rest = decoder.into_inner();
+    }
+    Ok(Cow::Owned(all))
 }
 
 /// More codings of one body are not undone.
@@ -154,11 +193,12 @@ fn decoded<'b>(decoder: impl Read, coding: &str, bytes_max: usize) -> Result<Cow
     }
 }
 
-/// Whether a body is text, and so has no coding any more: compressed data is hardly ever UTF-8 without control
-/// characters.
+/// Whether a body is text, and so has no coding any more: compressed data hardly ever is without control characters, nor
+/// short data UTF-8 besides.
 fn is_text(body: &[u8]) -> bool {
-    let is_control = |letter: char| letter.is_control() && !"\t\n\r\u{c}".contains(letter);
-    std::str::from_utf8(body).is_ok_and(|text| !text.contains(is_control))
+    const LENGTH_MIN: usize = 100;
+    let is_control = |byte: &u8| (*byte < 0x20 && !b"\t\n\r\x0C\x1B".contains(byte)) || *byte == 0x7F;
+    (body.len() >= LENGTH_MIN || std::str::from_utf8(body).is_ok()) && !body.iter().any(is_control)
 }
 
 /// Whether bytes begin with a zlib header (RFC 1950).
@@ -179,10 +219,14 @@ fn without_chunks(bytes: &[u8]) -> Option<Vec<u8>> {
         };
         let digits = rest[..end].split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         let size = usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        if size == 0 {
-            return Some(joined);
-        }
         let after = &rest[end + 2..];
+        if size == 0 {
+            // Headers may follow, and nothing else.
+            let is_last = after
+                .split(|byte| *byte == b'\n')
+                .all(|line| line.trim_ascii().is_empty() || line.contains(&b':'));
+            return is_last.then_some(joined);
+        }
         let size = size.min(after.len());
         joined.extend_from_slice(&after[..size]);
         rest = &after[size..];
@@ -217,34 +261,42 @@ pub(super) enum Body {
 /// Determines what a body is: by the media type that the server declares if that says anything, then by the one that
 /// the crawler identified, then by its beginning.
 pub(super) fn body_of(declared: Option<&str>, identified: Option<&str>, bytes: &[u8]) -> Body {
-    let essence =
-        |media_type: &str| media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let looks_like_html = || looks_like_html(bytes);
-    for essence in [declared, identified].into_iter().flatten().map(essence) {
+    for essence in [declared, identified].into_iter().flatten().filter_map(essence) {
         match essence.as_str() {
             "text/html" | "application/xhtml+xml" | "application/vnd.wap.xhtml+xml" => return Body::Html,
             "text/plain" if looks_like_html() => return Body::Html,
             "text/plain" | "text/markdown" => return Body::Text,
-            // These say nothing.
-            ""
-            | "application/octet-stream"
-            | "binary/octet-stream"
-            | "application/unknown"
-            | "unknown/unknown"
-            | "unk"
-            | "no-type"
-            | "*/*"
-            | "text"
-            | "html" => {}
             _ => return Body::Other(essence),
         }
     }
-    let is_binary = bytes[..bytes.len().min(1024)].contains(&0);
-    match (looks_like_html(), is_binary) {
-        (true, _) => Body::Html,
-        (false, false) if std::str::from_utf8(bytes).is_ok() => Body::Text,
-        _ => Body::Other(String::new()),
+    let is_marked = encoding_rs::Encoding::for_bom(bytes).is_some();
+    match looks_like_html() {
+        true => Body::Html,
+        false if is_marked || is_text(bytes) => Body::Text,
+        false => Body::Other(String::new()),
     }
+}
+
+/// The media type in a header, without its parameters; `None` if it says nothing.
+fn essence(media_type: &str) -> Option<String> {
+    let essence = media_type.split([';', ',', ' ']).next().unwrap_or_default().trim().to_ascii_lowercase();
+    let says_nothing =
+        ["application/octet-stream", "binary/octet-stream", "application/unknown", "unknown/unknown", "*/*"];
+    Some(essence).filter(|essence| essence.contains('/') && !says_nothing.contains(&essence.as_str()))
+}
+
+/// The media type that a server declares, if it is of something else than pages.
+pub(super) fn other_than_pages(declared: Option<&str>) -> Option<String> {
+    match body_of(declared, None, b"") {
+        Body::Other(essence) if !essence.is_empty() => Some(essence),
+        _ => None,
+    }
+}
+
+/// Whether a record of this media type holds an HTTP message.
+pub(super) fn is_http_message(media_type: &str) -> bool {
+    essence(media_type).as_deref() == Some("application/http")
 }
 
 /// Whether a text begins like a page, as browsers look at it (WHATWG MIME Sniffing, 7.1).
@@ -339,7 +391,13 @@ mod tests {
                 assert_eq!(found.unwrap(), text.as_bytes(), "{name}");
             }
         }
-        for text in ["1234\nrest", "10\r\nA text of more than sixteen bytes", "5\r\nabc"] {
+        for text in [
+            "1\r\n00:00:01,000 --> 00:00:04,000\r\nA",
+            "0\r\n1\r\n1\r\n2\r\n",
+            "1234\nrest",
+            "10\r\nA text of more than sixteen bytes",
+            "5\r\nabc",
+        ] {
             let found = content("Transfer-Encoding: chunked\r\n", text.as_bytes()).unwrap();
             assert_eq!(found, if text.starts_with('5') { &b"abc"[..] } else { text.as_bytes() });
         }
@@ -347,6 +405,13 @@ mod tests {
 
     #[test]
     fn bodies_that_grow_without_end_are_refused() {
+        let behind = [gzip(b"some text"), b"<!-- cached -->".to_vec()].concat();
+        assert_eq!(content("Content-Encoding: gzip\r\n", &behind).unwrap(), b"some text");
+        let gbk = encoding_rs::GBK.encode(&"所有权是程序管理内存的一组规则。".repeat(8)).0.into_owned();
+        assert_eq!(content("Content-Encoding: br\r\n", &gbk).unwrap(), gbk);
+        let commas = format!("Content-Encoding: {}\r\n", ",".repeat(1 << 20));
+        assert_eq!(content(&commas, b"some text").unwrap(), b"some text");
+        assert!(matches!(content("Content-Encoding: lzma\r\n", b"\0\x01"), Err(Fault::Coding { .. })));
         let bomb = gzip(&vec![b'x'; MAX + 1]);
         assert_eq!(content("Content-Encoding: gzip\r\n", &bomb), Err(Fault::TooLong(MAX as u64)));
         let cut = gzip(b"some text that is long enough");

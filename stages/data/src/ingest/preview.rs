@@ -60,7 +60,7 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
                 return vec![with_help(Misfit::new(field("columns"), message), lacks_text)];
             }
             Some(
-                unreadable @ (Unreadable::NotWarc
+                unreadable @ (Unreadable::NotWarc(_)
                 | Unreadable::NotParquet(_)
                 | Unreadable::NotArrow(_)
                 | Unreadable::NotJson { row: 0, .. }

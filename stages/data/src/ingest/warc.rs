@@ -9,10 +9,10 @@ mod members;
 use super::columns::{Row, Value, Wanted};
 use super::faults::{Fault, Unreadable};
 use super::format::Compression;
-use super::http::{Body, Headers, Response, body_of};
+use super::http::{self, Body, Headers, Response, body_of};
 use crate::clean::html::decode;
 use head::{Head, Kind};
-use members::Members;
+use members::{Members, Place};
 use std::{borrow::Cow, fs::File, io};
 
 /// Columns that records have besides their WARC headers: the page, the text, the media type with its parameters, and the
@@ -52,8 +52,8 @@ pub(super) fn read<E>(
     };
     let mut number = 0;
     loop {
-        let mut offset = 0;
-        let damage = match next(&mut members, record_bytes_max, &mut offset) {
+        let mut place = Place::default();
+        let damage = match next(&mut members, record_bytes_max, &mut place) {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(record)) => {
                 number += 1;
@@ -64,13 +64,15 @@ pub(super) fn read<E>(
             }
             Err(damage) => damage,
         };
-        match members.resync(offset) {
+        let offset = members.offset(place);
+        match members.resync(place) {
             Ok(true) => {
                 number += 1;
-                each(number, Err(Fault::Damaged { offset, damage }))?;
+                let next = members.offset(members.place());
+                each(number, Err(Fault::Damaged { offset, next, damage }))?;
             }
-            Ok(false) if number == 0 && !members.begins_record(offset) => {
-                return Ok(Err(Unreadable::NotWarc));
+            Ok(false) if number == 0 && !members.begins_record(place) => {
+                return Ok(Err(Unreadable::NotWarc(damage)));
             }
             Ok(false) => {
                 let reason =
@@ -86,15 +88,18 @@ pub(super) fn read<E>(
 struct Record {
     head: Head,
     offset: u64,
-    /// `None` if it is too large, or that of a record which is no page.
-    block: Option<Vec<u8>>,
+    /// Of a large one, only the beginning.
+    block: Vec<u8>,
 }
 
-/// Reads the next record; `offset` becomes its position.
-fn next(members: &mut Members, bytes_max: u64, offset: &mut u64) -> Result<Option<Record>, Damage> {
+/// As much of a record that is too large is read to tell what it is.
+const BEGINNING_BYTES: u64 = 1 << 20;
+
+/// Reads the next record; `place` becomes where it begins.
+fn next(members: &mut Members, bytes_max: u64, place: &mut Place) -> Result<Option<Record>, Damage> {
     let told = |error: io::Error| error.to_string();
     loop {
-        *offset = members.offset();
+        *place = members.place();
         if !members.fill().map_err(told)? {
             if !members.is_border() {
                 return Ok(None);
@@ -102,15 +107,20 @@ fn next(members: &mut Members, bytes_max: u64, offset: &mut u64) -> Result<Optio
             members.cross();
             continue;
         }
-        let blank = members.bytes().iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        // Zeros stand behind what was on a tape.
+        let blank = members.bytes().iter().take_while(|byte| b"\r\n\0".contains(byte)).count();
         members.consume(blank);
         if !members.bytes().is_empty() {
             break;
         }
     }
-    *offset = members.offset();
+    *place = members.place();
     let head = Head::read(members)?;
-    let is_kept = head.kind != Kind::Other && head.length <= bytes_max;
+    let kept = match (&head.kind, head.length > bytes_max) {
+        (Kind::Other | Kind::Unknown, _) => 0,
+        (_, true) => BEGINNING_BYTES,
+        (_, false) => head.length,
+    };
     let mut block = Vec::new();
     let mut left = head.length;
     while left > 0 {
@@ -120,25 +130,26 @@ fn next(members: &mut Members, bytes_max: u64, offset: &mut u64) -> Result<Optio
         }
         let bytes = members.bytes();
         let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        if is_kept {
-            block.extend_from_slice(&bytes[..count]);
-        }
+        let wanted = usize::try_from(kept).unwrap_or(usize::MAX).saturating_sub(block.len());
+        block.extend_from_slice(&bytes[..count.min(wanted)]);
         members.consume(count);
         left -= count as u64;
     }
-    check_end(members).map_err(|damage| format!("its length is {} bytes, but {damage}", head.length))?;
-    Ok(Some(Record { head, offset: *offset, block: is_kept.then_some(block) }))
+    check_end(members, head.lines_behind)
+        .map_err(|damage| format!("its length is {} bytes, but {damage}", head.length))?;
+    Ok(Some(Record { offset: members.offset(*place), head, block }))
 }
 
-/// Checks that a record ends where its length says: the end of the file follows, two line ends, or another record.
-fn check_end(members: &mut Members) -> Result<(), Damage> {
+/// Checks that a record ends where its length says: the end of the file follows, the line ends of its format, or another
+/// record.
+fn check_end(members: &mut Members, lines_behind: usize) -> Result<(), Damage> {
     let mut lines = 0;
     while members.fill().map_err(|error| error.to_string())? {
-        let blank = members.bytes().iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let blank = members.bytes().iter().take_while(|byte| b"\r\n\0".contains(byte)).count();
         lines += members.bytes()[..blank].iter().filter(|byte| **byte == b'\n').count();
         members.consume(blank);
         if !members.bytes().is_empty() {
-            let ends = lines >= 2 || head::begins_record(members.peek(head::MARK_BYTES));
+            let ends = lines >= lines_behind || head::begins_record(members.peek(head::MARK_BYTES));
             return if ends { Ok(()) } else { Err("something else than a record follows".to_owned()) };
         }
     }
@@ -147,21 +158,17 @@ fn check_end(members: &mut Members) -> Result<(), Damage> {
 
 impl Record {
     /// The row of a record with what a server sent; `None` for others, such as requests.
-    fn row(self, wanted: &Wanted, bytes_max: u64) -> Option<Result<Row, Fault>> {
-        let is_page = match self.head.kind {
-            Kind::Other => return None,
-            Kind::Revisit => Err(Fault::Revisit),
-            Kind::Segment => Err(Fault::Segment),
-            Kind::Response | Kind::Resource => Ok(()),
-        };
-        let row = is_page.and_then(|()| match &self.block {
-            Some(block) => self.page(block, wanted, bytes_max as usize),
-            None => Err(Fault::TooLong(bytes_max)),
-        });
-        Some(row)
+    fn row(&self, wanted: &Wanted, bytes_max: u64) -> Option<Result<Row, Fault>> {
+        match self.head.kind {
+            Kind::Other => None,
+            Kind::Unknown => Some(Err(Fault::RecordType(self.head.type_of()))),
+            Kind::Revisit => Some(Err(Fault::Revisit)),
+            Kind::Segment => Some(Err(Fault::Segment)),
+            Kind::Response | Kind::Resource | Kind::Conversion => Some(self.page(wanted, bytes_max)),
+        }
     }
 
-    fn page(&self, block: &[u8], wanted: &Wanted, bytes_max: usize) -> Result<Row, Fault> {
+    fn page(&self, wanted: &Wanted, bytes_max: u64) -> Result<Row, Fault> {
         // What crawlers note beside pages: their settings and logs, host names, extracted text.
         const NO_PAGES: [&str; 4] = ["metadata", "urn", "dns", "whois"];
         let head = &self.head;
@@ -169,33 +176,51 @@ impl Record {
         if NO_PAGES.contains(&scheme.as_str()) {
             return Err(Fault::Scheme(scheme));
         }
-        let response = if head.kind == Kind::Response { Response::of(block) } else { None };
-        let (status, headers, content) = match &response {
+        let is_http = head.kind == Kind::Response || head.media_type().is_some_and(http::is_http_message);
+        let response = if is_http { Response::of(&self.block) } else { None };
+        let declared = match &response {
             Some(Response { status, .. }) if *status != 200 => return Err(Fault::Status(*status)),
-            Some(response) => (Some(response.status), Some(&response.headers), response.content(bytes_max)?),
+            Some(response) => response.headers.get("content-type"),
             // Of `ftp:`, the block is the content.
             None if head.kind == Kind::Response && ["http", "https"].contains(&scheme.as_str()) => {
                 return Err(Fault::NoHttp);
             }
-            None => (None, None, Cow::Borrowed(block)),
-        };
-        let declared = match headers {
-            Some(headers) => headers.get("content-type"),
             None => head.media_type(),
+        };
+        if let Some(other) = http::other_than_pages(declared) {
+            return Err(Fault::MediaType(other));
+        }
+        if head.length > bytes_max {
+            return Err(Fault::TooLong(bytes_max));
+        }
+        let content = match &response {
+            Some(response) => response.content(bytes_max as usize)?,
+            None => Cow::Borrowed(&self.block[..]),
         };
         if content.trim_ascii().is_empty() {
             return Err(Fault::NoContent);
         }
-        let mut columns =
-            Columns { head, headers, status, offset: self.offset, media_type: declared, content: None };
-        columns.content = Some(match body_of(declared, head.headers.get(IDENTIFIED), &content) {
+        let body = match head.kind {
+            // The text of a page may speak of tags.
+            Kind::Conversion => Body::Text,
+            _ => body_of(declared, head.headers.get(IDENTIFIED), &content),
+        };
+        let content = match body {
             Body::Html => (HTML, Value::Bytes(content.into_owned())),
             Body::Text => {
                 let text = decode(&content, declared).ok_or(Fault::Undecodable)?;
                 (TEXT, Value::Text(text.into_owned()))
             }
             Body::Other(media_type) => return Err(Fault::MediaType(media_type)),
-        });
+        };
+        let columns = Columns {
+            head,
+            headers: response.as_ref().map(|response| &response.headers),
+            status: response.as_ref().map(|response| response.status),
+            offset: self.offset,
+            media_type: declared,
+            content: Some(content),
+        };
         columns.row(wanted)
     }
 }
@@ -244,6 +269,10 @@ impl Columns<'_> {
             STATUS => self.status.map(|status| status.to_string()),
             name => match (name.strip_prefix(HTTP), self.headers) {
                 (Some(name), headers) => headers?.get(name).map(str::to_owned),
+                // wget writes addresses in brackets, as the standard once did.
+                (None, _) if name.eq_ignore_ascii_case(URL) => {
+                    self.head.headers.get(name).map(|url| url.trim_matches(['<', '>']).to_owned())
+                }
                 (None, _) => self.head.headers.get(name).map(str::to_owned),
             },
         }

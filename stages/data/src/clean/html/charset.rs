@@ -23,6 +23,9 @@ pub(crate) fn decode<'b>(bytes: &'b [u8], media_type: Option<&str>) -> Option<Co
     let head = &bytes[..bytes.len().min(META_WITHIN)];
     // What the server says comes before what the page says (HTML, 13.2.3.2), if the bytes bear it out.
     let (sent, declared) = (media_type.and_then(of_media_type), declared(head));
+    if let Some(sent) = sent.filter(|sent| is_utf16(sent) && is_borne_out(bytes, sent)) {
+        return Some(sent.decode_without_bom_handling(bytes).0);
+    }
     let declared = match sent {
         Some(sent) if sent != UTF_8 && (declared.is_none() || is_borne_out(bytes, sent)) => Some(sent),
         _ => declared,
@@ -50,6 +53,15 @@ pub(crate) fn decode<'b>(bytes: &'b [u8], media_type: Option<&str>) -> Option<Co
 fn is_borne_out(bytes: &[u8], encoding: &'static Encoding) -> bool {
     let looks = Looks::of(&encoding.decode_without_bom_handling(bytes).0);
     looks.is_text(encoding) && !looks.is_noise()
+}
+
+fn is_utf16(encoding: &'static Encoding) -> bool {
+    encoding == UTF_16LE || encoding == UTF_16BE
+}
+
+/// Whether a server says that a page is in UTF-16, which has zeros.
+pub(super) fn is_sent_in_utf16(media_type: Option<&str>) -> bool {
+    media_type.and_then(of_media_type).is_some_and(is_utf16)
 }
 
 /// The encoding in a media type: `text/html; charset="gbk"`.
@@ -300,6 +312,15 @@ mod tests {
     }
 
     #[test]
+    fn pages_in_utf_16_need_no_mark_if_the_server_says_so() {
+        for text in ["所有权是程序管理内存的一组规则。", "The keeper of the light.", "Смотритель маяка"]
+        {
+            let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            assert_eq!(super::decode(&bytes, Some("text/plain; charset=utf-16le")).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn the_charset_that_a_server_sends_is_used_unless_the_bytes_speak_against_it() {
         let (chinese, russian) =
             ("所有权是程序管理内存的一组规则。", "Смотритель маяка зажёг фонарь и спустился вниз.");
@@ -317,6 +338,7 @@ mod tests {
             ("<meta charset=gbk>", encoding_rs::GBK, chinese, "text/html; charset=utf-8"),
             ("<meta charset=gbk>", encoding_rs::GBK, chinese, "text/html; charset=nonsense"),
             ("", UTF_8, chinese, "text/html; charset=iso-8859-1"),
+            ("", UTF_8, chinese, "text/html; charset=utf-16le"),
         ] {
             let bytes = page(meta, encoding, text);
             assert!(super::decode(&bytes, Some(media_type)).unwrap().ends_with(text), "{media_type} {meta}");

@@ -2,6 +2,7 @@
 
 use super::members::Members;
 use crate::ingest::http::Headers;
+use std::borrow::Cow;
 
 /// How much of a text has to be seen to tell whether a record begins there.
 pub(super) const MARK_BYTES: usize = 4096;
@@ -13,14 +14,18 @@ const HEAD_BYTES_MAX: usize = 1 << 20;
 pub(super) enum Kind {
     /// A response, with its HTTP head if the address is one of HTTP.
     Response,
-    /// Content without a protocol: `resource`, or the text of a page in WET files (`conversion`).
+    /// Content without a protocol.
     Resource,
+    /// The text of a page (WET).
+    Conversion,
     /// A response that equals an earlier one, without its content.
     Revisit,
     /// A part of a record that continues in another file.
     Segment,
     /// Not what a server sent: `warcinfo`, `request`, `metadata`.
     Other,
+    /// Of another type, or of none.
+    Unknown,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -29,11 +34,18 @@ pub(super) struct Head {
     pub(super) headers: Headers,
     /// Length of the block in bytes.
     pub(super) length: u64,
+    /// Number of line ends behind the block.
+    pub(super) lines_behind: usize,
 }
 
 /// Whether a text begins with the head of a WARC or ARC record.
 pub(super) fn begins_record(text: &[u8]) -> bool {
-    text.starts_with(b"WARC/") || arc(text.split(|byte| *byte == b'\n').next().unwrap_or_default()).is_some()
+    is_version(text) || arc(text.split(|byte| *byte == b'\n').next().unwrap_or_default()).is_some()
+}
+
+/// Whether a text begins with the version of a WARC record: `WARC/1.1`.
+fn is_version(text: &[u8]) -> bool {
+    text.strip_prefix(b"WARC/").is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
 }
 
 impl Head {
@@ -42,8 +54,12 @@ impl Head {
         let mut first = Vec::new();
         let mut left = HEAD_BYTES_MAX;
         line(members, &mut first, &mut left)?;
-        if !first.starts_with(b"WARC/") {
-            return arc(&first).ok_or_else(|| "no record begins here".to_owned());
+        if !is_version(&first) {
+            let what = match first.starts_with(b"\x1F\x8B") || first.starts_with(b"\x28\xB5\x2F\xFD") {
+                true => "it is compressed, and its name does not end in `.gz` or `.zst`",
+                false => "no record begins here",
+            };
+            return arc(&first).ok_or_else(|| what.to_owned());
         }
         let (mut headers, mut text) = (Headers::default(), Vec::new());
         loop {
@@ -51,19 +67,28 @@ impl Head {
             if text.is_empty() {
                 break;
             }
-            headers.line(&text);
+            if is_version(&text) || !headers.line(&text) {
+                return Err("a line of its head is no header".to_owned());
+            }
         }
         let length = headers.get("content-length").ok_or("it has no length")?;
         let length = length.parse().map_err(|_| format!("its length is `{}`", length.escape_debug()))?;
         let kind = match headers.get("warc-type").unwrap_or_default().to_ascii_lowercase().as_str() {
             _ if headers.get("warc-segment-number").is_some() => Kind::Segment,
             "response" => Kind::Response,
-            "resource" | "conversion" => Kind::Resource,
+            "resource" => Kind::Resource,
+            "conversion" => Kind::Conversion,
             "revisit" => Kind::Revisit,
             "continuation" => Kind::Segment,
-            _ => Kind::Other,
+            "warcinfo" | "request" | "metadata" => Kind::Other,
+            _ => Kind::Unknown,
         };
-        Ok(Self { kind, headers, length })
+        Ok(Self { kind, headers, length, lines_behind: 2 })
+    }
+
+    /// The type of the record.
+    pub(super) fn type_of(&self) -> String {
+        self.headers.get("warc-type").unwrap_or_default().to_owned()
     }
 
     /// The scheme of the address, in lower case.
@@ -105,7 +130,13 @@ fn line(members: &mut Members, line: &mut Vec<u8>, left: &mut usize) -> Result<(
 /// Reads the line that begins an ARC record (Burner and Kahle, 1996), of version 1 or 2: address, IP address, 14 digits
 /// of time, media type, and length as the last. Addresses may hold spaces.
 fn arc(line: &[u8]) -> Option<Head> {
-    let line = std::str::from_utf8(line.get(..MARK_BYTES).unwrap_or(line)).ok()?.trim_end_matches('\r');
+    let line = line.get(..MARK_BYTES).unwrap_or(line);
+    // Before UTF-8, addresses were in Latin-1.
+    let line = match std::str::from_utf8(line) {
+        Ok(line) => Cow::Borrowed(line),
+        Err(_) => encoding_rs::mem::decode_latin1(line),
+    };
+    let line = line.trim_end_matches('\r');
     let fields: Vec<&str> = line.split(' ').collect();
     let is_time = |field: &&str| field.len() == 14 && field.bytes().all(|byte| byte.is_ascii_digit());
     let at = fields.iter().rposition(is_time).filter(|at| *at >= 2)?;
@@ -134,5 +165,10 @@ fn arc(line: &[u8]) -> Option<Head> {
     ] {
         headers.push(name, value);
     }
-    Some(Head { kind: if is_version { Kind::Other } else { Kind::Response }, headers, length })
+    Some(Head {
+        kind: if is_version { Kind::Other } else { Kind::Response },
+        headers,
+        length,
+        lines_behind: 1,
+    })
 }

@@ -19,6 +19,10 @@ const MARK_BYTES: usize = 4096;
 /// Decompressed size that is always allowed, and the multiple of the compressed size that limits larger ones.
 const BYTES_FREE: u64 = 1 << 30;
 const GROWTH_MAX: u64 = 256;
+/// Members that may grow without end before the rest of a file is given up.
+const BOMBS_MAX: u32 = 8;
+/// Bytes of a file that are decompressed again, to look for records that a wrong length has passed over.
+const REREAD_BYTES_MAX: u64 = 1 << 30;
 /// Maximum number of places per file at which a member is looked for; compressed data may be made to hold many.
 const TRIES_MAX: u32 = 100_000;
 /// A larger dictionary of a zstd file is refused.
@@ -75,6 +79,13 @@ impl Decoder {
     }
 }
 
+/// A place in a file: a position in the decompressed bytes of the member that begins at `start`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) start: u64,
+    pub(super) position: u64,
+}
+
 /// Whether a text begins with the head of a record.
 pub(super) type Mark = fn(&[u8]) -> bool;
 
@@ -99,8 +110,14 @@ pub(super) struct Members {
     is_border: bool,
     /// Why what follows the buffer cannot be read.
     failed: Option<io::Error>,
+    /// Whether the rest of the member cannot be read.
+    is_broken: bool,
     /// Bytes that may still be decompressed.
     left: u64,
+    /// Members that may still grow without end.
+    bombs: u32,
+    /// Bytes that may still be decompressed again.
+    reread: u64,
     /// Places at which a member may still be looked for.
     tries: u32,
 }
@@ -122,7 +139,10 @@ impl Members {
             given: 0,
             is_border: false,
             failed: None,
-            left: BYTES_FREE.max(size.saturating_mul(GROWTH_MAX)),
+            is_broken: false,
+            left: bytes_max(size),
+            bombs: BOMBS_MAX,
+            reread: REREAD_BYTES_MAX,
             tries: TRIES_MAX,
         };
         if compression == Compression::Zstd {
@@ -158,15 +178,6 @@ impl Members {
         Ok(())
     }
 
-    /// Where the next byte is: its position in a file that is not compressed, else that of its member.
-    pub(super) fn offset(&self) -> u64 {
-        match (self.compression, self.from < self.buffer.len(), &self.decoder) {
-            (Compression::Plain, ..) => self.start + self.given - (self.buffer.len() - self.from) as u64,
-            (_, false, None) => self.next,
-            _ => self.start,
-        }
-    }
-
     /// The bytes that have been decompressed and not been consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.from..]
@@ -175,6 +186,11 @@ impl Members {
     pub(super) fn consume(&mut self, count: usize) {
         self.from += count;
         self.is_border &= count == 0;
+    }
+
+    /// The position in the file of a place: of its member, if the file is compressed.
+    pub(super) fn offset(&self, place: Place) -> u64 {
+        if self.compression == Compression::Plain { place.start + place.position } else { place.start }
     }
 
     /// Whether the next member begins here, with a record or with damage.
@@ -215,6 +231,9 @@ impl Members {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
+        if self.is_broken {
+            return Err(io::Error::other("its member is damaged"));
+        }
         let Some(decoder) = &mut self.decoder else { return Ok(false) };
         self.buffer.drain(..self.from);
         self.from = 0;
@@ -222,15 +241,27 @@ impl Members {
         self.buffer.resize(held + CHUNK_BYTES, 0);
         let read = decoder.read(&mut self.buffer[held..]);
         self.buffer.truncate(held + read.as_ref().map_or(0, |read| *read));
+        self.is_broken = read.is_err();
         let read = read?;
         self.given += read as u64;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::other(format!("it has more than {GROWTH_MAX} times its size when decompressed"))
-        })?;
+        if self.compression != Compression::Plain {
+            match self.left.checked_sub(read as u64) {
+                Some(left) => self.left = left,
+                None => return Err(self.bomb()),
+            }
+        }
         if read == 0 {
             self.next = self.decoder.take().and_then(Decoder::end).unwrap_or(self.size);
         }
         Ok(read > 0)
+    }
+
+    /// The error of a member that grows without end. It costs the others nothing, unless there are many.
+    fn bomb(&mut self) -> io::Error {
+        self.is_broken = true;
+        self.bombs = self.bombs.saturating_sub(1);
+        self.left = if self.bombs > 0 { bytes_max(self.size) } else { 0 };
+        io::Error::other(format!("it has more than {GROWTH_MAX} times its size when decompressed"))
     }
 
     /// Opens the next member; returns false at the end of the file. The zeros that tapes and block devices put behind
@@ -252,7 +283,8 @@ impl Members {
 
     fn open(&mut self, at: u64) -> io::Result<()> {
         self.buffer.clear();
-        (self.from, self.given, self.start, self.is_border, self.failed) = (0, 0, at, false, None);
+        (self.from, self.given, self.start, self.is_border) = (0, 0, at, false);
+        (self.failed, self.is_broken) = (None, false);
         self.decoder = Some(self.decoder_at(at)?);
         Ok(())
     }
@@ -284,30 +316,105 @@ impl Members {
         }
     }
 
-    /// Goes on at the first record behind the damaged one at `offset`; returns false if there is none.
-    pub(super) fn resync(&mut self, offset: u64) -> io::Result<bool> {
-        let is_next = self.is_border && self.start > offset;
-        let is_found = is_next || (self.compression != Compression::Plain && self.resync_within());
-        if is_found { Ok(true) } else { self.resync_behind(offset) }
+    /// Where the next byte is.
+    pub(super) fn place(&self) -> Place {
+        let position = self.given - self.bytes().len() as u64;
+        match self.decoder.is_none() && self.bytes().is_empty() {
+            true => Place { start: self.next, position: 0 },
+            false => Place { start: self.start, position },
+        }
     }
 
-    /// Looks for a record in what is left of a member with several.
-    fn resync_within(&mut self) -> bool {
-        const MARK: &[u8] = b"\nWARC/";
-        loop {
-            if let Some(at) = memchr::memmem::find(self.bytes(), MARK) {
-                self.from += at + 1;
-                return true;
+    /// Goes on at the first record behind the damaged one at a place; returns false if there is none.
+    pub(super) fn resync(&mut self, damaged: Place) -> io::Result<bool> {
+        let first = self.given - self.buffer.len() as u64;
+        let is_plain = self.compression == Compression::Plain;
+        if damaged.start == self.start && damaged.position >= first && self.failed.is_none() {
+            // It is still in the buffer.
+            self.from = self.buffer.len().min((damaged.position - first) as usize);
+            if is_plain && self.scan_buffer() {
+                return Ok(true);
             }
-            // The mark may be cut.
-            self.from = self.buffer.len().saturating_sub(MARK.len() - 1).max(self.from);
-            if !matches!(self.more(), Ok(true)) {
-                return false;
+        } else if !is_plain {
+            let cost = damaged.position + self.given;
+            // A wrong length may have led beyond other records.
+            if let Some(left) = self.reread.checked_sub(cost) {
+                self.reread = left;
+                if self.go_back(damaged).is_err() {
+                    return self.resync_behind(damaged.start);
+                }
+            }
+        }
+        if is_plain {
+            return self.resync_behind(damaged.start + damaged.position);
+        }
+        match self.scan() {
+            Some(found) => Ok(found),
+            None => self.resync_behind(self.start),
+        }
+    }
+
+    /// Goes back to a place of a compressed file.
+    fn go_back(&mut self, Place { start, position }: Place) -> io::Result<()> {
+        self.open(start)?;
+        let mut left = position;
+        while left > 0 {
+            if !self.fill()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let count = left.min(self.bytes().len() as u64);
+            self.from += count as usize;
+            left -= count;
+        }
+        Ok(())
+    }
+
+    /// Looks for a record in the members from here on, up to one in which a record begins; `None` if one is damaged.
+    fn scan(&mut self) -> Option<bool> {
+        loop {
+            if self.is_border {
+                return Some(true);
+            }
+            if self.scan_buffer() {
+                return Some(true);
+            }
+            match self.more() {
+                Ok(true) => {}
+                Ok(false) if self.scan_buffer() => return Some(true),
+                Ok(false) => match self.open_next() {
+                    Ok(true) => {}
+                    Ok(false) => return Some(false),
+                    Err(_) => return None,
+                },
+                Err(_) => return None,
             }
         }
     }
 
-    /// Looks for a record in the rest of the file.
+    /// Looks for a line of the buffer, behind the current one, with which a record begins. Where that depends on bytes
+    /// that are yet to be decompressed, the rest of the buffer is kept.
+    fn scan_buffer(&mut self) -> bool {
+        let is_last = self.decoder.is_none();
+        let mut at = self.from;
+        while let Some(end) = memchr::memchr(b'\n', &self.buffer[at..]) {
+            let next = at + end + 1;
+            let rest = &self.buffer[next..];
+            if rest.len() < MARK_BYTES && !is_last {
+                self.from = next - 1;
+                return false;
+            }
+            if (self.mark)(rest) {
+                self.from = next;
+                return true;
+            }
+            at = next;
+        }
+        self.from = self.buffer.len();
+        false
+    }
+
+    /// Looks for a record in the rest of the file, at the beginning of a member; if there is none, within the first
+    /// member that can be decompressed.
     fn resync_behind(&mut self, offset: u64) -> io::Result<bool> {
         let is_plain = self.compression == Compression::Plain;
         // In a plain file, what stands before a record.
@@ -317,12 +424,13 @@ impl Members {
             Compression::Zstd => b"\x28\xB5\x2F\xFD",
             Compression::Bzip2 | Compression::Xz => return Ok(false),
         };
-        (self.decoder, self.failed) = (None, None);
+        (self.decoder, self.failed, self.is_broken) = (None, None, false);
         self.buffer.clear();
         (self.from, self.next) = (0, self.size);
         // What the end of a window cuts is looked at in the next one.
         let overlap = if is_plain { MARK_BYTES } else { magic.len() - 1 };
         let mut window = vec![0; CHUNK_BYTES];
+        let mut within = None;
         let mut at = offset + u64::from(!is_plain);
         loop {
             let read = read_at(&self.file, &mut window, at)?;
@@ -336,29 +444,52 @@ impl Members {
                     break;
                 }
                 let start = at + start as u64;
-                let begins =
-                    if is_plain { (self.mark)(rest) } else { self.tries > 0 && self.begins_record(start) };
-                self.tries = self.tries.saturating_sub(u32::from(!is_plain));
+                let begins = match is_plain {
+                    true => (self.mark)(rest),
+                    false => {
+                        self.tries = self.tries.checked_sub(1).ok_or_else(|| {
+                            io::Error::other(format!(
+                                "{TRIES_MAX} places look like the beginning of a member"
+                            ))
+                        })?;
+                        let (head, is_whole) = self.head_at(start);
+                        if is_whole && !head.is_empty() {
+                            within.get_or_insert(start);
+                        }
+                        (self.mark)(&head)
+                    }
+                };
                 if begins {
                     self.next = start;
                     return Ok(true);
                 }
             }
             if is_last {
-                return Ok(false);
+                let Some(start) = within else { return Ok(false) };
+                self.open(start)?;
+                return Ok(self.scan().unwrap_or(false));
             }
             at += (read - overlap) as u64;
         }
     }
 
-    /// Whether a record begins at a position of the file.
-    pub(super) fn begins_record(&self, at: u64) -> bool {
+    /// Whether a record begins at a place.
+    pub(super) fn begins_record(&self, place: Place) -> bool {
+        place.position > 0 || (self.mark)(&self.head_at(place.start).0)
+    }
+
+    /// The first bytes of a member, and whether they could be decompressed without an error.
+    fn head_at(&self, at: u64) -> (Vec<u8>, bool) {
         let mut head = Vec::new();
         let read =
             self.decoder_at(at).and_then(|decoder| decoder.take(MARK_BYTES as u64).read_to_end(&mut head));
-        // A damaged member may still begin with a record, which is then reported as damaged.
-        (read.is_ok() || !head.is_empty()) && (self.mark)(&head)
+        (head, read.is_ok())
     }
+}
+
+/// How many bytes a file of this size may have when it is decompressed.
+fn bytes_max(size: u64) -> u64 {
+    BYTES_FREE.max(size.saturating_mul(GROWTH_MAX))
 }
 
 fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
