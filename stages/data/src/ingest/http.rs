@@ -262,13 +262,13 @@ pub(super) enum Body {
 /// the crawler identified, then by its beginning.
 pub(super) fn body_of(declared: Option<&str>, identified: Option<&str>, bytes: &[u8]) -> Body {
     let looks_like_html = || looks_like_html(bytes);
-    for essence in [declared, identified].into_iter().flatten().filter_map(essence) {
-        match essence.as_str() {
-            "text/html" | "application/xhtml+xml" | "application/vnd.wap.xhtml+xml" => return Body::Html,
-            "text/plain" if looks_like_html() => return Body::Html,
-            "text/plain" | "text/markdown" => return Body::Text,
-            _ => return Body::Other(essence),
-        }
+    if let Some(essence) = [declared, identified].into_iter().flatten().find_map(essence) {
+        return match essence.as_str() {
+            "text/html" | "application/xhtml+xml" | "application/vnd.wap.xhtml+xml" => Body::Html,
+            "text/plain" if looks_like_html() => Body::Html,
+            "text/plain" | "text/markdown" => Body::Text,
+            _ => Body::Other(essence),
+        };
     }
     let is_marked = encoding_rs::Encoding::for_bom(bytes).is_some();
     match looks_like_html() {

@@ -44,7 +44,7 @@ fn groups(
     while start < run.end {
         let is_start = bytes[start].is_ascii_digit() || b"+(".contains(&bytes[start]);
         let before = start.checked_sub(1).map(|before| bytes[before]);
-        let is_border = !is_word(before.as_ref()) && !(before == Some(b'+') || before == Some(b'('));
+        let is_border = !is_word(before.as_ref()) && ![Some(b'+'), Some(b'(')].contains(&before);
         if !is_start || !is_border {
             start += 1;
             continue;
