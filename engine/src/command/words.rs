@@ -220,7 +220,7 @@ struct Word {
     is_pattern: bool,
 }
 
-/// The user's home, where a `~` that no quotes enclose stands for it.
+/// The user's home, if a `~` outside quotes is expanded to it here.
 fn home_of_tilde<'a>(word: &Word, letters: &mut Peekable<Chars<'_>>, words: &'a Words) -> Option<&'a str> {
     let begins = word.text.is_empty() || word.text.ends_with(['=', ':']);
     let ends = letters.peek().is_none_or(|next| next.is_whitespace() || "/:;&|<>()`".contains(*next));

@@ -334,7 +334,7 @@ fn draft(entry: &Entry, types: &[StageType], faults: &mut Faults) -> Draft {
         faults.push(fault.help(help).at(entry.key));
         return Draft::default();
     }
-    // A setting of the type may stand beside `with`.
+    // A setting of the type may have been written beside `with` by mistake.
     let settings = || type_of(entry, types).map(|kind| config::fields(&kind.default_json(), "with."));
     let reading = read_with::<StageEntry>(&entry.value, entry.key, faults, &|fault| {
         fault.look_elsewhere(|| settings().unwrap_or_default())

@@ -230,7 +230,7 @@ impl Stage for Finetune {
     }
 }
 
-/// The config, and which inputs there are: names of items do not stand in a key by themselves.
+/// The config, and which inputs there are: names of items are not part of a key by themselves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Params {
     config: Finetune,

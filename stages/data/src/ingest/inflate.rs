@@ -13,7 +13,7 @@ use std::io::{self, BufRead, BufReader, Read};
 const BYTES_FREE: u64 = 1 << 30;
 /// Larger outputs are limited to this multiple of the compressed size. Text shrinks to a tenth and logs to a
 /// hundredth of their size; zstd or bzip2 bombs to less than a ten-thousandth.
-const GROWTH_MAX: u64 = 256;
+pub(super) const GROWTH_MAX: u64 = 256;
 
 /// Memory limit of the xz decoder; its highest preset uses 65 MiB.
 const XZ_MEMORY_KIB_MAX: u32 = 130 << 10;
@@ -54,13 +54,18 @@ impl Broken {
 #[error("too much output")]
 struct Grown;
 
+/// How many bytes a file of `size` bytes may have when it is decompressed.
+pub(super) fn bytes_max(size: u64) -> u64 {
+    BYTES_FREE.max(size.saturating_mul(GROWTH_MAX))
+}
+
 /// Decompresses a file of `size` bytes.
 pub(super) fn inflate<'r>(
     file: impl Read + 'r,
     compression: Compression,
     size: u64,
 ) -> io::Result<Box<dyn Read + 'r>> {
-    let left = BYTES_FREE.max(size.saturating_mul(GROWTH_MAX));
+    let left = bytes_max(size);
     Ok(match compression {
         Compression::Plain => Box::new(file),
         Compression::Gzip => Box::new(Inflated { inner: Members::new(file), left }),

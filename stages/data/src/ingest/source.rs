@@ -206,7 +206,6 @@ impl Source {
     pub(super) fn columns_of_format(&self) -> Columns {
         let mut columns = self.columns.clone();
         if self.format() == Format::Warc {
-            columns.text.get_or_insert_default();
             for (column, default) in [
                 (columns.text.get_or_insert_default(), warc::TEXT),
                 (&mut columns.html, warc::HTML),

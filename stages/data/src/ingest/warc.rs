@@ -149,7 +149,7 @@ fn check_end(members: &mut Members, lines_behind: usize) -> Result<(), Damage> {
         lines += members.bytes()[..blank].iter().filter(|byte| **byte == b'\n').count();
         members.consume(blank);
         if !members.bytes().is_empty() {
-            let ends = lines >= lines_behind || head::begins_record(members.peek(head::MARK_BYTES));
+            let ends = lines >= lines_behind || head::begins_record(members.peek(members::MARK_BYTES));
             return if ends { Ok(()) } else { Err("something else than a record follows".to_owned()) };
         }
     }

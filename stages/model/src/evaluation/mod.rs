@@ -270,7 +270,7 @@ fn metric_name(models: &[String], model: &str, reported: &Reported) -> String {
     }
 }
 
-/// The config, and what the inputs are called: names of items do not stand in a key by themselves.
+/// The config, and what the inputs are called: names of items are not part of a key by themselves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 struct Params {
     config: Eval,

@@ -23,7 +23,9 @@ pub(crate) fn decode<'b>(bytes: &'b [u8], media_type: Option<&str>) -> Option<Co
     let head = &bytes[..bytes.len().min(META_WITHIN)];
     // What the server says comes before what the page says (HTML, 13.2.3.2), if the bytes bear it out.
     let (sent, declared) = (media_type.and_then(of_media_type), declared(head));
-    if let Some(sent) = sent.filter(|sent| is_utf16(sent) && is_borne_out(bytes, sent)) {
+    // Any letters are characters of UTF-16 too, but UTF-8 has no zeros.
+    let is_utf8 = || !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok();
+    if let Some(sent) = sent.filter(|sent| is_utf16(sent) && !is_utf8() && is_borne_out(bytes, sent)) {
         return Some(sent.decode_without_bom_handling(bytes).0);
     }
     let declared = match sent {
@@ -339,6 +341,7 @@ mod tests {
             ("<meta charset=gbk>", encoding_rs::GBK, chinese, "text/html; charset=nonsense"),
             ("", UTF_8, chinese, "text/html; charset=iso-8859-1"),
             ("", UTF_8, chinese, "text/html; charset=utf-16le"),
+            ("", UTF_8, "The keeper of the light climbs the stairs.", "text/html; charset=utf-16le"),
         ] {
             let bytes = page(meta, encoding, text);
             assert!(super::decode(&bytes, Some(media_type)).unwrap().ends_with(text), "{media_type} {meta}");

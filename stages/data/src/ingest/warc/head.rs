@@ -1,11 +1,9 @@
 //! The head of a record: its kind, its headers, and the length of its block.
 
-use super::members::Members;
+use super::members::{MARK_BYTES, Members};
 use crate::ingest::http::Headers;
 use std::borrow::Cow;
 
-/// How much of a text has to be seen to tell whether a record begins there.
-pub(super) const MARK_BYTES: usize = 4096;
 /// Maximum size of a head.
 const HEAD_BYTES_MAX: usize = 1 << 20;
 

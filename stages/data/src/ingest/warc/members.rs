@@ -4,6 +4,7 @@
 //! damage is limited to one of them, and reading goes on at the next one in which a record begins.
 
 use crate::ingest::format::Compression;
+use crate::ingest::inflate::{GROWTH_MAX, bytes_max, inflate};
 use flate2::bufread::GzDecoder;
 use std::{
     fs::File,
@@ -15,10 +16,7 @@ use std::{
 /// Bytes to decompress at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes to look at for the beginning of a record.
-const MARK_BYTES: usize = 4096;
-/// Decompressed size that is always allowed, and the multiple of the compressed size that limits larger ones.
-const BYTES_FREE: u64 = 1 << 30;
-const GROWTH_MAX: u64 = 256;
+pub(super) const MARK_BYTES: usize = 4096;
 /// Members that may grow without end before the rest of a file is given up.
 const BOMBS_MAX: u32 = 8;
 /// Bytes of a file that are decompressed again, to look for records that a wrong length has passed over.
@@ -299,7 +297,7 @@ impl Members {
                 let decoder = zstd::stream::read::Decoder::with_dictionary(input, &self.dictionary)?;
                 Decoder::Zstd(Box::new(decoder.single_frame()))
             }
-            whole => Decoder::Whole(crate::ingest::inflate::inflate(input, whole, self.size)?),
+            whole => Decoder::Whole(inflate(input, whole, self.size)?),
         })
     }
 
@@ -485,11 +483,6 @@ impl Members {
             self.decoder_at(at).and_then(|decoder| decoder.take(MARK_BYTES as u64).read_to_end(&mut head));
         (head, read.is_ok())
     }
-}
-
-/// How many bytes a file of this size may have when it is decompressed.
-fn bytes_max(size: u64) -> u64 {
-    BYTES_FREE.max(size.saturating_mul(GROWTH_MAX))
 }
 
 fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
