@@ -167,8 +167,25 @@ pub struct Item {
 pub enum Input {
     /// A file of the cache, or a view of one.
     Entry(Entry),
+    /// A part of a file of the cache; only its own bytes are part of the key.
+    Part(Part),
     /// A file outside the cache; its name is part of the key.
     Source(SourceFile),
+}
+
+/// A part of a file that a share cut into numbered parts (see [`crate::Share::parts`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Name of the first item of the share that wrote it.
+    pub name: String,
+    /// Its number.
+    pub number: u32,
+    /// The file.
+    pub whole: Blob,
+    /// Where the part begins in the file, in bytes.
+    pub at: u64,
+    /// Digest and size of the part.
+    pub blob: Blob,
 }
 
 impl Input {
@@ -176,6 +193,7 @@ impl Input {
     pub fn name(&self) -> &str {
         match self {
             Self::Entry(entry) => &entry.name,
+            Self::Part(part) => &part.name,
             Self::Source(file) => &file.name,
         }
     }
@@ -192,6 +210,18 @@ impl Item {
     pub fn of_sources(name: &str, files: impl IntoIterator<Item = SourceFile>) -> Self {
         let inputs = Arc::new(files.into_iter().map(Input::Source).collect());
         Self { name: name.to_owned(), inputs, has_names: false }
+    }
+
+    /// An item of parts of files.
+    pub fn of_parts(name: &str, parts: impl IntoIterator<Item = Part>) -> Self {
+        let inputs = Arc::new(parts.into_iter().map(Input::Part).collect());
+        Self { name: name.to_owned(), inputs, has_names: false }
+    }
+
+    /// Adds the inputs of another item.
+    pub fn and(mut self, other: &Self) -> Self {
+        Arc::make_mut(&mut self.inputs).extend(other.inputs.iter().cloned());
+        self
     }
 
     /// Adds an entry, such as this shard's slice of an earlier step.
@@ -214,6 +244,7 @@ impl Item {
                     }
                     entry.content.encode(&mut out);
                 }
+                Input::Part(part) => Content::from(part.blob).encode(&mut out),
                 Input::Source(file) => {
                     out.text(&file.source);
                     out.text(&file.name);

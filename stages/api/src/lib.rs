@@ -20,6 +20,8 @@ pub mod files;
 
 mod context;
 
+mod inputs;
+
 mod share;
 
 mod step;
@@ -38,18 +40,19 @@ mod machine;
 
 pub mod testing;
 
-pub use artifact::{Artifact, Content, Entry, Input, Item};
+pub use artifact::{Artifact, Content, Entry, Input, Item, Part};
 pub use context::{Context, InputArtifact, Mode, Outcome, Setup, Stop, Work};
 pub use device::{Device, Devices, Missing, Probe};
 pub use error::{Class, Error, Halt, Result, guarded};
 pub use event::{Event, Events, Sink};
 pub use facts::{Facts, KnownInput, KnownInputs};
+pub use inputs::{InputItem, Inputs, LocalEntry, Stream};
 pub use machine::{instruction_set, raise_open_files};
 pub use metric::{Better, Merge, Metric, Number, merge};
 pub use pipe_cache::{Blob, Digest, Durable, LeaseToken, Scratch, Store};
 pub use port::{Direction, FILES, In, Kind, Out, Port};
 pub use roaring::RoaringBitmap;
-pub use share::{InputItem, Inputs, LocalEntry, Share, ShareFile, Stream, Track};
+pub use share::{PartsFile, Share, ShareFile, Track};
 pub use source::{Links, Pin, Places, SourceFile, SourceRequest};
 pub use stage::{Code, DynStage, Identity, Misfit, Stage, WorkInputs, covers};
-pub use step::{Made, Name, ShareRecord, Step};
+pub use step::{Made, Name, PartRecord, ShareRecord, Step};

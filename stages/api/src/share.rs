@@ -1,307 +1,24 @@
-//! The inputs of a share as verified files, and the files that it writes.
+//! A running share: the files and views that it writes, its metrics and its progress.
 
 use crate::{
-    Content, Entry, Error, Event, Input, Metric, Result, ShareRecord,
+    Content, Error, Event, Input, InputItem, LocalEntry, Metric, Result, ShareRecord,
     canonical::{Encoder, essence},
     context::Running,
-    files,
     machine::instruction_set,
     source::SourceFile,
-    step::{Made, Name},
+    step::{Made, Name, PartRecord},
 };
-use pipe_cache::{Blob, Digest, Durable, ObjectWriter, Staged, Store};
+use pipe_cache::{Blob, Digest, Durable, ObjectWriter, Staged};
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{
     collections::BTreeSet,
-    fs::{File, Permissions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Instant,
 };
-
-/// The readable items of a share.
-pub struct Inputs {
-    items: Vec<InputItem>,
-}
-
-/// A readable item.
-pub struct InputItem {
-    name: String,
-    entries: Vec<LocalEntry>,
-}
-
-/// An entry or a source file on this machine. Its bytes are checked against its digest before use.
-#[derive(Clone)]
-pub struct LocalEntry {
-    store: Store,
-    input: Input,
-    /// For inputs of a share: the position of the item, and of the input within it.
-    place: Option<(u32, u32)>,
-}
-
-impl Inputs {
-    pub(crate) fn new(store: &Store, items: &[crate::Item]) -> Self {
-        let item = |(number, item): (usize, &crate::Item)| {
-            let entry = |(position, input): (usize, &Input)| LocalEntry {
-                store: store.clone(),
-                input: input.clone(),
-                place: Some((number as u32, position as u32)),
-            };
-            InputItem {
-                name: item.name.clone(),
-                entries: item.inputs.iter().enumerate().map(entry).collect(),
-            }
-        };
-        Self { items: items.iter().enumerate().map(item).collect() }
-    }
-
-    /// All items, in order.
-    pub fn items(&self) -> &[InputItem] {
-        &self.items
-    }
-
-    /// The first item; in `each` it is the only one.
-    pub fn item(&self) -> &InputItem {
-        self.items.first().expect("invariant: a share has an item")
-    }
-
-    /// Finds an item by its name.
-    pub fn named(&self, name: &str) -> Option<&InputItem> {
-        self.items.iter().find(|item| item.name == name)
-    }
-}
-
-impl InputItem {
-    /// Its name. It is not part of the key, so it may be used in names of outputs and in messages, but must not
-    /// affect bytes.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its files, in order.
-    pub fn entries(&self) -> &[LocalEntry] {
-        &self.entries
-    }
-
-    /// Finds a file by name.
-    pub fn entry(&self, name: &str) -> Option<&LocalEntry> {
-        self.entries.iter().find(|entry| entry.name() == name)
-    }
-}
-
-impl LocalEntry {
-    /// An entry of an artifact in a store.
-    pub fn new(store: &Store, entry: &Entry) -> Self {
-        Self { store: store.clone(), input: Input::Entry(entry.clone()), place: None }
-    }
-
-    /// The name of the entry, or the path of the source relative to its root.
-    pub fn name(&self) -> &str {
-        self.input.name()
-    }
-
-    /// The label of a source file.
-    pub fn source(&self) -> Option<&str> {
-        match &self.input {
-            Input::Entry(_) => None,
-            Input::Source(file) => Some(&file.source),
-        }
-    }
-
-    /// Size of the file itself in bytes, without the view.
-    pub fn size(&self) -> u64 {
-        match &self.input {
-            Input::Entry(entry) => entry.content.blob.size,
-            Input::Source(file) => file.size,
-        }
-    }
-
-    /// Digest of the file itself, without the view.
-    pub fn digest(&self) -> Digest {
-        match &self.input {
-            Input::Entry(entry) => entry.content.blob.digest,
-            Input::Source(file) => file.digest,
-        }
-    }
-
-    /// Whether rows are selected or columns added.
-    pub fn is_view(&self) -> bool {
-        matches!(&self.input, Input::Entry(entry)
-            if entry.content.selection.is_some() || entry.content.columns.is_some())
-    }
-
-    /// Returns the path of the verified file; it is read-only.
-    pub fn path(&self) -> Result<PathBuf> {
-        match &self.input {
-            Input::Entry(entry) => Ok(self.store.verified(&entry.content.blob)?),
-            Input::Source(file) => {
-                Stream::of_source(file)?.finish()?;
-                Ok(file.path.clone())
-            }
-        }
-    }
-
-    /// Opens the file to be read once from the beginning, whatever its size.
-    ///
-    /// The bytes of a source are verified while they are read, so they can be trusted only after [`Stream::finish`]
-    /// has succeeded.
-    pub fn stream(&self) -> Result<Stream> {
-        match &self.input {
-            Input::Entry(entry) => {
-                let path = self.store.verified(&entry.content.blob)?;
-                let file = File::open(&path).map_err(|error| Error::io("open", &path, &error))?;
-                Ok(Stream { file, path, expected: None, failed: None })
-            }
-            Input::Source(file) => Stream::of_source(file),
-        }
-    }
-
-    /// Reads the whole verified file.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        match &self.input {
-            Input::Entry(entry) => Ok(self.store.read(&entry.content.blob)?),
-            Input::Source(file) => source_bytes(file),
-        }
-    }
-
-    /// Reads the selected rows; `None` means all.
-    pub fn selection(&self) -> Result<Option<RoaringBitmap>> {
-        let Some(blob) = self.content().and_then(|content| content.selection) else { return Ok(None) };
-        let bytes = self.store.read(&blob)?;
-        let damaged = |_| Error::Damaged { digest: blob.digest };
-        RoaringBitmap::deserialize_from(&bytes[..]).map(Some).map_err(damaged)
-    }
-
-    /// Returns the path of the verified file of added columns.
-    pub fn columns(&self) -> Result<Option<PathBuf>> {
-        let columns = self.content().and_then(|content| content.columns);
-        Ok(columns.map(|blob| self.store.verified(&blob)).transpose()?)
-    }
-
-    /// Copies the file itself, without the view.
-    pub fn copy_to(&self, path: &Path) -> Result<()> {
-        match &self.input {
-            Input::Entry(entry) => {
-                self.store.materialize(&entry.content.blob, path)?;
-                if entry.content.executable {
-                    let mode = std::fs::metadata(path).map(|data| data.permissions().mode());
-                    // Executable by everyone who may read it.
-                    let set = mode.and_then(|mode| {
-                        std::fs::set_permissions(path, Permissions::from_mode(mode | (mode & 0o444) >> 2))
-                    });
-                    set.map_err(|error| Error::io("make executable", path, &error))?;
-                }
-                Ok(())
-            }
-            Input::Source(file) => {
-                let bytes = source_bytes(file)?;
-                std::fs::write(path, bytes).map_err(|error| Error::io("write", path, &error))
-            }
-        }
-    }
-
-    /// How a record refers to an input that this share passes on under its own name, which is not part of the key.
-    fn relative_name(&self) -> Result<Name> {
-        let place = self.place.map(|(item, input)| Name::Input(item, input));
-        place.ok_or_else(|| Error::Panic {
-            message: format!("`{}` is not an input of this task", self.name()),
-        })
-    }
-
-    fn content(&self) -> Option<Content> {
-        match &self.input {
-            Input::Entry(entry) => Some(entry.content.clone()),
-            Input::Source(_) => None,
-        }
-    }
-}
-
-/// A file while it is read. See [`LocalEntry::stream`].
-pub struct Stream {
-    file: File,
-    path: PathBuf,
-    /// For sources: what the plan recorded, and what has been read so far.
-    expected: Option<(SourceFile, Box<blake3::Hasher>)>,
-    failed: Option<io::Error>,
-}
-
-impl Stream {
-    fn of_source(source: &SourceFile) -> Result<Self> {
-        let file = files::open(&source.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::SourceChanged { name: source.name.clone() },
-            _ => Error::io("read", &source.path, &error),
-        })?;
-        let expected = Some((source.clone(), Box::default()));
-        Ok(Self { file, path: source.path.clone(), expected, failed: None })
-    }
-
-    /// Opens the file again for random access; [`Stream::finish`] also verifies what is read there.
-    pub fn seekable(&self) -> Result<File> {
-        files::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
-    }
-
-    /// Reads the rest and compares the whole file with what the plan recorded.
-    ///
-    /// # Errors
-    /// If the file changed or could not be read, even if its reader ignored that.
-    pub fn finish(mut self) -> Result<()> {
-        if let Some(error) = self.failed {
-            return Err(Error::io("read", &self.path, &error));
-        }
-        let Some((source, mut hasher)) = self.expected.take() else { return Ok(()) };
-        let changed = || Error::SourceChanged { name: source.name.clone() };
-        let mut buffer = vec![0; 128 << 10];
-        // A file that has grown is detected without reading all of it.
-        while hasher.count() <= source.size {
-            match self.file.read(&mut buffer).map_err(|error| Error::io("read", &self.path, &error))? {
-                0 => break,
-                read => drop(hasher.update(&buffer[..read])),
-            }
-        }
-        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
-        if digest == source.digest { Ok(()) } else { Err(changed()) }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.file.read(buffer) {
-            Ok(read) => {
-                if let Some((_, hasher)) = &mut self.expected {
-                    hasher.update(&buffer[..read]);
-                }
-                Ok(read)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let told = io::Error::new(error.kind(), error.to_string());
-                self.failed = Some(error);
-                Err(told)
-            }
-        }
-    }
-}
-
-/// Reads a source file and compares it with what the plan recorded.
-fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(file.size as usize);
-        // Reads one byte more than expected, so that a file that has grown is detected without reading all of it.
-        files::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
-        Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
-        Ok(_) => Err(Error::SourceChanged { name: file.name.clone() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Error::SourceChanged { name: file.name.clone() })
-        }
-        Err(error) => Err(Error::io("read", &file.path, &error)),
-    }
-}
 
 /// A running share: it writes files and views, counts, and reports progress.
 pub struct Share<'a> {
@@ -375,6 +92,29 @@ impl<'a> Share<'a> {
         self.made.push(Made { slot: file.slot, name: file.name, content: blob.into() });
         self.staged.push(staged);
         Ok(blob)
+    }
+
+    /// Creates a file of numbered parts, which [`crate::Step::parts`] and [`crate::Step::by_item`] distribute over the
+    /// shares of a later step. A share reads only its parts, and its key contains only their bytes. There is one file
+    /// whatever the number of parts; each has about 100 bytes in the record.
+    pub fn parts(&mut self, slot: &str) -> Result<PartsFile> {
+        let writer = self.running.store.writer()?;
+        Ok(PartsFile { slot: slot.to_owned(), writer, parts: Vec::new(), current: None })
+    }
+
+    /// Keeps a file of parts that has been written completely. A share has at most one in each slot.
+    pub fn keep_parts(&mut self, mut file: PartsFile) -> Result<()> {
+        file.end_part();
+        let staged = file.writer.finish()?;
+        if !file.parts.is_empty() {
+            self.made.push(Made {
+                slot: file.slot,
+                name: Name::Parts(file.parts),
+                content: staged.blob().into(),
+            });
+            self.staged.push(staged);
+        }
+        Ok(())
     }
 
     /// Writes a whole file with the given name.
@@ -539,7 +279,7 @@ impl<'a> Share<'a> {
         out.value(&essence(params));
         out.list(items.len());
         for item in items {
-            let item = self.inputs.iter().find(|own| own.name == item.name);
+            let item = self.inputs.iter().find(|own| own.name == item.name());
             out.digest(&item.expect("invariant: an item of this share").digest());
         }
         self.running.durable(&out.derive("pipe durable v1"))
@@ -595,5 +335,40 @@ impl Write for ShareFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// A file of numbered parts that a share is writing. See [`Share::parts`].
+pub struct PartsFile {
+    slot: String,
+    writer: ObjectWriter,
+    parts: Vec<PartRecord>,
+    /// Number, size so far and digest so far of the part that is being written.
+    current: Option<(u32, u64, Box<blake3::Hasher>)>,
+}
+
+impl PartsFile {
+    /// Writes a part. Numbers ascend; a part without bytes is left out.
+    pub fn part(&mut self, number: u32, bytes: &[u8]) -> io::Result<()> {
+        if self.current.as_ref().is_none_or(|(current, ..)| *current != number) {
+            self.end_part();
+            if self.parts.last().is_some_and(|part| part.0 >= number) {
+                let message = format!("part {number} is not behind the one before it");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+            self.current = Some((number, 0, Box::default()));
+        }
+        if let Some((_, size, hasher)) = &mut self.current {
+            *size += bytes.len() as u64;
+            hasher.update(bytes);
+        }
+        self.writer.write_all(bytes)
+    }
+
+    fn end_part(&mut self) {
+        if let Some((number, size @ 1.., hasher)) = self.current.take() {
+            let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
+            self.parts.push(PartRecord(number, size, digest));
+        }
     }
 }

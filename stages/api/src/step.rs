@@ -1,8 +1,12 @@
 //! What a share leaves, and a finished step as its stage sees it.
 
-use crate::{Content, Entry, Error, Item, Metric, Result};
+use crate::{Content, Entry, Error, Item, Metric, Result, artifact::Part};
+use pipe_cache::{Blob, Digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// The result of a share, stored under its key. Names are relative to the items, so that equal items run once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +62,13 @@ pub enum Name {
     Input(u32, u32),
     /// A given name, which is part of the key.
     Own(String),
+    /// None: the file consists of these parts, end to end, which later steps read one by one. Their numbers ascend.
+    Parts(Vec<PartRecord>),
 }
+
+/// One part of a file: number, size in bytes and digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRecord(pub u32, pub u64, pub Digest);
 
 /// A finished step: for each share, its items and its results.
 #[derive(Debug, Clone)]
@@ -72,7 +82,7 @@ impl Step {
         let labels = Labels::of(&self.shares);
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
             let wanted = record.made.iter().filter(|made| made.slot == slot);
-            wanted.map(|made| made.entry(items, &labels)).collect::<Vec<_>>()
+            wanted.filter_map(|made| made.entry(items, &labels)).collect::<Vec<_>>()
         };
         self.shares.iter().flat_map(of_share).collect()
     }
@@ -86,12 +96,53 @@ impl Step {
                 if let Name::Item(item) | Name::Extension(item, _) = made.name
                     && let Some(slice @ None) = slices.get_mut(item as usize)
                 {
-                    *slice = Some(made.entry(items, &labels));
+                    *slice = made.entry(items, &labels);
                 }
             }
             slices
         };
         self.shares.iter().flat_map(of_share).collect()
+    }
+
+    /// Returns the parts in a slot (see [`crate::Share::parts`]) by number: for each range of numbers, one item per
+    /// share of this step, which is empty if the share has none of these parts. The argument of
+    /// [`crate::Context::each_of`], so that each share of the next step gets the same parts of all shares of this one.
+    pub fn parts(&self, slot: &str, ranges: &[Range<u32>]) -> Vec<Vec<Item>> {
+        let mut ranged: Vec<Vec<Item>> =
+            ranges.iter().map(|_| Vec::with_capacity(self.shares.len())).collect();
+        for (items, parts) in self.parts_by_share(slot) {
+            let name = items.first().map_or("", |item| &item.name);
+            for (range, ranged) in ranges.iter().zip(&mut ranged) {
+                let first = parts.partition_point(|part| part.number < range.start);
+                let end = parts.partition_point(|part| part.number < range.end);
+                ranged.push(Item::of_parts(name, parts[first..end.max(first)].iter().cloned()));
+            }
+        }
+        ranged
+    }
+
+    /// Returns the parts in a slot as one item for each number below `count`, with the parts of all shares. The inverse
+    /// of [`Self::parts`] if shares numbered their parts by the position of an item of an earlier step.
+    pub fn by_item(&self, slot: &str, count: usize) -> Vec<Item> {
+        let mut by_number: Vec<Vec<Part>> = vec![Vec::new(); count];
+        for part in self.parts_by_share(slot).into_iter().flat_map(|(_, parts)| parts) {
+            if let Some(parts) = by_number.get_mut(part.number as usize) {
+                parts.push(part);
+            }
+        }
+        (0..)
+            .zip(by_number)
+            .map(|(number, parts): (usize, _)| Item::of_parts(&number.to_string(), parts))
+            .collect()
+    }
+
+    /// The parts of each share; their numbers ascend.
+    fn parts_by_share(&self, slot: &str) -> Vec<(&[Item], Vec<Part>)> {
+        let of_share = |(items, record): &'_ (Vec<Item>, ShareRecord)| {
+            let made = record.made.iter().filter(|made| made.slot == slot);
+            made.flat_map(|made| made.parts(items)).collect::<Vec<_>>()
+        };
+        self.shares.iter().map(|share| (share.0.as_slice(), of_share(share))).collect()
     }
 
     /// Reads the small value of each share.
@@ -106,7 +157,7 @@ impl Step {
 }
 
 impl Made {
-    fn entry(&self, items: &[Item], labels: &Labels<'_>) -> Entry {
+    fn entry(&self, items: &[Item], labels: &Labels<'_>) -> Option<Entry> {
         let of = |item: u32| items[item as usize].name.as_str();
         let label = |item: u32| labels.label(item as usize, of(item));
         let name = match &self.name {
@@ -115,8 +166,23 @@ impl Made {
             Name::Below(item, own) => format!("{}/{own}", label(*item)),
             Name::Input(item, input) => items[*item as usize].inputs[*input as usize].name().to_owned(),
             Name::Own(name) => name.clone(),
+            Name::Parts(_) => return None,
         };
-        Entry { name, content: self.content.clone() }
+        Some(Entry { name, content: self.content.clone() })
+    }
+
+    /// The parts of the file, for the share's items.
+    fn parts(&self, items: &[Item]) -> Vec<Part> {
+        let Name::Parts(parts) = &self.name else { return Vec::new() };
+        let name = items.first().map_or("", |item| &item.name);
+        let mut at = 0;
+        let part = |&PartRecord(number, size, digest): &PartRecord| {
+            let begins = at;
+            at += size;
+            let blob = Blob { digest, size };
+            Part { name: name.to_owned(), number, whole: self.content.blob, at: begins, blob }
+        };
+        parts.iter().map(part).collect()
     }
 }
 
