@@ -7,11 +7,15 @@ pub mod signatures;
 
 mod corpus;
 
+mod pairs;
+
+mod clusters;
+
 use std::collections::BTreeMap;
 
 use pipe_stage::{
-    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, Metric, Misfit, Out, Port, Result,
-    Share, Stage, WorkInputs,
+    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, Misfit, Out, Port, Result, Share,
+    Stage, WorkInputs,
 };
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
@@ -23,9 +27,10 @@ use crate::documents::{
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::none_left;
-use corpus::Corpus;
+use clusters::{Fate, find_clusters, judge};
 pub(crate) use corpus::{open_signatures, unreadable};
-use minhash::{Bands, Components, MinHash, band_hashes, groups, join_group, shingles};
+use minhash::{Bands, MinHash, shingles};
+use pairs::find_pairs;
 use signatures::Signature;
 
 /// Removes duplicates and near-duplicates.
@@ -76,15 +81,13 @@ const REMOVED: Out = Out::new(
     &FILES,
     "Removed documents, the document kept instead, and their similarity, as JSON Lines.",
 );
-const DOCUMENTS_IN: &str = "documents_in";
-const METRICS: [&str; 5] = ["documents", DOCUMENTS_IN, "removed_exact", "removed_near", "clusters"];
-/// Documents that were not compared with all candidates; reported if there are any.
-const LIMITED: &str = "comparisons_limited";
+use clusters::{DOCUMENTS_IN, LIMITED, METRICS};
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
-    /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language.
-    const REVISION: u32 = 2;
+    /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language. 3: bands
+    /// are compared by parts, so other candidates may be left out where there are too many.
+    const REVISION: u32 = 3;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
 
@@ -121,20 +124,45 @@ impl Stage for Dedup {
     fn run(&self, ctx: &Context) -> Result<()> {
         let Self { threshold, shingle, bands, rows, score } = self.clone();
         let documents = ctx.input(INPUT);
-        let signing = Signing { shingle, bands, rows, score: score.clone() };
-        let signatures = ctx.each("signatures", &signing, documents.shards(), sign)?;
-        let items =
-            signatures.entries("signatures").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
-        let clusters =
-            ctx.once("clusters", &Clustering { threshold, bands, score }, items.collect(), cluster)?;
-        let slices = clusters.slices("fates");
-        let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
+        let signing = Signing { shingle, bands, rows, score };
+        let signed = ctx.each("signed", &signing, documents.shards(), sign)?;
+        let counts = signed.values::<Counts>()?;
+        self.check_scores(&counts)?;
+        let signatures: Vec<Item> = signed
+            .entries("signatures")
+            .into_iter()
+            .map(|file| Item::new(&file.name.clone(), [file]))
+            .collect();
+        let parts = signed.parts("bands", &pairs::ranges(counts.iter().map(|counts| counts.entries).sum()));
+        let parts = parts.into_iter().map(|part| [part, signatures.clone()].concat());
+        let pairs = ctx.each_of("pairs", &threshold, parts.collect(), find_pairs)?;
+        let linked = ["pairs", "limited"].map(|slot| Item::new(slot, pairs.entries(slot)));
+        let clusters = ctx.once("clusters", &(), [&linked[..], &signatures].concat(), find_clusters)?;
+        let judged = clusters.parts("clusters", &clusters::ranges(&clusters)?);
+        let judged = judged.into_iter().map(|clusters| [clusters, signatures.clone()].concat());
+        let fates = ctx.each_of("fates", &(), judged.collect(), judge)?;
+        let fates = fates.by_item("fates", documents.entries.len());
+        let shards = documents.shards().into_iter().zip(&fates).map(|(shard, fates)| shard.and(fates));
         if ctx.value(DOCUMENTS_IN) == 0.0 {
             none_left::warn(ctx, "no documents are left", []);
         }
         let survivors = ctx.each("survivors", &(), shards.collect(), survive)?;
         ctx.output(OUTPUT, survivors.entries("documents"))?;
         ctx.output(REMOVED, survivors.entries("removed"))
+    }
+}
+
+impl Dedup {
+    fn check_scores(&self, counts: &[Counts]) -> Result<()> {
+        let documents: u64 = counts.iter().map(|counts| counts.documents).sum();
+        let ranked: u64 = counts.iter().map(|counts| counts.ranked).sum();
+        match &self.score {
+            Some(score) if documents > 0 && ranked == 0 => {
+                let message = format!("no document has `{score}` in its metadata, which `score` names");
+                Err(Error::input(message).help(METADATA_HELP))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -147,13 +175,14 @@ struct Signing {
     score: Option<String>,
 }
 
-/// The settings that determine clusters, besides signatures.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Clustering {
-    threshold: f64,
-    bands: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    score: Option<String>,
+/// What is counted in a shard.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counts {
+    documents: u64,
+    /// Documents whose rank is above 0.
+    ranked: u64,
+    /// Bands of all documents.
+    entries: u64,
 }
 
 /// Memory of a worker and of the shards that it reads, whatever the number of documents.
@@ -161,30 +190,38 @@ pub(crate) const MEMORY_BYTES_MIN: f64 = (24_u64 << 20) as f64;
 /// Memory for what is held of each document, per byte of the input.
 pub(crate) const MEMORY_PER_BYTE: f64 = 0.15;
 
-/// Computes the signatures of a shard's documents.
+/// Computes the signatures of a shard's documents, and divides their bands into parts.
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let shape = Bands { bands: signing.bands as usize, rows: signing.rows as usize };
-    let orders = MinHash::orders(shape);
+    let orders = MinHash::orders(Bands { bands: signing.bands as usize, rows: signing.rows as usize });
     let columns = [Column::Id, Column::Text, Column::Metadata];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
-    let mut signed = Vec::new();
+    let (mut signed, mut entries, mut counts) = (Vec::new(), Vec::new(), Counts::default());
     for row in share.track("documents", rows) {
         let row = row??;
         let document = row.document;
         let shingles = shingles(&document.text, signing.shingle as usize);
+        let rank = rank(&document, signing.score.as_deref())?;
+        let text = text_digest(&document.text);
+        entries.extend(pairs::entries(signed.len() as u32, &text, &shingles, &orders));
+        counts.ranked += u64::from(rank > 0);
         signed.push(Signature {
             row: row.index,
             cluster: stand_in(&document.id),
-            rank: rank(&document, signing.score.as_deref())?,
-            text: text_digest(&document.text),
-            bands: band_hashes(&shingles, &orders),
+            rank,
+            text,
             id: document.id,
             shingles,
         });
     }
+    counts.documents = signed.len() as u64;
+    counts.entries = entries.len() as u64;
     let mut file = share.file("signatures")?;
-    write_buffered(&mut file, |file| signatures::write(file, shape.bands, &signed))?;
+    write_buffered(&mut file, |file| signatures::write(file, &signed))?;
     share.keep(file)?;
+    let mut parts = share.parts("bands")?;
+    pairs::write(&mut entries, &mut parts)?;
+    share.keep_parts(parts)?;
+    share.value(&counts);
     Ok(())
 }
 
@@ -207,149 +244,6 @@ fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
     Ok(if score.is_sign_negative() { !bits } else { bits | 1 << 63 })
 }
 
-/// The result for a document in a cluster of two or more; documents without duplicates are not listed.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Fate {
-    row: u32,
-    cluster: u64,
-    size: u32,
-    /// The document that is kept instead; none for the kept one.
-    kept: Option<Kept>,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Kept {
-    id: String,
-    similarity: f64,
-    /// Whether the texts are equal.
-    exact: bool,
-}
-
-/// Finds the clusters over all shards, and leaves each shard the results for its documents.
-fn cluster(clustering: &Clustering, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let mut corpus = Corpus::open(inputs)?;
-    if let Some(score) = &clustering.score
-        && corpus.documents() > 0
-        && corpus.ranks.iter().all(|rank| *rank == 0)
-    {
-        let message = format!("no document has `{score}` in its metadata, which `score` names");
-        return Err(Error::input(message).help(METADATA_HELP));
-    }
-    let mut components = Components::new(corpus.documents());
-    let distinct = join_exact_copies(&corpus, &mut components);
-    let limited = join_near_copies(clustering, &mut corpus, &distinct, &mut components, share)?.len();
-
-    let mut fates: Vec<Vec<Fate>> = corpus.shards.iter().map(|_| Vec::new()).collect();
-    let (mut removed_exact, mut removed_near) = (0, 0);
-    let clusters = components.clusters();
-    for members in &clusters {
-        for (member, fate) in judge(members, &mut corpus)? {
-            match &fate.kept {
-                Some(kept) if kept.exact => removed_exact += 1,
-                Some(_) => removed_near += 1,
-                None => {}
-            }
-            fates[corpus.place(member).0].push(fate);
-        }
-    }
-    let all = u64::from(corpus.documents());
-    let kept = all - removed_exact - removed_near;
-    share.counts(METRICS, [kept, all, removed_exact, removed_near, clusters.len() as u64]);
-    if limited > 0 {
-        share.metric(Metric::count(LIMITED, limited).lower_is_better());
-        let (documents, were) = if limited == 1 { ("document", "was") } else { ("documents", "were") };
-        share.note(format!(
-            "{limited} {documents} {were} not compared with all candidates, only with {TESTS_MAX} per band; \
-             near-duplicates may remain. More `rows` make for fewer candidates"
-        ));
-    }
-    for (shard, mut fates) in fates.into_iter().enumerate().filter(|(_, fates)| !fates.is_empty()) {
-        fates.sort_by_key(|fate| fate.row);
-        let mut file = share.file_for(shard, "fates")?;
-        write_lines(&mut file, &fates)?;
-        share.keep(file)?;
-    }
-    Ok(())
-}
-
-/// Joins documents with equal text; returns the first of each text, which represents the others from here on.
-fn join_exact_copies(corpus: &Corpus, components: &mut Components) -> Vec<u32> {
-    let mut by_text: Vec<u32> = (0..corpus.documents()).collect();
-    by_text.sort_unstable_by_key(|&document| (corpus.texts[document as usize], document));
-    let same = by_text.chunk_by(|a, b| corpus.texts[*a as usize] == corpus.texts[*b as usize]);
-    let mut distinct: Vec<u32> = same
-        .map(|copies| {
-            copies.iter().for_each(|&copy| components.join(copies[0], copy));
-            copies[0]
-        })
-        .collect();
-    distinct.sort_unstable();
-    distinct
-}
-
-/// Maximum number of members of a group that one is compared with, unless they are already connected. It is documented
-/// at [`Dedup`].
-const TESTS_MAX: usize = 1000;
-
-/// Joins documents whose similarity reaches the threshold, among those that share a band. Returns the documents that
-/// were not compared with all others.
-fn join_near_copies(
-    clustering: &Clustering,
-    corpus: &mut Corpus,
-    distinct: &[u32],
-    components: &mut Components,
-    share: &Share,
-) -> Result<RoaringBitmap> {
-    let mut limited = RoaringBitmap::new();
-    for band in 0..clustering.bands {
-        let hashes = corpus.band(band as usize)?;
-        let signed = distinct.iter().filter(|&&document| corpus.shingle_count(document) > 0);
-        let mut keyed: Vec<(u64, u32)> =
-            signed.map(|&document| (hashes[document as usize], document)).collect();
-        for group in groups(&mut keyed) {
-            share.check_stop()?;
-            let mut failed = None;
-            let alike = |a, b| {
-                corpus.alike(a, b, clustering.threshold).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    false
-                })
-            };
-            join_group(&group, components, TESTS_MAX, alike, |document| {
-                limited.insert(document);
-            });
-            failed.map_or(Ok(()), Err)?;
-        }
-        share.progress("bands", u64::from(band) + 1, u64::from(clustering.bands));
-    }
-    Ok(limited)
-}
-
-/// Decides which member of a cluster is kept.
-fn judge(members: &[u32], corpus: &mut Corpus) -> Result<Vec<(u32, Fate)>> {
-    let named = members.iter().map(|&member| Ok((member, corpus.id(member)?)));
-    let named = named.collect::<Result<Vec<(u32, String)>>>()?;
-    let best = named.iter().max_by(|(a, a_id), (b, b_id)| {
-        let (a, b) = (corpus.ranks[*a as usize], corpus.ranks[*b as usize]);
-        a.cmp(&b).then_with(|| b_id.cmp(a_id))
-    });
-    let (keeper, keeper_id) = best.expect("invariant: a cluster has members").clone();
-    let cluster = named.iter().map(|(_, id)| stand_in(id)).min().unwrap_or_default();
-    let size = members.len() as u32;
-    let fate = |&member: &u32| {
-        let kept = match member == keeper {
-            true => None,
-            false => {
-                let exact = corpus.texts[member as usize] == corpus.texts[keeper as usize];
-                let similarity = if exact { 1.0 } else { corpus.similarity(member, keeper)? };
-                Some(Kept { id: keeper_id.clone(), similarity, exact })
-            }
-        };
-        Ok((member, Fate { row: corpus.row(member), cluster, size, kept }))
-    };
-    members.iter().map(fate).collect()
-}
-
 /// A line of the output `removed`.
 #[derive(Debug, Serialize)]
 struct Removed<'a> {
@@ -362,11 +256,10 @@ struct Removed<'a> {
 /// Selects the rows of a shard to keep, and adds their clusters.
 fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let entries = inputs.item().entries();
-    let fates = match entries.get(1) {
-        Some(slice) => read_lines::<Fate>(slice)?,
-        None => Vec::new(),
-    };
-    let mut fates: BTreeMap<u32, Fate> = fates.into_iter().map(|fate| (fate.row, fate)).collect();
+    let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
+    for slice in &entries[1..] {
+        fates.extend(read_lines::<Fate>(slice)?.into_iter().map(|fate| (fate.row, fate)));
+    }
     let reader = DocumentReader::of_entry(&entries[0])?.columns(&[Column::Id]);
     let rows = reader.rows_total() as u32;
     let mut added = reader.added().cloned().unwrap_or_default();

@@ -2,8 +2,7 @@
 
 use pipe_stage::{Error, LocalEntry, Result, ShareFile};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 /// Writes through a buffer.
@@ -30,12 +29,23 @@ pub(crate) fn write_lines<T: Serialize>(
     })
 }
 
+/// Passes a value as a line of JSON to `write`.
+pub(crate) fn write_json_line(
+    value: &impl Serialize,
+    write: impl FnOnce(&[u8]) -> std::io::Result<()>,
+) -> Result<()> {
+    let written = serde_json::to_vec(value).map_err(std::io::Error::from).and_then(|mut line| {
+        line.push(b'\n');
+        write(&line)
+    });
+    written.map_err(|error| Error::io("write", Path::new("a file of the cache"), &error))
+}
+
 /// Reads the JSON Lines that an earlier step wrote.
 pub(crate) fn read_lines<T: for<'a> Deserialize<'a>>(entry: &LocalEntry) -> Result<Vec<T>> {
-    let path = entry.path()?;
-    let failed = |error: std::io::Error| Error::io("read", &path, &error);
-    let lines = BufReader::new(File::open(&path).map_err(failed)?).lines();
-    lines
-        .map(|line| serde_json::from_str(&line.map_err(failed)?).map_err(|error| failed(error.into())))
-        .collect()
+    let bytes = entry.bytes()?;
+    let failed =
+        |error: serde_json::Error| Error::io("read", Path::new(entry.name()), &std::io::Error::from(error));
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).map_err(failed)).collect()
 }

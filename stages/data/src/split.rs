@@ -116,7 +116,7 @@ impl Stage for Split {
     fn run(&self, ctx: &Context) -> Result<()> {
         let documents = ctx.input(INPUT);
         let shingling = Shingling { shingle: self.shingle };
-        let shingles = ctx.each("shingles", &shingling, documents.shards(), sign)?;
+        let shingles = ctx.each("signed", &shingling, documents.shards(), sign)?;
         let items =
             shingles.entries("shingles").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
         let leaks = ctx.once("leaks", &self.leaking(), items.collect(), find_leaks)?;
@@ -222,7 +222,7 @@ fn sign(shingling: &Shingling, inputs: &Inputs, share: &mut Share) -> Result<()>
         });
     }
     let mut file = share.file("shingles")?;
-    write_buffered(&mut file, |file| signatures::write(file, 0, &signed))?;
+    write_buffered(&mut file, |file| signatures::write(file, &signed))?;
     share.keep(file)?;
     Ok(())
 }

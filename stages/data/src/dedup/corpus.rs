@@ -1,101 +1,96 @@
-//! The documents of all shards as dedup compares them: by number, from the files of their signatures.
+//! The documents of all shards as dedup compares them, from the files of their signatures.
 
-use super::minhash::{jaccard, may_reach};
 use super::pool::FilePool;
 use super::signatures::Signatures;
-use pipe_stage::{Error, Inputs, LocalEntry, Result};
+use pipe_stage::{Error, InputItem, LocalEntry, Result};
 use rustc_hash::FxHashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-/// The signatures of all shards, with consecutive document numbers.
+/// A document: its shard, and its number within it. The order is that of shards, then of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) shard: u32,
+    pub(super) document: u32,
+}
+
+impl Place {
+    pub(super) fn to_le_bytes(self) -> [u8; 8] {
+        (u64::from(self.shard) << 32 | u64::from(self.document)).to_le_bytes()
+    }
+
+    pub(super) fn from_le_bytes(bytes: [u8; 8]) -> Self {
+        let number = u64::from_le_bytes(bytes);
+        Self { shard: (number >> 32) as u32, document: number as u32 }
+    }
+}
+
+/// The signatures of all shards. Files are opened when one of their documents is asked for.
 ///
-/// Memory: about 50 bytes per document, and one band; shingles are read from the files when they are compared.
-pub(super) struct Corpus {
-    pub(super) shards: Vec<Signatures>,
-    /// Number of the first document of each shard, and the total.
-    starts: Vec<u32>,
-    rows: Vec<u32>,
-    pub(super) texts: Vec<[u8; 16]>,
-    pub(super) ranks: Vec<u64>,
-    shingles: FxHashMap<u32, Rc<[u64]>>,
+/// Memory: a bounded number of shingles, whatever the number of documents.
+pub(super) struct Corpus<'i> {
+    files: Vec<&'i LocalEntry>,
+    shards: Vec<Option<Signatures>>,
+    pool: FilePool,
+    shingles: FxHashMap<Place, Rc<[u64]>>,
     shingles_held: usize,
 }
 
-/// Maximum number of cached shingle hashes (128 MiB).
-const SHINGLES_HELD_MAX: usize = 16 << 20;
+/// Maximum number of cached shingle hashes (32 MiB).
+const SHINGLES_HELD_MAX: usize = 4 << 20;
 
-impl Corpus {
-    pub(super) fn open(inputs: &Inputs) -> Result<Self> {
-        let (mut shards, mut starts) = (Vec::new(), vec![0_u32]);
-        let (mut rows, mut texts, mut ranks) = (Vec::new(), Vec::new(), Vec::new());
-        let pool = FilePool::default();
-        for item in inputs.items() {
-            let signatures = open_signatures(&pool, &item.entries()[0])?;
-            rows.extend(signatures.rows().map_err(unreadable)?);
-            texts.extend(signatures.texts().map_err(unreadable)?);
-            ranks.extend(signatures.ranks().map_err(unreadable)?);
-            let too_many = |_| Error::input("over four billion documents; deduplicate parts of them first");
-            starts.push(u32::try_from(rows.len()).map_err(too_many)?);
-            shards.push(signatures);
+impl<'i> Corpus<'i> {
+    /// Takes the signatures of one shard per item, in their order.
+    pub(super) fn new(items: &'i [InputItem]) -> Self {
+        let files: Vec<&LocalEntry> = items.iter().filter_map(|item| item.entries().first()).collect();
+        let shards = files.iter().map(|_| None).collect();
+        Self { files, shards, pool: FilePool::default(), shingles: FxHashMap::default(), shingles_held: 0 }
+    }
+
+    /// Number of shards.
+    pub(super) fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The signatures of a shard.
+    pub(super) fn shard(&mut self, shard: u32) -> Result<&Signatures> {
+        let unknown = || Error::Panic { message: format!("there is no shard {shard}") };
+        let opened = self.shards.get_mut(shard as usize).ok_or_else(unknown)?;
+        match opened {
+            Some(signatures) => Ok(signatures),
+            None => Ok(opened.insert(open_signatures(&self.pool, self.files[shard as usize])?)),
         }
-        Ok(Self { shards, starts, rows, texts, ranks, shingles: FxHashMap::default(), shingles_held: 0 })
     }
 
-    pub(super) fn documents(&self) -> u32 {
-        self.rows.len() as u32
+    pub(super) fn row(&mut self, place: Place) -> Result<u32> {
+        self.shard(place.shard)?.row(place.document as usize).map_err(unreadable)
     }
 
-    /// The shard of a document, and its number within it.
-    pub(super) fn place(&self, document: u32) -> (usize, usize) {
-        let shard = self.starts.partition_point(|start| *start <= document) - 1;
-        (shard, (document - self.starts[shard]) as usize)
+    pub(super) fn rank(&mut self, place: Place) -> Result<u64> {
+        self.shard(place.shard)?.rank(place.document as usize).map_err(unreadable)
     }
 
-    pub(super) fn row(&self, document: u32) -> u32 {
-        self.rows[document as usize]
+    pub(super) fn text(&mut self, place: Place) -> Result<[u8; 16]> {
+        self.shard(place.shard)?.text(place.document as usize).map_err(unreadable)
     }
 
-    pub(super) fn id(&self, document: u32) -> Result<String> {
-        let (shard, document) = self.place(document);
-        self.shards[shard].id(document).map_err(unreadable)
+    pub(super) fn id(&mut self, place: Place) -> Result<String> {
+        self.shard(place.shard)?.id(place.document as usize).map_err(unreadable)
     }
 
-    pub(super) fn band(&self, band: usize) -> Result<Vec<u64>> {
-        let mut hashes = Vec::with_capacity(self.rows.len());
-        for shard in &self.shards {
-            hashes.extend(shard.band(band).map_err(unreadable)?);
-        }
-        Ok(hashes)
-    }
-
-    pub(super) fn shingle_count(&self, document: u32) -> usize {
-        let (shard, document) = self.place(document);
-        self.shards[shard].shingle_count(document)
-    }
-
-    fn shingles(&mut self, document: u32) -> Result<Rc<[u64]>> {
-        if let Some(known) = self.shingles.get(&document) {
+    pub(super) fn shingles(&mut self, place: Place) -> Result<Rc<[u64]>> {
+        if let Some(known) = self.shingles.get(&place) {
             return Ok(Rc::clone(known));
         }
-        let (shard, number) = self.place(document);
-        let shingles: Rc<[u64]> = self.shards[shard].shingles(number).map_err(unreadable)?.into();
+        let shingles = self.shard(place.shard)?.shingles(place.document as usize);
+        let shingles: Rc<[u64]> = shingles.map_err(unreadable)?.into();
         if self.shingles_held + shingles.len() > SHINGLES_HELD_MAX {
             self.shingles.clear();
             self.shingles_held = 0;
         }
         self.shingles_held += shingles.len();
-        self.shingles.insert(document, Rc::clone(&shingles));
+        self.shingles.insert(place, Rc::clone(&shingles));
         Ok(shingles)
-    }
-
-    pub(super) fn similarity(&mut self, a: u32, b: u32) -> Result<f64> {
-        Ok(jaccard(&self.shingles(a)?, &self.shingles(b)?))
-    }
-
-    pub(super) fn alike(&mut self, a: u32, b: u32, threshold: f64) -> Result<bool> {
-        let possible = may_reach(threshold, self.shingle_count(a), self.shingle_count(b));
-        Ok(possible && self.similarity(a, b)? >= threshold)
     }
 }
 

@@ -136,15 +136,6 @@ pub fn may_reach(threshold: f64, a: usize, b: usize) -> bool {
     a.min(b) as f64 >= threshold * a.max(b) as f64
 }
 
-/// Finds groups of values that agree in a band: yields the members of each group of two or more.
-///
-/// `keyed` contains (band hash, member) and is sorted in place; members of a group ascend.
-pub fn groups(keyed: &mut [(u64, u32)]) -> impl Iterator<Item = Vec<u32>> + '_ {
-    keyed.sort_unstable();
-    let groups = keyed.chunk_by(|a, b| a.0 == b.0).filter(|group| group.len() > 1);
-    groups.map(|group| group.iter().map(|(_, member)| *member).collect())
-}
-
 /// Joins similar members of a group; each pair is tested unless it is already connected.
 ///
 /// A member is tested against at most `tests_max` earlier members of other components, so a group of many thousands
@@ -269,12 +260,20 @@ impl Components {
         self.parents[a.max(b) as usize] = a.min(b);
     }
 
-    /// The members of each component of two or more; both orders ascend.
+    /// The members of each component of two or more; both orders ascend. Memory is that of these members.
     pub fn clusters(mut self) -> Vec<Vec<u32>> {
-        let things = self.parents.len() as u32;
-        let mut keyed: Vec<(u64, u32)> =
-            (0..things).map(|thing| (u64::from(self.find(thing)), thing)).collect();
-        groups(&mut keyed).collect()
+        let mut linked: Vec<(u32, u32)> = Vec::new();
+        for thing in 0..self.parents.len() as u32 {
+            let least = self.find(thing);
+            if least != thing {
+                linked.push((least, thing));
+            }
+        }
+        linked.sort_unstable();
+        let members = |linked: &[(u32, u32)]| {
+            std::iter::once(linked[0].0).chain(linked.iter().map(|(_, thing)| *thing)).collect()
+        };
+        linked.chunk_by(|a, b| a.0 == b.0).map(members).collect()
     }
 }
 

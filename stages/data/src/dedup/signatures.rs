@@ -3,27 +3,28 @@
 //!
 //! ```text
 //! shard                           all numbers little-endian
-//! ├── "pipe sig" , version u32, bands u32, documents u64
+//! ├── "pipe sig" , version u32, zero u32, documents u64
 //! ├── rows      u32 × documents   row in the shard
 //! ├── clusters  u64 × documents   near-duplicate cluster, or a stand-in of its own
 //! ├── ranks     u64 × documents   which of a cluster is kept: the highest
 //! ├── texts     16 B × documents  BLAKE3 of the text, its first half
-//! ├── bands     u64 × bands × documents, band by band; zeros for a document without shingles
 //! ├── id ends, shingle ends       u64 × documents each
 //! ├── ids       UTF-8, end to end
 //! └── shingles  u64, ascending within a document, end to end
 //! ```
 //!
-//! Columns are stored separately so that a reader can hold one band of all shards; ids and shingles, which are most
-//! of the data, are read on demand.
+//! Nothing of a file is held in memory: what is said of one document is read when it is asked for.
 
 use std::io::{self, Write};
 
 use crate::dedup::pool::PooledFile;
 
 const MAGIC: &[u8; 8] = b"pipe sig";
-const VERSION: u32 = 1;
+/// Revision of the format. 1: bands of all documents were part of it. 2: without bands.
+const VERSION: u32 = 2;
 const HEADER: u64 = 24;
+/// Bytes of a document apart from its id and shingles.
+const FIXED: u64 = 52;
 
 /// The signature of a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,19 +37,17 @@ pub struct Signature {
     pub rank: u64,
     /// First half of the text's BLAKE3 digest.
     pub text: [u8; 16],
-    /// Hash of each band; empty for a document without shingles.
-    pub bands: Vec<u64>,
     /// The document's id.
     pub id: String,
     /// Hashes of its distinct shingles, ascending.
     pub shingles: Vec<u64>,
 }
 
-/// Writes the signatures of a shard. All have `bands` bands, or none.
-pub fn write(mut file: impl Write, bands: usize, signatures: &[Signature]) -> io::Result<()> {
+/// Writes the signatures of a shard.
+pub fn write(mut file: impl Write, signatures: &[Signature]) -> io::Result<()> {
     file.write_all(MAGIC)?;
     file.write_all(&VERSION.to_le_bytes())?;
-    file.write_all(&(bands as u32).to_le_bytes())?;
+    file.write_all(&0_u32.to_le_bytes())?;
     file.write_all(&(signatures.len() as u64).to_le_bytes())?;
     for signature in signatures {
         file.write_all(&signature.row.to_le_bytes())?;
@@ -61,11 +60,6 @@ pub fn write(mut file: impl Write, bands: usize, signatures: &[Signature]) -> io
     }
     for signature in signatures {
         file.write_all(&signature.text)?;
-    }
-    for band in 0..bands {
-        for signature in signatures {
-            file.write_all(&signature.bands.get(band).unwrap_or(&0).to_le_bytes())?;
-        }
     }
     write_ends(&mut file, signatures.iter().map(|signature| signature.id.len()))?;
     write_ends(&mut file, signatures.iter().map(|signature| signature.shingles.len()))?;
@@ -88,18 +82,18 @@ fn write_ends(mut file: impl Write, lengths: impl Iterator<Item = usize>) -> io:
     Ok(())
 }
 
-/// The signatures of a shard; columns are read on demand. Documents are numbered from 0.
+/// The signatures of a shard. Documents are numbered from 0.
 #[derive(Debug)]
 pub struct Signatures {
     file: PooledFile,
-    bands: u64,
     documents: u64,
-    id_ends: Vec<u64>,
-    shingle_ends: Vec<u64>,
+    size: u64,
+    /// Where the shingles begin.
+    shingles_at: u64,
 }
 
 impl Signatures {
-    /// Opens a file. Damage is an error here or when a column is read.
+    /// Opens a file. Damage is an error here or when it is read.
     pub fn open(file: PooledFile) -> io::Result<Self> {
         let size = file.size()?;
         let mut header = [0; HEADER as usize];
@@ -109,22 +103,24 @@ impl Signatures {
         if header[..8] != *MAGIC || number(8) != VERSION {
             return Err(damaged("is not a signature file of this version"));
         }
-        let bands = u64::from(number(12));
         let documents = u64::from_le_bytes(header[16..].try_into().expect("invariant: 8 bytes"));
-        let mut signatures = Self { file, bands, documents, id_ends: Vec::new(), shingle_ends: Vec::new() };
+        let mut signatures = Self { file, documents, size, shingles_at: 0 };
         // Checked before memory is allocated for the header's numbers.
-        let fixed = documents.checked_mul(52 + 8 * bands);
-        if fixed.is_none_or(|fixed| HEADER + fixed > size) {
+        let fixed = documents.checked_mul(FIXED).and_then(|fixed| fixed.checked_add(HEADER));
+        let Some(ids_at) = fixed.filter(|fixed| *fixed <= size) else {
             return Err(damaged("is shorter than its header claims"));
-        }
-        signatures.id_ends = signatures.numbers(signatures.ends_at(), documents)?;
-        signatures.shingle_ends = signatures.numbers(signatures.ends_at() + 8 * documents, documents)?;
-        let ascend = |ends: &[u64]| ends.is_sorted();
-        let shingles = signatures.shingle_ends.last().copied().unwrap_or(0);
-        let end = shingles.checked_mul(8).and_then(|bytes| signatures.shingles_at().checked_add(bytes));
-        if !ascend(&signatures.id_ends) || !ascend(&signatures.shingle_ends) || end != Some(size) {
+        };
+        let last = |at: u64| match documents.checked_sub(1) {
+            Some(last) => signatures.number(at + 8 * last),
+            None => Ok(0),
+        };
+        let (ids, shingles) = (last(signatures.id_ends_at())?, last(signatures.shingle_ends_at())?);
+        let shingles_at = ids_at.checked_add(ids);
+        let end = shingles.checked_mul(8).and_then(|bytes| shingles_at?.checked_add(bytes));
+        let Some(shingles_at) = shingles_at.filter(|_| end == Some(size)) else {
             return Err(damaged("has lengths that contradict each other"));
-        }
+        };
+        signatures.shingles_at = shingles_at;
         Ok(signatures)
     }
 
@@ -149,70 +145,81 @@ impl Signatures {
         self.numbers(HEADER + 4 * self.documents, self.documents)
     }
 
-    /// The rank of each document.
-    pub fn ranks(&self) -> io::Result<Vec<u64>> {
-        self.numbers(HEADER + 12 * self.documents, self.documents)
+    /// The row of a document.
+    pub fn row(&self, document: usize) -> io::Result<u32> {
+        let bytes = self.bytes(HEADER + 4 * self.known(document)?, 4)?;
+        Ok(bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
     }
 
-    /// The digest of each document's text.
-    pub fn texts(&self) -> io::Result<Vec<[u8; 16]>> {
-        let bytes = self.bytes(HEADER + 20 * self.documents, 16 * self.documents)?;
-        Ok(bytes.as_chunks::<16>().0.to_vec())
+    /// The rank of a document.
+    pub fn rank(&self, document: usize) -> io::Result<u64> {
+        self.number(HEADER + 12 * self.documents + 8 * self.known(document)?)
     }
 
-    /// One band of each document.
-    pub fn band(&self, band: usize) -> io::Result<Vec<u64>> {
-        if band as u64 >= self.bands {
-            return Err(damaged("has fewer bands than were asked for"));
-        }
-        self.numbers(HEADER + (36 + 8 * band as u64) * self.documents, self.documents)
+    /// The digest of a document's text.
+    pub fn text(&self, document: usize) -> io::Result<[u8; 16]> {
+        let bytes = self.bytes(HEADER + 20 * self.documents + 16 * self.known(document)?, 16)?;
+        bytes.first_chunk().copied().ok_or_else(|| damaged("ends early"))
     }
 
     /// The id of a document.
     pub fn id(&self, document: usize) -> io::Result<String> {
-        let (start, end) = range(&self.id_ends, document);
-        let bytes = self.bytes(self.ids_at() + start, end - start)?;
+        let (start, end) = self.range(self.id_ends_at(), document)?;
+        let bytes = self.bytes(HEADER + FIXED * self.documents + start, end - start)?;
         String::from_utf8(bytes).map_err(|_| damaged("has an id that is not UTF-8"))
-    }
-
-    /// Number of shingles of a document.
-    pub fn shingle_count(&self, document: usize) -> usize {
-        let (start, end) = range(&self.shingle_ends, document);
-        (end - start) as usize
     }
 
     /// The shingles of a document, ascending.
     pub fn shingles(&self, document: usize) -> io::Result<Vec<u64>> {
-        let (start, end) = range(&self.shingle_ends, document);
-        self.numbers(self.shingles_at() + 8 * start, end - start)
+        let (start, end) = self.range(self.shingle_ends_at(), document)?;
+        self.numbers(self.shingles_at.saturating_add(start.saturating_mul(8)), end - start)
     }
 
-    fn ends_at(&self) -> u64 {
-        HEADER + (36 + 8 * self.bands) * self.documents
+    fn id_ends_at(&self) -> u64 {
+        HEADER + 36 * self.documents
     }
 
-    fn ids_at(&self) -> u64 {
-        self.ends_at() + 16 * self.documents
+    fn shingle_ends_at(&self) -> u64 {
+        HEADER + 44 * self.documents
     }
 
-    fn shingles_at(&self) -> u64 {
-        self.ids_at().saturating_add(self.id_ends.last().copied().unwrap_or(0))
+    fn known(&self, document: usize) -> io::Result<u64> {
+        let document = document as u64;
+        if document < self.documents { Ok(document) } else { Err(damaged("has fewer documents")) }
+    }
+
+    /// Where a document's id or shingles begin and end; the end is within the file.
+    fn range(&self, ends_at: u64, document: usize) -> io::Result<(u64, u64)> {
+        let document = self.known(document)?;
+        let first = document.saturating_sub(1);
+        let ends = self.numbers(ends_at + 8 * first, document - first + 1)?;
+        let (start, end) = match ends[..] {
+            [start, end] => (start, end),
+            _ => (0, ends.first().copied().unwrap_or(0)),
+        };
+        if start > end || end > self.size {
+            return Err(damaged("has lengths that contradict each other"));
+        }
+        Ok((start, end))
+    }
+
+    fn number(&self, at: u64) -> io::Result<u64> {
+        Ok(self.numbers(at, 1)?.first().copied().unwrap_or(0))
     }
 
     fn numbers(&self, at: u64, count: u64) -> io::Result<Vec<u64>> {
-        let bytes = self.bytes(at, 8 * count)?;
+        let bytes = self.bytes(at, count.saturating_mul(8))?;
         Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
     }
 
     fn bytes(&self, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        if at.checked_add(length).is_none_or(|end| end > self.size) {
+            return Err(damaged("is shorter than its lengths claim"));
+        }
         let mut bytes = vec![0; length as usize];
         self.file.read_exact_at(&mut bytes, at)?;
         Ok(bytes)
     }
-}
-
-fn range(ends: &[u64], document: usize) -> (u64, u64) {
-    (document.checked_sub(1).map_or(0, |before| ends[before]), ends[document])
 }
 
 fn damaged(how: &str) -> io::Error {
@@ -231,7 +238,6 @@ mod tests {
             cluster: u64::from(row) << 40,
             rank: 7,
             text: [row as u8; 16],
-            bands: if row == 2 { Vec::new() } else { vec![u64::from(row), 5, 6] },
             id: format!("doc-{row}"),
             shingles: (0..u64::from(row) % 5).collect(),
         };
@@ -246,7 +252,7 @@ mod tests {
 
     fn bytes_of(signatures: &[Signature]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(&mut bytes, 3, signatures).unwrap();
+        write(&mut bytes, signatures).unwrap();
         bytes
     }
 
@@ -256,14 +262,13 @@ mod tests {
         assert_eq!(signatures.len(), 4);
         assert_eq!(signatures.rows().unwrap(), [0, 2, 4, 9]);
         assert_eq!(signatures.clusters().unwrap(), [0, 2 << 40, 4 << 40, 9 << 40]);
-        assert_eq!(signatures.ranks().unwrap(), [7; 4]);
-        assert_eq!(signatures.texts().unwrap(), [[0; 16], [2; 16], [4; 16], [9; 16]]);
-        assert_eq!(signatures.band(0).unwrap(), [0, 0, 4, 9]);
-        assert_eq!(signatures.band(2).unwrap(), [6, 0, 6, 6]);
-        assert_eq!(signatures.id(3).unwrap(), "doc-9");
-        assert_eq!((0..4).map(|n| signatures.shingle_count(n)).collect::<Vec<_>>(), [0, 2, 4, 4]);
+        assert_eq!((0..4).map(|n| signatures.row(n).unwrap()).collect::<Vec<_>>(), [0, 2, 4, 9]);
+        assert_eq!(signatures.rank(3).unwrap(), 7);
+        assert_eq!(signatures.text(2).unwrap(), [4; 16]);
+        assert_eq!([signatures.id(0).unwrap(), signatures.id(3).unwrap()], ["doc-0", "doc-9"]);
+        assert_eq!([0, 1, 2, 3].map(|n| signatures.shingles(n).unwrap().len()), [0, 2, 4, 4]);
         assert_eq!(signatures.shingles(1).unwrap(), [0, 1]);
-        assert!(signatures.band(3).is_err());
+        assert!(signatures.id(4).is_err() && signatures.rank(4).is_err());
     }
 
     proptest! {

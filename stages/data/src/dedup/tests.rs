@@ -240,7 +240,7 @@ fn one_new_shard_with_one_copy_reruns_two_shares_of_survivors() {
         })
     };
     assert_eq!(
-        [missing("signatures"), missing("clusters"), missing("survivors")],
+        [missing("signed"), missing("clusters"), missing("survivors")],
         [Some(1), Some(1), Some(2)]
     );
 }
