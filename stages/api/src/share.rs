@@ -76,6 +76,11 @@ impl<'a> Share<'a> {
         self.open(slot, Name::Extension(0, extension.to_owned()))
     }
 
+    /// Creates a file with the given name in a folder named after the (first) item, without its extension.
+    pub fn below(&mut self, slot: &str, name: &str) -> Result<ShareFile> {
+        self.open(slot, Name::Below(0, name.to_owned()))
+    }
+
     /// Creates a file with the given name; `/` creates folders.
     pub fn named(&mut self, slot: &str, name: &str) -> Result<ShareFile> {
         self.open(slot, Name::Own(name.to_owned()))

@@ -79,12 +79,17 @@ pub struct Step {
 impl Step {
     /// Returns everything in a slot as entries, in the order of the shares.
     pub fn entries(&self, slot: &str) -> Vec<Entry> {
+        self.entries_by_share(slot).concat()
+    }
+
+    /// As [`Self::entries`], for each share.
+    pub fn entries_by_share(&self, slot: &str) -> Vec<Vec<Entry>> {
         let labels = Labels::of(&self.shares);
         let of_share = |(items, record): &(Vec<Item>, ShareRecord)| {
             let wanted = record.made.iter().filter(|made| made.slot == slot);
-            wanted.filter_map(|made| made.entry(items, &labels)).collect::<Vec<_>>()
+            wanted.filter_map(|made| made.entry(items, &labels)).collect()
         };
-        self.shares.iter().flat_map(of_share).collect()
+        self.shares.iter().map(of_share).collect()
     }
 
     /// Returns the content of the slot for each item of the step.

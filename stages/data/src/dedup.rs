@@ -27,6 +27,7 @@ use crate::documents::{
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::none_left;
+use crate::parts::ranges;
 use clusters::{Fate, find_clusters, judge};
 pub(crate) use corpus::{open_signatures, unreadable};
 use minhash::{Bands, MinHash, shingles};
@@ -133,7 +134,8 @@ impl Stage for Dedup {
             .into_iter()
             .map(|file| Item::new(&file.name.clone(), [file]))
             .collect();
-        let parts = signed.parts("bands", &pairs::ranges(counts.iter().map(|counts| counts.entries).sum()));
+        let entries = counts.iter().map(|counts| counts.entries).sum();
+        let parts = signed.parts("bands", &ranges(entries, pairs::ENTRIES_MAX));
         let parts = parts.into_iter().map(|part| [part, signatures.clone()].concat());
         let pairs = ctx.each_of("pairs", &threshold, parts.collect(), find_pairs)?;
         let linked = ["pairs", "limited"].map(|slot| Item::new(slot, pairs.entries(slot)));

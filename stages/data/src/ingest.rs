@@ -43,7 +43,17 @@ mod http;
 
 mod warc;
 
+mod groups;
+
 mod slices;
+
+mod sample;
+
+mod ids;
+
+mod shards;
+
+mod branches;
 
 mod cut;
 
@@ -62,29 +72,33 @@ pub(crate) use source::split_glob;
 
 use crate::documents::{DOCUMENTS, PAGES_OF_HTML, WITHOUT_TEXT, WithoutText, facts_of_metadata};
 use crate::none_left;
-use borders::{Caps, Place, branches, shards};
+use crate::parts::ranges;
+use borders::{Caps, Place};
+use branches::{Branched, Slicing, read_slices};
 use cut::{Cutting, cut_shards};
+use ids::{Repeated, find_duplicates, leave_out};
 use pages::{Reading, read_pages};
 use pipe_stage::{
     Code, Context, Entry, Error, FILES, Facts, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
     SourceFile, SourceRequest, Stage, WorkInputs,
 };
-use records::{Given, RecordReading, Sampling, hash_ids, last_of_sample, read_rows};
+use records::{Given, RecordReading};
 use rejected::{Budgets, Tally};
+use sample::{Sampling, hash_ids, last_of_sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use shards::{Naming, Sharding, read_shards};
 use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files and web archives into document shards.
 ///
 /// Each page, text, source or Markdown file is a document; so is each record of the other formats, and each page of a
-/// web archive (WARC, WET, ARC). Documents are
-/// assigned to shards by the hash of their names, so a changed document changes one shard and a new one changes at
-/// most two. Documents are named `<source>/<path>`. Records are named `<source>/<id>` if `columns.id` is set,
-/// otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or records of the other formats, counted
-/// from 1. With `columns.id`, the same records make the same shards whatever files and formats they come in; if
-/// several records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
+/// web archive (WARC, WET, ARC). Documents of a file each are named `<source>/<path>` and assigned to shards by the hash
+/// of their names, so a changed document changes one shard and a new one changes at most two. Records are named
+/// `<source>/<id>` if `columns.id` is set, otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or
+/// records of the other formats, counted from 1. Each file of records has its own shards (`shard_by`). If several
+/// records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
 /// (empty, binary, undecodable, damaged, too large, without text) are listed in the output `rejected` with the
 /// reason, as are redirects, records with a duplicate id, records of web archives without a page, and files without
 /// any records.
@@ -93,10 +107,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Ingest {
     /// Where documents come from. Each source has its own shards.
     pub sources: Vec<Source>,
-    /// Maximum documents per shard (at least 1). Smaller shards make updates cheaper; larger ones mean fewer files.
-    pub shard_documents: u32,
-    /// Maximum MiB of files or records per shard (at least 1), which bounds the memory and time of a task. A larger
-    /// document gets a shard of its own.
+    /// How records are distributed over shards. Files that are one document each, such as pages, are always distributed by
+    /// their names.
+    pub shard_by: ShardBy,
+    /// Maximum documents per shard (at least 1). By default, only their size counts.
+    pub shard_documents: Option<u32>,
+    /// Maximum MiB of documents per shard (at least 1), which bounds the memory and time of a task. A larger document
+    /// gets a shard of its own. The first shards of a file or of a small set of pages are smaller, from 2 MiB, so that
+    /// all cores have work.
     pub shard_mib: u32,
     /// Maximum size of a page, text or record in MiB, 1 to 128; larger ones are rejected. The limit keeps one file
     /// from using up the memory. Lines of JSON Lines may be four times as long.
@@ -121,11 +139,25 @@ pub struct Ingest {
     pub no_page_max: Option<u64>,
 }
 
+/// How records are distributed over shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShardBy {
+    /// Each file has its own shards, except that small files share some. A new or changed file changes no shard of other
+    /// files.
+    #[default]
+    File,
+    /// By the hash of the document's id. With `columns.id`, the same records make the same shards, whatever files and
+    /// formats they come in; a new file changes all shards that get one of its records.
+    Id,
+}
+
 impl Default for Ingest {
     fn default() -> Self {
         Self {
             sources: Vec::new(),
-            shard_documents: 256,
+            shard_by: ShardBy::File,
+            shard_documents: None,
             shard_mib: 32,
             page_mib_max: 16,
             elements_max: 400_000,
@@ -149,8 +181,8 @@ impl Stage for Ingest {
     const NAME: &'static str = "ingest";
     /// History: 1: initial version. 2: numbers and times are kept as written; documents that were lost silently are
     /// rejected. 3: objects with the same key twice are rejected; files without records are listed; damaged compressed text
-    /// is reported as such.
-    const REVISION: u32 = 3;
+    /// is reported as such. 4: shards are cut by size, and files of records have shards of their own.
+    const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 
@@ -158,7 +190,7 @@ impl Stage for Ingest {
         let mut misfits: Vec<Misfit> = [
             Misfit::unless(!self.sources.is_empty(), "sources", "must contain at least one source")
                 .map(|misfit| misfit.help("add one, such as `- glob: pages/**/*.html`")),
-            Misfit::unless(self.shard_documents > 0, "shard_documents", "must be at least 1"),
+            Misfit::unless(self.shard_documents != Some(0), "shard_documents", "must be at least 1"),
             Misfit::unless(self.shard_mib > 0, "shard_mib", "must be at least 1"),
             Misfit::unless((1..=128).contains(&self.page_mib_max), "page_mib_max", "must be from 1 to 128"),
             Misfit::unless(self.elements_max > 0, "elements_max", "must be at least 1"),
@@ -263,9 +295,10 @@ impl Stage for Ingest {
         let mut unfinished = Vec::new();
         // One set of steps per source, so that the keys of a source do not depend on other sources.
         for (label, files) in by_label(ctx.sources()) {
-            match format_of(label).has_records() {
-                false => self.pages(ctx, label, files, &mut made)?,
-                true => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
+            match (format_of(label).has_records(), self.shard_by) {
+                (false, _) => self.pages(ctx, label, files, &mut made)?,
+                (true, ShardBy::File) => self.files(ctx, label, &files, &mut made)?,
+                (true, ShardBy::Id) => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
             }
         }
         made.tally.check(self.budgets())?;
@@ -346,11 +379,14 @@ impl Ingest {
     fn items(&self, label: &str, files: &[SourceFile]) -> Vec<Item> {
         let name = |border: u64| format!("{}/{border:016x}.parquet", name_of(label));
         let item = |shard: borders::Shard| Item::of_sources(&name(shard.border), shard.files);
-        shards(files, self.caps()).into_iter().map(item).collect()
+        borders::shards(files, self.caps()).into_iter().map(item).collect()
     }
 
     fn caps(&self) -> Caps {
-        Caps { documents: u64::from(self.shard_documents), bytes: u64::from(self.shard_mib) << 20 }
+        Caps {
+            documents: self.shard_documents.map_or(u64::MAX, u64::from),
+            bytes: u64::from(self.shard_mib) << 20,
+        }
     }
 
     /// The settings that determine how the pages of a source are read.
@@ -361,8 +397,7 @@ impl Ingest {
         Reading { url, license, page_mib_max: self.page_mib_max, elements_max: self.elements_max, encoding }
     }
 
-    /// The settings that determine how the records of a source are read. The depth of the branches depends on its
-    /// files.
+    /// The settings that determine how the records of a source are read.
     fn record_reading(&self, label: &str) -> RecordReading {
         let source = self.source(label);
         RecordReading {
@@ -373,54 +408,100 @@ impl Ingest {
             escape: source.map(|source| source.escape.clone()).unwrap_or_default(),
             encoding: source.map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
-            depth: 0,
             sample_max: source.and_then(Source::fraction_max),
         }
     }
 
-    /// Reads each file of records once.
-    fn rows(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<Rows> {
-        let items = records::items(name_of(label), files);
-        let source = self.source(label);
-        let mut reading = RecordReading {
-            depth: records::depth_for(files, format_of(label)),
-            ..self.record_reading(label)
-        };
-        if let Some(take) = source.and_then(|source| source.limit) {
-            // How documents are sliced does not affect which of them are sampled.
-            let sampling = Sampling { take, reading: RecordReading { depth: 0, ..reading.clone() } };
-            let hashes = ctx.each("ids", &sampling, items.clone(), hash_ids)?;
-            let last = ctx.once("sample", &take, vec![records::hashes(&hashes)], last_of_sample)?;
+    /// The settings that determine how the records of a source are read, with the bounds of its sample.
+    fn sampling(&self, ctx: &Context, label: &str, items: &[Item]) -> Result<RecordReading> {
+        let mut reading = self.record_reading(label);
+        if let Some(take) = self.source(label).and_then(|source| source.limit) {
+            let sampling = Sampling { take, reading: reading.clone() };
+            let hashes = ctx.each("sampled", &sampling, items.to_vec(), hash_ids)?;
+            let last = ctx.once("sample", &take, vec![sample::hashes(&hashes)], last_of_sample)?;
             reading.sample_max = last.values::<u64>()?.first().copied();
         }
-        let step = ctx.each("rows", &reading, items, read_rows)?;
+        Ok(reading)
+    }
+
+    /// What the documents of a source of records get from it.
+    fn naming(&self, label: &str) -> Naming {
+        let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
+        let columns = self.source(label).map(Source::columns_of_format).unwrap_or_default();
+        Naming { source: name_of(label).to_owned(), license, media_types: !columns.media_type.is_empty() }
+    }
+
+    /// Files of records, each with shards of its own.
+    fn files(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<()> {
+        let items = groups::items(name_of(label), files, format_of(label));
+        let reading = self.sampling(ctx, label, &items)?;
+        let has_ids = !reading.columns.id.is_empty();
+        let sharding = Sharding { reading, naming: self.naming(label), caps: self.caps(), has_ids };
+        let step = ctx.each("shards_by_file", &sharding, items, read_shards)?;
+        let mut shards = step.entries_by_share(PAGES.name());
         made.rejected.extend(step.entries(REJECTED.name()));
         let given = step.values::<Given>()?;
+        check_missing(name_of(label), &given)?;
+        let (mut documents, mut bytes) = given
+            .iter()
+            .fold((0, 0), |(documents, bytes), given| (documents + given.documents, bytes + given.bytes));
+        given.into_iter().for_each(|given| made.tally.add(given.tally));
+
+        if has_ids {
+            let parts = step.parts("ids", &ranges(documents, ids::IDS_MAX));
+            let found = ctx.each_of("duplicates", &(), parts, find_duplicates)?;
+            let mut repeated = 0;
+            for Repeated { documents: more, bytes: less } in found.values()? {
+                (repeated, documents, bytes) = (repeated + more, documents - more, bytes - less);
+            }
+            ctx.metric(Metric::count("duplicates", repeated));
+            let duplicates = found.by_item("duplicates", shards.len());
+            let touched: Vec<usize> =
+                (0..shards.len()).filter(|&at| !duplicates[at].inputs.is_empty()).collect();
+            let items = touched.iter().map(|&at| {
+                let name = records::share_name(&shards[at]);
+                vec![Item::new(&name, std::mem::take(&mut shards[at])), duplicates[at].clone()]
+            });
+            let unique = ctx.each_of("unique", &(), items.collect(), leave_out)?;
+            made.documents.extend(unique.entries(PAGES.name()));
+            made.rejected.extend(unique.entries(REJECTED.name()));
+            unique.values::<Tally>()?.into_iter().for_each(|more| made.tally.add(more));
+        }
+        made.documents.extend(shards.into_iter().flatten());
+        ctx.metric(Metric::count("documents", documents));
+        ctx.metric(Metric::new("bytes", bytes as f64, "bytes"));
+        Ok(())
+    }
+
+    /// Reads each file of records once, for shards by id.
+    fn rows(&self, ctx: &Context, label: &str, files: &[SourceFile], made: &mut Made) -> Result<Rows> {
+        let items = groups::items(name_of(label), files, format_of(label));
+        let reading = self.sampling(ctx, label, &items)?;
+        let slicing = Slicing { reading, depth: branches::depth_for(files, format_of(label)) };
+        let step = ctx.each("rows", &slicing, items, read_slices)?;
+        made.rejected.extend(step.entries(REJECTED.name()));
+        let branched = step.values::<Branched>()?;
         let rows = Rows {
-            slices: records::by_branch(&step, reading.depth),
-            weights: records::weights(&given, reading.depth),
+            slices: branches::by_branch(&step, slicing.depth),
+            weights: branches::weights(&branched, slicing.depth),
         };
+        let given: Vec<Given> = branched.into_iter().map(|branched| branched.given).collect();
         check_missing(name_of(label), &given)?;
         given.into_iter().for_each(|given| made.tally.add(given.tally));
         Ok(rows)
     }
 
-    /// Cuts the documents of a source's files into shards.
+    /// Cuts the documents of a source's files into shards by id.
     fn cut(&self, ctx: &Context, label: &str, rows: Rows, made: &mut Made) -> Result<()> {
         let (source, caps) = (name_of(label), self.caps());
         let mut by_depth: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
-        for branch in branches(&rows.weights, caps) {
-            let name = format!("{source}/{:02x}.duplicates.rows", branch.parts.start);
+        for branch in borders::branches(&rows.weights, caps) {
+            let name = format!("{source}/{:02x}.rows", branch.parts.start);
             let item = Item::new(&name, rows.slices[branch.parts].concat());
             by_depth.entry(branch.depth).or_default().push(item);
         }
-        let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
-        let columns = self.source(label).map(Source::columns_of_format).unwrap_or_default();
-        let media_types = !columns.media_type.is_empty();
         for (depth, items) in by_depth {
-            let (source, license) = (source.to_owned(), license.clone());
-            let Caps { documents, bytes } = caps;
-            let cutting = Cutting { source, license, documents, bytes, depth, media_types };
+            let cutting = Cutting { naming: self.naming(label), caps, depth };
             let step = ctx.each("shards", &cutting, items, cut_shards)?;
             made.documents.extend(step.entries(PAGES.name()));
             made.rejected.extend(step.entries(REJECTED.name()));
@@ -482,7 +563,7 @@ mod tests {
     fn stage(errors_max: u64) -> Ingest {
         let source =
             Source { glob: "site/**/*.html".into(), url: "https://e.org/".into(), ..Source::default() };
-        Ingest { sources: vec![source], shard_documents: 4, errors_max, ..Ingest::default() }
+        Ingest { sources: vec![source], shard_documents: Some(4), errors_max, ..Ingest::default() }
     }
 
     fn run(bench: &Bench, stage: &Ingest, files: Vec<SourceFile>) -> Result<Outcome> {
@@ -624,7 +705,7 @@ mod tests {
     fn bad_settings_are_named_by_their_path() {
         let both = Source { glob: "x/*.html".into(), rust_docs: vec!["book".into()], ..Source::default() };
         let twice = Source { glob: "x/*.html".into(), ..Source::default() };
-        let stage = Ingest { sources: vec![both, twice], shard_documents: 0, ..Ingest::default() };
+        let stage = Ingest { sources: vec![both, twice], shard_documents: Some(0), ..Ingest::default() };
         let paths: Vec<String> = stage.check().into_iter().map(|misfit| misfit.path).collect();
         assert_eq!(paths, ["shard_documents", "sources[0]", "sources[1]"]);
         assert_eq!(Ingest::default().check()[0].path, "sources");

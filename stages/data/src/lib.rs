@@ -8,6 +8,7 @@ mod json;
 mod lines;
 mod none_left;
 mod parquet;
+mod parts;
 
 pub mod documents;
 pub mod segment;

@@ -13,24 +13,12 @@
 
 use super::corpus::{Corpus, Place, unreadable};
 use super::minhash::{Components, MinHash, band_hashes, jaccard, join_group, may_reach};
+use crate::parts::part_of;
 use pipe_stage::{Inputs, PartsFile, Result, Share};
 use std::io;
-use std::ops::Range;
 
-/// Parts into which each shard divides its entries, by the first bits of their hashes.
-pub(super) const PARTS: u32 = 64;
 /// Maximum entries that are compared in one share (32 MiB in memory), if there are enough parts.
-const ENTRIES_MAX: u64 = 1 << 20;
-
-/// The parts that are compared together, for this number of entries.
-pub(super) fn ranges(entries: u64) -> Vec<Range<u32>> {
-    let mut groups = 1;
-    while groups < PARTS && entries / u64::from(groups) > ENTRIES_MAX {
-        groups *= 2;
-    }
-    let width = PARTS / groups;
-    (0..groups).map(|group| group * width..(group + 1) * width).collect()
-}
+pub(super) const ENTRIES_MAX: u64 = 1 << 20;
 
 /// A band of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +34,6 @@ pub(super) struct Entry {
 const ENTRY_BYTES: usize = 24;
 
 impl Entry {
-    pub(super) const fn part(&self) -> u32 {
-        (self.hash >> (u64::BITS - PARTS.ilog2())) as u32
-    }
-
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend(self.hash.to_le_bytes());
         out.extend(self.text.to_le_bytes());
@@ -85,10 +69,10 @@ pub(super) fn entries<'a>(
 pub(super) fn write(entries: &mut [Entry], file: &mut PartsFile) -> Result<()> {
     entries.sort_unstable();
     let mut bytes = Vec::new();
-    for part in entries.chunk_by(|a, b| a.part() == b.part()) {
+    for part in entries.chunk_by(|a, b| part_of(a.hash) == part_of(b.hash)) {
         bytes.clear();
         part.iter().for_each(|entry| entry.write(&mut bytes));
-        file.part(part[0].part(), &bytes).map_err(unreadable)?;
+        file.part(part_of(part[0].hash), &bytes).map_err(unreadable)?;
     }
     Ok(())
 }

@@ -239,10 +239,7 @@ fn one_new_shard_with_one_copy_reruns_two_shares_of_survivors() {
             _ => None,
         })
     };
-    assert_eq!(
-        [missing("signed"), missing("clusters"), missing("survivors")],
-        [Some(1), Some(1), Some(2)]
-    );
+    assert_eq!([missing("signed"), missing("clusters"), missing("survivors")], [Some(1), Some(1), Some(2)]);
 }
 
 #[test]

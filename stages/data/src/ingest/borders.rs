@@ -5,14 +5,32 @@
 //! one shard, a new page changes at most two, and nothing else moves, whatever the order of arrival.
 
 use pipe_stage::SourceFile;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Maximum content of a shard. A single document may be larger.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Caps {
     pub(super) documents: u64,
+    /// Of large sets of documents; see [`Self::bytes_at`].
     pub(super) bytes: u64,
 }
+
+impl Caps {
+    /// Maximum bytes of a shard at this depth of the trie, or of this position in a file. The deeper a trie, the more
+    /// it contains: small sets are cut finely, so that all cores have work, and large ones coarsely, since each shard
+    /// has costs of its own. The maximum doubles with every second level, and the content of a trie with every level.
+    pub(super) fn bytes_at(self, depth: u32) -> u64 {
+        SHARD_BYTES_MIN
+            .checked_shl(depth / 2)
+            .filter(|bytes| bytes >> (depth / 2) == SHARD_BYTES_MIN)
+            .map_or(self.bytes, |bytes| bytes.min(self.bytes))
+    }
+}
+
+/// Maximum size of the first shards.
+const SHARD_BYTES_MIN: u64 = 2 << 20;
 
 /// The content below a branch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +50,7 @@ impl Weight {
 
     /// Whether the branch is a leaf: it cannot or need not be split.
     fn is_leaf(self, depth: u32, caps: Caps) -> bool {
-        let fits = self.documents <= caps.documents && self.bytes <= caps.bytes;
+        let fits = self.documents <= caps.documents && self.bytes <= caps.bytes_at(depth);
         fits || self.documents == 1 || depth == u64::BITS
     }
 }

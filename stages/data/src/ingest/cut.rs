@@ -3,8 +3,8 @@
 use super::PAGES;
 use super::borders::{Caps, Place, leaves};
 use super::rejected::Rejections;
+use super::shards::Naming;
 use super::slices::{SliceReader, Spool, damaged, read, read_id};
-use crate::documents::DocumentWriter;
 use pipe_stage::{Error, Inputs, Metric, Result, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,15 +14,10 @@ use std::path::Path;
 /// The settings that determine how shards are cut.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(super) struct Cutting {
-    pub(super) source: String,
-    pub(super) license: String,
-    pub(super) documents: u64,
-    pub(super) bytes: u64,
+    pub(super) naming: Naming,
+    pub(super) caps: Caps,
     /// Depth of the branches.
     pub(super) depth: u32,
-    /// Whether documents may have a media type.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) media_types: bool,
 }
 
 /// Bytes of a branch's documents to keep in memory; the rest is written to a temporary file.
@@ -57,31 +52,23 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
     }
     order(&mut held);
 
-    let mut rejections = Rejections::new(cutting.source.clone());
-    let caps = Caps { documents: cutting.documents, bytes: cutting.bytes };
+    let mut rejections = Rejections::default();
+    rejections.begin(cutting.naming.source.clone());
     let measure = |held: &Held| (held.position, u64::from(held.length));
     let (mut documents, mut duplicates, mut bytes) = (0, 0, 0);
-    for leaf in leaves(&held, measure, cutting.depth, caps) {
-        let name = format!("{}/{:016x}.parquet", cutting.source, leaf.border);
+    for leaf in leaves(&held, measure, cutting.depth, cutting.caps) {
+        let name = format!("{}/{:016x}.parquet", cutting.naming.source, leaf.border);
         let file = share.named(PAGES.name(), &name)?;
-        let mut writer = if cutting.media_types {
-            DocumentWriter::with_media_types(file)?
-        } else {
-            DocumentWriter::new(file)?
-        };
+        let mut writer = cutting.naming.writer(file)?;
         for held in share.track("documents", &held[leaf.range]) {
             let held = held?;
             spool.read(held.at, held.length as usize, &mut buffer).map_err(failed)?;
             let mut document = read(&buffer).ok_or_else(damaged).map_err(failed)?;
-            document.id = format!("{}/{}", cutting.source, document.id);
+            cutting.naming.complete(&mut document);
             if held.is_duplicate {
                 duplicates += 1;
                 rejections.duplicate(&document.id);
                 continue;
-            }
-            document.source.clone_from(&cutting.source);
-            if document.license.is_empty() {
-                document.license.clone_from(&cutting.license);
             }
             bytes += (document.text.len() + document.html.as_ref().map_or(0, Vec::len)) as u64;
             writer.push(&document)?;
@@ -89,7 +76,7 @@ pub(super) fn cut_shards(cutting: &Cutting, inputs: &Inputs, share: &mut Share) 
         documents += writer.rows();
         share.keep(writer.finish()?)?;
     }
-    let tally = rejections.keep(share)?;
+    let tally = rejections.keep(share, "duplicates.jsonl")?;
     share.value(&tally);
     share.count("documents", documents);
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));

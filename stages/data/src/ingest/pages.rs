@@ -33,7 +33,8 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     let item = inputs.item();
     let encoding = encoding::named(&reading.encoding);
     let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
-    let mut rejections = Rejections::new(item.name().to_owned());
+    let mut rejections = Rejections::default();
+    rejections.begin(item.name().to_owned());
     let mut bytes = 0;
     for file in share.track("pages", item.entries()) {
         let file = file?;
@@ -62,7 +63,7 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     if documents > 0 {
         share.keep(writer.finish()?)?;
     }
-    let tally = rejections.keep(share)?;
+    let tally = rejections.keep(share, "jsonl")?;
     share.count("documents", documents);
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
     share.count("redirects", tally.redirects.count);

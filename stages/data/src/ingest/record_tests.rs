@@ -28,7 +28,7 @@ impl Case {
     fn new(glob: &str, columns: Columns) -> Self {
         let source = Source { glob: glob.into(), name: "data".into(), columns, ..Source::default() };
         Self {
-            stage: Ingest { sources: vec![source], shard_documents: 8, ..Ingest::default() },
+            stage: Ingest { sources: vec![source], shard_documents: Some(8), ..Ingest::default() },
             files: vec![],
         }
     }
@@ -79,7 +79,9 @@ impl Case {
         self.run_with(2).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn digest(&self) -> String {
+    /// Digest of the documents in shards by id.
+    fn digest(mut self) -> String {
+        self.stage.shard_by = ShardBy::Id;
         self.run().outcome.outputs["documents"].to_string()
     }
 }
@@ -149,8 +151,9 @@ fn the_same_rows_make_the_same_shards_whatever_their_format() {
             .file("2.jsonl", jsonl(&rows[..70])),
         Case::new("*.tsv", mapped()).file("a.tsv", csv(&rows, '\t')),
     ];
-    for case in &other {
-        assert_eq!(case.digest(), digest, "{}", case.files[0].0);
+    for case in other {
+        let name = case.files[0].0.clone();
+        assert_eq!(case.digest(), digest, "{name}");
     }
 }
 
@@ -170,6 +173,61 @@ fn threads_do_not_matter_and_all_rows_are_there() {
         (300.0, 300.0, one.shards.len() as f64)
     );
     assert_eq!(one.outcome.metrics[0].name, "documents");
+    assert_eq!(&one.outcome.outputs["documents"].to_string()[..16], "773622ceeeff82d1");
+}
+
+#[test]
+fn a_new_file_costs_one_task_and_changes_no_other_shard() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bench = Bench::new(store.path()).unwrap();
+    let Case { stage, .. } = Case::new("*.jsonl", mapped());
+    // Large enough to be read on their own.
+    let text = |n: usize| {
+        let row = |row: usize| [format!("{n}-{row}"), "words ".repeat(100_000), String::new()];
+        jsonl(&(0..9).map(row).collect::<Vec<_>>())
+    };
+    let run = |n: usize| {
+        std::fs::write(folder.path().join(format!("{}.jsonl", n * 7 % 5)), text(n)).unwrap();
+        let sources = Bench::sources("data:jsonl", folder.path()).unwrap();
+        let outcome = bench.enter(&stage, &[], sources, Mode::Here).unwrap();
+        let events = std::mem::take(&mut *bench.events.lock().unwrap());
+        let missing = |wanted: &str| {
+            events.iter().find_map(|event| match event {
+                Event::Step { step, missing, .. } if step == wanted => Some(*missing),
+                _ => None,
+            })
+        };
+        let entries = bench.output(&outcome, "documents").unwrap().entries;
+        (missing("shards_by_file"), entries.into_iter().map(|entry| entry.name).collect::<BTreeSet<_>>())
+    };
+    let (_, mut before) = run(0);
+    assert_eq!(before.len(), 3, "2 MiB, 2 MiB, the rest: {before:?}");
+    for n in 1..5 {
+        let (missing, after) = run(n);
+        assert_eq!(missing, Some(1));
+        assert!(before.is_subset(&after) && after.len() == before.len() + 3, "{before:?} {after:?}");
+        before = after;
+    }
+}
+
+#[test]
+fn ids_are_unique_over_files_and_the_rest_of_the_shards_stays() {
+    let row = |n: usize| [format!("k{n}"), format!("Body {n}"), String::new()];
+    let rows = |range: std::ops::Range<usize>| range.map(row).collect::<Vec<_>>();
+    let whole = Case::new("*.jsonl", mapped()).file("b.jsonl", jsonl(&rows(0..100))).run();
+    let made = Case::new("*.jsonl", mapped())
+        .file("a.jsonl", jsonl(&rows(90..95)))
+        .file("b.jsonl", jsonl(&[rows(0..100), rows(3..5)].concat()))
+        .file("c.jsonl", jsonl(&rows(50..51)))
+        .run();
+    assert_eq!(made.ids(), whole.ids());
+    assert_eq!(made.documents.len(), 100);
+    let figures = ["documents", "duplicates", "bytes"].map(|name| made.metric(name));
+    assert_eq!(figures, [100.0, 8.0, whole.metric("bytes")]);
+    let expected: Vec<_> = [90, 91, 92, 93, 94, 3, 4, 50]
+        .map(|n| (format!("data/k{n}"), None, "duplicate_id".to_owned()))
+        .into();
+    assert_eq!(made.reasons().into_iter().collect::<BTreeSet<_>>(), expected.into_iter().collect());
 }
 
 #[test]
@@ -300,7 +358,7 @@ fn texts_that_are_too_large_or_damaged_are_told_as_such() {
         .file("g.txt", b"\xFF\xFE\xFD")
         .file("h.txt", "")
         .file("i.txt.gz", &zipped)
-        .stage(|stage| (stage.errors_max, stage.page_mib_max, stage.shard_documents) = (8, 1, 100))
+        .stage(|stage| (stage.errors_max, stage.page_mib_max, stage.shard_documents) = (8, 1, Some(100)))
         .run();
     let mut reasons: Vec<(String, String)> =
         made.reasons().into_iter().map(|(id, _, reason)| (id["data/".len()..].to_owned(), reason)).collect();
@@ -455,7 +513,7 @@ fn numbers_and_ids_are_as_they_are_written() {
         made.ids(),
         ["data/18446744073709551617", "data/18446744073709551618"].map(str::to_owned).into()
     );
-    let digest = made.outcome.outputs["documents"].to_string();
+    let digest = Case::new("*.jsonl", columns()).file("a.jsonl", jsonl).digest();
     assert_eq!(Case::new("*.csv", columns()).file("a.csv", csv).digest(), digest);
 }
 
@@ -663,7 +721,7 @@ proptest! {
         let rows: Vec<[String; 3]> = keys.iter().map(|key| [key.clone(), key.repeat(3), String::new()]).collect();
         let cut = cut.index(rows.len() + 1);
         let columns = || Columns { url: String::new(), ..mapped() };
-        let size = |stage: &mut Ingest| stage.shard_documents = documents;
+        let size = |stage: &mut Ingest| (stage.shard_by, stage.shard_documents) = (ShardBy::Id, Some(documents));
         let whole = Case::new("*.jsonl", columns()).file("a.jsonl", jsonl(&rows)).stage(size).run();
         let parts = Case::new("*.csv", columns())
             .file("1.csv", csv(&rows[cut..], ',')).file("2.csv", csv(&rows[..cut], ',')).stage(size).run();

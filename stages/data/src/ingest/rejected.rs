@@ -147,8 +147,9 @@ impl Tally {
 }
 
 /// The documents that a share leaves out, as lines of `rejected`.
+#[derive(Default)]
 pub(super) struct Rejections {
-    /// `<source>/<file>`.
+    /// `<source>/<file>` of the file that is read now.
     file: String,
     lines: Vec<u8>,
     listed: u64,
@@ -172,8 +173,9 @@ impl Rejections {
     /// Maximum lines per share: a hostile file may have a billion broken rows.
     const LISTED_MAX: u64 = 1000;
 
-    pub(super) fn new(file: String) -> Self {
-        Self { file, lines: Vec::new(), listed: 0, unlisted: 0, tally: Tally::default() }
+    /// Names the file, `<source>/<file>`, that the next lines are about.
+    pub(super) fn begin(&mut self, file: String) {
+        self.file = file;
     }
 
     /// A row of the file, by number.
@@ -227,8 +229,8 @@ impl Rejections {
         self.lines.push(b'\n');
     }
 
-    /// Writes the lines, if any, and returns the tally.
-    pub(super) fn keep(mut self, share: &mut Share) -> Result<Tally> {
+    /// Writes the lines, if any, to a file named after the share's item, and returns the tally.
+    pub(super) fn keep(mut self, share: &mut Share, extension: &str) -> Result<Tally> {
         if self.unlisted > 0 {
             let explanation = format!("{} more are not listed", self.unlisted);
             let line = Rejected {
@@ -242,7 +244,7 @@ impl Rejections {
             self.lines.push(b'\n');
         }
         if !self.lines.is_empty() {
-            let mut file = share.file_with(REJECTED.name(), "jsonl")?;
+            let mut file = share.file_with(REJECTED.name(), extension)?;
             write_buffered(&mut file, |file| file.write_all(&self.lines))?;
             share.keep(file)?;
         }
