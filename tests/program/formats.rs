@@ -11,6 +11,7 @@ stages:
     uses: ingest
     with:
       sources: [{ glob: 'in/rows.jsonl', columns: { id: key, text: body, url: link } }]
+      shard_by: id
       shard_documents: 16
   text: { uses: clean, needs: rows, with: { profile: docs } }
   unique: { uses: dedup, needs: text }
