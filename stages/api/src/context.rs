@@ -10,7 +10,7 @@ use crate::{
     canonical::{Encoder, essence},
     port::In,
 };
-use pipe_cache::{AcquireDurable, Commit, Digest, Durable, LeaseToken, Published, Store};
+use pipe_cache::{AcquireDurable, Blob, Commit, Digest, Durable, LeaseToken, Published, Store};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -316,6 +316,16 @@ impl Context {
     /// All artifacts by port name, for stage types whose ports depend on their config.
     pub fn inputs(&self) -> &BTreeMap<String, Vec<InputArtifact>> {
         &self.inputs
+    }
+
+    /// The files of an artifact as if they were source files with this label: their names are part of the key.
+    pub fn as_sources(&self, label: &str, artifact: &Artifact) -> Vec<SourceFile> {
+        let file = |entry: &Entry| {
+            let Blob { digest, size } = entry.content.blob;
+            let path = self.running.store.object_path(&digest);
+            SourceFile { source: label.to_owned(), name: entry.name.clone(), digest, size, path }
+        };
+        artifact.entries.iter().map(file).collect()
     }
 
     /// The source files, sorted by source and name.

@@ -129,7 +129,7 @@ impl LocalEntry {
             Input::Entry(entry) => Ok(self.store.verified(&entry.content.blob)?),
             Input::Part(_) => Err(Error::Panic { message: "a part of a file has no path".into() }),
             Input::Source(file) => {
-                Stream::of_source(file)?.finish()?;
+                Stream::of_source(&self.store, file)?.finish()?;
                 Ok(file.path.clone())
             }
         }
@@ -147,7 +147,7 @@ impl LocalEntry {
                 Ok(Stream { file, path, expected: None, failed: None })
             }
             Input::Part(part) => Stream::of_part(&self.store, part),
-            Input::Source(file) => Stream::of_source(file),
+            Input::Source(file) => Stream::of_source(&self.store, file),
         }
     }
 
@@ -163,7 +163,7 @@ impl LocalEntry {
                 read.map_err(|error| Error::io("read", Path::new(&part.name), &error))?;
                 Ok(bytes)
             }
-            Input::Source(file) => source_bytes(file),
+            Input::Source(file) => source_bytes(&self.store, file),
         }
     }
 
@@ -229,8 +229,8 @@ pub struct Stream {
 }
 
 enum Expected {
-    /// What the plan recorded.
-    Source(SourceFile),
+    /// What the plan recorded, and the error if the file differs.
+    Source(SourceFile, Error),
     Part(Part),
 }
 
@@ -238,7 +238,7 @@ impl Expected {
     /// Size and digest.
     fn blob(&self) -> Blob {
         match self {
-            Self::Source(file) => Blob { digest: file.digest, size: file.size },
+            Self::Source(file, _) => Blob { digest: file.digest, size: file.size },
             Self::Part(part) => part.blob,
         }
     }
@@ -246,7 +246,7 @@ impl Expected {
     /// How many bytes may be read next: a part ends before its file does.
     fn room(&self, hasher: &blake3::Hasher, wanted: usize) -> usize {
         match self {
-            Self::Source(_) => wanted,
+            Self::Source(..) => wanted,
             Self::Part(part) => {
                 let left = part.blob.size.saturating_sub(hasher.count());
                 usize::try_from(left).unwrap_or(wanted).min(wanted)
@@ -256,7 +256,7 @@ impl Expected {
 
     fn error(self) -> Error {
         match self {
-            Self::Source(file) => Error::SourceChanged { name: file.name },
+            Self::Source(_, error) => error,
             Self::Part(part) => Error::Damaged { digest: part.whole.digest },
         }
     }
@@ -273,12 +273,12 @@ impl Stream {
         Ok(Self { file, path, expected: Some((Expected::Part(part.clone()), Box::default())), failed: None })
     }
 
-    fn of_source(source: &SourceFile) -> Result<Self> {
+    fn of_source(store: &Store, source: &SourceFile) -> Result<Self> {
         let file = files::open(&source.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::SourceChanged { name: source.name.clone() },
+            io::ErrorKind::NotFound => changed(store, source),
             _ => Error::io("read", &source.path, &error),
         })?;
-        let expected = Some((Expected::Source(source.clone()), Box::default()));
+        let expected = Some((Expected::Source(source.clone(), changed(store, source)), Box::default()));
         Ok(Self { file, path: source.path.clone(), expected, failed: None })
     }
 
@@ -335,8 +335,18 @@ impl Read for Stream {
     }
 }
 
+/// The error of a source that is not as the plan recorded it: it changed, or, if it is an object of the cache that is
+/// read like a source (see [`crate::Context::as_sources`]), it is damaged.
+fn changed(store: &Store, file: &SourceFile) -> Error {
+    if file.path == store.object_path(&file.digest) {
+        Error::Damaged { digest: file.digest }
+    } else {
+        Error::SourceChanged { name: file.name.clone() }
+    }
+}
+
 /// Reads a source file and compares it with what the plan recorded.
-fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
+fn source_bytes(store: &Store, file: &SourceFile) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(file.size as usize);
         // Reads one byte more than expected, so that a file that has grown is detected without reading all of it.
@@ -345,10 +355,8 @@ fn source_bytes(file: &SourceFile) -> Result<Vec<u8>> {
     };
     match read() {
         Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
-        Ok(_) => Err(Error::SourceChanged { name: file.name.clone() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Error::SourceChanged { name: file.name.clone() })
-        }
+        Ok(_) => Err(changed(store, file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(changed(store, file)),
         Err(error) => Err(Error::io("read", &file.path, &error)),
     }
 }

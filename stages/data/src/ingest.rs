@@ -79,8 +79,8 @@ use cut::{Cutting, cut_shards};
 use ids::{Repeated, find_duplicates, leave_out};
 use pages::{Reading, read_pages};
 use pipe_stage::{
-    Code, Context, Entry, Error, FILES, Facts, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
-    SourceFile, SourceRequest, Stage, WorkInputs,
+    Code, Context, Entry, Error, FILES, Facts, In, Item, KnownInputs, Metric, Misfit, Out, Places, Port,
+    Result, SourceFile, SourceRequest, Stage, WorkInputs,
 };
 use records::{Given, RecordReading};
 use rejected::{Budgets, Tally};
@@ -107,6 +107,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Ingest {
     /// Where documents come from. Each source has its own shards.
     pub sources: Vec<Source>,
+    /// How the files of the input `files` are read, with the settings of a source other than `glob` and `rust-docs`. By
+    /// default their `format` is `warc`, the archives of a `crawl`, and their `name` is `files`.
+    pub files: Option<Box<Source>>,
     /// How records are distributed over shards. Files that are one document each, such as pages, are always distributed by
     /// their names.
     pub shard_by: ShardBy,
@@ -156,6 +159,7 @@ impl Default for Ingest {
     fn default() -> Self {
         Self {
             sources: Vec::new(),
+            files: None,
             shard_by: ShardBy::File,
             shard_documents: None,
             shard_mib: 32,
@@ -170,6 +174,8 @@ impl Default for Ingest {
     }
 }
 
+const FILES_IN: In =
+    In::new("files", &FILES, "Files to read as another source, such as the archives of a crawl.").optional();
 const PAGES: Out = Out::main("documents", &DOCUMENTS, "The documents, not yet cleaned, in shards.");
 const REJECTED: Out = Out::new(
     "rejected",
@@ -184,12 +190,10 @@ impl Stage for Ingest {
     /// is reported as such. 4: shards are cut by size, and files of records have shards of their own.
     const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
+    const PORTS: &'static [Port] = &[FILES_IN.port(), PAGES.port(), REJECTED.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let mut misfits: Vec<Misfit> = [
-            Misfit::unless(!self.sources.is_empty(), "sources", "must contain at least one source")
-                .map(|misfit| misfit.help("add one, such as `- glob: pages/**/*.html`")),
             Misfit::unless(self.shard_documents != Some(0), "shard_documents", "must be at least 1"),
             Misfit::unless(self.shard_mib > 0, "shard_mib", "must be at least 1"),
             Misfit::unless((1..=128).contains(&self.page_mib_max), "page_mib_max", "must be from 1 to 128"),
@@ -199,8 +203,11 @@ impl Stage for Ingest {
         .flatten()
         .collect();
         let mut names = BTreeSet::new();
-        for (position, source) in self.sources.iter().enumerate() {
-            let path = format!("sources[{position}]");
+        if self.files.as_ref().is_some_and(|files| !(files.glob.is_empty() && files.rust_docs.is_empty())) {
+            let message = "has `glob` or `rust-docs`, but its files are those of the input `files`";
+            misfits.push(Misfit::new("files", message).help("list files of the project as `sources`"));
+        }
+        for (path, source) in self.all_sources() {
             misfits.extend(source.check(&path));
             for name in source.names() {
                 if !names.insert(name.clone()) {
@@ -212,20 +219,36 @@ impl Stage for Ingest {
         misfits
     }
 
-    fn facts(&self, output: &str, _: &KnownInputs) -> Facts {
+    fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
         if output != PAGES.name() {
             return Facts::default();
         }
-        let names: Option<Vec<_>> = self.sources.iter().map(Source::metadata_names).collect();
+        let sources = || self.read_sources(inputs.is_connected(FILES_IN));
+        let names: Option<Vec<_>> = sources().iter().map(Source::metadata_names).collect();
         let facts = names
             .map_or_else(Facts::default, |names| facts_of_metadata(names.concat().into_iter().collect()));
-        let facts = match WithoutText::of(self.sources.iter().map(Source::pages_of_html)) {
+        let facts = match WithoutText::of(sources().iter().map(Source::pages_of_html)) {
             Some(which) => facts.with(PAGES_OF_HTML, which),
             None => facts,
         };
-        match WithoutText::of(self.sources.iter().map(Source::without_text)) {
+        match WithoutText::of(sources().iter().map(Source::without_text)) {
             Some(which) => facts.with(WITHOUT_TEXT, which),
             None => facts,
+        }
+    }
+
+    fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
+        match (inputs.is_connected(FILES_IN), self.sources.is_empty(), &self.files) {
+            (false, true, None) => {
+                let message =
+                    "must contain at least one source, unless another stage provides the input `files`";
+                vec![Misfit::new("sources", message).help("add one, such as `- glob: pages/**/*.html`")]
+            }
+            (false, _, Some(_)) => {
+                let message = "says how the input `files` is read, but no stage in `needs` provides it";
+                vec![Misfit::new("files", message).help("name the stage, as in `needs: { files: crawl }`")]
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -254,11 +277,12 @@ impl Stage for Ingest {
 
     /// Bytes that are read: of files that are a document each, those of the sample.
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
-        let bytes = by_label(&inputs.sources).into_iter().map(|(label, files)| {
+        let of_sources = by_label(&inputs.sources).into_iter().map(|(label, files)| {
             let is_whole = format_of(label).has_records();
             total(if is_whole { files } else { self.sampled(label, files) })
         });
-        Some(bytes.sum())
+        let sources: f64 = of_sources.sum();
+        Some(sources + inputs.artifact_bytes()? as f64)
     }
 
     /// Bytes that are read and taken; how many records a `limit` takes of a file, only reading it tells.
@@ -270,7 +294,10 @@ impl Stage for Ingest {
             let source = self.source(label).filter(|source| source.limit.is_none())?;
             Some(total(files) * source.fraction.unwrap_or(1.0))
         });
-        bytes.sum()
+        let sources: f64 = bytes.sum::<Option<f64>>()?;
+        let files = inputs.artifact_bytes()? as f64;
+        let is_known = files == 0.0 || self.files.as_ref().is_none_or(|source| source.limit.is_none());
+        is_known.then_some(sources + files)
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
@@ -293,8 +320,11 @@ impl Stage for Ingest {
         ctx.metric(Metric::count("documents", 0));
         let mut made = Made::default();
         let mut unfinished = Vec::new();
+        let given = ctx.optional(FILES_IN).map(|files| ctx.as_sources(&self.files_source().label(), files));
+        let files: Vec<SourceFile> =
+            ctx.sources().iter().cloned().chain(given.into_iter().flatten()).collect();
         // One set of steps per source, so that the keys of a source do not depend on other sources.
-        for (label, files) in by_label(ctx.sources()) {
+        for (label, files) in by_label(&files) {
             match (format_of(label).has_records(), self.shard_by) {
                 (false, _) => self.pages(ctx, label, files, &mut made)?,
                 (true, ShardBy::File) => self.files(ctx, label, &files, &mut made)?,
@@ -307,7 +337,7 @@ impl Stage for Ingest {
         }
         made.tally.check(self.budgets())?;
         if made.documents.is_empty() {
-            warn_of_none(ctx, &made.tally);
+            warn_of_none(ctx, files.len(), &made.tally);
         }
         ctx.metric(Metric::count("shards", made.documents.len() as u64));
         ctx.output(PAGES, made.documents)?;
@@ -364,7 +394,7 @@ impl Ingest {
     /// The files of a source that belong to its sample.
     fn sampled(&self, label: &str, files: Vec<SourceFile>) -> Vec<SourceFile> {
         let source = self.source(label);
-        let max = source.and_then(Source::fraction_max);
+        let max = source.as_ref().and_then(Source::fraction_max);
         let sample = |file: &SourceFile| Place::of(&file.name).sample;
         let mut files: Vec<SourceFile> =
             files.into_iter().filter(|file| max.is_none_or(|max| sample(file) <= max)).collect();
@@ -402,13 +432,13 @@ impl Ingest {
         let source = self.source(label);
         RecordReading {
             format: format_of(label),
-            columns: source.map(Source::columns_of_format).unwrap_or_default(),
-            delimiter: source.and_then(Source::delimiter_byte),
-            quote: source.and_then(|source| source.quote.clone()),
-            escape: source.map(|source| source.escape.clone()).unwrap_or_default(),
-            encoding: source.map(|source| source.encoding.clone()).unwrap_or_default(),
+            columns: source.as_ref().map(Source::columns_of_format).unwrap_or_default(),
+            delimiter: source.as_ref().and_then(Source::delimiter_byte),
+            quote: source.as_ref().and_then(|source| source.quote.clone()),
+            escape: source.as_ref().map(|source| source.escape.clone()).unwrap_or_default(),
+            encoding: source.as_ref().map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
-            sample_max: source.and_then(Source::fraction_max),
+            sample_max: source.as_ref().and_then(Source::fraction_max),
         }
     }
 
@@ -427,7 +457,7 @@ impl Ingest {
     /// What the documents of a source of records get from it.
     fn naming(&self, label: &str) -> Naming {
         let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
-        let columns = self.source(label).map(Source::columns_of_format).unwrap_or_default();
+        let columns = self.source(label).as_ref().map(Source::columns_of_format).unwrap_or_default();
         Naming { source: name_of(label).to_owned(), license, media_types: !columns.media_type.is_empty() }
     }
 
@@ -510,15 +540,42 @@ impl Ingest {
         Ok(())
     }
 
-    fn source(&self, label: &str) -> Option<&Source> {
+    fn source(&self, label: &str) -> Option<Source> {
         let name = name_of(label);
-        self.sources.iter().find(|source| source.names().any(|own| own == name))
+        self.read_sources(true).into_iter().find(|source| source.names().any(|own| own == name))
+    }
+
+    /// The settings for the files of the input.
+    fn files_source(&self) -> Source {
+        let mut source = self.files.as_deref().cloned().unwrap_or_default();
+        if source.name.is_empty() {
+            "files".clone_into(&mut source.name);
+        }
+        // Whatever their names are.
+        "**".clone_into(&mut source.glob);
+        source.format = Some(source.format.unwrap_or(Format::Warc));
+        source
+    }
+
+    /// All sources, with that of the input if there is one.
+    fn read_sources(&self, has_files: bool) -> Vec<Source> {
+        let files = has_files.then(|| self.files_source());
+        self.sources.iter().cloned().chain(files).collect()
+    }
+
+    /// All sources by their path in the config.
+    fn all_sources(&self) -> Vec<(String, Source)> {
+        let listed = (0..)
+            .zip(&self.sources)
+            .map(|(at, source): (usize, _)| (format!("sources[{at}]"), source.clone()));
+        let files = self.files.iter().map(|_| ("files".to_owned(), self.files_source()));
+        listed.chain(files).collect()
     }
 }
 
 /// Warns that there are no documents, only what is rejected or outside the sample.
-fn warn_of_none(ctx: &Context, tally: &Tally) {
-    let files = (ctx.sources().len() as u64).saturating_sub(tally.files);
+fn warn_of_none(ctx: &Context, files: usize, tally: &Tally) {
+    let files = (files as u64).saturating_sub(tally.files);
     let rows = tally.rows.saturating_sub(tally.errors.count);
     let reason = |(reason, count): (&String, &u64)| {
         (*count, format!("rejected as `{reason}`, see the output `{}`", REJECTED.name()))
@@ -638,7 +695,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = site(folder.path(), &borrowed(&pages(40)));
         let sources = std::sync::Arc::new(files.clone());
-        let inputs = WorkInputs { sources, ..WorkInputs::default() };
+        let inputs = WorkInputs { sources, complete: true, ..WorkInputs::default() };
         let of = |source: Source| {
             let stage = Ingest { sources: vec![source], ..Ingest::default() };
             (Stage::work(&stage, &inputs).unwrap(), stage.output_amount(&inputs))
@@ -708,7 +765,13 @@ mod tests {
         let stage = Ingest { sources: vec![both, twice], shard_documents: Some(0), ..Ingest::default() };
         let paths: Vec<String> = stage.check().into_iter().map(|misfit| misfit.path).collect();
         assert_eq!(paths, ["shard_documents", "sources[0]", "sources[1]"]);
-        assert_eq!(Ingest::default().check()[0].path, "sources");
+        let unconnected = KnownInputs::default();
+        assert_eq!(Ingest::default().check_known(&unconnected)[0].path, "sources");
+        let files = |source| Ingest { files: Some(Box::new(source)), ..Ingest::default() };
+        assert_eq!(files(Source::default()).check_known(&unconnected)[0].path, "files");
+        assert_eq!(files(Source { glob: "*.warc".into(), ..Source::default() }).check()[0].path, "files");
+        let delimiter = Source { delimiter: ";".into(), ..Source::default() };
+        assert_eq!(files(delimiter).check()[0].path, "files.delimiter");
     }
 
     #[test]

@@ -177,6 +177,41 @@ fn threads_do_not_matter_and_all_rows_are_there() {
 }
 
 #[test]
+fn files_of_another_stage_are_read_like_those_of_a_source() {
+    let store = tempfile::tempdir().unwrap();
+    let bench = Bench::new(store.path()).unwrap();
+    let text = jsonl(&rows(5));
+    let files = bench.artifact("files", &[("a/1.jsonl", text.as_bytes()), ("log", b"{}\n")]).unwrap();
+    let source = |columns| Source {
+        format: Some(Format::Jsonl),
+        name: "crawled".into(),
+        columns,
+        ..Source::default()
+    };
+    let stage =
+        |columns| Ingest { files: Some(Box::new(source(columns))), errors_max: 1, ..Ingest::default() };
+    let ids = |stage: &Ingest, files: &pipe_stage::Artifact| -> Result<Vec<String>> {
+        let outcome = bench.run(stage, &[("files", files)])?;
+        let entries = bench.open(&bench.output(&outcome, "documents").unwrap());
+        let rows = entries.iter().flat_map(|entry| DocumentReader::of_entry(entry).unwrap().rows().unwrap());
+        Ok(rows.map(|row| row.unwrap().document.id).collect())
+    };
+    let by_row = stage(Columns { id: String::new(), ..mapped() });
+    let expected: Vec<String> = (1..=5).map(|row| format!("crawled/a/1.jsonl:{row}")).collect();
+    assert_eq!(ids(&by_row, &files).unwrap(), expected);
+    // Names of files are part of the ids, so files with other names are read again.
+    let renamed = bench.artifact("files", &[("b.jsonl", text.as_bytes())]).unwrap();
+    assert_eq!(ids(&by_row, &renamed).unwrap()[0], "crawled/b.jsonl:1");
+
+    let digest = files.entries[0].content.blob.digest;
+    let path = bench.store.object_path(&digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, text.replace('1', "2")).unwrap();
+    let error = ids(&stage(mapped()), &files).unwrap_err();
+    assert!(matches!(error, Error::Damaged { digest: damaged } if damaged == digest), "{error}");
+}
+
+#[test]
 fn a_new_file_costs_one_task_and_changes_no_other_shard() {
     let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bench = Bench::new(store.path()).unwrap();

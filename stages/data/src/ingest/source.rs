@@ -243,6 +243,11 @@ impl Source {
         self.rust_docs.iter().cloned().chain(of_glob)
     }
 
+    /// The label of its files.
+    pub(super) fn label(&self) -> String {
+        label(&self.glob_name(), self.format())
+    }
+
     /// The given name, or the last folder of the glob without a pattern.
     fn glob_name(&self) -> String {
         if !self.name.is_empty() {
@@ -302,7 +307,7 @@ impl Source {
     fn glob_request(&self, path: &str, places: &Places) -> SourceRequest {
         let (root, pattern) = split_glob(&self.glob);
         SourceRequest {
-            source: label(&self.glob_name(), self.format()),
+            source: self.label(),
             root: places.project.join(root),
             include: if pattern.is_empty() { Vec::new() } else { vec![pattern] },
             exclude: Vec::new(),
