@@ -33,9 +33,13 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Split>(),
         #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Decontaminate>(),
+        #[cfg(feature = "data")]
         StageType::of::<pipe_data::TokenizerStage>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Tokenize>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Mix>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Examples>(),
         #[cfg(feature = "model")]

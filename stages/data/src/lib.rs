@@ -6,6 +6,7 @@
 mod counted;
 mod json;
 mod lines;
+mod memo;
 mod none_left;
 mod parquet;
 mod parts;
@@ -24,9 +25,13 @@ pub mod dedup;
 
 pub mod split;
 
+pub mod decontaminate;
+
 pub mod tokenizer;
 
 pub mod tokenize;
+
+pub mod mix;
 
 pub mod examples;
 
@@ -34,11 +39,13 @@ pub mod examples;
 mod testing;
 
 pub use clean::Clean;
+pub use decontaminate::Decontaminate;
 pub use dedup::Dedup;
 pub use documents::DOCUMENTS;
 pub use examples::Examples;
 pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
+pub use mix::Mix;
 pub use split::Split;
 pub use tokenize::Tokenize;
 pub use tokenizer::encode::Tokenizer;

@@ -1,15 +1,16 @@
 //! Owns: how documents become shards of token ids. Nothing here depends on threads, caches or the manifest.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pipe_stage::{
-    Artifact, Code, Context, Digest, Error, In, Inputs, KnownInputs, LocalEntry, Merge, Metric, Misfit, Out,
-    Port, Result, Share, Stage,
+    Artifact, Code, Context, Error, In, Inputs, KnownInputs, LocalEntry, Merge, Metric, Misfit, Out, Port,
+    Result, Share, Stage,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
+use crate::memo::Memo;
 use crate::tokenizer::encode::Tokenizer;
 use crate::tokenizer::json::{TOKENIZER, TOKENIZER_JSON};
 use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
@@ -128,20 +129,10 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// The tokenizer of a file. The last one is cached: encoding a shard is often faster than reading a large vocabulary.
+/// The tokenizer of a file.
 fn tokenizer_of(entry: &LocalEntry) -> Result<Arc<Tokenizer>> {
-    static LAST: Mutex<Option<(Digest, Arc<Tokenizer>)>> = Mutex::new(None);
-    // Held while the file is read, so that shares that start together read it once. A panic leaves the cache
-    // unchanged.
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((digest, tokenizer)) = &*last
-        && *digest == entry.digest()
-    {
-        return Ok(Arc::clone(tokenizer));
-    }
-    let tokenizer = Arc::new(Tokenizer::from_json(&entry.bytes()?)?);
-    *last = Some((entry.digest(), Arc::clone(&tokenizer)));
-    Ok(tokenizer)
+    static LAST: Memo<Tokenizer> = Memo::new();
+    LAST.get(entry, |bytes| Ok(Tokenizer::from_json(bytes)?))
 }
 
 #[cfg(test)]

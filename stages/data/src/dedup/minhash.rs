@@ -49,6 +49,20 @@ pub fn shingles(text: &str, width: usize) -> Vec<u64> {
     shingles
 }
 
+/// The units of a text, each as its hash and its place in the text, in bytes: what [`shingles`] are made of.
+pub(crate) fn hashed_units(text: &str) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> + '_ {
+    let mut lower = String::new();
+    units_of(text).map(move |unit| {
+        let start = unit.as_ptr().addr() - text.as_ptr().addr();
+        (hash_lower(unit, &mut lower), start..start + unit.len())
+    })
+}
+
+/// The hash of a sequence of units, given theirs.
+pub(crate) fn hash_of_units(units: &[u64]) -> u64 {
+    combine(units)
+}
+
 /// Words between spaces, without surrounding punctuation. Words with characters of a script without spaces are split
 /// as [`Segmenter::Characters`] does.
 fn units_of(text: &str) -> impl Iterator<Item = &str> {
