@@ -1,0 +1,11 @@
+//! x
+mod pattern;
+mod address;
+mod robots;
+mod private;
+mod coding;
+mod links;
+mod sitemap;
+mod config;
+mod outcome;
+mod scope;
