@@ -121,9 +121,13 @@ mod tests {
 
     #[test]
     fn damage_is_an_error() {
-        for (codings, body) in
-            [("gzip", &b"text"[..]), ("br", b"\xFF\xFF"), ("zstd", b"text"), ("lzma", b"x"), ("a,b,c,d,e", b"x")]
-        {
+        for (codings, body) in [
+            ("gzip", &b"text"[..]),
+            ("br", b"\xFF\xFF"),
+            ("zstd", b"text"),
+            ("lzma", b"x"),
+            ("a,b,c,d,e", b"x"),
+        ] {
             assert!(matches!(decode(body, codings, 100), Err(CodingError::Damaged(_))), "{codings}");
         }
     }

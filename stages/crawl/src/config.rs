@@ -189,14 +189,16 @@ impl Crawl {
         for (place, host) in self.scope.hosts.iter().enumerate() {
             let parsed = Host::parse(host);
             if !parsed.is_ok_and(|parsed| parsed.to_string() == host.trim_end_matches('.')) {
-                let message = format!("`{host}` must be the name of a host in lower case, such as `example.org`");
+                let message =
+                    format!("`{host}` must be the name of a host in lower case, such as `example.org`");
                 refuse(&format!("scope.hosts[{place}]"), message);
             }
         }
         for (list, patterns) in [("include", &self.scope.include), ("exclude", &self.scope.exclude)] {
             for (place, pattern) in patterns.iter().enumerate() {
                 if !["/", "*", "http"].iter().any(|start| pattern.starts_with(start)) {
-                    let message = format!("`{pattern}` must begin with `/`, `*` or `http`, or it matches nothing");
+                    let message =
+                        format!("`{pattern}` must begin with `/`, `*` or `http`, or it matches nothing");
                     refuse(&format!("scope.{list}[{place}]"), message);
                 }
             }
@@ -238,7 +240,10 @@ impl Crawl {
             }
         }
         if self.token().is_empty() {
-            refuse("user_agent", "must begin with a product token of letters, `_` or `-`, as in `name/1.0`".to_owned());
+            refuse(
+                "user_agent",
+                "must begin with a product token of letters, `_` or `-`, as in `name/1.0`".to_owned(),
+            );
         }
         let is_header = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         for (path, text) in [("user_agent", &self.user_agent), ("contact", &self.contact)] {
@@ -250,7 +255,8 @@ impl Crawl {
             refuse("media_types", "must name at least one media type".to_owned());
         }
         for (place, media_type) in self.media_types.iter().enumerate() {
-            let is_type = media_type.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
+            let is_type =
+                media_type.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
             if !is_type || !is_header(media_type) || media_type.contains([' ', ';', ',']) {
                 let message = format!("`{media_type}` must be a media type such as `text/html` or `text/*`");
                 refuse(&format!("media_types[{place}]"), message);

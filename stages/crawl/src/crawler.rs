@@ -374,7 +374,8 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             };
             let from = Some(entry.url.clone());
             let urls = texts.into_iter().filter_map(resolve);
-            urls.map(|url| Found { url: url.into(), kind, depth, from: from.clone(), ..Found::default() }).collect()
+            urls.map(|url| Found { url: url.into(), kind, depth, from: from.clone(), ..Found::default() })
+                .collect()
         };
         let mut all = found(Kind::Sitemap, entry.depth + 1, sitemap.sitemaps);
         all.extend(found(Kind::Page, 0, sitemap.pages));

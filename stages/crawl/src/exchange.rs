@@ -45,10 +45,16 @@ pub(crate) struct Common {
 
 /// What became of a request for a page or a sitemap.
 pub(crate) enum Answer {
-    Page { page: Box<Page>, not_modified: bool },
+    Page {
+        page: Box<Page>,
+        not_modified: bool,
+    },
     Sitemap(Sitemap),
     /// The address is canonical.
-    Redirect { status: u16, to: String },
+    Redirect {
+        status: u16,
+        to: String,
+    },
     Done(Done),
     /// Like [`Answer::Done`], but may be repeated.
     Failed {
@@ -76,7 +82,8 @@ pub(crate) fn backoff(attempt: u32) -> Duration {
 
 impl Common {
     pub(crate) fn new(config: &Crawl, fetcher: Fetcher, previous: Previous, threads: usize) -> Self {
-        let media_types: Vec<String> = config.media_types.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let media_types: Vec<String> =
+            config.media_types.iter().map(|name| name.to_ascii_lowercase()).collect();
         Self {
             fetcher,
             canonical: Canonical::new(&config.drop_query),
@@ -174,7 +181,8 @@ impl Common {
                 let retry_after = head.get("retry-after").and_then(retry_after);
                 let done = Done::new(Outcome::Status).status(status);
                 if retry_after.is_some_and(|wait| wait > RETRY_AFTER_MAX) {
-                    let note = format!("the server asks for more than {} s of patience", RETRY_AFTER_MAX.as_secs());
+                    let note =
+                        format!("the server asks for more than {} s of patience", RETRY_AFTER_MAX.as_secs());
                     return Answer::Done(done.note(note));
                 }
                 Answer::Failed { done, answered: true, retry_after }
@@ -220,9 +228,10 @@ impl Common {
     }
 
     async fn site_once(self: &Arc<Self>, start: &Url) -> Result<Site, (Site, bool)> {
-        let closed = |outcome: Outcome, done: Done| {
-            let done = Done { outcome: Outcome::RobotsUnreachable, ..done };
-            Site { robots: Robots::refusing(), closed: Some(outcome), done }
+        let closed = |outcome: Outcome, done: Done| Site {
+            robots: Robots::refusing(),
+            closed: Some(outcome),
+            done: Done { outcome, ..done },
         };
         let mut url = start.clone();
         for hop in 0..=ROBOTS_REDIRECTS_MAX {
@@ -245,7 +254,9 @@ impl Common {
                     let content =
                         crate::coding::decode(&response.body, &response.head.codings(), robots::BYTES_MAX);
                     return match content {
-                        Ok(text) => Ok(Site { robots: Robots::parse(&text, &self.token), closed: None, done }),
+                        Ok(text) => {
+                            Ok(Site { robots: Robots::parse(&text, &self.token), closed: None, done })
+                        }
                         Err(_) => {
                             let done = done.note("the file is damaged, or decompresses to too much");
                             Err((closed(Outcome::RobotsUnreachable, done), false))

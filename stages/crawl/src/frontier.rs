@@ -366,8 +366,14 @@ mod tests {
 
     fn kept() -> Done {
         let place = Place { archive: 0, offset: 0, length: 1 };
-        let kept =
-            Kept { place, bytes: 7, date: String::new(), digest: String::new(), media_type: None, revisit: false };
+        let kept = Kept {
+            place,
+            bytes: 7,
+            date: String::new(),
+            digest: String::new(),
+            media_type: None,
+            revisit: false,
+        };
         Done { kept: Some(Box::new(kept)), ..Done::new(Outcome::Page) }
     }
 
@@ -383,7 +389,10 @@ mod tests {
         assert!(!frontier.add(&link("http://h/b", 2)) && frontier.add(&link("http://h/a", 0)));
         assert_eq!((outcome(&frontier, "http://h/a"), frontier.waiting()), (None, 2));
         let (first, second) = (frontier.take(0), frontier.take(0));
-        assert_eq!((first, second, frontier.waiting()), (frontier.find("http://h/a"), frontier.find("http://h/b"), 0));
+        assert_eq!(
+            (first, second, frontier.waiting()),
+            (frontier.find("http://h/a"), frontier.find("http://h/b"), 0)
+        );
     }
 
     #[test]

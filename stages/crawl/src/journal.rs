@@ -97,7 +97,13 @@ impl Journal {
     ) -> Result<Self> {
         let path = folder.join("journal.jsonl");
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed("open", &path))?;
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed("open", &path))?;
         let lengths = archive_lengths(folder)?;
         let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
         let mut whole = 0;
@@ -117,7 +123,8 @@ impl Journal {
                         continue;
                     }
                     Ok(Header { journal }) if journal > VERSION => {
-                        let message = format!("a newer version of pipe began this crawl, in `{}`", folder.display());
+                        let message =
+                            format!("a newer version of pipe began this crawl, in `{}`", folder.display());
                         return Err(Error::Cache { message });
                     }
                     _ => break,
@@ -144,7 +151,8 @@ impl Journal {
         }
         let (info, unwritten, next_archive) = (info, Vec::new(), last.map_or(0, |(number, _)| number + 1));
         let folder = folder.to_owned();
-        let mut journal = Self { folder, file, path, unwritten, archive: None, next_archive, archive_bytes_max, info };
+        let mut journal =
+            Self { folder, file, path, unwritten, archive: None, next_archive, archive_bytes_max, info };
         if let Some((number, end)) = last {
             journal.archive = Some(journal.reopen(number, end)?);
         }
@@ -175,7 +183,8 @@ impl Journal {
 
     /// Adds a record to the archives.
     pub(crate) fn record(&mut self, member: &[u8]) -> Result<Place> {
-        let is_full = |archive: &Archive| archive.length.saturating_add(member.len() as u64) > self.archive_bytes_max;
+        let is_full =
+            |archive: &Archive| archive.length.saturating_add(member.len() as u64) > self.archive_bytes_max;
         if self.archive.as_ref().is_none_or(is_full) {
             self.sync_archive()?;
             self.archive = Some(self.create()?);
@@ -233,7 +242,9 @@ fn archive_lengths(folder: &Path) -> Result<BTreeMap<u32, u64>> {
     for entry in fs::read_dir(folder).map_err(failed("list", folder))? {
         let entry = entry.map_err(failed("list", folder))?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("crawl-")?.strip_suffix(".warc.gz")?.parse().ok());
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("crawl-")?.strip_suffix(".warc.gz")?.parse().ok());
         if let Some(number) = number {
             let metadata = entry.metadata().map_err(failed("examine", &entry.path()))?;
             lengths.insert(number, metadata.len());
@@ -296,7 +307,10 @@ mod tests {
             resumed.commit().unwrap();
             let bytes = bytes(&resumed);
             for number in 0..6 {
-                let count = bytes.windows(300).filter(|window| window.iter().all(|byte| *byte == b'0' + number)).count();
+                let count = bytes
+                    .windows(300)
+                    .filter(|window| window.iter().all(|byte| *byte == b'0' + number))
+                    .count();
                 assert_eq!(count, 1, "page {number} after a cut at {cut}");
             }
             let (_, found) = open(copy.path());

@@ -82,8 +82,15 @@ pub(crate) fn read(html: &[u8], url: &Url, charset: Option<&str>, token: &str) -
     let encoding = charset.and_then(|label| Encoding::for_label(label.as_bytes()));
     let encoding = encoding.or_else(|| declared(html)).unwrap_or(UTF_8);
     let (text, encoding, _) = encoding.decode(html);
-    let mut reader =
-        Reader { url, base: None, encoding, token, tag: Tag::default(), page: Page::default(), seen: HashSet::new() };
+    let mut reader = Reader {
+        url,
+        base: None,
+        encoding,
+        token,
+        tag: Tag::default(),
+        page: Page::default(),
+        seen: HashSet::new(),
+    };
     let callback = |event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
         reader.event(&event);
         None

@@ -102,7 +102,8 @@ pub(crate) fn write_log(
     });
     // An address that is linked to like a page has its line already.
     let robots = robots.iter().filter(|(url, _)| frontier.find(url).is_none());
-    let mut lines: Vec<Line<'_>> = entries.chain(robots.map(|(url, done)| Line::new(url, done, None))).collect();
+    let mut lines: Vec<Line<'_>> =
+        entries.chain(robots.map(|(url, done)| Line::new(url, done, None))).collect();
     lines.sort_by(|a, b| a.url.cmp(b.url));
     let mut totals = Totals::default();
     for line in &lines {

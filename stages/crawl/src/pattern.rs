@@ -83,7 +83,11 @@ mod tests {
             ("/*b*", "/ab", true),
         ];
         for (pattern, text, matches) in cases {
-            assert_eq!(Pattern::new(pattern.as_bytes()).matches(text.as_bytes()), matches, "{pattern} {text}");
+            assert_eq!(
+                Pattern::new(pattern.as_bytes()).matches(text.as_bytes()),
+                matches,
+                "{pattern} {text}"
+            );
         }
     }
 

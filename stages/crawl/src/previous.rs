@@ -60,7 +60,9 @@ impl Previous {
         let mut previous = Self { bytes_max, ..Self::default() };
         for entry in item.entries() {
             if !entry.name().ends_with(".warc.gz") {
-                previous.damaged.push(format!("`{}` is not an archive with the extension .warc.gz", entry.name()));
+                previous
+                    .damaged
+                    .push(format!("`{}` is not an archive with the extension .warc.gz", entry.name()));
                 continue;
             }
             let path = entry.path()?;

@@ -66,7 +66,9 @@ fn refused(error: CodingError, bytes_max: usize) -> Done {
             let note = format!("the body decompresses to more than {bytes_max} bytes");
             Done::new(Outcome::TooLarge).note(note)
         }
-        CodingError::Damaged(why) => Done::new(Outcome::Incomplete).note(format!("the body is damaged: {why}")),
+        CodingError::Damaged(why) => {
+            Done::new(Outcome::Incomplete).note(format!("the body is damaged: {why}"))
+        }
     }
 }
 

@@ -145,7 +145,9 @@ mod tests {
         let long = format!("http://h/{}", "x".repeat(2000));
         let deep: String = (0..33).map(|number| format!("/{number}")).collect();
         let wide: String = (0..17).map(|number| format!("{number}&")).collect();
-        for text in [long, format!("http://h{deep}"), format!("http://h/?{wide}"), "http://h/a/b/a/b/a/b/a".into()] {
+        for text in
+            [long, format!("http://h{deep}"), format!("http://h/?{wide}"), "http://h/a/b/a/b/a/b/a".into()]
+        {
             assert_eq!(judge(&bounds, &text), Some(Outcome::Trap), "{text}");
         }
         assert_eq!(judge(&bounds, "http://h/a/b/a/b/a?x=1"), None);

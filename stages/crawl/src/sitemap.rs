@@ -131,7 +131,8 @@ mod tests {
         );
         assert_eq!(sitemap.pages, ["http://h/a?b=1&c=2", "http://h/c&d", "http://h/x"]);
         assert_eq!((sitemap.sitemaps.len(), sitemap.damaged), (0, None));
-        let index = Sitemap::read(b"<sitemapindex><sitemap><loc>http://h/s.xml.gz</loc></sitemap></sitemapindex>");
+        let index =
+            Sitemap::read(b"<sitemapindex><sitemap><loc>http://h/s.xml.gz</loc></sitemap></sitemapindex>");
         assert_eq!((index.sitemaps, index.pages.len()), (vec!["http://h/s.xml.gz".to_owned()], 0));
         let lines = Sitemap::read(b"http://h/1\r\n\nhttp://h/2\n");
         assert_eq!(lines.pages, ["http://h/1", "http://h/2"]);

@@ -14,8 +14,8 @@ use crate::{
     scope::Bounds,
 };
 use pipe_stage::{
-    Code, Context, Error, FILES, In, InputItem, Inputs, Item, KnownInputs, Metric, Misfit, Name, Out, Port, Result,
-    Share, Stage, WorkInputs,
+    Code, Context, Error, FILES, In, InputItem, Inputs, Item, KnownInputs, Metric, Misfit, Name, Out, Port,
+    Result, Share, Stage, WorkInputs,
 };
 use std::{collections::BTreeMap, fs::File, io::BufWriter, path::Path};
 use url::Url;
@@ -49,7 +49,8 @@ impl Stage for Crawl {
     }
 
     fn metrics(&self, _inputs: &KnownInputs) -> Option<Vec<String>> {
-        let names = ["pages", "bytes", "fetched", "not_modified", "duplicates", "refused_by_robots", "errors"];
+        let names =
+            ["pages", "bytes", "fetched", "not_modified", "duplicates", "refused_by_robots", "errors"];
         let names = names.iter().chain(&["urls", "unlisted", "skipped.*"]);
         Some(names.map(|name| (*name).to_owned()).collect())
     }
@@ -101,11 +102,8 @@ fn walk(config: &Crawl, inputs: &Inputs, share: &Share<'_>, folder: &Path) -> Re
     let mut starts = found(Kind::Sitemap, &config.sitemaps);
     starts.extend(found(Kind::Page, &config.seeds));
     let urls: Vec<Url> = starts.iter().filter_map(|found| Url::parse(&found.url).ok()).collect();
-    let limits = Limits {
-        depth_max: config.depth_max,
-        urls_max: config.urls_max,
-        hosts_max: config.hosts_max,
-    };
+    let limits =
+        Limits { depth_max: config.depth_max, urls_max: config.urls_max, hosts_max: config.hosts_max };
     let mut frontier = Frontier::new(Bounds::new(config, &urls), limits);
     let mut robots = BTreeMap::new();
     let info = vec![
@@ -142,11 +140,10 @@ fn walk(config: &Crawl, inputs: &Inputs, share: &Share<'_>, folder: &Path) -> Re
         share.note(format!("of the previous crawl, {damage}; pages that are not read are fetched"));
     }
     let common = Common::new(config, Fetcher::new(config)?, previous, share.threads());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(|error| Error::Machine { action: "start the network".into(), message: error.to_string() })?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| {
+            Error::Machine { action: "start the network".into(), message: error.to_string() }
+        })?;
     let mut crawler = Crawler::new(config, share, common, frontier, journal, robots);
     crawler.start(starts);
     let ended = runtime.block_on(crawler.run());
@@ -188,7 +185,8 @@ fn no_pages(config: &Crawl, frontier: &Frontier, totals: &Totals) -> Error {
     };
     let first = frontier.entries().first();
     let why = first.and_then(|entry| Some(format!("`{}`: {}", entry.url, describe(entry.done.as_deref()?))));
-    let message = format!("the crawl found no page; {}", why.unwrap_or_else(|| "nothing was fetched".to_owned()));
+    let message =
+        format!("the crawl found no page; {}", why.unwrap_or_else(|| "nothing was fetched".to_owned()));
     let may_pass = [Outcome::Connection, Outcome::Timeout, Outcome::RobotsUnreachable, Outcome::HostFailed];
     if may_pass.iter().any(|outcome| totals.of(*outcome) > 0) {
         return Error::Machine { action: "crawl".to_owned(), message };

@@ -83,7 +83,8 @@ impl Head {
 
     /// The parameter `charset` of the media type.
     pub(crate) fn charset(&self) -> Option<&str> {
-        let mut parameters = self.get("content-type")?.split(';').skip(1).filter_map(|part| part.split_once('='));
+        let mut parameters =
+            self.get("content-type")?.split(';').skip(1).filter_map(|part| part.split_once('='));
         let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
         Some(value.trim().trim_matches('"'))
     }
@@ -214,13 +215,15 @@ impl Record {
 
     fn parse(bytes: &[u8]) -> io::Result<Self> {
         let bad = |message: &str| io::Error::new(io::ErrorKind::InvalidData, message.to_owned());
-        let end = memchr::memmem::find(bytes, b"\r\n\r\n").ok_or_else(|| bad("a record without an end of its head"))?;
+        let end = memchr::memmem::find(bytes, b"\r\n\r\n")
+            .ok_or_else(|| bad("a record without an end of its head"))?;
         let head = std::str::from_utf8(&bytes[..end]).map_err(|_| bad("a head that is not UTF-8"))?;
         let mut lines = head.lines();
         if !lines.next().is_some_and(|line| line.starts_with("WARC/1.")) {
             return Err(bad("not a WARC record"));
         }
-        let field = |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+        let field =
+            |line: &str| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         let record = Self { fields: lines.filter_map(field).collect(), block: Vec::new() };
         let length = record.get("Content-Length").and_then(|text| text.parse::<usize>().ok());
         let block = bytes.get(end + 4..).unwrap_or_default();
@@ -249,7 +252,8 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        let fields = [("Content-Type", &b"Text/HTML; charset=\"utf-8\""[..]), ("Transfer-Encoding", b"chunked")];
+        let fields =
+            [("Content-Type", &b"Text/HTML; charset=\"utf-8\""[..]), ("Transfer-Encoding", b"chunked")];
         Head::new("HTTP/1.1", 200, "OK", fields.into_iter())
     }
 

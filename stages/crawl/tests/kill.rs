@@ -43,7 +43,9 @@ fn pages(cache: &Path, seed: String) -> Vec<String> {
         let mut bytes = Vec::new();
         MultiGzDecoder::new(&entry.bytes().unwrap()[..]).read_to_end(&mut bytes).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        pages.extend(text.lines().filter_map(|line| line.strip_prefix("WARC-Target-URI: ")).map(str::to_owned));
+        pages.extend(
+            text.lines().filter_map(|line| line.strip_prefix("WARC-Target-URI: ")).map(str::to_owned),
+        );
     }
     pages
 }

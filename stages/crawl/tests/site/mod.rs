@@ -15,33 +15,33 @@ use std::{
 
 /// A request as the server saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub path: String,
-    pub agent: String,
-    pub status: u16,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) agent: String,
+    pub(crate) status: u16,
 }
 
 /// What the server knows, and what was asked of it.
-pub struct State {
+pub(crate) struct State {
     /// Pages `/p/0` to `/p/N-1`.
-    pub pages: usize,
+    pub(crate) pages: usize,
     /// Whether the start page links to the traps.
-    pub traps: bool,
-    pub robots: String,
+    pub(crate) traps: bool,
+    pub(crate) robots: String,
     /// Pages whose content differs from that at first.
-    pub changed: Mutex<BTreeSet<usize>>,
-    pub seen: Mutex<Vec<Seen>>,
+    pub(crate) changed: Mutex<BTreeSet<usize>>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
     /// Requests in progress at the same time, at most.
-    pub together_max: AtomicUsize,
+    pub(crate) together_max: AtomicUsize,
     together: AtomicUsize,
     port: u16,
 }
 
-pub const RULES: &str = "User-agent: *\nDisallow: /private/\nAllow: /private/open\nCrawl-delay: 0.001\n\
+pub(crate) const RULES: &str = "User-agent: *\nDisallow: /private/\nAllow: /private/open\nCrawl-delay: 0.001\n\
                          Sitemap: /sitemap-index.xml\n\nUser-agent: otherbot\nDisallow: /\n";
 
 /// Starts a site on a port of its own. It runs until the process ends.
-pub fn start(pages: usize, traps: bool, robots: &str) -> Arc<State> {
+pub(crate) fn start(pages: usize, traps: bool, robots: &str) -> Arc<State> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let state = Arc::new(State {
         pages,
@@ -64,7 +64,7 @@ pub fn start(pages: usize, traps: bool, robots: &str) -> Arc<State> {
 }
 
 impl State {
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
@@ -124,13 +124,20 @@ impl State {
         match parts[..] {
             ["robots.txt"] => send(200, "content-type: text/plain\r\n", self.robots.as_bytes()),
             ["sitemap-index.xml"] => {
-                let body = format!("<sitemapindex><sitemap><loc>{}</loc></sitemap></sitemapindex>", self.url("/sitemap.xml.gz"));
+                let body = format!(
+                    "<sitemapindex><sitemap><loc>{}</loc></sitemap></sitemapindex>",
+                    self.url("/sitemap.xml.gz")
+                );
                 send(200, "content-type: text/xml\r\n", body.as_bytes())
             }
             ["sitemap.xml.gz"] => {
                 let pages = (0..self.pages).step_by(10).map(|page| self.url(&format!("/p/{page}")));
                 let pages: String = pages.map(|url| format!("<url><loc>{url}</loc></url>")).collect();
-                send(200, "content-type: application/gzip\r\n", &gzip(format!("<urlset>{pages}</urlset>").as_bytes()))
+                send(
+                    200,
+                    "content-type: application/gzip\r\n",
+                    &gzip(format!("<urlset>{pages}</urlset>").as_bytes()),
+                )
             }
             [""] => {
                 let mut body = "<a href=/p/0>pages</a>".to_owned();
@@ -153,8 +160,11 @@ impl State {
                     return send(304, &format!("etag: {etag}\r\n"), b"");
                 }
                 let links = (number * 10 + 1..number * 10 + 11).chain([number + 1]);
-                let links = links.filter(|page| *page < self.pages).map(|page| format!("<a href='/p/{page}'>{page}</a> "));
-                let body = html(format!("<h1>Page {number}, version {version}</h1>{}", links.collect::<String>()));
+                let links = links
+                    .filter(|page| *page < self.pages)
+                    .map(|page| format!("<a href='/p/{page}'>{page}</a> "));
+                let body =
+                    html(format!("<h1>Page {number}, version {version}</h1>{}", links.collect::<String>()));
                 let fields = format!("{HTML}etag: {etag}\r\n");
                 if number % 3 == 0 {
                     return send(200, &format!("{fields}content-encoding: gzip\r\n"), &gzip(&body));
@@ -170,7 +180,9 @@ impl State {
                 let next = day.parse::<usize>().unwrap() + 1;
                 send(200, HTML, &html(format!("day {day} <a href='/days/{next}'>next</a>")))
             }
-            ["loop", name] => send(302, &format!("location: /loop/{}\r\n", if name == "a" { "b" } else { "a" }), b""),
+            ["loop", name] => {
+                send(302, &format!("location: /loop/{}\r\n", if name == "a" { "b" } else { "a" }), b"")
+            }
             ["self"] => send(301, "location: /self#again\r\n", b""),
             ["chain", number] => {
                 let next = number.parse::<usize>().unwrap() + 1;
@@ -201,9 +213,15 @@ impl State {
             ["flaky"] => send(200, HTML, &html("at last".to_owned())),
             ["image"] => send(200, "content-type: image/png\r\n", b"png"),
             ["dup"] => send(200, HTML, &html("day 7 <a href='/days/8'>next</a>".to_owned())),
-            ["noindex"] => send(200, &format!("{HTML}x-robots-tag: noindex\r\n"), &html("<a href=/followed>x</a>".to_owned())),
+            ["noindex"] => send(
+                200,
+                &format!("{HTML}x-robots-tag: noindex\r\n"),
+                &html("<a href=/followed>x</a>".to_owned()),
+            ),
             ["own"] => send(200, HTML, &html("<link rel=canonical href=/p/1>own".to_owned())),
-            ["followed"] => send(200, HTML, &html("<link rel=canonical href=/missing>kept after all".to_owned())),
+            ["followed"] => {
+                send(200, HTML, &html("<link rel=canonical href=/missing>kept after all".to_owned()))
+            }
             ["private", "open"] => send(200, HTML, &html("open".to_owned())),
             _ => send(404, HTML, &html("nothing".to_owned())),
         }
