@@ -27,6 +27,15 @@ use url::Url;
 /// How often the journal is written at least while something happens.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// After as many events the journal is written, too.
+const EVENTS_MAX: u32 = 256;
+
+/// How long requests on their way are waited for when a stop was requested. What takes longer is fetched again later.
+const STOP_AFTER: Duration = Duration::from_secs(5);
+
+/// More addresses are not put into one event, so that a line of the journal has a limited length.
+const FOUND_MAX: usize = 1000;
+
 /// How often a stop is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,6 +65,8 @@ pub(crate) struct Crawler<'c, 's, 'r> {
     /// Requests that may bring a page.
     pages_running: u64,
     committed: Instant,
+    /// Events since then.
+    events: u32,
 }
 
 struct HostState {
@@ -104,6 +115,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             running: JoinSet::new(),
             pages_running: 0,
             committed: Instant::now(),
+            events: 0,
         };
         for (id, entry) in (0..).zip(crawler.frontier.entries()) {
             let kept = entry.done.as_ref().and_then(|done| done.kept.as_ref());
@@ -121,9 +133,14 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
 
     fn found(&mut self, mut found: Vec<Found>) {
         found.retain(|found| self.frontier.add(found));
-        if !found.is_empty() {
-            self.journal.push(&Event::Found(found));
+        for part in found.chunks(FOUND_MAX) {
+            self.push(&Event::Found(part.to_vec()));
         }
+    }
+
+    fn push(&mut self, event: &Event) {
+        self.journal.push(event);
+        self.events += 1;
     }
 
     /// Crawls until nothing is left or a limit is reached.
@@ -131,9 +148,14 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
     /// # Errors
     /// [`Error::Interrupted`] if a stop was requested; everything so far is in the journal then.
     pub(crate) async fn run(mut self) -> Result<Ended> {
+        let mut stop_at = None;
         loop {
             let stopping = self.share.is_stopping();
             let wake = if stopping { None } else { self.dispatch()? };
+            if stopping && *stop_at.get_or_insert_with(|| Instant::now() + STOP_AFTER) <= Instant::now() {
+                self.running.abort_all();
+                self.running.detach_all();
+            }
             if self.running.is_empty() && (stopping || wake.is_none()) {
                 self.journal.commit()?;
                 if stopping {
@@ -155,12 +177,13 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
                 self.journal.commit()?;
                 return Err(Error::Interrupted);
             }
-            if self.committed.elapsed() >= COMMIT_EVERY {
+            if self.committed.elapsed() >= COMMIT_EVERY || self.events >= EVENTS_MAX {
                 self.journal.commit()?;
-                self.committed = Instant::now();
+                (self.committed, self.events) = (Instant::now(), 0);
             }
-            let done = (self.frontier.entries().len() as u64).saturating_sub(self.frontier.waiting());
-            self.share.progress("addresses", done, self.frontier.entries().len() as u64);
+            let all = self.frontier.entries().len() as u64;
+            let open = self.frontier.waiting() + (self.running.len() + self.delayed.len()) as u64;
+            self.share.progress("addresses", all.saturating_sub(open), all);
         }
     }
 
@@ -218,7 +241,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             return self.done(id, Done::new(Outcome::HostFailed).note(note));
         }
         let common = self.common.clone();
-        match self.sites.get(&origin(&url)) {
+        match self.sites.get(&origin(&url)).filter(|site| site.is_fresh()) {
             None => {
                 let mut robots = url;
                 robots.set_path("/robots.txt");
@@ -295,7 +318,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
         state.delay = state.delay.max(asked.min(longest));
         state.ready = Instant::now() + state.delay;
         let place: Arc<str> = url.as_str().into();
-        self.journal.push(&Event::Site { url: place.to_string(), done: site.done.clone() });
+        self.push(&Event::Site { url: place.to_string(), done: site.done.clone() });
         self.robots.insert(place.to_string(), site.done.clone());
         if self.config.use_sitemaps && site.closed.is_none() {
             let canonical = &self.common.canonical;
@@ -320,8 +343,13 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
         self.frontier.unlisted = before.saturating_add(cut);
         found.retain(|found| self.frontier.add(found));
         let unlisted = self.frontier.unlisted.saturating_sub(before);
+        // If a crash comes in between, the address is fetched again, and finds these known.
+        while found.len() > FOUND_MAX {
+            let rest = found.split_off(FOUND_MAX);
+            self.push(&Event::Found(std::mem::replace(&mut found, rest)));
+        }
         let url = self.frontier.entry(id).url.to_string();
-        self.journal.push(&Event::Done { url, done: done.clone(), found, unlisted });
+        self.push(&Event::Done { url, done: done.clone(), found, unlisted });
         self.frontier.finish(id, done);
     }
 
@@ -357,6 +385,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             kind: entry.kind,
             depth: entry.depth,
             redirects,
+            start: entry.start,
             from: Some(entry.url.clone()),
             ..Found::default()
         };
@@ -414,13 +443,13 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             if self.frontier.find(&own).is_some() && self.frontier.is_promising(&own) {
                 let done = Done::new(Outcome::Canonical).status(status).to(own);
                 if is_new {
-                    self.journal.push(&Event::Found(vec![canonical]));
+                    self.push(&Event::Found(vec![canonical]));
                 }
                 self.apply(id, done, Vec::new(), page.links_cut);
                 return Ok(());
             }
             if is_new {
-                self.journal.push(&Event::Found(vec![canonical]));
+                self.push(&Event::Found(vec![canonical]));
             }
         }
         let record = page.record;

@@ -13,7 +13,10 @@ use crate::{
     sitemap::Sitemap,
     warc::Head,
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -73,6 +76,22 @@ pub(crate) struct Site {
     pub(crate) closed: Option<Outcome>,
     /// For the log.
     pub(crate) done: Done,
+    /// When it was read.
+    pub(crate) read: Instant,
+}
+
+/// How long a robots.txt is used before it is read again (RFC 9309, section 2.4).
+const SITE_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Site {
+    fn new(robots: Robots, closed: Option<Outcome>, done: Done) -> Self {
+        Self { robots, closed, done, read: Instant::now() }
+    }
+
+    /// Whether it may be used without being read again.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.read.elapsed() < SITE_AGE_MAX
+    }
 }
 
 /// How long to wait before a request is repeated for the n-th time.
@@ -228,10 +247,8 @@ impl Common {
     }
 
     async fn site_once(self: &Arc<Self>, start: &Url) -> Result<Site, (Site, bool)> {
-        let closed = |outcome: Outcome, done: Done| Site {
-            robots: Robots::refusing(),
-            closed: Some(outcome),
-            done: Done { outcome, ..done },
+        let closed = |outcome: Outcome, done: Done| {
+            Site::new(Robots::refusing(), Some(outcome), Done { outcome, ..done })
         };
         let mut url = start.clone();
         for hop in 0..=ROBOTS_REDIRECTS_MAX {
@@ -254,9 +271,7 @@ impl Common {
                     let content =
                         crate::coding::decode(&response.body, &response.head.codings(), robots::BYTES_MAX);
                     return match content {
-                        Ok(text) => {
-                            Ok(Site { robots: Robots::parse(&text, &self.token), closed: None, done })
-                        }
+                        Ok(text) => Ok(Site::new(Robots::parse(&text, &self.token), None, done)),
                         Err(_) => {
                             let done = done.note("the file is damaged, or decompresses to too much");
                             Err((closed(Outcome::RobotsUnreachable, done), false))
@@ -266,17 +281,17 @@ impl Common {
                 301 | 302 | 303 | 307 | 308 => {
                     match response.head.get("location").and_then(|to| self.canonical.join(&url, to)) {
                         Some(to) => url = to,
-                        None => return Ok(Site { robots: Robots::default(), closed: None, done }),
+                        None => return Ok(Site::new(Robots::default(), None, done)),
                     }
                 }
                 // "Too many requests" says nothing about what is allowed.
                 429 | 500.. => return Err((closed(Outcome::RobotsUnreachable, done), true)),
                 // There is no such file, so everything is allowed (RFC 9309, section 2.3.1.3).
-                _ => return Ok(Site { robots: Robots::default(), closed: None, done }),
+                _ => return Ok(Site::new(Robots::default(), None, done)),
             }
         }
         let done = Done::new(Outcome::RobotsTxt).note("too many redirects; taken as absent");
-        Ok(Site { robots: Robots::default(), closed: None, done })
+        Ok(Site::new(Robots::default(), None, done))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Found {
     /// Whether it must not be followed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) nofollow: bool,
-    /// Whether the settings name it, so that patterns do not apply.
+    /// Whether the settings name it, or an address that redirects to it, so that patterns do not apply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) start: bool,
     /// Where it was found.
@@ -67,6 +67,7 @@ pub(crate) struct Entry {
     pub(crate) done: Option<Box<Done>>,
     /// Whether it is kept even if it names another address as its own, because that could not be kept.
     pub(crate) as_it_is: bool,
+    pub(crate) start: bool,
     host: u32,
 }
 
@@ -153,6 +154,7 @@ impl Frontier {
             from: found.from.clone(),
             done: None,
             as_it_is: false,
+            start: found.start,
             host: NOWHERE,
         });
         match self.judge(&url, found) {
@@ -398,7 +400,8 @@ mod tests {
     #[test]
     fn limits_on_queries_hosts_and_addresses_hold() {
         let mut frontier = frontier(Limits { urls_max: 1003, ..LIMITS });
-        (0..1001).for_each(|number| drop(frontier.add(&link(&format!("http://h/c?{number}"), 1))));
+        frontier
+            .add_all(&(0..1001).map(|number| link(&format!("http://h/c?{number}"), 1)).collect::<Vec<_>>());
         assert_eq!(outcome(&frontier, "http://h/c?999"), None);
         assert_eq!(outcome(&frontier, "http://h/c?1000"), Some(Outcome::Trap));
         frontier.add(&link("http://other/", 1));

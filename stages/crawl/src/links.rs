@@ -196,10 +196,8 @@ impl Reader<'_> {
         match &tag.name[..] {
             b"a" | b"area" => self.link(tag.value(Attribute::Href), tag.has_rel("nofollow")),
             b"iframe" | b"frame" => self.link(tag.value(Attribute::Src), false),
-            b"link" if tag.has_rel("canonical") => {
-                if self.page.canonical.is_none() {
-                    self.page.canonical = tag.value(Attribute::Href).and_then(|href| self.resolve(href));
-                }
+            b"link" if tag.has_rel("canonical") && self.page.canonical.is_none() => {
+                self.page.canonical = tag.value(Attribute::Href).and_then(|href| self.resolve(href));
             }
             b"link" if tag.has_rel("next") || tag.has_rel("prev") || tag.has_rel("alternate") => {
                 self.link(tag.value(Attribute::Href), false);

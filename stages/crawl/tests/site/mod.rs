@@ -166,7 +166,7 @@ impl State {
                 let body =
                     html(format!("<h1>Page {number}, version {version}</h1>{}", links.collect::<String>()));
                 let fields = format!("{HTML}etag: {etag}\r\n");
-                if number % 3 == 0 {
+                if number.is_multiple_of(3) {
                     return send(200, &format!("{fields}content-encoding: gzip\r\n"), &gzip(&body));
                 }
                 send(200, &fields, &body)
