@@ -27,10 +27,11 @@ pub struct Crawl {
     pub depth_max: u32,
     /// Maximum number of pages to keep.
     pub pages_max: u64,
-    /// Maximum size of all pages that are kept, in MiB as they were sent.
+    /// Maximum size of all pages that are kept, in MiB as they were sent. Pages that are on their way when it is reached
+    /// are kept, too.
     pub mib_max: u64,
     /// Maximum number of addresses to remember, fetched or not. Further ones are counted, but neither fetched nor
-    /// listed. An address takes about 300 bytes of memory.
+    /// listed. An address takes about 300 bytes of memory, and a long one more: 500 characters on average also end the list.
     pub urls_max: u64,
     /// Maximum number of hosts.
     pub hosts_max: u32,
@@ -44,7 +45,7 @@ pub struct Crawl {
     /// Maximum number of requests to a host at the same time.
     #[schemars(extend("x-runtime" = true))]
     pub per_host: u32,
-    /// Maximum number of requests at the same time. Each may need `page_mib_max` of memory several times.
+    /// Maximum number of requests at the same time. Each may need several times `page_mib_max` of memory.
     #[schemars(extend("x-runtime" = true))]
     pub concurrency: u32,
     /// Time limit in seconds for a whole response, from the request to the last byte.

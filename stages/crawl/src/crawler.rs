@@ -255,9 +255,10 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
                 });
                 Ok(())
             }
-            Some(Site { closed: Some(outcome), .. }) => {
-                let outcome = *outcome;
-                self.done(id, Done::new(outcome))
+            Some(Site { closed: Some(outcome), done, .. }) => {
+                let (status, note) = (done.status, done.note.clone());
+                let done = Done { status, note, ..Done::new(*outcome) };
+                self.done(id, done)
             }
             Some(site) if !site.robots.allows(path_and_query(&url)) => {
                 self.done(id, Done::new(Outcome::Robots))

@@ -74,6 +74,9 @@ pub(crate) struct Entry {
 /// No host: the address is not to be fetched.
 const NOWHERE: u32 = u32::MAX;
 
+/// Mean length of addresses beyond which no more are remembered, so that long ones do not use more memory.
+const URL_BYTES_MEAN_MAX: u64 = 500;
+
 /// Maximum number of sitemaps above one.
 const SITEMAP_DEPTH_MAX: u32 = 3;
 
@@ -106,6 +109,8 @@ pub(crate) struct Frontier {
     /// By canonical address: pages that were left out for it.
     left_out: HashMap<u32, Vec<u32>>,
     waiting: u64,
+    /// Length of all addresses together.
+    text_bytes: u64,
     sitemaps: u32,
     /// Pages that were kept, and their bytes.
     pub(crate) pages: u64,
@@ -126,6 +131,7 @@ impl Frontier {
             queries: HashMap::new(),
             left_out: HashMap::new(),
             waiting: 0,
+            text_bytes: 0,
             sitemaps: 0,
             pages: 0,
             bytes: 0,
@@ -138,13 +144,15 @@ impl Frontier {
         if let Some(&id) = self.by_url.get(found.url.as_str()) {
             return self.again(id, found);
         }
-        if self.entries.len() as u64 >= self.limits.urls_max {
+        let text_max = self.limits.urls_max.saturating_mul(URL_BYTES_MEAN_MAX);
+        if self.entries.len() as u64 >= self.limits.urls_max || self.text_bytes >= text_max {
             self.unlisted = self.unlisted.saturating_add(1);
             return false;
         }
         let Ok(url) = Url::parse(&found.url) else { return false };
         let id = u32::try_from(self.entries.len()).expect("invariant: `urls_max` fits");
         let text: Arc<str> = found.url.as_str().into();
+        self.text_bytes += text.len() as u64;
         self.by_url.insert(text.clone(), id);
         self.entries.push(Entry {
             url: text,

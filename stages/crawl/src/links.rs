@@ -15,7 +15,7 @@ use url::Url;
 const LINKS_MAX: usize = 10_000;
 
 /// A longer attribute is not an address.
-const VALUE_BYTES_MAX: usize = 8 << 10;
+const VALUE_BYTES_MAX: usize = 4 << 10;
 
 /// A link as it is written in a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) struct Link {
 pub(crate) struct Page {
     /// In the order of the page, each once.
     pub(crate) links: Vec<Link>,
-    /// Links beyond the limit.
+    /// Links beyond the limit, those that are there several times among them.
     pub(crate) links_cut: u64,
     /// The address that it names as its own (RFC 6596).
     pub(crate) canonical: Option<Url>,
@@ -228,16 +228,17 @@ impl Reader<'_> {
     }
 
     fn link(&mut self, reference: Option<&str>, nofollow: bool) {
+        // Not resolved any more: a page may have a million of them.
+        if self.page.links.len() >= LINKS_MAX {
+            self.page.links_cut += u64::from(reference.is_some());
+            return;
+        }
         let Some(mut url) = reference.and_then(|reference| self.resolve(reference)) else { return };
         if !matches!(url.scheme(), "http" | "https") {
             return;
         }
         url.set_fragment(None);
         if self.seen.contains(&(url.as_str().to_owned(), nofollow)) {
-            return;
-        }
-        if self.page.links.len() >= LINKS_MAX {
-            self.page.links_cut += 1;
             return;
         }
         self.seen.insert((url.as_str().to_owned(), nofollow));
