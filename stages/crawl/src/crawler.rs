@@ -33,6 +33,9 @@ const EVENTS_MAX: u32 = 256;
 /// How long requests on their way are waited for when a stop was requested. What takes longer is fetched again later.
 const STOP_AFTER: Duration = Duration::from_secs(5);
 
+/// Addresses that are looked at in a row. robots.txt may refuse a million of them, and answers must not wait for that.
+const VISITS_MAX: u32 = 256;
+
 /// More addresses are not put into one event, so that a line of the journal has a limited length.
 const FOUND_MAX: usize = 1000;
 
@@ -204,7 +207,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             let delay = Duration::try_from_secs_f64(self.config.delay_seconds).unwrap_or_default();
             self.hosts.push(HostState { ready: now, delay, running: 0, asking: false, failures: 0 });
         }
-        loop {
+        for _ in 0..VISITS_MAX {
             if self.is_full() {
                 return Ok(None);
             }
@@ -228,6 +231,7 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
                 self.visit(host, id)?;
             }
         }
+        Ok(Some(now))
     }
 
     /// Decides on an address that is next at its host: it is fetched, or robots.txt is, or it is not.

@@ -258,7 +258,7 @@ impl Common {
             let request = Request { url: &url, accept: "text/plain, */*;q=0.1", validators: None };
             let response = match self.fetcher.get(request, wanted).await {
                 Ok(response) => response,
-                Err(Failure { done, may_pass }) => {
+                Err(Failure { done, may_pass, .. }) => {
                     let is_private = done.outcome == Outcome::Private && hop == 0;
                     let outcome = if is_private { Outcome::Private } else { Outcome::RobotsUnreachable };
                     return Err((closed(outcome, done), may_pass));
@@ -295,13 +295,8 @@ impl Common {
     }
 }
 
-fn failed(Failure { done, may_pass }: Failure) -> Answer {
-    if may_pass {
-        let answered = done.outcome == Outcome::Incomplete;
-        Answer::Failed { done, answered, retry_after: None }
-    } else {
-        Answer::Done(done)
-    }
+fn failed(Failure { done, may_pass, answered }: Failure) -> Answer {
+    if may_pass { Answer::Failed { done, answered, retry_after: None } } else { Answer::Done(done) }
 }
 
 /// The time in `Retry-After`: seconds, or a date.

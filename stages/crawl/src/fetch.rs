@@ -14,7 +14,10 @@ use reqwest::{Client, ClientBuilder, header, redirect};
 use std::{
     error::Error as _,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use url::{Host, Url};
@@ -73,15 +76,17 @@ pub(crate) struct Failure {
     pub(crate) done: Done,
     /// Whether the same request may succeed later.
     pub(crate) may_pass: bool,
+    /// Whether the head of a response arrived.
+    pub(crate) answered: bool,
 }
 
 impl Failure {
     fn passing(outcome: Outcome, note: impl Into<String>) -> Self {
-        Self { done: Done::new(outcome).note(note), may_pass: true }
+        Self { done: Done::new(outcome).note(note), may_pass: true, answered: false }
     }
 
     fn lasting(outcome: Outcome, note: impl Into<String>) -> Self {
-        Self { done: Done::new(outcome).note(note), may_pass: false }
+        Self { done: Done::new(outcome).note(note), may_pass: false, answered: false }
     }
 }
 
@@ -125,20 +130,20 @@ impl Fetcher {
         request: Request<'_>,
         wanted: impl Fn(u16, &Head) -> std::result::Result<Body, Done>,
     ) -> std::result::Result<Response, Failure> {
-        let exchange = self.exchange(request, wanted);
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => {
-                let note = format!("the response took longer than {} s", self.timeout.as_secs_f64());
-                Err(Failure::passing(Outcome::Timeout, note))
-            }
-        }
+        let answered = AtomicBool::new(false);
+        let exchange = self.exchange(request, wanted, &answered);
+        let result = tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(|_| {
+            let note = format!("the response took longer than {} s", self.timeout.as_secs_f64());
+            Err(Failure::passing(Outcome::Timeout, note))
+        });
+        result.map_err(|failure| Failure { answered: answered.load(Ordering::Relaxed), ..failure })
     }
 
     async fn exchange(
         &self,
         request: Request<'_>,
         wanted: impl Fn(u16, &Head) -> std::result::Result<Body, Done>,
+        answered: &AtomicBool,
     ) -> std::result::Result<Response, Failure> {
         let local = is_local(request.url);
         if !self.private {
@@ -161,13 +166,15 @@ impl Fetcher {
         }
         let date = now();
         let mut response = asked.send().await.map_err(|error| failure(&error, Outcome::Connection))?;
+        answered.store(true, Ordering::Relaxed);
         let address = response.remote_addr().map(|address| address.ip()).filter(|_| local || !self.proxied);
         let status = response.status();
         let fields = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let reason = status.canonical_reason().unwrap_or_default();
         let head = Head::new(&format!("{:?}", response.version()), status.as_u16(), reason, fields);
         let mut body = Vec::new();
-        let refused = |done: Done| Failure { done: done.status(status.as_u16()), may_pass: false };
+        let refused =
+            |done: Done| Failure { done: done.status(status.as_u16()), may_pass: false, answered: true };
         let wanted = wanted(status.as_u16(), &head).map_err(refused)?;
         if let Body::UpTo(bytes_max) | Body::First(bytes_max) = wanted {
             let too_large = || {

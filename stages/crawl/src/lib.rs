@@ -44,4 +44,7 @@ mod crawler;
 
 mod stage;
 
+#[cfg(test)]
+mod hostile;
+
 pub use config::{CanonicalLinks, Crawl, Scope, Traps};

@@ -163,3 +163,65 @@ impl<R: BufRead> BufRead for Counted<R> {
         self.inner.consume(amount);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warc::{Capture, Original, info, sha1};
+
+    fn head(etag: &'static [u8]) -> Head {
+        Head::new("HTTP/1.1", 200, "OK", [("ETag", etag), ("X", b"y")].into_iter())
+    }
+
+    fn previous(members: &[Vec<u8>]) -> (Previous, tempfile::TempDir, io::Result<()>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.warc.gz");
+        std::fs::write(&path, members.concat()).unwrap();
+        let mut previous = Previous { bytes_max: 1000, ..Previous::default() };
+        let result = previous.archive(path, 10);
+        (previous, folder, result)
+    }
+
+    #[test]
+    fn a_revisit_has_the_body_that_it_refers_to() {
+        let (first, second, digest) = (head(b"\"1\""), head(b"W/\"2\""), sha1(b"body"));
+        let date = "2026-01-31T12:00:00Z";
+        let one =
+            Capture { url: "http://h/1", date, address: None, head: &first, body: b"body", digest: &digest };
+        let two = Capture { url: "http://h/2", head: &second, body: &[], ..one };
+        let original = Original { url: "http://h/1", date };
+        let members = [info("a", date, &[]), one.response(), two.revisit(&original)];
+        let (previous, _folder, result) = previous(&members);
+        result.unwrap();
+        let page = previous.page("http://h/2").unwrap();
+        assert_eq!(
+            (page.body, page.head.get("etag"), page.date),
+            (b"body".to_vec(), Some("W/\"2\""), date.to_owned())
+        );
+        assert_eq!(previous.validators("http://h/1").unwrap().etag.as_deref(), Some("\"1\""));
+        assert_eq!(previous.validators("http://h/3"), None);
+        assert!(previous.page("http://h/3").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_an_archive() {
+        let (head, digest) = (head(b"\"1\""), sha1(b"x"));
+        let page = |url| {
+            let date = "2026-01-31T12:00:00Z";
+            Capture { url, date, address: None, head: &head, body: b"x", digest: &digest }.response()
+        };
+        let long = Capture {
+            url: "http://h/long",
+            date: "2026-01-31T12:00:00Z",
+            address: None,
+            head: &head,
+            body: &[b'x'; 2000],
+            digest: &digest,
+        };
+        for damage in [b"no gzip".to_vec(), page("http://h/2")[..50].to_vec(), long.response()] {
+            let (previous, _folder, result) = previous(&[page("http://h/1"), damage, page("http://h/3")]);
+            assert!(result.is_err());
+            assert!(previous.page("http://h/1").is_ok() && previous.page("http://h/3").is_err());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(crate) const BYTES_MAX: usize = 500 << 10;
 
 /// Maximum number of rules with `*` for one crawler. With more, a single address could take long to decide.
-const WILD_MAX: usize = 5000;
+const WILD_MAX: usize = 2000;
 
 /// Maximum number of sitemaps that are taken from a file.
 const SITEMAPS_MAX: usize = 1000;
