@@ -31,8 +31,10 @@ impl Canonical {
         // These cannot fail for an address with a host.
         url.set_username("").ok()?;
         url.set_password(None).ok()?;
-        if let Some(host) = url.host_str().and_then(|host| host.strip_suffix('.')).map(str::to_owned) {
-            url.set_host(Some(&host)).ok()?;
+        if let Some(host) = url.host_str().filter(|host| host.ends_with('.')) {
+            // An absolute name, which is the same as that without its dot.
+            let host = host.trim_end_matches('.').to_owned();
+            url.set_host(Some(&host).filter(|host| !host.is_empty()).map(String::as_str)).ok()?;
         }
         let path = one_spelling(url.path().as_bytes());
         if path != url.path() {
@@ -109,6 +111,7 @@ mod tests {
             ("HTTP://Example.ORG:80", "http://example.org/"),
             ("https://example.org:443/a/../b#c", "https://example.org/b"),
             ("http://example.org./", "http://example.org/"),
+            ("http://example.org../", "http://example.org/"),
             ("http://u:p@example.org/", "http://example.org/"),
             ("http://example.org/%7euser/%2f?", "http://example.org/~user/%2F"),
             ("http://example.org/ä?ö", "http://example.org/%C3%A4?%C3%B6"),

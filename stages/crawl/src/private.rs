@@ -86,6 +86,19 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
 
+    /// The name of this machine, which all systems know.
+    #[test]
+    fn a_name_with_private_addresses_only_is_refused() {
+        let resolve = |private: bool| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let name = "localhost".parse().unwrap();
+            runtime.block_on(Resolver { private }.resolve(name)).map(Iterator::count)
+        };
+        let error = resolve(false).unwrap_err();
+        assert!(error.is::<PrivateAddress>(), "{error}");
+        assert!(resolve(true).unwrap() > 0);
+    }
+
     #[test]
     fn only_public_addresses_pass() {
         let private = "0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 169.254.169.254 172.16.0.1 172.31.255.255 192.0.0.8 192.0.2.1 \
