@@ -167,8 +167,21 @@ fn report(share: &mut Share<'_>, frontier: &Frontier, totals: &Totals) {
         ],
     );
     share.metric(Metric::new("bytes", frontier.bytes as f64, "bytes"));
-    let errors = totals.outcomes.iter().filter(|(outcome, _)| outcome.is_error());
-    share.metric(Metric::count("errors", errors.map(|(_, count)| count).sum()).lower_is_better());
+    let errors: Vec<_> = totals.outcomes.iter().filter(|(outcome, _)| outcome.is_error()).collect();
+    let number: u64 = errors.iter().map(|(_, count)| **count).sum();
+    share.metric(Metric::count("errors", number).lower_is_better());
+    if number > 0 {
+        let kinds: Vec<String> =
+            errors.iter().map(|(outcome, count)| format!("{} {count}", outcome.name())).collect();
+        let addresses = if number == 1 { "1 address" } else { &format!("{number} addresses") };
+        share.note(format!(
+            "{addresses} could not be fetched ({}); the output `log` lists them",
+            kinds.join(", ")
+        ));
+    }
+    if frontier.unlisted > 0 {
+        share.note(format!("{} links are not listed, since there were too many", frontier.unlisted));
+    }
     for (outcome, number) in &totals.outcomes {
         if !outcome.is_kept() && !matches!(outcome, Outcome::Sitemap | Outcome::RobotsTxt) {
             share.count(format!("skipped.{}", outcome.name()), *number);
