@@ -106,6 +106,13 @@ impl Fetcher {
                 .user_agent(config.agent())
                 .redirect(redirect::Policy::none())
                 .referer(false)
+                // Bodies are kept as they are sent. Other users of the library may turn these codings on.
+                .no_gzip()
+                .no_brotli()
+                .no_deflate()
+                .no_zstd()
+                // Requests to a host are few and apart, and archives have the format of HTTP/1.1.
+                .http1_only()
                 .connect_timeout(CONNECT_MAX)
                 .pool_idle_timeout(IDLE_MAX)
                 .pool_max_idle_per_host(usize::try_from(config.per_host).unwrap_or(usize::MAX))
