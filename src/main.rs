@@ -22,6 +22,8 @@ mod serve;
 
 static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
     Box::new([
+        #[cfg(feature = "crawl")]
+        StageType::of::<pipe_crawl::Crawl>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Ingest>(),
         #[cfg(feature = "data")]
