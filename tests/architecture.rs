@@ -7,10 +7,11 @@ use std::{
 };
 
 /// Packages in an order in which each uses only those before it.
-const PACKAGES: [(&str, &str, &[&str]); 7] = [
+const PACKAGES: [(&str, &str, &[&str]); 8] = [
     ("pipe-cache", "cache", &[]),
     ("pipe-stage", "stages/api", &["pipe-cache"]),
-    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage"]),
+    ("pipe-wiki", "stages/wiki", &[]),
+    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage", "pipe-wiki"]),
     ("pipe-model", "stages/model", &["pipe-cache", "pipe-stage", "pipe-data"]),
     ("pipe-serve", "serve", &["pipe-cache", "pipe-stage", "pipe-data", "pipe-model"]),
     ("pipe-engine", "engine", &["pipe-cache", "pipe-stage"]),
