@@ -43,6 +43,14 @@ mod http;
 
 mod warc;
 
+mod mediawiki;
+
+mod enterprise;
+
+mod gutenberg;
+
+mod epub;
+
 mod slices;
 
 mod cut;
@@ -56,6 +64,7 @@ mod record_tests;
 
 pub use columns::Columns;
 pub use format::Format;
+pub use mediawiki::Sections;
 pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
@@ -76,10 +85,11 @@ use serde::{Deserialize, Serialize};
 use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files and web archives into document shards.
+/// Reads pages, text, Markdown, source code, books (EPUB, Project Gutenberg), JSON, CSV, Parquet and Arrow files, web
+/// archives and dumps of Wikipedia into document shards.
 ///
-/// Each page, text, source or Markdown file is a document; so is each record of the other formats, and each page of a
-/// web archive (WARC, WET, ARC). Documents are
+/// Each page, text, source or Markdown file and each book is a document; so is each record of the other formats, each page
+/// of a web archive (WARC, WET, ARC), and each article of a wiki. Documents are
 /// assigned to shards by the hash of their names, so a changed document changes one shard and a new one changes at
 /// most two. Documents are named `<source>/<path>`. Records are named `<source>/<id>` if `columns.id` is set,
 /// otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or records of the other formats, counted
@@ -116,7 +126,8 @@ pub struct Ingest {
     /// stage fails. By default there is no limit.
     pub duplicates_max: Option<u64>,
     /// Maximum number of records of web archives that hold no page: with another HTTP status than 200, of another media
-    /// type than HTML and text, without content, or saying that nothing has changed. If there are more, the stage
+    /// type than HTML and text, without content, or saying that nothing has changed; and of pages of MediaWiki exports that
+    /// are no documents: redirects, those in other namespaces, and those without text. If there are more, the stage
     /// fails. By default there is no limit.
     pub no_page_max: Option<u64>,
 }
@@ -375,6 +386,7 @@ impl Ingest {
             page_mib_max: self.page_mib_max,
             depth: 0,
             sample_max: source.and_then(Source::fraction_max),
+            pages: source.map(Source::selection).unwrap_or_default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Files that hold one document each: HTML as found, plain text, Markdown, source code.
+//! Files that hold one document each: HTML as found, plain text, Markdown, source code, books.
 
 use super::PAGES;
 use super::encoding::{self, decode};
@@ -6,6 +6,7 @@ use super::format::{Compression, Format};
 use super::inflate::{Broken, inflate};
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
+use super::{epub, gutenberg};
 use crate::clean::html::{Limits, Refusal, inspect};
 use crate::documents::{Document, DocumentWriter};
 use encoding_rs::Encoding;
@@ -41,6 +42,7 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
         let format = format_of(file.source().unwrap_or_default());
         let read = match format {
             Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html))),
+            Format::Epub => book(file, limits, &mut rejections)?,
             format => text(file, encoding, limits)?.map(|text| (text.len(), of_text(text, format))),
         };
         match read {
@@ -80,6 +82,8 @@ enum Unread {
     Grown { max: usize },
     /// Its compressed data cannot be read.
     Broken(Broken),
+    /// It is no book, or a protected one.
+    Book(epub::Refused),
 }
 
 impl From<Refusal> for Unread {
@@ -95,6 +99,7 @@ impl Unread {
             Self::Refused(refusal) => refusal.code(),
             Self::Grown { max } => Refusal::TooLarge { bytes: *max, max: *max }.code(),
             Self::Broken(broken) => broken.code(),
+            Self::Book(refused) => refused.code(),
         }
     }
 
@@ -115,6 +120,7 @@ impl Unread {
                 format!("it has more than {max} bytes when decompressed, the limit `page_mib_max`")
             }
             Self::Broken(broken) => broken.to_string(),
+            Self::Book(refused) => refused.to_string(),
         }
     }
 }
@@ -126,6 +132,31 @@ fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Unread>> {
     }
     let html = file.bytes()?;
     Ok(inspect(&html, limits).map(|()| html).map_err(Unread::from))
+}
+
+/// A book with the length of its page, or why it is rejected. Chapters that cannot be read are rejected on their own.
+fn book(
+    file: &LocalEntry,
+    limits: Limits,
+    rejections: &mut Rejections,
+) -> Result<Result<(usize, Document), Unread>> {
+    let mut stream = file.stream()?;
+    let read = epub::read(stream.seekable()?, file.size(), limits.bytes_max);
+    stream.finish()?;
+    let book = match read {
+        Ok(book) => book,
+        Err(refused) => return Ok(Err(Unread::Book(refused))),
+    };
+    for (chapter, why) in book.lost {
+        let (id, explanation) =
+            (format!("{}#{chapter}", id(file)), format!("the chapter cannot be read: {why}"));
+        rejections.document(&id, "chapter", &explanation, file.size());
+        rejections.tally.error(id, explanation);
+    }
+    let html = book.document.html.as_deref().unwrap_or_default();
+    let limits = Limits { bytes_max: usize::MAX, ..limits };
+    let length = html.len();
+    Ok(inspect(html, limits).map(|()| (length, book.document)).map_err(Unread::from))
 }
 
 fn too_large(file: &LocalEntry, limits: Limits) -> Refusal {
@@ -172,6 +203,9 @@ fn of_page(html: Vec<u8>) -> Document {
 }
 
 fn of_text(text: String, format: Format) -> Document {
+    if format == Format::Gutenberg {
+        return gutenberg::document(&text);
+    }
     if format != Format::Markdown {
         // `clean` does not change source code.
         let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
@@ -244,7 +278,7 @@ fn document(reading: &Reading, file: &LocalEntry, content: Document) -> Document
         id: id(file),
         url: if reading.url.is_empty() { String::new() } else { format!("{}/{}", reading.url, file.name()) },
         source: name_of(file.source().unwrap_or_default()).to_owned(),
-        license: reading.license.clone(),
+        license: if reading.license.is_empty() { content.license } else { reading.license.clone() },
         ..content
     }
 }

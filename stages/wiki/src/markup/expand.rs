@@ -213,9 +213,11 @@ impl<'t> Expander<'t> {
             return self.literal(1);
         }
         self.at += 2;
-        let parts =
-            self.frames.last().map(|frame| frame.parts.iter().map(|part| part.text.as_str()).collect());
-        match link(&parts.unwrap_or_default(), self.site) {
+        let parts: Vec<&str> = match self.frames.last() {
+            Some(frame) => frame.parts.iter().map(|part| part.text.as_str()).collect(),
+            None => Vec::new(),
+        };
+        match link(&parts, self.site) {
             Link::Text(text) => {
                 self.frames.pop();
                 self.push(&text);
