@@ -49,6 +49,8 @@ mod enterprise;
 
 mod gutenberg;
 
+mod license;
+
 mod epub;
 
 mod slices;
@@ -61,6 +63,9 @@ mod rust_docs;
 
 #[cfg(test)]
 mod record_tests;
+
+#[cfg(test)]
+mod wiki_tests;
 
 pub use columns::Columns;
 pub use format::Format;
@@ -160,8 +165,8 @@ impl Stage for Ingest {
     const NAME: &'static str = "ingest";
     /// History: 1: initial version. 2: numbers and times are kept as written; documents that were lost silently are
     /// rejected. 3: objects with the same key twice are rejected; files without records are listed; damaged compressed text
-    /// is reported as such.
-    const REVISION: u32 = 3;
+    /// is reported as such. 4: source files have the licence that they name.
+    const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), REJECTED.port()];
 
@@ -261,6 +266,7 @@ impl Stage for Ingest {
             "redirects",
             "duplicates",
             "no_page",
+            "unframed",
             "rows",
             "rows_sampled",
         ];

@@ -67,7 +67,7 @@ pub(super) fn document(text: &str) -> Document {
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let metadata = [("title", "title"), ("author", "author"), ("translator", "translator")].into_iter();
     let metadata = metadata.map(|(name, field_name)| (name.to_owned(), field(field_name)));
-    let framed = ("framed".to_owned(), found.is_framed.to_string());
+    let framed = (FRAMED.to_owned(), found.is_framed.to_string());
     let metadata = metadata.filter(|(_, value)| !value.is_empty()).chain([framed]).collect();
     Document {
         text: found.body.to_owned(),
@@ -78,8 +78,10 @@ pub(super) fn document(text: &str) -> Document {
     }
 }
 
+/// Whether a text had frames; `false` may mean that it is from elsewhere.
+pub(super) const FRAMED: &str = "framed";
 /// The names of the metadata.
-pub(super) const METADATA: [&str; 4] = ["title", "author", "translator", "framed"];
+pub(super) const METADATA: [&str; 4] = ["title", "author", "translator", FRAMED];
 
 /// Fields such as `Title: Emma`, with names in lower case. Indented lines continue a field.
 fn fields(head: &str) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@ use super::PAGES;
 use super::encoding::{self, decode};
 use super::format::{Compression, Format};
 use super::inflate::{Broken, inflate};
+use super::license::license_of;
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
 use super::{epub, gutenberg};
@@ -35,7 +36,7 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     let encoding = encoding::named(&reading.encoding);
     let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
     let mut rejections = Rejections::new(item.name().to_owned());
-    let mut bytes = 0;
+    let (mut bytes, mut unframed) = (0, 0);
     for file in share.track("pages", item.entries()) {
         let file = file?;
         rejections.tally.files += 1;
@@ -48,6 +49,9 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
         match read {
             Ok((length, content)) => {
                 bytes += length as u64;
+                unframed += u64::from(
+                    content.metadata.get(gutenberg::FRAMED).is_some_and(|framed| framed == "false"),
+                );
                 writer.push(&document(reading, file, content))?;
             }
             Err(unread) => {
@@ -69,6 +73,9 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
     share.count("redirects", tally.redirects.count);
     share.metric(Metric::count("rejected", tally.rejected()).lower_is_better());
+    if unframed > 0 {
+        share.count("unframed", unframed);
+    }
     share.value(&tally);
     Ok(())
 }
@@ -140,7 +147,7 @@ fn book(
     limits: Limits,
     rejections: &mut Rejections,
 ) -> Result<Result<(usize, Document), Unread>> {
-    let mut stream = file.stream()?;
+    let stream = file.stream()?;
     let read = epub::read(stream.seekable()?, file.size(), limits.bytes_max);
     stream.finish()?;
     let book = match read {
@@ -209,7 +216,8 @@ fn of_text(text: String, format: Format) -> Document {
     if format != Format::Markdown {
         // `clean` does not change source code.
         let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
-        return Document { text, metadata: code.into_iter().collect(), ..Document::default() };
+        let license = code.as_ref().and_then(|_| license_of(&text)).unwrap_or_default();
+        return Document { text, license, metadata: code.into_iter().collect(), ..Document::default() };
     }
     let body = without_front_matter(&text);
     let title = body.lines().find_map(|line| line.strip_prefix("# "));
@@ -278,7 +286,7 @@ fn document(reading: &Reading, file: &LocalEntry, content: Document) -> Document
         id: id(file),
         url: if reading.url.is_empty() { String::new() } else { format!("{}/{}", reading.url, file.name()) },
         source: name_of(file.source().unwrap_or_default()).to_owned(),
-        license: if reading.license.is_empty() { content.license } else { reading.license.clone() },
+        license: if content.license.is_empty() { reading.license.clone() } else { content.license },
         ..content
     }
 }

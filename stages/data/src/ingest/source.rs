@@ -69,7 +69,8 @@ pub struct Source {
     pub name: String,
     /// URL prefix for the paths of the files, such as `https://example.org`. Records have a column for their address.
     pub url: String,
-    /// Licence of the documents, as an SPDX expression. It applies to records whose own licence is empty.
+    /// Licence of the documents, as an SPDX expression. It applies to records whose own licence is empty, and to source
+    /// files that name none at their head.
     pub license: String,
 }
 
