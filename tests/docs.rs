@@ -51,7 +51,14 @@ fn every_page_with_commands_is_run() {
 
 #[test]
 fn links_lead_somewhere() {
-    let pages = ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/formats.md", "docs/coverage.md", "docs/crawl.md"];
+    let pages = [
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/formats.md",
+        "docs/coverage.md",
+        "docs/crawl.md",
+    ];
     for page in PAGES.iter().chain(&pages) {
         let text = read(page);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

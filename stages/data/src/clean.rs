@@ -100,8 +100,9 @@ impl Stage for Clean {
     /// 3: documents without text are dropped; sentences end in the marks of more scripts. 4: inline code keeps its backticks
     /// and spaces; cells stand in their columns, and items have the numbers of reversed lists; FineWeb's thresholds.
     /// 5: code in items stays within them; headings keep their level; formulas keep their groups; bytes without a
-    /// meaning in single-byte encodings are control characters.
-    const REVISION: u32 = 5;
+    /// meaning in single-byte encodings are control characters. 6: code: encoded data, code of others, secrets, and more marks
+    /// of generated files.
+    const REVISION: u32 = 6;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
 
@@ -399,7 +400,7 @@ impl<'c> Cleaner<'c> {
     }
 
     fn judged(&self, rules: &Rules, document: Document, lines_cut: BTreeMap<Rule, u64>) -> Cleaned {
-        let judgement = rules.judge(&document.text, &document.language);
+        let judgement = rules.judge_file(&document.id, &document.text, &document.language);
         let dropped = judgement.dropped.map(|verdict| Reason {
             rule: verdict.rule.name().to_owned(),
             value: shown(verdict.value),

@@ -43,6 +43,16 @@ mod http;
 
 mod warc;
 
+mod mediawiki;
+
+mod enterprise;
+
+mod gutenberg;
+
+mod license;
+
+mod epub;
+
 mod groups;
 
 mod slices;
@@ -64,8 +74,12 @@ mod rust_docs;
 #[cfg(test)]
 mod record_tests;
 
+#[cfg(test)]
+mod wiki_tests;
+
 pub use columns::Columns;
 pub use format::Format;
+pub use mediawiki::Sections;
 pub use metadata::MetadataColumns;
 pub use source::Source;
 pub(crate) use source::split_glob;
@@ -91,14 +105,15 @@ use shards::{Naming, Sharding, read_shards};
 use source::{format_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reads pages, text, Markdown, source code, JSON, CSV, Parquet and Arrow files and web archives into document shards.
+/// Reads pages, text, Markdown, source code, books (EPUB, Project Gutenberg), JSON, CSV, Parquet and Arrow files, web
+/// archives and dumps of Wikipedia into document shards.
 ///
-/// Each page, text, source or Markdown file is a document; so is each record of the other formats, and each page of a
-/// web archive (WARC, WET, ARC). Documents of a file each are named `<source>/<path>` and assigned to shards by the hash
-/// of their names, so a changed document changes one shard and a new one changes at most two. Records are named
-/// `<source>/<id>` if `columns.id` is set, otherwise `<source>/<path>:<row>`, where rows are lines of JSON Lines or
-/// records of the other formats, counted from 1. Each file of records has its own shards (`shard_by`). If several
-/// records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
+/// Each page, text, source or Markdown file and each book is a document; so is each record of the other formats, each page
+/// of a web archive (WARC, WET, ARC), and each article of a wiki. Documents of a file each are named `<source>/<path>` and
+/// assigned to shards by the hash of their names, so a changed document changes one shard and a new one changes at most
+/// two. Records are named `<source>/<id>` if they have an id or `columns.id` is set, otherwise `<source>/<path>:<row>`, where rows
+/// are lines of JSON Lines or records of the other formats, counted from 1. Each file of records has its own shards
+/// (`shard_by`). If several records share an id, the first is kept. Redirect pages are skipped. Files and records that cannot be read
 /// (empty, binary, undecodable, damaged, too large, without text) are listed in the output `rejected` with the
 /// reason, as are redirects, records with a duplicate id, records of web archives without a page, and files without
 /// any records.
@@ -137,7 +152,8 @@ pub struct Ingest {
     /// stage fails. By default there is no limit.
     pub duplicates_max: Option<u64>,
     /// Maximum number of records of web archives that hold no page: with another HTTP status than 200, of another media
-    /// type than HTML and text, without content, or saying that nothing has changed. If there are more, the stage
+    /// type than HTML and text, without content, or saying that nothing has changed; and of pages of MediaWiki exports that
+    /// are no documents: redirects, those in other namespaces, and those without text. If there are more, the stage
     /// fails. By default there is no limit.
     pub no_page_max: Option<u64>,
 }
@@ -187,7 +203,8 @@ impl Stage for Ingest {
     const NAME: &'static str = "ingest";
     /// History: 1: initial version. 2: numbers and times are kept as written; documents that were lost silently are
     /// rejected. 3: objects with the same key twice are rejected; files without records are listed; damaged compressed text
-    /// is reported as such. 4: shards are cut by size, and files of records have shards of their own.
+    /// is reported as such. 4: shards are cut by size, files of records have shards of their own, and source files have the
+    /// licence that they name.
     const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[FILES_IN.port(), PAGES.port(), REJECTED.port()];
@@ -309,6 +326,7 @@ impl Stage for Ingest {
             "redirects",
             "duplicates",
             "no_page",
+            "unframed",
             "rows",
             "rows_sampled",
         ];
@@ -439,6 +457,7 @@ impl Ingest {
             encoding: source.as_ref().map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
             sample_max: source.as_ref().and_then(Source::fraction_max),
+            pages: source.as_ref().map(Source::selection).unwrap_or_default(),
         }
     }
 

@@ -120,6 +120,11 @@ pub fn extract(bytes: &[u8], media_type: Option<&str>, limits: Limits) -> Result
     Ok(Page { title, text, language, canonical: scanned.canonical })
 }
 
+/// The text of markup that is content as a whole and well formed, such as that made of wikitext.
+pub(crate) fn text_of_markup(html: &str) -> String {
+    blocks::text_of(html)
+}
+
 /// Classifies a page without extracting anything, as fast as reading it.
 ///
 /// # Errors

@@ -8,7 +8,8 @@
 //!   (`c4_utils.py` of TensorFlow Datasets).
 //! - `fineweb_…`: Penedo et al. 2024, *The FineWeb Datasets*, and the authors' code (`examples/fineweb.py` of datatrove, with
 //!   its `FineWebQualityFilter` and `C4QualityFilter`).
-//! - `code_…`: CodeParrot and The Stack (Kocetkov et al. 2022).
+//! - `code_…`: CodeParrot, The Stack (Kocetkov et al. 2022), and for `code_data` StarCoder 2 (Lozhkov et al. 2024, section
+//!   2.1).
 //!
 //! # Deliberate differences
 //!
@@ -16,6 +17,7 @@
 //! signs of headings; a rule without a threshold for a text's language is skipped and counted, never applied with another
 //! language's; a value equal to the threshold is good.
 
+mod code;
 mod measures;
 mod table;
 mod values;
@@ -45,7 +47,8 @@ pub enum Profile {
     Fineweb,
     /// Documentation: short pages, lists, much code, names that are repeated on purpose.
     Docs,
-    /// Source code, kept as it is: line lengths, share of letters and digits, marks of generated files.
+    /// Source code, kept as it is: line lengths, share of letters and digits, generated files, encoded data, code of
+    /// others, secrets.
     Code,
     /// No rules except those in `thresholds`.
     None,
@@ -140,6 +143,11 @@ impl Rules {
 
     /// Applies the rules in order, up to the first that the text violates.
     pub fn judge(&self, text: &str, language: &str) -> Judgement {
+        self.judge_file("", text, language)
+    }
+
+    /// The same for a text from a file with a path.
+    pub fn judge_file(&self, path: &str, text: &str, language: &str) -> Judgement {
         let mut skipped = Vec::new();
         self.on(Act::Cut, language, &mut skipped);
         let on = self.on(Act::Drop, language, &mut skipped);
@@ -148,7 +156,7 @@ impl Rules {
             // All of it is code: no fence hides a text from the rules.
             prose = lines(text).filter(|(kind, _)| *kind == Line::Code).map(|(_, line)| line).collect();
         }
-        let mut measures = Measures::new(text, &prose, language, &self.bad_words);
+        let mut measures = Measures::new(text, &prose, language, &self.bad_words).of_file(path);
         let dropped = on.into_iter().find_map(|(spec, threshold)| {
             let value = measures.of(spec.rule)?;
             (!spec.is_good(value, threshold)).then_some(Verdict { rule: spec.rule, value, threshold })

@@ -67,6 +67,12 @@ pub(super) enum Fault {
     NoContent,
     #[error("it says that its content is that of an earlier capture")]
     Revisit,
+    #[error("it is in the namespace {0}, which `namespaces` does not list")]
+    Namespace(i32),
+    #[error("it redirects to another page")]
+    Moved,
+    #[error("its content model is `{0}`, not wikitext")]
+    ContentModel(String),
 }
 
 impl Fault {
@@ -107,6 +113,9 @@ impl Fault {
             Self::MediaType(_) => "media_type",
             Self::NoContent => "no_content",
             Self::Revisit => "revisit",
+            Self::Namespace(_) => "namespace",
+            Self::Moved => "redirect",
+            Self::ContentModel(_) => "content_model",
         }
     }
 
@@ -114,7 +123,14 @@ impl Fault {
     pub(super) const fn is_no_page(&self) -> bool {
         matches!(
             self,
-            Self::Status(_) | Self::Scheme(_) | Self::MediaType(_) | Self::NoContent | Self::Revisit
+            Self::Status(_)
+                | Self::Scheme(_)
+                | Self::MediaType(_)
+                | Self::NoContent
+                | Self::Revisit
+                | Self::Namespace(_)
+                | Self::Moved
+                | Self::ContentModel(_)
         )
     }
 }
@@ -141,6 +157,10 @@ pub(super) enum Unreadable {
     Unclosed { row: u64, line: u64 },
     #[error("no WARC or ARC record begins in it: {0}")]
     NotWarc(String),
+    #[error("it is no export of MediaWiki: no `<mediawiki>` begins in it")]
+    NotMediawiki,
+    #[error("it is not a readable tar archive: {0}")]
+    NotTar(String),
     #[error("it is not a readable Parquet file: {0}")]
     NotParquet(String),
     #[error("it is not a readable file or stream of Arrow: {0}")]
@@ -162,6 +182,8 @@ impl Unreadable {
             Self::TwoColumns(_) => "two_columns",
             Self::Unclosed { .. } => "unclosed_quote",
             Self::NotWarc(_) => "not_warc",
+            Self::NotMediawiki => "not_mediawiki",
+            Self::NotTar(_) => "not_tar",
             Self::NotParquet(_) => "not_parquet",
             Self::NotArrow(_) => "not_arrow",
             Self::NotJson { .. } => "json",

@@ -28,11 +28,20 @@ pub enum Format {
     Arrow,
     /// One document per page of a web archive: WARC, WET or ARC.
     Warc,
+    /// One document per page of an export of MediaWiki, such as a dump of Wikipedia.
+    Mediawiki,
+    /// One document per article of a dump of Wikimedia Enterprise, which has HTML.
+    #[serde(rename = "wikipedia_html")]
+    WikipediaHtml,
+    /// One document per file: a text of Project Gutenberg, without its frame.
+    Gutenberg,
+    /// One document per book.
+    Epub,
 }
 
 impl Format {
     /// File extensions, without the dot.
-    const ENDINGS: [(&str, Format); 19] = [
+    const ENDINGS: [(&str, Format); 20] = [
         ("html", Format::Html),
         ("htm", Format::Html),
         ("xhtml", Format::Html),
@@ -52,7 +61,11 @@ impl Format {
         ("warc", Format::Warc),
         ("wet", Format::Warc),
         ("arc", Format::Warc),
+        ("epub", Format::Epub),
     ];
+
+    /// Formats without an extension of their own.
+    const OTHERS: [Format; 4] = [Format::Code, Format::Mediawiki, Format::WikipediaHtml, Format::Gutenberg];
 
     /// Extensions of source code, without the dot.
     const CODE: [&str; 62] = [
@@ -70,6 +83,17 @@ impl Format {
         known.map(|(_, format)| format).or_else(code)
     }
 
+    /// The format of a file with a name of Wikimedia's: `enwiki-20240101-pages-articles1.xml-p1p41242.bz2`,
+    /// `enwiki-NS0-20240101-ENTERPRISE-HTML.json.tar.gz`.
+    fn of_dump(name: &str) -> Option<Self> {
+        let is_export = ["pages-articles", "pages-meta"].iter().any(|part| name.contains(part));
+        match () {
+            () if is_export && name.contains(".xml") && !name.ends_with(".7z") => Some(Self::Mediawiki),
+            () if name.contains("ENTERPRISE-HTML") && name.contains(".tar") => Some(Self::WikipediaHtml),
+            () => None,
+        }
+    }
+
     /// Its name in configs.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -83,23 +107,35 @@ impl Format {
             Self::Parquet => "parquet",
             Self::Arrow => "arrow",
             Self::Warc => "warc",
+            Self::Mediawiki => "mediawiki",
+            Self::WikipediaHtml => "wikipedia_html",
+            Self::Gutenberg => "gutenberg",
+            Self::Epub => "epub",
         }
     }
 
     /// The format with that name.
     pub(super) fn named(name: &str) -> Option<Self> {
-        let known = Self::ENDINGS.into_iter().map(|(_, format)| format).chain([Self::Code]);
+        let known = Self::ENDINGS.into_iter().map(|(_, format)| format).chain(Self::OTHERS);
         known.into_iter().find(|format| format.name() == name)
     }
 
     /// Whether its files are text in some encoding.
     pub(super) const fn is_text(self) -> bool {
-        !matches!(self, Self::Html | Self::Parquet | Self::Arrow | Self::Warc)
+        matches!(
+            self,
+            Self::Text | Self::Code | Self::Markdown | Self::Jsonl | Self::Json | Self::Csv | Self::Gutenberg
+        )
     }
 
     /// Whether a file may hold several documents.
     pub(super) const fn has_records(self) -> bool {
-        matches!(self, Self::Jsonl | Self::Json | Self::Csv | Self::Parquet | Self::Arrow | Self::Warc)
+        !matches!(self, Self::Html | Self::Text | Self::Code | Self::Markdown | Self::Gutenberg | Self::Epub)
+    }
+
+    /// Whether a file holds much besides documents: requests and redirects, pages about other pages.
+    pub(super) const fn has_other_records(self) -> bool {
+        matches!(self, Self::Warc | Self::Mediawiki)
     }
 
     /// Formats of the last part of a glob, such as `*.jsonl.gz` or `*.{csv,tsv}`, and its unknown extensions.
@@ -109,7 +145,7 @@ impl Format {
         for name in alternatives(last) {
             let plain = Compression::strip(name.trim_end_matches('*')).trim_end_matches(['*', '.']);
             let ending = plain.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
-            match Self::of_ending(&ending) {
+            match Self::of_ending(&ending).or_else(|| Self::of_dump(&name)) {
                 Some(format) if !formats.contains(&format) => formats.push(format),
                 Some(_) => {}
                 None => unknown.push(ending),
@@ -221,11 +257,25 @@ mod tests {
         assert_eq!(one("data/state.json"), Some(Format::Json));
         assert_eq!(one("crawl/*.warc.gz"), Some(Format::Warc));
         assert_eq!(one("crawl/*.{warc.wet.gz,arc.zst}"), Some(Format::Warc));
+        assert_eq!(one("wiki/enwiki-*-pages-articles*.xml*.bz2"), Some(Format::Mediawiki));
+        assert_eq!(one("dewiki-20240101-pages-articles1.xml-p1p297012.bz2"), Some(Format::Mediawiki));
+        assert_eq!(one("wiki/*-NS0-*-ENTERPRISE-HTML.json.tar.gz"), Some(Format::WikipediaHtml));
+        assert_eq!(one("books/*.epub"), Some(Format::Epub));
+        assert_eq!(one("data/*.xml"), None);
+        assert_eq!(one("enwiki-pages-meta-history1.xml-p1p844.7z"), None);
         assert_eq!(one("docs/**/*"), None);
         assert_eq!(one("docs/*.{html,rst}"), None);
         assert_eq!(one("docs/README"), None);
         assert_eq!(Format::of_glob("docs/*.{md,txt}"), (vec![Format::Markdown, Format::Text], vec![]));
         assert_eq!(Format::of_glob("docs/*.{md,pdf}"), (vec![Format::Markdown], vec!["pdf".to_owned()]));
+    }
+
+    #[test]
+    fn formats_have_one_name() {
+        for format in Format::ENDINGS.into_iter().map(|(_, format)| format).chain(Format::OTHERS) {
+            assert_eq!(Format::named(format.name()), Some(format));
+            assert_eq!(serde_json::to_value(format).unwrap(), format.name());
+        }
     }
 
     #[test]

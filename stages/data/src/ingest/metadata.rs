@@ -17,6 +17,15 @@ impl MetadataColumns {
     }
 }
 
+impl MetadataColumns {
+    /// Sets the columns if there are none.
+    pub(super) fn default_to<const N: usize>(&mut self, columns: [(&str, &str); N]) {
+        if self.0.is_empty() {
+            *self = columns.into();
+        }
+    }
+}
+
 impl<const N: usize> From<[&str; N]> for MetadataColumns {
     fn from(columns: [&str; N]) -> Self {
         Self(columns.into_iter().map(|column| (column.to_owned(), column.to_owned())).collect())

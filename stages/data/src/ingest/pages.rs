@@ -1,11 +1,13 @@
-//! Files that hold one document each: HTML as found, plain text, Markdown, source code.
+//! Files that hold one document each: HTML as found, plain text, Markdown, source code, books.
 
 use super::PAGES;
 use super::encoding::{self, decode};
 use super::format::{Compression, Format};
 use super::inflate::{Broken, inflate};
+use super::license::license_of;
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
+use super::{epub, gutenberg};
 use crate::clean::html::{Limits, Refusal, inspect};
 use crate::documents::{Document, DocumentWriter};
 use encoding_rs::Encoding;
@@ -35,18 +37,22 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
     let mut rejections = Rejections::default();
     rejections.begin(item.name().to_owned());
-    let mut bytes = 0;
+    let (mut bytes, mut unframed) = (0, 0);
     for file in share.track("pages", item.entries()) {
         let file = file?;
         rejections.tally.files += 1;
         let format = format_of(file.source().unwrap_or_default());
         let read = match format {
             Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html))),
+            Format::Epub => book(file, limits, &mut rejections)?,
             format => text(file, encoding, limits)?.map(|text| (text.len(), of_text(text, format))),
         };
         match read {
             Ok((length, content)) => {
                 bytes += length as u64;
+                unframed += u64::from(
+                    content.metadata.get(gutenberg::FRAMED).is_some_and(|framed| framed == "false"),
+                );
                 writer.push(&document(reading, file, content))?;
             }
             Err(unread) => {
@@ -68,6 +74,9 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
     share.count("redirects", tally.redirects.count);
     share.metric(Metric::count("rejected", tally.rejected()).lower_is_better());
+    if unframed > 0 {
+        share.count("unframed", unframed);
+    }
     share.value(&tally);
     Ok(())
 }
@@ -81,6 +90,8 @@ enum Unread {
     Grown { max: usize },
     /// Its compressed data cannot be read.
     Broken(Broken),
+    /// It is no book, or a protected one.
+    Book(epub::Refused),
 }
 
 impl From<Refusal> for Unread {
@@ -96,6 +107,7 @@ impl Unread {
             Self::Refused(refusal) => refusal.code(),
             Self::Grown { max } => Refusal::TooLarge { bytes: *max, max: *max }.code(),
             Self::Broken(broken) => broken.code(),
+            Self::Book(refused) => refused.code(),
         }
     }
 
@@ -116,6 +128,7 @@ impl Unread {
                 format!("it has more than {max} bytes when decompressed, the limit `page_mib_max`")
             }
             Self::Broken(broken) => broken.to_string(),
+            Self::Book(refused) => refused.to_string(),
         }
     }
 }
@@ -127,6 +140,31 @@ fn page(file: &LocalEntry, limits: Limits) -> Result<Result<Vec<u8>, Unread>> {
     }
     let html = file.bytes()?;
     Ok(inspect(&html, limits).map(|()| html).map_err(Unread::from))
+}
+
+/// A book with the length of its page, or why it is rejected. Chapters that cannot be read are rejected on their own.
+fn book(
+    file: &LocalEntry,
+    limits: Limits,
+    rejections: &mut Rejections,
+) -> Result<Result<(usize, Document), Unread>> {
+    let stream = file.stream()?;
+    let read = epub::read(stream.seekable()?, file.size(), limits.bytes_max);
+    stream.finish()?;
+    let book = match read {
+        Ok(book) => book,
+        Err(refused) => return Ok(Err(Unread::Book(refused))),
+    };
+    for (chapter, why) in book.lost {
+        let (id, explanation) =
+            (format!("{}#{chapter}", id(file)), format!("the chapter cannot be read: {why}"));
+        rejections.document(&id, "chapter", &explanation, file.size());
+        rejections.tally.error(id, explanation);
+    }
+    let html = book.document.html.as_deref().unwrap_or_default();
+    let limits = Limits { bytes_max: usize::MAX, ..limits };
+    let length = html.len();
+    Ok(inspect(html, limits).map(|()| (length, book.document)).map_err(Unread::from))
 }
 
 fn too_large(file: &LocalEntry, limits: Limits) -> Refusal {
@@ -173,10 +211,14 @@ fn of_page(html: Vec<u8>) -> Document {
 }
 
 fn of_text(text: String, format: Format) -> Document {
+    if format == Format::Gutenberg {
+        return gutenberg::document(&text);
+    }
     if format != Format::Markdown {
         // `clean` does not change source code.
         let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
-        return Document { text, metadata: code.into_iter().collect(), ..Document::default() };
+        let license = code.as_ref().and_then(|_| license_of(&text)).unwrap_or_default();
+        return Document { text, license, metadata: code.into_iter().collect(), ..Document::default() };
     }
     let body = without_front_matter(&text);
     let title = body.lines().find_map(|line| line.strip_prefix("# "));
@@ -245,7 +287,7 @@ fn document(reading: &Reading, file: &LocalEntry, content: Document) -> Document
         id: id(file),
         url: if reading.url.is_empty() { String::new() } else { format!("{}/{}", reading.url, file.name()) },
         source: name_of(file.source().unwrap_or_default()).to_owned(),
-        license: reading.license.clone(),
+        license: if content.license.is_empty() { reading.license.clone() } else { content.license },
         ..content
     }
 }

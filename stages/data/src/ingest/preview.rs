@@ -8,7 +8,7 @@ use super::faults::{Fault, Unreadable};
 use super::format::{Compression, Format};
 use super::inflate::inflate;
 use super::records::RecordReading;
-use super::{array, csv, jsonl, table, warc};
+use super::{array, csv, enterprise, jsonl, mediawiki, table, warc};
 use pipe_stage::{Misfit, SourceFile, files};
 use std::fs::File;
 use std::io::{self, Read};
@@ -61,6 +61,8 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
             }
             Some(
                 unreadable @ (Unreadable::NotWarc(_)
+                | Unreadable::NotMediawiki
+                | Unreadable::NotTar(_)
                 | Unreadable::NotParquet(_)
                 | Unreadable::NotArrow(_)
                 | Unreadable::NotJson { row: 0, .. }
@@ -121,7 +123,7 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
         });
         // Which records of an archive are pages says nothing about the columns.
         if let Err(fault) = document
-            && reading.format != Format::Warc
+            && !reading.format.has_other_records()
         {
             faults += 1;
             first.get_or_insert((number, fault));
@@ -139,6 +141,12 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
             let opened = inflate(opened, Compression::of_name(&file.name), file.size);
             let mut opened = opened.map(|input| input.take(BYTES_MAX)).map_err(Ended::from);
             let ended = opened.as_mut().map_err(|_| Ended::Unread).and_then(|input| {
+                if format == Format::Mediawiki {
+                    return mediawiki::read(input, &wanted, &reading.pages, BYTES_MAX, each);
+                }
+                if format == Format::WikipediaHtml {
+                    return enterprise::read(input, &wanted, BYTES_MAX, each);
+                }
                 let input = decode(input, encoding::named(&reading.encoding))?;
                 match format {
                     Format::Csv => {

@@ -10,22 +10,22 @@ use proptest::prelude::*;
 use std::fmt::Write;
 
 /// A stage with one source named `data`, with the files of one folder.
-struct Case {
-    stage: Ingest,
-    files: Vec<(String, Vec<u8>)>,
+pub(super) struct Case {
+    pub(super) stage: Ingest,
+    pub(super) files: Vec<(String, Vec<u8>)>,
 }
 
 /// What a stage made.
-struct Made {
-    outcome: Outcome,
-    documents: Vec<Document>,
-    shards: Vec<String>,
-    rejected: String,
-    notes: Vec<String>,
+pub(super) struct Made {
+    pub(super) outcome: Outcome,
+    pub(super) documents: Vec<Document>,
+    pub(super) shards: Vec<String>,
+    pub(super) rejected: String,
+    pub(super) notes: Vec<String>,
 }
 
 impl Case {
-    fn new(glob: &str, columns: Columns) -> Self {
+    pub(super) fn new(glob: &str, columns: Columns) -> Self {
         let source = Source { glob: glob.into(), name: "data".into(), columns, ..Source::default() };
         Self {
             stage: Ingest { sources: vec![source], shard_documents: Some(8), ..Ingest::default() },
@@ -33,17 +33,17 @@ impl Case {
         }
     }
 
-    fn file(mut self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+    pub(super) fn file(mut self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
         self.files.push((name.to_owned(), bytes.as_ref().to_vec()));
         self
     }
 
-    fn stage(mut self, change: impl FnOnce(&mut Ingest)) -> Self {
+    pub(super) fn stage(mut self, change: impl FnOnce(&mut Ingest)) -> Self {
         change(&mut self.stage);
         self
     }
 
-    fn run_with(&self, threads: usize) -> Result<Made> {
+    pub(super) fn run_with(&self, threads: usize) -> Result<Made> {
         assert_eq!(self.stage.check(), []);
         let (folder, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for (name, bytes) in &self.files {
@@ -75,27 +75,27 @@ impl Case {
         })
     }
 
-    fn run(&self) -> Made {
+    pub(super) fn run(&self) -> Made {
         self.run_with(2).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Digest of the documents in shards by id.
-    fn digest(mut self) -> String {
+    pub(super) fn digest(mut self) -> String {
         self.stage.shard_by = ShardBy::Id;
         self.run().outcome.outputs["documents"].to_string()
     }
 }
 
 impl Made {
-    fn ids(&self) -> BTreeSet<String> {
+    pub(super) fn ids(&self) -> BTreeSet<String> {
         self.documents.iter().map(|document| document.id.clone()).collect()
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    pub(super) fn metric(&self, name: &str) -> f64 {
         self.outcome.metrics.iter().find(|metric| metric.name == name).map_or(0.0, |metric| metric.value)
     }
 
-    fn reasons(&self) -> Vec<(String, Option<u64>, String)> {
+    pub(super) fn reasons(&self) -> Vec<(String, Option<u64>, String)> {
         let line = |line: &str| {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let text = |name: &str| line[name].as_str().unwrap().to_owned();

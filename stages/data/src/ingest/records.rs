@@ -6,9 +6,10 @@ use super::encoding::{self, decode};
 use super::faults::{Fault, Unreadable};
 use super::format::{Compression, Format};
 use super::inflate::{Broken, inflate};
+use super::mediawiki::Selection;
 use super::rejected::{Rejections, Tally};
 use super::source::name_of;
-use super::{array, csv, jsonl, table, warc};
+use super::{array, csv, enterprise, jsonl, mediawiki, table, warc};
 use crate::documents::Document;
 use pipe_stage::{Entry, Error, LocalEntry, Metric, Result, Share};
 use schemars::JsonSchema;
@@ -30,6 +31,9 @@ pub(super) struct RecordReading {
     pub(super) page_mib_max: u32,
     /// The largest sample hash to take.
     pub(super) sample_max: Option<u64>,
+    /// Which pages of wikis are taken.
+    #[serde(skip_serializing_if = "Selection::is_default")]
+    pub(super) pages: Selection,
 }
 
 /// What reading the files of a share found.
@@ -83,7 +87,7 @@ pub(super) fn sampled(
     given.tally = rejections.keep(share, extension)?;
     share.count("rows", given.tally.rows);
     share.metric(Metric::count("rejected", given.tally.rejected()).lower_is_better());
-    if reading.format == Format::Warc {
+    if reading.format.has_other_records() {
         share.count("no_page", given.tally.no_page.count);
     }
     if reading.sample_max.is_some() {
@@ -146,6 +150,13 @@ pub(super) fn documents(
         Format::Warc => {
             let compression = Compression::of_name(file.name());
             warc::read(stream.seekable()?, file.size(), compression, &wanted, row_bytes_max, each)
+        }
+        Format::Mediawiki | Format::WikipediaHtml => {
+            let input = inflate(&mut stream, Compression::of_name(file.name()), file.size());
+            input.map_err(Stop::Bytes).and_then(|input| match reading.format {
+                Format::Mediawiki => mediawiki::read(input, &wanted, &reading.pages, row_bytes_max, each),
+                _ => enterprise::read(input, &wanted, row_bytes_max, each),
+            })
         }
         format => {
             let input = inflate(&mut stream, Compression::of_name(file.name()), file.size())

@@ -2,7 +2,11 @@
 
 use super::columns::{ALL, Columns};
 use super::encoding;
+use super::enterprise;
+use super::epub;
 use super::format::{Compression, Format};
+use super::gutenberg;
+use super::mediawiki::{self, Sections, Selection};
 use super::rust_docs;
 use super::warc;
 use crate::documents::WithoutText;
@@ -14,12 +18,14 @@ use std::path::PathBuf;
 /// A source: either `rust-docs`, or `glob` with settings for its files.
 ///
 /// All files of a source have one format. The file extension in the glob determines it: `.html`, `.txt`, `.md`,
-/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.warc`, `.wet`, `.arc`, and those of source code (`.py`, `.rs`, `.c`, and
-/// others). Text, source code, JSON, CSV and web archives may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
+/// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.warc`, `.wet`, `.arc`, `.epub`, those of source code (`.py`, `.rs`, `.c`, and
+/// others), and the names of Wikimedia's dumps (`*pages-articles*.xml*.bz2`, `*ENTERPRISE-HTML*.tar.gz`). Text, source code, JSON, CSV and web archives may be compressed, as `.gz`, `.zst`, `.bz2` or `.xz`.
 ///
 /// Pages of web archives have the columns `html` or `text`, `media_type`, the headers of their record by name
 /// (`WARC-Target-URI`), those of the response (`http.last-modified`), `http.status` and `offset`. Text, page, media type,
-/// address and date are mapped if `columns` does not map them.
+/// address and date are mapped if `columns` does not map them. Pages of a MediaWiki export have the columns `id`, `title`,
+/// `text`, `url`, `date`, `language`, `license`, `namespace`, `revision` and `site`; articles of Wikimedia Enterprise those
+/// of its JSON. All that a document can have is mapped if `columns` does not map it, and the title is metadata.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
@@ -30,10 +36,16 @@ pub struct Source {
     /// Glob of the files, relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
     pub glob: String,
     /// Format of the files, if the file extension does not determine it: `html`, `text`, `code`, `markdown`, `jsonl`,
-    /// `json`, `csv`, `parquet`, `arrow`, `warc`.
+    /// `json`, `csv`, `parquet`, `arrow`, `warc`, `mediawiki`, `wikipedia_html`, `gutenberg`, `epub`.
     pub format: Option<Format>,
-    /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet`, `arrow` and `warc`.
+    /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet`, `arrow`, `warc`,
+    /// `mediawiki` and `wikipedia_html`.
     pub columns: Columns,
+    /// Numbers of the namespaces of a MediaWiki export whose pages are documents. The default is `[0]`, the articles.
+    pub namespaces: Vec<i32>,
+    /// Sections of the pages of a MediaWiki export: `all`, or `prose` for all but those with references, external links
+    /// and lists of related pages.
+    pub sections: Sections,
     /// Field separator of CSV, one ASCII character. The default is a tab for `.tsv` files and a comma for others.
     pub delimiter: String,
     /// Quote character of CSV, one ASCII character; `""` if no field is quoted. The default is `"`.
@@ -57,7 +69,8 @@ pub struct Source {
     pub name: String,
     /// URL prefix for the paths of the files, such as `https://example.org`. Records have a column for their address.
     pub url: String,
-    /// Licence of the documents, as an SPDX expression. It applies to records whose own licence is empty.
+    /// Licence of the documents, as an SPDX expression. It applies to records whose own licence is empty, and to source
+    /// files that name none at their head.
     pub license: String,
 }
 
@@ -118,6 +131,16 @@ impl Source {
             ),
             Misfit::unless(has_records || !has_columns, &field("columns"), "is for files of records")
                 .map(|misfit| misfit.help("if the file extension does not determine it, set `format`")),
+            Misfit::unless(
+                self.namespaces.is_empty() || self.format() == Format::Mediawiki,
+                &field("namespaces"),
+                "is for exports of MediaWiki",
+            ),
+            Misfit::unless(
+                self.sections == Sections::All || self.format() == Format::Mediawiki,
+                &field("sections"),
+                "is for exports of MediaWiki",
+            ),
             Misfit::unless(self.delimiter.is_empty() || is_csv, &field("delimiter"), "is for CSV"),
             Misfit::unless(
                 self.delimiter.is_empty() || self.delimiter_byte().is_some(),
@@ -175,15 +198,19 @@ impl Source {
 
     /// The names that the metadata of its documents may have; `None` if its files determine them.
     pub(super) fn metadata_names(&self) -> Option<Vec<String>> {
-        let of_format = match self.format() {
-            Format::Markdown => Some("title"),
-            Format::Code => Some("format"),
-            _ => None,
+        let of_format: &[&str] = match self.format() {
+            _ if !self.rust_docs.is_empty() => &[],
+            Format::Markdown => &["title"],
+            Format::Code => &["format"],
+            Format::Gutenberg => &gutenberg::METADATA,
+            Format::Epub => &epub::METADATA,
+            _ => &[],
         };
-        let of_format = of_format.filter(|_| self.rust_docs.is_empty()).map(str::to_owned);
-        let is_known = self.columns.metadata.iter().all(|(_, column)| column != ALL);
-        let of_columns = self.columns.metadata.iter().map(|(name, _)| name.to_owned());
-        is_known.then(|| of_format.into_iter().chain(of_columns).collect())
+        let of_format = of_format.iter().map(|name| (*name).to_owned());
+        let columns = self.columns_of_format();
+        let is_known = columns.metadata.iter().all(|(_, column)| column != ALL);
+        let of_columns = columns.metadata.iter().map(|(name, _)| name.to_owned());
+        is_known.then(|| of_format.chain(of_columns).collect())
     }
 
     /// Which of its documents have no text.
@@ -196,29 +223,64 @@ impl Source {
         // The files of Common Crawl with the text of pages are `*.warc.wet.gz`.
         let is_text = || Compression::strip(&self.glob).ends_with(".wet");
         match self.format() {
-            Format::Html => Some(WithoutText::All),
+            Format::Html | Format::Epub | Format::WikipediaHtml => Some(WithoutText::All),
             Format::Warc if !is_text() => Some(WithoutText::Some),
             _ => None,
         }
     }
 
-    /// Which columns are read: for web archives, also those that all pages have.
+    /// Which columns are read: also those that all documents of the format have.
     pub(super) fn columns_of_format(&self) -> Columns {
         let mut columns = self.columns.clone();
-        if self.format() == Format::Warc {
-            for (column, default) in [
-                (columns.text.get_or_insert_default(), warc::TEXT),
-                (&mut columns.html, warc::HTML),
-                (&mut columns.media_type, warc::MEDIA_TYPE),
-                (&mut columns.url, warc::URL),
-                (&mut columns.date, warc::DATE),
-            ] {
-                if column.is_empty() {
-                    default.clone_into(column);
-                }
+        let Columns { id, text, html, url, license, date, language, media_type, metadata } = &mut columns;
+        let defaults: Vec<(&mut String, &str)> = match self.format() {
+            Format::Warc => vec![
+                (text.get_or_insert_default(), warc::TEXT),
+                (html, warc::HTML),
+                (media_type, warc::MEDIA_TYPE),
+                (url, warc::URL),
+                (date, warc::DATE),
+            ],
+            Format::Mediawiki => {
+                metadata.default_to([("title", mediawiki::TITLE)]);
+                // A licence in the config is that of all pages.
+                let license = self.license.is_empty().then_some((license, mediawiki::LICENSE));
+                let others = [
+                    (id, mediawiki::ID),
+                    (text.get_or_insert_default(), mediawiki::TEXT),
+                    (url, mediawiki::URL),
+                    (date, mediawiki::DATE),
+                    (language, mediawiki::LANGUAGE),
+                ];
+                others.into_iter().chain(license).collect()
+            }
+            Format::WikipediaHtml => {
+                metadata.default_to([("title", enterprise::TITLE)]);
+                vec![
+                    (id, enterprise::ID),
+                    (html, enterprise::HTML),
+                    (url, enterprise::URL),
+                    (license, enterprise::LICENSE),
+                    (date, enterprise::DATE),
+                    (language, enterprise::LANGUAGE),
+                ]
+            }
+            _ => Vec::new(),
+        };
+        for (column, default) in defaults {
+            if column.is_empty() {
+                default.clone_into(column);
             }
         }
         columns
+    }
+
+    /// Which pages of a wiki are taken.
+    pub(super) fn selection(&self) -> Selection {
+        let mut namespaces = self.namespaces.clone();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        Selection { namespaces, sections: self.sections }
     }
 
     /// The delimiter, if one is set.
@@ -320,7 +382,8 @@ impl Source {
 }
 
 const FORMAT_HELP: &str = "set `format` to one of `html`, `text`, `code`, `markdown`, `jsonl`, `json`, `csv`, \
-    `parquet`, `arrow`, `warc`; archives and office documents have to be unpacked or converted first";
+    `parquet`, `arrow`, `warc`, `mediawiki`, `wikipedia_html`, `gutenberg`, `epub`; other archives, `.7z` files and office \
+    documents have to be unpacked or converted first";
 
 fn is_empty_or_character(text: &str) -> bool {
     match text.as_bytes() {

@@ -159,6 +159,14 @@ rules! {
     CodeAlphanumeric "code_alphanumeric" Code Drop AtLeast Share |_| Some(0.25), None;
     /// Maximum lines among the first five that say that the file is generated.
     CodeGenerated "code_generated" Code Drop AtMost Count |_| Some(0.0), None;
+    /// Maximum share of the characters of code, without white space, that are encoded data: base64, bytes in hexadecimal,
+    /// lists of numbers.
+    CodeData "code_data" Code Drop AtMost Share |_| Some(0.5), None;
+    /// Maximum parts of the path of source code that are names of folders with code of others (`node_modules`, `vendor`,
+    /// `third_party`), or of minified files.
+    CodeVendored "code_vendored" Code Drop AtMost Count |_| Some(0.0), None;
+    /// Maximum keys of large providers, tokens and private keys in code, as `pii: [api_key]` finds them.
+    CodeSecrets "code_secrets" Code Drop AtMost Count |_| Some(0.0), None;
 }
 
 /// A value for languages that separate words by spaces.
