@@ -43,6 +43,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Mix>(),
         #[cfg(feature = "data")]
+        StageType::of::<pipe_data::ExportData>(),
+        #[cfg(feature = "data")]
         StageType::of::<pipe_data::Examples>(),
         #[cfg(feature = "model")]
         StageType::of::<pipe_model::Pretrain>(),

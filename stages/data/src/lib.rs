@@ -33,6 +33,8 @@ pub mod tokenize;
 
 pub mod mix;
 
+pub mod export_data;
+
 pub mod examples;
 
 #[cfg(test)]
@@ -43,6 +45,7 @@ pub use decontaminate::Decontaminate;
 pub use dedup::Dedup;
 pub use documents::DOCUMENTS;
 pub use examples::Examples;
+pub use export_data::{DataFormat, ExportData};
 pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use mix::Mix;

@@ -80,9 +80,9 @@ impl Case {
     }
 
     /// Digest of the documents in shards by id.
-    pub(super) fn digest(mut self) -> String {
-        self.stage.shard_by = ShardBy::Id;
-        self.run().outcome.outputs["documents"].to_string()
+    pub(super) fn digest(&self) -> String {
+        let stage = Ingest { shard_by: ShardBy::Id, ..self.stage.clone() };
+        Self { stage, files: self.files.clone() }.run().outcome.outputs["documents"].to_string()
     }
 }
 
