@@ -93,7 +93,7 @@ fn is_encoded(word: &str) -> bool {
         return false;
     }
     let is_base64 = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte));
-    let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(|byte| is(byte));
+    let has = |is: fn(&u8) -> bool| word.as_bytes().iter().any(is);
     let escapes = word.matches("\\x").count() * 4 + word.matches("\\u").count() * 6;
     (is_base64 && has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)) || escapes * 2 > word.len()
 }
