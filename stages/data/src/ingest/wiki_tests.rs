@@ -103,7 +103,7 @@ fn compressed_streams_threads_and_files_do_not_matter() {
     let digests =
         [1, 4].map(|threads| plain.run_with(threads).unwrap().outcome.outputs["documents"].to_string());
     assert_eq!(digests[0], digests[1]);
-    assert_eq!(&digest[..16], "0000000000000000");
+    assert_eq!(&digest[..16], "64ab7e73f9968b91");
 }
 
 #[test]
@@ -187,4 +187,13 @@ fn books_are_pages_of_all_their_chapters() {
     let page = crate::clean::html::extract(book.html.as_deref().unwrap(), None, Default::default()).unwrap();
     assert_eq!(page.text, "One one\n\nTwo\n");
     assert_eq!(book.metadata["author"], "A. Author");
+}
+
+#[test]
+fn source_files_have_the_licence_that_they_name() {
+    let case = case("*.rs", None).file("a.rs", "// SPDX-License-Identifier: MPL-2.0\nfn a() {}\n");
+    let made = case.file("b.rs", "fn b() {}\n").stage(|stage| stage.sources[0].license = "MIT".into()).run();
+    let licences: BTreeMap<&str, &str> =
+        made.documents.iter().map(|document| (document.id.as_str(), document.license.as_str())).collect();
+    assert_eq!(licences, BTreeMap::from([("data/a.rs", "MPL-2.0"), ("data/b.rs", "MIT")]));
 }

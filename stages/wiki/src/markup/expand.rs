@@ -373,8 +373,15 @@ impl<'t> Expander<'t> {
             }
             Element::Definition(sign) if !tag.is_end => self.push(&format!("\n{sign} ")),
             Element::Item | Element::Definition(_) => {}
-            Element::Poem if tag.is_end => self.poems = self.poems.saturating_sub(1),
-            Element::Poem => self.poems += usize::from(!tag.is_empty),
+            Element::Poem if tag.is_end => {
+                self.poems = self.poems.saturating_sub(1);
+                self.block_border(true);
+            }
+            Element::Poem => {
+                self.poems += usize::from(!tag.is_empty);
+                self.block_border(false);
+                self.at += usize::from(self.text[self.at..].starts_with('\n'));
+            }
             Element::Table if tag.is_end => self.push("\n|}\n"),
             Element::Table => self.push("\n{|\n"),
             Element::Row if !tag.is_end => self.push("\n|-\n"),
@@ -454,7 +461,9 @@ impl<'t> Expander<'t> {
     /// make code of the line.
     fn block_border(&mut self, is_end: bool) {
         let out = self.out();
-        if is_end || !is_at_line_start(out, &[' ', '*', '#', ':', ';', '|', '!', DROPPED]) {
+        if out.ends_with('\n') {
+            out.push('\n');
+        } else if is_end || !is_at_line_start(out, &[' ', '*', '#', ':', ';', '|', '!', DROPPED]) {
             out.push_str("\n\n");
         }
         if is_end {

@@ -116,7 +116,8 @@ impl<'t> Flow<'t> {
             return self.item(start);
         }
         self.end_lists(0);
-        if line.starts_with(' ') && self.tables.is_empty() && self.paragraph.is_empty() {
+        if line.starts_with(' ') && self.tables.is_empty() {
+            self.end_paragraph();
             return self.indented.push(&line[1..]);
         }
         self.end_indented();
@@ -202,7 +203,8 @@ impl<'t> Flow<'t> {
         let text = line[signs.len()..].trim();
         let signs = &signs[..signs.len().min(LISTS_MAX)];
         // `; term : definition`
-        let term = (signs.last() == Some(&';')).then(|| text.split_once(" : ")).flatten();
+        let split = || text.split_once(" : ").or_else(|| text.split_once(": "));
+        let term = (signs.last() == Some(&';')).then(split).flatten();
         let (text, definition) = term.map_or((text, None), |(term, definition)| (term, Some(definition)));
         let html = markup(std::iter::once(text), self.items);
         if is_blank(&html) || is_remnant(text) || !self.shows() {

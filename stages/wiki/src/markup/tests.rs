@@ -49,6 +49,7 @@ fn code_and_formulas_are_kept_as_they_are() {
 #[test]
 fn lists_of_definitions_have_terms() {
     assert_eq!(html("; term : what\n: more"), "<dl><dt>term</dt><dd>what</dd><dd>more</dd></dl>");
+    assert_eq!(html(";Term: what"), "<dl><dt>Term</dt><dd>what</dd></dl>");
     assert_eq!(html("#a\n#:b\n#c"), "<ol><li>a<dl><dd>b</dd></dl>\n</li><li>c</li></ol>");
     assert_eq!(html("<ul><li>a</li><li>b</li></ul>"), "<ul><li>a</li><li>b</li></ul>");
 }
@@ -78,6 +79,11 @@ fn what_never_ends_is_text() {
     assert_eq!(html("a <ref>b"), "<p>a b</p>");
     assert_eq!(html("a <!-- b"), "<p>a </p>");
     assert_eq!(html("{|\n| a"), "<table>\n<tr><td><p>a</p>\n</td></tr>\n</table>");
+}
+
+#[test]
+fn poems_keep_their_lines() {
+    assert_eq!(html("a\n<poem>\none\ntwo</poem>\nb"), "<p>a</p>\n<p>one<br>\ntwo</p>\n<p>b</p>");
 }
 
 #[test]
