@@ -1,7 +1,11 @@
 //! Web archives through `ingest` and `clean`.
 
 use crate::project::Project;
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+};
 
 fn record(kind: &str, address: &str, headers: &str, block: &[u8]) -> Vec<u8> {
     let head = format!(
@@ -124,4 +128,64 @@ fn archives_of_pages_need_clean_and_those_of_texts_do_not() {
 fn a_file_that_is_no_archive_is_found_before_anything_runs() {
     let project = project(PIPELINE, b"no archive\n");
     project.pipe(&["check", "pipeline.yaml"]).expect(2).says(&["no WARC or ARC record begins in it"]);
+}
+
+/// Serves pages `/0` to `/4`, each with a link to the next, and a robots.txt; returns its address.
+fn site() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+            let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+            let (status, kind, body) = match path
+                .strip_prefix('/')
+                .and_then(|page| page.parse::<usize>().ok())
+            {
+                Some(page) if page < 5 => {
+                    let next = page + 1;
+                    (
+                        "200 OK",
+                        "text/html",
+                        format!("<title>{page}</title><p>Page {page}. {SENTENCE}<a href=/{next}>next</a>"),
+                    )
+                }
+                _ if path == "/robots.txt" => {
+                    ("200 OK", "text/plain", "User-agent: *\nDisallow: /3\n".to_owned())
+                }
+                _ => ("404 Not Found", "text/html", String::new()),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+            // A client that has gone away is no fault of this server.
+            let _ = write!(&stream, "{head}Connection: close\r\n\r\n{body}");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_crawl_is_read_by_ingest_and_not_repeated() {
+    let site = site();
+    let project = Project::new(&format!(
+        "pipeline: p\nstages:\n  site:\n    uses: crawl\n    with: {{ seeds: ['{site}/0', '{site}/4'], private_addresses: true, \
+         delay_seconds: 0 }}\n  pages:\n    uses: ingest\n    needs: {{ files: site }}\n    \
+         with: {{ files: {{ name: site, columns: {{ id: WARC-Target-URI }} }} }}\n  \
+         text: {{ uses: clean, needs: pages, with: {{ profile: none }} }}\n"
+    ));
+    let first = project.outcomes(&[]);
+    assert!(first.values().all(|outcome| outcome == "ran"), "{first:?}");
+    let shown = project.pipe(&["show", "pipeline.yaml", "text", "--json"]).expect(0).json();
+    let documents = |shown: &serde_json::Value| {
+        let metrics = shown["record"]["metrics"].as_array().unwrap().clone();
+        metrics.iter().find(|metric| metric["name"] == "documents").unwrap()["value"].as_f64()
+    };
+    // Page 3 is disallowed, and page 4 is a seed.
+    assert_eq!(documents(&shown), Some(4.0));
+    let sample = project.pipe(&["data", "sample", "pipeline.yaml", "text"]).expect(0);
+    assert!(sample.stdout.contains(&format!("site/{site}/2")), "{}", sample.stdout);
+    let second = project.outcomes(&[]);
+    assert!(second.values().all(|outcome| outcome == "cached"), "{second:?}");
 }

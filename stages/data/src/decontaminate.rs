@@ -108,6 +108,8 @@ impl Stage for Decontaminate {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
+        // The main metric comes first.
+        ctx.metric(Metric::count(METRICS[0], 0));
         let mut sets = Vec::new();
         let mut items = Vec::new();
         for (number, set) in (1..).zip(ctx.many(BENCHMARKS)) {
@@ -381,6 +383,7 @@ mod tests {
             (57.0, 3.0, 3.0)
         );
         assert_eq!(value("examples_contaminated_share.set-1"), 0.1);
+        assert_eq!(outcome.metrics[0].name, "documents");
 
         let strict = Decontaminate { matches_min: 4, ..stage };
         let outcome = bench.run(&strict, &[("documents", &documents), ("benchmarks", &benchmark)]).unwrap();
