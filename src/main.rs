@@ -14,6 +14,9 @@ mod init;
 #[cfg(feature = "data")]
 mod sample;
 
+#[cfg(feature = "data")]
+mod stats;
+
 #[cfg(feature = "model")]
 mod generate;
 
@@ -61,6 +64,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
 const COMMANDS: &[FolderCommand] = &[
     #[cfg(feature = "data")]
     sample::COMMAND,
+    #[cfg(feature = "data")]
+    stats::COMMAND,
     #[cfg(feature = "model")]
     generate::COMMAND,
     #[cfg(feature = "serve")]

@@ -177,6 +177,48 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
     assert_eq!(sample("gopher_duplicate_lines", &["-n", "20"]).stdout, told.stdout);
     sample("any", &["-n", "1"]).says(&["1 of 30 documents dropped by any rule"]);
     sample("no_rule", &[]).says(&["0 of 0", "gopher_duplicate_lines (25)"]);
+
+    let page = project.path("stats.html");
+    let words = ["data", "stats", "pipeline.yaml", "text", "--dropped", "--html"];
+    let stats = |more: &[&str]| project.pipe(&[&words, &[page.to_str().unwrap()], more].concat()).expect(0);
+    let told = stats(&[]).says(&["30 documents", "gopher_duplicate_lines"]);
+    assert!(
+        told.stdout.lines().any(|line| line.starts_with("gopher_duplicate_lines") && line.contains("25"))
+    );
+    let shown = stats(&["--json"]).json();
+    assert_eq!((&shown["total"]["documents"], &shown["rules"][0]["documents"]), (&30.into(), &25.into()));
+    let html = fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<svg") && html.contains("gopher_duplicate_lines"), "{html}");
+}
+
+#[test]
+fn documents_are_counted_by_what_they_are() {
+    let project = Project::new(MANIFEST);
+    project.write("in/rows.jsonl", &jsonl());
+    project.run(&[]).expect(0);
+    let stats = |stage: &str| {
+        project.pipe(&["data", "stats", "pipeline.yaml", stage, "--hosts", "--json"]).expect(0).json()
+    };
+    let (before, after) = (stats("text"), stats("unique"));
+    let rows = |stats: &serde_json::Value, by: &str| {
+        let groups = stats["groups"].as_array().unwrap();
+        groups.iter().find(|group| group["by"] == by).unwrap()["rows"].as_array().unwrap().clone()
+    };
+    assert_eq!(before["total"]["documents"], 100);
+    assert_eq!((rows(&before, "source").len(), &rows(&before, "source")[0]["value"]), (1, &"rows".into()));
+    assert_eq!(
+        (&rows(&before, "host")[0]["value"], &rows(&before, "host")[0]["documents"]),
+        (&"e.org".into(), &100.into())
+    );
+    let by_length: u64 =
+        rows(&before, "characters").iter().map(|row| row["documents"].as_u64().unwrap()).sum();
+    assert_eq!(by_length, 100);
+    // Every tenth document was a copy of the one before it.
+    assert_eq!((&after["total"]["documents"], &after["clusters"][0]["size"]), (&90.into(), &2.into()));
+    project
+        .pipe(&["data", "stats", "pipeline.yaml", "unique"])
+        .expect(0)
+        .says(&["90 documents", "cluster of"]);
 }
 
 #[test]

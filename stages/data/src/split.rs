@@ -3,6 +3,8 @@
 
 mod containment;
 
+mod sizes;
+
 use std::collections::BTreeMap;
 
 use pipe_stage::{
@@ -22,6 +24,7 @@ use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on, 
 use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::none_left;
 use containment::{Contained, Index};
+use sizes::{Sizes, find_fractions, fraction_of, is_number, position_of};
 
 /// Divides documents into training, validation and test sets.
 ///
@@ -35,11 +38,12 @@ use containment::{Contained, Index};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Split {
-    /// Fraction of clusters for validation, 0 to 0.5. The default, 1 %, is enough to measure a loss and costs little
-    /// training data.
+    /// Fraction of clusters for validation, 0 to 0.5, or a number of documents, such as 5000. The default, 1 %, is enough to
+    /// measure a loss and costs little training data; of a large corpus, a number is better. A set with a number may have a
+    /// few documents more, since clusters are not divided, and fewer, since those that leak are left out.
     pub validation: f64,
-    /// Fraction of clusters for test, 0 to 0.5. The default is 1 %, as for validation. Both together must be below 1, so
-    /// that documents remain for training.
+    /// Fraction of clusters for test, 0 to 0.5, or a number of documents. The default is 1 %, as for validation. Both
+    /// together must be below 1, so that documents remain for training.
     pub test: f64,
     /// Random seed; another seed gives another split of the same sizes.
     pub seed: u64,
@@ -79,8 +83,8 @@ impl Stage for Split {
     fn check(&self) -> Vec<Misfit> {
         let containment = self.containment > 0.0 && self.containment <= 1.0;
         let faults = [
-            Misfit::unless((0.0..=0.5).contains(&self.validation), "validation", "must be from 0 to 0.5"),
-            Misfit::unless((0.0..=0.5).contains(&self.test), "test", "must be from 0 to 0.5"),
+            Misfit::unless(is_size(self.validation), "validation", SIZE),
+            Misfit::unless(is_size(self.test), "test", SIZE),
             Misfit::unless(
                 self.validation + self.test < 1.0 || self.validation > 0.5 || self.test > 0.5,
                 "test",
@@ -104,7 +108,8 @@ impl Stage for Split {
     /// bytes per byte (compressed).
     fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
         const INDEX_PER_BYTE: f64 = 12.0;
-        let held_out = self.validation + self.test;
+        // How large a number of documents is, only the run tells.
+        let held_out: f64 = [self.validation, self.test].into_iter().filter(|size| !is_number(*size)).sum();
         let per_byte = INDEX_PER_BYTE * held_out + MEMORY_PER_BYTE;
         Some(MEMORY_BYTES_MIN + per_byte * inputs.bytes()? as f64)
     }
@@ -119,10 +124,13 @@ impl Stage for Split {
         let shingles = ctx.each("signed", &shingling, documents.shards(), sign)?;
         let items =
             shingles.entries("shingles").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
-        let leaks = ctx.once("leaks", &self.leaking(), items.collect(), find_leaks)?;
+        let items: Vec<Item> = items.collect();
+        let division = self.division(ctx, &items)?;
+        let leaking = Leaking { division, containment: self.containment };
+        let leaks = ctx.once("leaks", &leaking, items, find_leaks)?;
         let slices = leaks.slices("leaks");
         let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
-        let sets = ctx.each("sets", &self.division(), shards.collect(), divide)?;
+        let sets = ctx.each("sets", &division, shards.collect(), divide)?;
         self.warn_of_empty_sets(ctx);
         for port in [TRAIN, VALIDATION, TEST, LEAKED] {
             ctx.output(port, sets.entries(port.name()))?;
@@ -164,7 +172,9 @@ impl Split {
     /// Warns about sets that should have documents and have none.
     fn warn_of_empty_sets(&self, ctx: &Context) {
         let counts = METRICS.map(|set| (ctx.value(set) as u64, format!("they are in `{set}`")));
-        let shares = [1.0 - self.validation - self.test, self.validation, self.test];
+        let held_out = [self.validation, self.test];
+        let rest = 1.0 - held_out.into_iter().filter(|size| !is_number(*size)).sum::<f64>();
+        let shares = [rest, self.validation, self.test];
         for ((set, (count, _)), share) in METRICS.iter().zip(&counts).zip(shares) {
             if *count == 0 && share > 0.0 {
                 none_left::warn(ctx, &format!("the set `{set}` has no documents"), counts.clone());
@@ -172,24 +182,30 @@ impl Split {
         }
     }
 
-    fn division(&self) -> Division {
-        Division { validation: self.validation, test: self.test, seed: self.seed }
+    /// The parts of the unit interval that are held out.
+    fn division(&self, ctx: &Context, signed: &[Item]) -> Result<Division> {
+        let Self { validation, test, seed, .. } = *self;
+        if !is_number(validation) && !is_number(test) {
+            return Ok(Division { validation, test, seed });
+        }
+        let sizes = ctx.once("sizes", &Sizes { validation, test, seed }, signed.to_vec(), find_fractions)?;
+        let [validation, test] = sizes.values::<[f64; 2]>()?.first().copied().unwrap_or_default();
+        Ok(Division { validation, test, seed })
     }
+}
 
-    fn leaking(&self) -> Leaking {
-        Leaking { division: self.division(), containment: self.containment }
-    }
+const SIZE: &str = "must be from 0 to 0.5, or a whole number of documents";
+
+fn is_size(size: f64) -> bool {
+    /// Whole numbers up to this are exact.
+    const DOCUMENTS_MAX: f64 = 4_294_967_296.0;
+    (0.0..=0.5).contains(&size) || (is_number(size) && size <= DOCUMENTS_MAX && size == size.trunc())
 }
 
 impl Division {
     /// Divides the unit interval at `validation` and `validation + test`; the hash of a cluster is a point in it.
     fn set_of(self, cluster: u64) -> Set {
-        let mut hasher = blake3::Hasher::new_derive_key("pipe split v1");
-        hasher.update(&self.seed.to_le_bytes()).update(&cluster.to_le_bytes());
-        let hash = hasher.finalize();
-        let first: [u8; 8] = std::array::from_fn(|at| hash.as_bytes()[at]);
-        // The upper 53 bits are exactly representable as a float.
-        let position = (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64;
+        let position = fraction_of(position_of(cluster, self.seed));
         if position < self.validation {
             Set::Validation
         } else if position < self.validation + self.test {
@@ -367,6 +383,33 @@ mod tests {
         assert_eq!(paths(0.5, 0.5), ["test"]);
         assert_eq!(paths(0.5, 0.499), [""; 0]);
         assert_eq!(paths(0.6, 0.4), ["validation"]);
+        assert_eq!(paths(5000.0, 0.4), [""; 0]);
+        assert_eq!(paths(1.5, f64::INFINITY), ["validation", "test"]);
+    }
+
+    #[test]
+    fn numbers_of_documents_are_held_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let documents = corpus(&bench);
+        let sizes = |validation, test| {
+            // No text leaks, so the sizes are those asked for; each text occurs twice.
+            let split = Split { validation, test, seed: 3, ..Split::default() };
+            let outcome = bench.run(&split, &[("documents", &documents)])?;
+            Ok(["train", "validation", "test"].map(|set| ids(&bench, &bench.output(&outcome, set).unwrap())))
+        };
+        let count =
+            |sets: Result<[std::collections::BTreeSet<String>; 3]>| sets.unwrap().map(|set| set.len());
+        assert_eq!(count(sizes(20.0, 40.0)), [340, 20, 40]);
+        assert_eq!(count(sizes(21.0, 0.0)), [378, 22, 0], "clusters are not divided");
+        let [train, validation, test] = count(sizes(0.1, 30.0));
+        assert_eq!((train + validation, test), (370, 30));
+        // A larger number takes more of the same documents.
+        let (few, more) = (sizes(20.0, 0.0).unwrap(), sizes(60.0, 0.0).unwrap());
+        assert!(few[1].is_subset(&more[1]));
+        let error = sizes(200.0, 200.0).map(drop).unwrap_err().to_string();
+        let expected = "`validation` and `test` hold out 400 documents, but there are only 400, which leaves none for training";
+        assert_eq!(error, expected);
     }
 
     #[test]
