@@ -180,7 +180,8 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
 
     let page = project.path("stats.html");
     let words = ["data", "stats", "pipeline.yaml", "text", "--dropped", "--html"];
-    let stats = |more: &[&str]| project.pipe(&[&words, &[page.to_str().unwrap()], more].concat()).expect(0);
+    let stats =
+        |more: &[&str]| project.pipe(&[&words[..], &[page.to_str().unwrap()], more].concat()).expect(0);
     let told = stats(&[]).says(&["30 documents", "gopher_duplicate_lines"]);
     assert!(
         told.stdout.lines().any(|line| line.starts_with("gopher_duplicate_lines") && line.contains("25"))

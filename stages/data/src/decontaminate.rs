@@ -24,7 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// The evaluation sets are documents, as `ingest` makes them of rows with a column for the question: name them under
 /// `needs`, as in `needs: { documents: unique, benchmarks: { gsm8k: gsm8k-rows, mmlu: mmlu-rows } }`. The output `removed`
-/// lists removed documents with the first match of each set; `examples` lists the examples that occur in training documents,
+/// lists removed documents with the first match of each set; the metric `examples_unchecked.<set>` counts examples that are too
+/// short to be looked for, or consist of templates; `examples` lists the examples that occur in training documents,
 /// so that an evaluation can leave them out. Metrics count both by set.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -35,7 +36,7 @@ pub struct Decontaminate {
     pub words_min: u32,
     /// Minimum number of different sequences in a document, at least 1.
     pub matches_min: u32,
-    /// Maximum number of examples of a set with the same sequence. Sequences of more examples are templates, such as "which of
+    /// Maximum number of different examples of a set with the same sequence. Sequences of more examples are templates, such as "which of
     /// the following is the correct answer", and are not looked for. The default is 10.
     pub examples_max: u32,
 }
@@ -64,6 +65,8 @@ const TEMPLATES: &str = "templates";
 const REMOVED_FOR: &str = "removed.";
 const CONTAMINATED: &str = "examples_contaminated.";
 const SHARE_CONTAMINATED: &str = "examples_contaminated_share.";
+/// Examples that are not looked for.
+const UNCHECKED: &str = "examples_unchecked.";
 
 impl Stage for Decontaminate {
     const NAME: &'static str = "decontaminate";
@@ -103,7 +106,8 @@ impl Stage for Decontaminate {
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        let by_set = [REMOVED_FOR, CONTAMINATED, SHARE_CONTAMINATED].map(|metric| format!("{metric}*"));
+        let by_set =
+            [REMOVED_FOR, CONTAMINATED, SHARE_CONTAMINATED, UNCHECKED].map(|metric| format!("{metric}*"));
         Some(METRICS.into_iter().chain([TEMPLATES]).map(str::to_owned).chain(by_set).collect())
     }
 
@@ -186,15 +190,18 @@ impl Decontaminate {
 fn find_grams(widths: &Widths, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let columns = [Column::Id, Column::Text];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
-    let (mut grams, mut ids) = (Vec::new(), Vec::new());
+    let (mut grams, mut texts, mut ids) = (Vec::new(), Vec::new(), Vec::new());
     for row in share.track("examples", rows) {
         let document = row??.document;
         let example = ids.len() as u32;
-        grams.extend(grams_of(&document.text, widths.ngram as usize, widths.words_min as usize, example));
+        let (more, text) =
+            grams_of(&document.text, widths.ngram as usize, widths.words_min as usize, example);
+        grams.extend(more);
+        texts.push(text);
         ids.push(document.id);
     }
     let mut file = share.file("grams")?;
-    write_buffered(&mut file, |file| grams::write(file, ids.len() as u32, &grams))?;
+    write_buffered(&mut file, |file| grams::write(file, &texts, &grams))?;
     share.keep(file)?;
     let mut file = share.file("examples")?;
     write_lines(&mut file, &ids)?;
@@ -206,14 +213,32 @@ fn find_grams(widths: &Widths, inputs: &Inputs, share: &mut Share) -> Result<()>
 fn make_index(indexing: &Indexing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut index = Index::default();
     let mut files = inputs.items().iter();
-    for (set, Set { shards, .. }) in (0..).zip(&indexing.sets) {
-        for file in files.by_ref().take(*shards) {
+    let mut counts = Vec::new();
+    for (number, set) in (0..).zip(&indexing.sets) {
+        let mut count = 0_u32;
+        for file in files.by_ref().take(set.shards) {
             let (examples, grams) = grams::read(&file.entries()[0].bytes()?)?;
-            index.extend(set, examples, &grams)?;
+            index.extend(number, &examples, &grams)?;
+            count += examples.len() as u32;
         }
+        counts.push((set, count));
     }
     let templates = index.seal(indexing.examples_max);
     share.count(TEMPLATES, templates);
+    let looked_for = index.looked_for();
+    let mut first = 0;
+    for (set, count) in counts {
+        let unchecked = u64::from(count) - looked_for.range_cardinality(first..first + count);
+        first += count;
+        share.metric(Metric::count(format!("{UNCHECKED}{}", set.name), unchecked).lower_is_better());
+        if unchecked > 0 {
+            share.note(format!(
+                "warning: {unchecked} of {count} examples of `{}` are not looked for: they have fewer than `words_min` words, \
+                 or share all their sequences with more than `examples_max` others",
+                set.name
+            ));
+        }
+    }
     let mut file = share.named("index", "index")?;
     write_buffered(&mut file, |file| index.write(file))?;
     share.keep(file)?;
@@ -384,6 +409,13 @@ mod tests {
         );
         assert_eq!(value("examples_contaminated_share.set-1"), 0.1);
         assert_eq!(outcome.metrics[0].name, "documents");
+
+        assert_eq!(value("examples_unchecked.set-1"), 0.0);
+        let short = put_documents(&bench, &[(0..4).map(|n| (format!("s{n}"), words(n, 7))).collect()]);
+        let outcome = bench.run(&stage, &[("documents", &documents), ("benchmarks", &short)]).unwrap();
+        let unchecked =
+            outcome.metrics.iter().find(|metric| metric.name == "examples_unchecked.set-1").unwrap();
+        assert_eq!(unchecked.value, 4.0);
 
         let strict = Decontaminate { matches_min: 4, ..stage };
         let outcome = bench.run(&strict, &[("documents", &documents), ("benchmarks", &benchmark)]).unwrap();

@@ -1,18 +1,22 @@
 //! Owns: how much of each of several sets of tokens goes into training. Nothing here depends on text or on models.
 
+use crate::none_left;
+use crate::parts::{PARTS, part_of};
 use crate::tokens::{TOKENS, TokensReader};
 use pipe_stage::{
-    Code, Context, Entry, Error, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, RoaringBitmap,
-    Share, Stage,
+    Code, Context, Entry, Error, In, Inputs, Item, KnownInputs, Metric, Misfit, Out, Port, Result,
+    RoaringBitmap, Share, Stage, Step,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Mixes sets of tokens by weight: `needs: { sets: { web: web-tokens, code: code-tokens } }`.
 ///
-/// A set with weight 0.7 makes up 70 % of the tokens. Of a set that has more than that, documents are chosen by the hash
-/// of their ids, so a smaller share is part of a larger one; a set that has less is repeated. The metrics give tokens, share
+/// A set with weight 0.7 makes up 70 % of the tokens, but for less than a document. Of a set that has more than that,
+/// documents are taken in the order of the hashes of their ids, so a smaller share is part of a larger one; a set that has
+/// less is repeated. The metrics give tokens, share
 /// and epochs of each set (`epochs.web`). No token is copied: the output lists whole shards, several times if they are
 /// repeated, and views of them. `pretrain` shuffles them together.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -57,11 +61,13 @@ impl Stage for Mix {
             Misfit::unless(weight.is_finite() && *weight >= 0.0, &path, "must be 0 or more")
         });
         let some = self.weights.is_empty() || self.weights.values().any(|weight| *weight > 0.0);
+        let sum = self.weights.values().filter(|weight| weight.is_finite()).sum::<f64>().is_finite();
         let repeats = (1.0..=1000.0).contains(&self.repeats_max);
         let temperature = (1.0..=1000.0).contains(&self.temperature);
         let both = self.weights.is_empty() || self.temperature == 1.0;
         let faults = [
             Misfit::unless(some, "weights", "must not all be 0"),
+            Misfit::unless(sum, "weights", "must be smaller: their sum is infinite"),
             Misfit::unless(self.tokens != Some(0), "tokens", "must be at least 1"),
             Misfit::unless(repeats, "repeats_max", "must be from 1 to 1000"),
             Misfit::unless(temperature, "temperature", "must be from 1 to 1000"),
@@ -99,36 +105,43 @@ impl Stage for Mix {
         let mut sets = Vec::new();
         for (number, input) in (1..).zip(ctx.many(SETS)) {
             let name = if input.label.is_empty() { format!("set-{number}") } else { input.label.clone() };
-            let counted = ctx.each("counted", &(), input.artifact.shards(), count)?.values::<Counted>()?;
-            sets.push(Set { name, counted, entries: &input.artifact.entries });
+            let step = ctx.each("counted", &self.seed, input.artifact.shards(), count)?;
+            sets.push(Set { name, counted: step.values()?, step, entries: &input.artifact.entries });
         }
         check_tokenizers(&sets)?;
-        let uses = self.uses(&sets)?;
+        let wanted = self.wanted(&sets)?;
         let mut entries = Vec::new();
         let mut taken = Vec::new();
-        for (set, epochs) in sets.iter().zip(&uses) {
-            let whole = epochs.trunc();
-            let choice = Choice { seed: self.seed, fraction: epochs - whole };
-            for epoch in 1..=whole as u64 {
+        for (set, wanted) in sets.iter().zip(&wanted) {
+            let own = set.tokens().max(1);
+            let (whole, rest) = (wanted / own, wanted % own);
+            for epoch in 1..=whole {
                 entries.extend(set.entries.iter().map(|entry| named(set, epoch, entry)));
             }
             let mut counted = Counted::default();
             for more in &set.counted {
-                counted.tokens += more.tokens * whole as u64;
-                counted.documents += more.documents * whole as u64;
+                counted.tokens += more.tokens * whole;
+                counted.documents += more.documents * whole;
             }
-            if choice.fraction > 0.0 {
-                let items =
-                    set.entries.iter().map(|entry| pipe_stage::Item::new(&entry.name, [entry.clone()]));
+            if rest > 0 {
+                let choice = Choice { seed: self.seed, below: set.limit(ctx, rest)? };
+                let items = set.entries.iter().map(|entry| Item::new(&entry.name, [entry.clone()]));
                 let part = ctx.each("part", &choice, items.collect(), choose)?;
-                entries
-                    .extend(part.entries("tokens").iter().map(|entry| named(set, whole as u64 + 1, entry)));
+                entries.extend(part.entries("tokens").iter().map(|entry| named(set, whole + 1, entry)));
                 for more in part.values::<Counted>()? {
                     counted.tokens += more.tokens;
                     counted.documents += more.documents;
                 }
             }
             taken.push(counted);
+        }
+        if entries.is_empty() {
+            let reason = |set: &Set| {
+                let why =
+                    format!("they are in the set `{}`, and none fits into its share of `tokens`", set.name);
+                (set.counted.iter().map(|counted| counted.documents).sum(), why)
+            };
+            none_left::warn(ctx, "no documents are left", sets.iter().map(reason));
         }
         self.report(ctx, &sets, &taken);
         ctx.output(OUTPUT, entries)
@@ -139,12 +152,29 @@ impl Stage for Mix {
 struct Set<'a> {
     name: String,
     counted: Vec<Counted>,
+    step: Step,
     entries: &'a [Entry],
 }
 
 impl Set<'_> {
     fn tokens(&self) -> u64 {
         self.counted.iter().map(|counted| counted.tokens).sum()
+    }
+
+    /// The hash below which documents have at most `wanted` tokens together, and with the next one more.
+    fn limit(&self, ctx: &Context, wanted: u64) -> Result<u64> {
+        let mut left = wanted;
+        for part in 0..PARTS {
+            let of_part = |counted: &Counted| counted.parts.get(part as usize).copied().unwrap_or(0);
+            let tokens: u64 = self.counted.iter().map(of_part).sum();
+            if tokens > left {
+                let items = self.step.parts("sizes", std::slice::from_ref(&(part..part + 1)));
+                let limit = ctx.each_of("limit", &left, items, find_limit)?.values::<u64>()?;
+                return Ok(limit.first().copied().unwrap_or(0));
+            }
+            left -= tokens;
+        }
+        Ok(u64::MAX)
     }
 }
 
@@ -153,20 +183,30 @@ impl Set<'_> {
 struct Counted {
     tokens: u64,
     documents: u64,
+    #[serde(default)]
     tokenizer: String,
+    /// Tokens by part of the documents' hashes.
+    #[serde(default)]
+    parts: Vec<u64>,
 }
 
-/// Which documents are taken.
+/// Which documents are taken: those with smaller hashes.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 struct Choice {
     seed: u64,
-    /// Of the documents, above 0 and below 1.
-    fraction: f64,
+    below: u64,
+}
+
+/// The place of a document in the order in which documents are taken.
+fn hash_of(seed: u64, id: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("pipe mix v1");
+    hasher.update(&seed.to_le_bytes()).update(id.as_bytes());
+    u64::from_le_bytes(std::array::from_fn(|at| hasher.finalize().as_bytes()[at]))
 }
 
 impl Mix {
-    /// How many times each set is used.
-    fn uses(&self, sets: &[Set]) -> Result<Vec<f64>> {
+    /// How many tokens of each set are used.
+    fn wanted(&self, sets: &[Set]) -> Result<Vec<u64>> {
         let own: Vec<f64> = sets.iter().map(|set| set.tokens() as f64).collect();
         let weights: Vec<f64> = match self.weights.is_empty() {
             true => own.iter().map(|tokens| root(*tokens, self.temperature)).collect(),
@@ -205,11 +245,9 @@ impl Mix {
                 return Err(Error::input(message).help(help));
             }
         };
-        Ok(shares
-            .iter()
-            .zip(&own)
-            .map(|(share, own)| if *own > 0.0 { share * wanted / own } else { 0.0 })
-            .collect())
+        // A share of a sum may be a hair above the set that limits it.
+        let of_set = |(share, own): (&f64, &f64)| (share * wanted).min(own * self.repeats_max) as u64;
+        Ok(shares.iter().zip(&own).map(of_set).collect())
     }
 
     fn report(&self, ctx: &Context, sets: &[Set], taken: &[Counted]) {
@@ -269,21 +307,54 @@ fn check_tokenizers(sets: &[Set]) -> Result<()> {
     }
 }
 
-/// Counts the documents and tokens of a shard, or of the rows that a view selects.
-fn count(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+/// Counts the documents and tokens of a shard, or of the rows that a view selects, and leaves the tokens of each document by
+/// part of its hash.
+fn count(seed: &u64, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let reader = TokensReader::of_entry(&inputs.item().entries()[0])?;
-    let mut counted = Counted { tokenizer: reader.metadata().tokenizer_digest.clone(), ..Counted::default() };
+    let tokenizer = reader.metadata().tokenizer_digest.clone();
+    let mut counted = Counted { tokenizer, parts: vec![0; PARTS as usize], ..Counted::default() };
+    let mut sizes = Vec::new();
     for document in share.track("documents", reader) {
+        let (id, ids) = document??;
+        let hash = hash_of(*seed, &id);
         counted.documents += 1;
-        counted.tokens += document??.1.len() as u64;
+        counted.tokens += ids.len() as u64;
+        counted.parts[part_of(hash) as usize] += ids.len() as u64;
+        sizes.push((hash, ids.len() as u64));
     }
+    sizes.sort_unstable();
+    let mut parts = share.parts("sizes")?;
+    for (hash, tokens) in sizes {
+        let bytes = [hash.to_le_bytes(), tokens.to_le_bytes()].concat();
+        parts.part(part_of(hash), &bytes).map_err(|error| Error::io("write", Path::new("sizes"), &error))?;
+    }
+    share.keep_parts(parts)?;
     share.value(&counted);
     Ok(())
 }
 
-/// Selects a fraction of a shard's documents by the hash of their ids.
+/// Finds the hash of the first document with which there would be more tokens than wanted. The items are one part of all
+/// shards.
+fn find_limit(wanted: &u64, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let mut sizes: Vec<(u64, u64)> = Vec::new();
+    for part in inputs.items().iter().flat_map(|item| item.entries()) {
+        let bytes = part.bytes()?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |at: usize| u64::from_le_bytes(numbers[at]);
+        sizes.extend((0..numbers.len() / 2).map(|at| (number(2 * at), number(2 * at + 1))));
+    }
+    sizes.sort_unstable();
+    let mut tokens = 0_u64;
+    let above = sizes.iter().find(|(_, more)| {
+        tokens += more;
+        tokens > *wanted
+    });
+    share.value(&above.map_or(u64::MAX, |(hash, _)| *hash));
+    Ok(())
+}
+
+/// Selects the documents of a shard with small hashes.
 fn choose(choice: &Choice, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    const ALL_HASHES: f64 = 18_446_744_073_709_551_616.0;
     let entry = &inputs.item().entries()[0];
     let reader = TokensReader::of_entry(entry)?;
     let rows = u32::try_from(reader.metadata().documents)
@@ -293,18 +364,13 @@ fn choose(choice: &Choice, inputs: &Inputs, share: &mut Share) -> Result<()> {
         Some(selection) => Box::new(selection.iter()),
         None => Box::new(0..rows),
     };
-    // Exact: a multiplication by a power of two. The cast saturates.
-    let limit = (choice.fraction * ALL_HASHES) as u64;
-    let mut counted = Counted { tokenizer: reader.metadata().tokenizer_digest.clone(), ..Counted::default() };
+    let mut counted = Counted::default();
     let mut selected = RoaringBitmap::new();
     for document in share.track("documents", reader) {
         let (id, ids) = document??;
         let row =
             numbers.next().ok_or_else(|| Error::input("a shard has more documents than its selection"))?;
-        let mut hasher = blake3::Hasher::new_derive_key("pipe mix v1");
-        hasher.update(&choice.seed.to_le_bytes()).update(id.as_bytes());
-        let hash: [u8; 8] = std::array::from_fn(|at| hasher.finalize().as_bytes()[at]);
-        if u64::from_le_bytes(hash) < limit {
+        if hash_of(choice.seed, &id) < choice.below {
             selected.insert(row);
             counted.documents += 1;
             counted.tokens += ids.len() as u64;
@@ -376,8 +442,7 @@ mod tests {
         let mix = Mix { weights: weights(1.0, 1.0), ..Mix::default() };
         let outcome = run(&bench, &mix, [30, 10]).unwrap();
         let [a, b] = figures(&outcome, "tokens");
-        assert_eq!(b, 1000.0);
-        assert!((700.0..1300.0).contains(&a), "a third of 300 documents, by hash: {a}");
+        assert_eq!([a, b], [1000.0, 1000.0]);
         let documents: usize = bench
             .open(&bench.output(&outcome, "tokens").unwrap())
             .iter()
@@ -408,11 +473,34 @@ mod tests {
         let natural = run(&bench, &Mix::default(), [16, 4]).unwrap();
         assert_eq!(figures(&natural, "share"), [0.8, 0.2]);
         let mix = Mix { temperature: 2.0, repeats_max: 10.0, tokens: Some(6000), ..Mix::default() };
-        let [a, b] = figures(&run(&bench, &mix, [16, 4]).unwrap(), "tokens");
         // Square roots of 16 and 4.
-        assert!((3500.0..4500.0).contains(&a) && b == 2000.0, "{a} {b}");
+        assert_eq!(figures(&run(&bench, &mix, [16, 4]).unwrap(), "tokens"), [4000.0, 2000.0]);
         assert!((root(1000.0, 3.0) - 10.0).abs() < 1e-6);
         assert_eq!((root(81.0, 2.0), root(81.0, 4.0), root(0.0, 2.0)), (9.0, 3.0, 0.0));
+    }
+
+    #[test]
+    fn no_set_is_used_more_often_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        // Documents of ten tokens fill budgets up to the last whole one.
+        for (repeats_max, tokens, expected) in
+            [(1.5, None, [1500.0, 1500.0]), (1.25, None, [1250.0, 1250.0]), (2.5, Some(1999), [990.0, 990.0])]
+        {
+            let mix = Mix { weights: weights(1.0, 1.0), repeats_max, tokens, ..Mix::default() };
+            let outcome = run(&bench, &mix, [30, 10]).unwrap();
+            assert_eq!(figures(&outcome, "tokens"), expected);
+            assert!(figures(&outcome, "epochs")[1] <= repeats_max);
+        }
+        bench.events.lock().unwrap().clear();
+        let mix = Mix { weights: weights(1.0, 1.0), tokens: Some(8), ..Mix::default() };
+        assert_eq!(figures(&run(&bench, &mix, [30, 10]).unwrap(), "tokens"), [0.0, 0.0]);
+        let events = bench.events.lock().unwrap();
+        let is_warning = |event: &pipe_stage::Event| match event {
+            pipe_stage::Event::Note { message } => message.starts_with("warning: no documents are left"),
+            _ => false,
+        };
+        assert!(events.iter().any(is_warning), "{events:?}");
     }
 
     #[test]
@@ -424,6 +512,12 @@ mod tests {
         let expected = "there are not enough tokens for a mixture of 5000: `set-2` would be used 2.50 times, but \
             `repeats_max` is 1";
         assert_eq!(error.to_string(), expected);
+        let paths: Vec<String> = Mix { weights: weights(1e308, 1e308), ..Mix::default() }
+            .check()
+            .into_iter()
+            .map(|misfit| misfit.path)
+            .collect();
+        assert_eq!(paths, ["weights"]);
         let [a, b] = [tokens(&bench, "a", 1, "t"), tokens(&bench, "b", 1, "other")];
         let error = bench.run(&Mix::default(), &[("sets", &a), ("sets", &b)]).map(drop).unwrap_err();
         assert!(error.to_string().contains("are of different tokenizers"), "{error}");
@@ -448,7 +542,7 @@ mod tests {
                 Mix { weights: weights(2.0, 1.0), repeats_max: 2.0, tokens: Some(2500), ..Mix::default() };
             run(&bench, &mix, [30, 10]).unwrap().outputs["tokens"].to_string()[..16].to_owned()
         };
-        assert_eq!(digest(1), "bcb90b1758375929");
+        assert_eq!(digest(1), "a6683138c369df5c");
         assert_eq!(digest(4), digest(1));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! grams           all numbers little-endian; of one shard of examples
-//! ├── examples    u32
+//! ├── examples    count u32, then a hash of the words of each: u64
 //! └── grams       hash u64, example u32, words u32
 //!
 //! index           of all sets
@@ -25,22 +25,27 @@ pub(super) struct Gram {
     width: u32,
 }
 
-/// The sequences of an example: all of `ngram` words, or the whole if it has fewer, but at least `words_min`.
-pub(super) fn grams_of(text: &str, ngram: usize, words_min: usize, example: u32) -> Vec<Gram> {
+/// The sequences of an example: all of `ngram` words, or the whole if it has fewer, but at least `words_min`; and a hash
+/// of all its words.
+pub(super) fn grams_of(text: &str, ngram: usize, words_min: usize, example: u32) -> (Vec<Gram>, u64) {
     let units: Vec<u64> = hashed_units(text).map(|(hash, _)| hash).collect();
+    let all = hash_of_units(&units);
     let width = units.len().min(ngram);
     if width < words_min.min(ngram) {
-        return Vec::new();
+        return (Vec::new(), all);
     }
     let gram = |units: &[u64]| Gram { hash: hash_of_units(units), example, width: width as u32 };
     let mut grams: Vec<Gram> = units.windows(width).map(gram).collect();
     grams.sort_unstable();
     grams.dedup();
-    grams
+    (grams, all)
 }
 
-pub(super) fn write(mut file: impl Write, examples: u32, grams: &[Gram]) -> io::Result<()> {
-    file.write_all(&examples.to_le_bytes())?;
+pub(super) fn write(mut file: impl Write, examples: &[u64], grams: &[Gram]) -> io::Result<()> {
+    file.write_all(&(examples.len() as u32).to_le_bytes())?;
+    for example in examples {
+        file.write_all(&example.to_le_bytes())?;
+    }
     for gram in grams {
         file.write_all(&gram.hash.to_le_bytes())?;
         file.write_all(&gram.example.to_le_bytes())?;
@@ -49,19 +54,18 @@ pub(super) fn write(mut file: impl Write, examples: u32, grams: &[Gram]) -> io::
     Ok(())
 }
 
-/// Number of examples, and their sequences.
-pub(super) fn read(bytes: &[u8]) -> Result<(u32, Vec<Gram>)> {
-    let (examples, grams) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+/// The examples, each as a hash of its words, and their sequences.
+pub(super) fn read(bytes: &[u8]) -> Result<(Vec<u64>, Vec<Gram>)> {
+    let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let examples = (u32::from_le_bytes(*count) as usize).checked_mul(8);
+    let (examples, grams) = examples.and_then(|bytes| rest.split_at_checked(bytes)).ok_or_else(damaged)?;
+    let examples = examples.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
     let (grams, rest) = grams.as_chunks::<16>();
     let gram = |bytes: &[u8; 16]| {
         let (hash, example, width) = numbers(bytes);
         Gram { hash, example, width }
     };
-    if rest.is_empty() {
-        Ok((u32::from_le_bytes(*examples), grams.iter().map(gram).collect()))
-    } else {
-        Err(damaged())
-    }
+    if rest.is_empty() { Ok((examples, grams.iter().map(gram).collect())) } else { Err(damaged()) }
 }
 
 fn numbers(bytes: &[u8; 16]) -> (u64, u32, u32) {
@@ -81,7 +85,8 @@ pub(super) struct Index {
     widths: BTreeSet<u32>,
     /// Hash, example and set; by hash, then by set.
     grams: Vec<(u64, u32, u32)>,
-    examples: u32,
+    /// A hash of the words of each example, while the index is made.
+    examples: Vec<u64>,
     filter: Filter,
 }
 
@@ -127,25 +132,32 @@ pub(super) struct Found {
 
 impl Index {
     /// Adds the examples of a shard of a set.
-    pub(super) fn extend(&mut self, set: u32, examples: u32, grams: &[Gram]) -> Result<()> {
+    pub(super) fn extend(&mut self, set: u32, examples: &[u64], grams: &[Gram]) -> Result<()> {
+        let too_many = |_| Error::input("the evaluation sets have over four billion examples");
+        let first = u32::try_from(self.examples.len()).map_err(too_many)?;
         for gram in grams {
             self.widths.insert(gram.width);
-            let example = self.examples.checked_add(gram.example).filter(|_| gram.example < examples);
+            let example =
+                first.checked_add(gram.example).filter(|_| (gram.example as usize) < examples.len());
             self.grams.push((gram.hash, example.ok_or_else(damaged)?, set));
         }
-        let too_many = || Error::input("the evaluation sets have over four billion examples");
-        self.examples = self.examples.checked_add(examples).ok_or_else(too_many)?;
+        self.examples.extend(examples);
         Ok(())
     }
 
-    /// Ends the collection. Sequences of more than `examples_max` examples of a set are left out; returns their number.
+    /// Ends the collection. Sequences of more than `examples_max` different examples of a set are left out; returns their
+    /// number.
     pub(super) fn seal(&mut self, examples_max: u32) -> u64 {
         self.grams.sort_unstable_by_key(|&(hash, example, set)| (hash, set, example));
         self.grams.dedup();
         let mut templates = 0;
         let mut kept = Vec::with_capacity(self.grams.len());
+        let mut different = BTreeSet::new();
         for same in self.grams.chunk_by(|a, b| (a.0, a.2) == (b.0, b.2)) {
-            if same.len() > examples_max as usize {
+            different.clear();
+            // An example that is listed twice is one.
+            different.extend(same.iter().map(|(_, example, _)| self.examples[*example as usize]));
+            if different.len() > examples_max as usize {
                 templates += 1;
             } else {
                 kept.extend_from_slice(same);
@@ -153,6 +165,11 @@ impl Index {
         }
         self.grams = kept;
         templates
+    }
+
+    /// The examples that are looked for, by number.
+    pub(super) fn looked_for(&self) -> RoaringBitmap {
+        self.grams.iter().map(|(_, example, _)| *example).collect()
     }
 
     pub(super) fn write(&self, mut file: impl Write) -> io::Result<()> {
@@ -175,7 +192,7 @@ impl Index {
         let widths = widths.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         let grams: Vec<_> = grams.as_chunks::<16>().0.iter().map(numbers).collect();
         let filter = Filter::of(grams.iter().map(|gram| gram.0));
-        Ok(Self { widths, grams, examples: 0, filter })
+        Ok(Self { widths, grams, examples: Vec::new(), filter })
     }
 
     /// What a text has in common with each set. Time is proportional to the text and to the sequences in common.
@@ -221,15 +238,12 @@ mod tests {
 
     fn index(examples: &[&str], examples_max: u32) -> (Index, u64) {
         let mut index = Index::default();
-        for (example, text) in (0..).zip(examples) {
+        for text in examples {
+            let (grams, words) = grams_of(text, 4, 2, 0);
             let mut bytes = Vec::new();
-            write(&mut bytes, examples.len() as u32, &grams_of(text, 4, 2, example)).unwrap();
-            let (count, grams) = read(&bytes).unwrap();
-            assert_eq!(count as usize, examples.len());
-            let mut one = Index::default();
-            one.extend(0, count, &grams).unwrap();
-            index.widths.extend(one.widths);
-            index.grams.extend(one.grams);
+            write(&mut bytes, &[words], &grams).unwrap();
+            let (examples, grams) = read(&bytes).unwrap();
+            index.extend(0, &examples, &grams).unwrap();
         }
         let templates = index.seal(examples_max);
         let mut bytes = Vec::new();
@@ -257,10 +271,13 @@ mod tests {
     fn templates_are_left_out() {
         let examples: Vec<String> = (0..5).map(|n| format!("which of these is right {n} a b {n}")).collect();
         let examples: Vec<&str> = examples.iter().map(String::as_str).collect();
-        let (index, templates) = index(&examples, 4);
+        let (of_questions, templates) = index(&examples, 4);
         assert_eq!(templates, 2);
-        assert_eq!(matched(&index, "which of these is right"), [0; 0]);
-        assert_eq!(matched(&index, "is right 3 a"), [3]);
+        assert_eq!(matched(&of_questions, "which of these is right"), [0; 0]);
+        assert_eq!(matched(&of_questions, "is right 3 a"), [3]);
+        // Copies of one example make no template.
+        let (of_copies, templates) = index(&["one two three four"; 9], 4);
+        assert_eq!((templates, matched(&of_copies, "one two three four").len()), (0, 9));
     }
 
     #[test]

@@ -142,6 +142,7 @@ pub(super) fn leave_out(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()
         left_out.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
     }
     let mut rejections = Rejections::default();
+    rejections.begin(shards.name().to_owned());
     let mut start = 0_u32;
     for shard in shards.entries() {
         let reader = DocumentReader::of_entry(shard)?.columns(&[Column::Id]);
