@@ -7,14 +7,15 @@ use std::{
 };
 
 /// Packages in an order in which each uses only those before it.
-const PACKAGES: [(&str, &str, &[&str]); 7] = [
+const PACKAGES: [(&str, &str, &[&str]); 8] = [
     ("pipe-cache", "cache", &[]),
     ("pipe-stage", "stages/api", &["pipe-cache"]),
-    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage"]),
-    ("pipe-model", "stages/model", &["pipe-cache", "pipe-stage", "pipe-data"]),
-    ("pipe-serve", "serve", &["pipe-cache", "pipe-stage", "pipe-data", "pipe-model"]),
+    ("pipe-linear", "stages/linear", &[]),
+    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage", "pipe-linear"]),
+    ("pipe-model", "stages/model", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data"]),
+    ("pipe-serve", "serve", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data", "pipe-model"]),
     ("pipe-engine", "engine", &["pipe-cache", "pipe-stage"]),
-    ("pipe", ".", &["pipe-cache", "pipe-stage", "pipe-data", "pipe-model", "pipe-serve", "pipe-engine"]),
+    ("pipe", ".", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data", "pipe-model", "pipe-serve", "pipe-engine"]),
 ];
 
 /// Crates that draw on terminals or read command lines.
