@@ -72,7 +72,7 @@ impl Model {
         match (self.loss, &self.tree) {
             (Loss::Softmax, _) => {
                 self.scores(hidden, scores);
-                softmax(scores, 1.0);
+                softmax(scores);
             }
             (Loss::HierarchicalSoftmax, Some(tree)) => {
                 scores.clear();

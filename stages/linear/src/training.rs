@@ -158,7 +158,7 @@ impl Weights {
         scores.extend((0..count).map(|label| dot(self.output.row(label), hidden)));
         let share = match loss {
             Loss::Softmax => {
-                softmax(scores, 1.0);
+                softmax(scores);
                 1.0 / labels.len() as f32
             }
             _ => {
