@@ -169,6 +169,11 @@ fn code(language: Lang) -> &'static str {
     }
 }
 
+/// The language that whatlang finds in a text, without the checks of [`detect`]; for comparisons.
+pub fn whatlang_code(text: &str) -> Option<&'static str> {
+    whatlang::detect(text).map(|found| code(found.lang()))
+}
+
 /// Whether [`detect`] can return a code.
 pub fn is_known(wanted: &str) -> bool {
     Lang::all().iter().any(|language| code(*language) == wanted)
