@@ -17,6 +17,8 @@ pub mod ingest;
 
 pub mod ingest_tokens;
 
+pub mod classifier;
+
 pub mod clean;
 
 pub mod dedup;
@@ -28,8 +30,6 @@ pub mod tokenizer;
 pub mod tokenize;
 
 pub mod examples;
-
-pub mod classifier;
 
 pub mod classify;
 

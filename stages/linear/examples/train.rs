@@ -1,4 +1,5 @@
-//! Trains a classifier on a file of fastText, tests it on another, and writes it as fastText's `.bin`.
+//! Trains a classifier on a file of fastText, tests it on another, and writes it as fastText's `.bin`, with its
+//! predictions for the tests in MODEL.tsv.
 //!
 //! ```text
 //! cargo run --release -p pipe-linear --example train -- TRAIN TEST MODEL [dimension epochs words min max buckets rate count_min]
@@ -90,5 +91,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     model.write(File::create(model_path)?)?;
     let read = Model::read(File::open(model_path)?, std::fs::metadata(model_path)?.len())?;
     assert_eq!(read, model, "a written model is the same model");
+    let mut predictions = String::new();
+    for (_, text) in &held_out {
+        let shares = model.probabilities(text, &mut scratch).ok_or("a text without features")?;
+        let best = (0..shares.len()).reduce(|a, b| if shares[b] > shares[a] { b } else { a });
+        let best = best.ok_or("a model without labels")?;
+        predictions += &format!("{}\t{}\n", names[best], shares[best]);
+    }
+    std::fs::write(format!("{model_path}.tsv"), predictions)?;
     Ok(())
 }
