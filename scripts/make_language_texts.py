@@ -2,17 +2,24 @@
 """Makes texts with known languages from the translations of programs that are installed on a Linux system.
 
     scripts/make_language_texts.py OUT [FOLDER…]
+    scripts/make_language_texts.py OUT --manuals FOLDER
 
 Reads message catalogues (`<folder>/<language>/LC_MESSAGES/<program>.mo`; by default of /usr/share/locale), and writes
 OUT/train.csv and OUT/test.csv with the columns `language`, `program` and `text`, and the same as train.txt and test.txt
 in fastText's format. A program is wholly in one of the two files, and a text that is in train.csv is not in test.csv, so
 no sentence is tested that was trained on. Texts of test.csv have at most 100 characters.
 
+With --manuals, writes OUT/manuals.csv and OUT/manuals.txt: the beginnings of paragraphs of manual pages
+(`<folder>/<language>/man*/*.gz`, such as /usr/share/man), which are texts of another kind than the messages: for a test of
+what was trained on these.
+
 Catalogues of more languages: install the packages of a desktop, or unpack some without installing them
 (`apt-get download coreutils && dpkg -x coreutils_*.deb tree`, then tree/usr/share/locale).
 """
 
 import csv
+import glob
+import gzip
 import hashlib
 import os
 import re
@@ -64,6 +71,51 @@ def number(text):
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
+def write(out, name, rows):
+    with open(os.path.join(out, name + ".csv"), "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("language", "program", "text"), *rows])
+    with open(os.path.join(out, name + ".txt"), "w", encoding="utf-8") as file:
+        file.writelines(f"__label__{language} {text}\n" for language, _, text in rows)
+    languages = sorted({language for language, _, _ in rows})
+    print(f"{name}: {len(rows)} texts in {len(languages)} languages: {' '.join(languages)}")
+
+
+def paragraphs(path):
+    """The paragraphs of a manual page, without roff's requests and fonts."""
+    try:
+        source = gzip.open(path, "rt", encoding="utf-8").read()
+    except (UnicodeDecodeError, OSError):
+        return  # a page in another encoding
+    lines = []
+    for line in [*source.splitlines(), "."]:
+        if not line or line[0] in ".'":
+            yield " ".join(lines)
+            lines = []
+        else:
+            lines.append(re.sub(r"\\(?:f.|f\[.*?\]|\(..|\[.*?\]|[-&:%/^|~ce])", " ", line))
+
+
+def manuals(out, folder):
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*", "man*", "*.gz"))):
+        language = path[len(folder) :].strip("/").split("/")[0].partition("_")[0]
+        page = os.path.basename(path)
+        for text in paragraphs(path):
+            text = plain(text)[:CHARACTERS_MAX]
+            if enough(text) and len(text) >= CHARACTERS_MAX // 4:
+                found.setdefault(text, {})[language] = page
+    by_language = {}
+    for text, languages in found.items():
+        if len(languages) == 1:  # others were not translated
+            [(language, page)] = languages.items()
+            by_language.setdefault(language, []).append((language, page, text))
+    rows = []
+    for _, own in sorted(by_language.items()):
+        rows += sorted(own, key=lambda row: number(row[2]))[:TEST_PER_LANGUAGE_MAX]
+    os.makedirs(out, exist_ok=True)
+    write(out, "manuals", rows)
+
+
 def main(out, folders):
     found = {}
     for folder in folders:
@@ -99,16 +151,14 @@ def main(out, folders):
         short = ((t[:CHARACTERS_MAX], p) for t, p in held_out)
         short = [(t, p) for t, p in short if t not in beginnings and enough(t)]
         test += [(language, p, t) for t, p in short[:TEST_PER_LANGUAGE_MAX]]
-    for name, rows in (("train", train), ("test", test)):
-        with open(os.path.join(out, name + ".csv"), "w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([("language", "program", "text"), *rows])
-        with open(os.path.join(out, name + ".txt"), "w", encoding="utf-8") as file:
-            file.writelines(f"__label__{language} {text}\n" for language, _, text in rows)
-        languages = sorted({language for language, _, _ in rows})
-        print(f"{name}: {len(rows)} texts in {len(languages)} languages: {' '.join(languages)}")
+    write(out, "train", train)
+    write(out, "test", test)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2:] or ["/usr/share/locale"])
+    if sys.argv[2:3] == ["--manuals"]:
+        manuals(sys.argv[1], sys.argv[3])
+    else:
+        main(sys.argv[1], sys.argv[2:] or ["/usr/share/locale"])

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{:>12} {:>8} {:>10} {:>10} {:>10}", "characters", "texts", "classifier", "whatlang", "clean");
     let mut all = [0; 4];
-    let mut print = |name: &str, [texts, right @ ..]: [u32; 4]| {
+    let print = |name: &str, [texts, right @ ..]: [u32; 4]| {
         let shares = right.map(|right| format!("{:>10.4}", f64::from(right) / f64::from(texts.max(1))));
         println!("{name:>12} {texts:>8} {}", shares.join(" "));
     };

@@ -502,7 +502,7 @@ mod tests {
         let cleaned = |profile: Profile, text: &str| {
             let clean = Clean { profile, ..Clean::default() };
             let document = Document { text: text.into(), language: "en".into(), ..Document::default() };
-            Cleaner::new(&clean).clean(document).dropped.map(|reason| reason.rule)
+            Cleaner::new(&clean).clean(document, &mut Scratch::default()).dropped.map(|reason| reason.rule)
         };
         let no_text = Some(NO_TEXT.to_owned());
         assert_eq!(cleaned(Profile::None, "\u{7}\u{1b}\u{0}"), no_text);

@@ -337,3 +337,38 @@ fn bad_settings_are_named_by_their_path() {
     assert_eq!(stage().check(), []);
     assert_eq!(Classify::default().check(), []);
 }
+
+#[test]
+fn clean_takes_a_language_identifier() {
+    use crate::clean::rules::Profile;
+    let folder = tempfile::tempdir().unwrap();
+    let bench = bench(&folder);
+    let bytes = include_bytes!("../../../linear/tests/models/softmax.bin");
+    let model = bench.output(&adopt_model(&bench, "lid.bin", bytes).unwrap(), "model").unwrap();
+    // Too short for the built-in detector.
+    let text = |id: &str, language: &str, text: &str| Document {
+        id: id.into(),
+        text: text.into(),
+        language: language.into(),
+        ..Document::default()
+    };
+    let documents = put_full_documents(
+        &bench,
+        &[vec![
+            text("a", "", "und der die"),
+            text("b", "cs", "und der die"),
+            text("c", "fr", "und der die"),
+            text("d", "", "12 34"),
+        ]],
+    );
+    let languages = |inputs: &[(&str, &Artifact)]| -> Vec<String> {
+        let clean = crate::Clean { profile: Profile::None, ..crate::Clean::default() };
+        let outcome = bench.run(&clean, inputs).unwrap();
+        let texts = bench.output(&outcome, "documents").unwrap();
+        rows(&bench, &texts).into_iter().map(|row| row.document.language).collect()
+    };
+    assert_eq!(languages(&[("documents", &documents)]), ["", "cs", "fr", ""]);
+    // A declared language that the model does not know wins, as with the built-in detector.
+    let found = languages(&[("documents", &documents), ("language_model", &model)]);
+    assert_eq!(found, ["de", "cs", "de", ""]);
+}
