@@ -16,12 +16,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    Column, DOCUMENTS, DocumentReader, Fact, METADATA_HELP, columns_of_facts, is_field, lacks_text,
+    Column, DOCUMENTS, DocumentReader, Fact, METADATA_HELP, Row, columns_of_facts, is_field, lacks_text,
     missing_metadata,
 };
 use crate::lines::write_buffered;
 pub use kind::{CLASSIFIER, MODEL_BIN, REPORT_JSON};
-pub(crate) use kind::{is_model, model_entry, open, unreadable};
+pub(crate) use kind::{is_model, model_entry, open, printable, unreadable};
 use report::{LeftOut, Report};
 
 /// Trains a classifier of texts on labelled documents, or uses an existing fastText model.
@@ -122,6 +122,8 @@ const FIGURES: [&str; 3] = ["accuracy", "macro_f1", "calibration_error"];
 const LABELS_REPORTED_MAX: usize = 32;
 /// With fewer held-out documents, scores are not scaled: the factor would be accidental.
 const CALIBRATION_MIN: u64 = 40;
+/// Maximum size of a label.
+const LABEL_BYTES_MAX: usize = 256;
 /// Labels of one model.
 const LABELS_MAX: usize = 10_000;
 
@@ -283,21 +285,24 @@ impl ClassifierStage {
     }
 
     /// The labels of a document; none if it is not labelled.
-    fn labels_of(&self, fact: Option<Fact>, of_input: &str) -> Vec<String> {
-        let value = match &self.label {
-            Some(_) => fact.map(|fact| fact.text().into_owned()).unwrap_or_default(),
-            None => of_input.to_owned(),
+    fn labels_of(&self, row: &Row, of_input: &str) -> Result<Vec<String>> {
+        let fact = self.label.as_deref().map(|name| row.fact(name));
+        let value = match fact {
+            Some(fact) => fact.map(Fact::text).unwrap_or_default(),
+            None => of_input.into(),
         };
         let parts: Vec<&str> = match self.separator.as_deref().filter(|_| self.label.is_some()) {
             Some(separator) => value.split(separator).collect(),
             None => vec![&value],
         };
-        let labels: BTreeSet<&str> = parts
-            .into_iter()
-            .map(str::trim)
-            .filter(|label| !label.is_empty() && !label.contains('\0'))
-            .collect();
-        labels.into_iter().map(str::to_owned).collect()
+        let labels: BTreeSet<&str> =
+            parts.into_iter().map(str::trim).filter(|label| !label.is_empty()).collect();
+        if labels.iter().any(|label| label.len() > LABEL_BYTES_MAX || label.chars().any(char::is_control)) {
+            let message =
+                format!("the label of document `{}` is not a few words on one line", row.document.id);
+            return Err(Error::input(message).help("see `label` and `separator`"));
+        }
+        Ok(labels.into_iter().map(str::to_owned).collect())
     }
 
     /// Whether a document is held out, by its id.
@@ -365,8 +370,7 @@ impl Corpus {
             let rows = DocumentReader::of_entry(entry)?.columns(&columns).rows()?;
             for row in share.track("documents", rows) {
                 let row = row??;
-                let fact = settings.label.as_deref().and_then(|name| row.fact(name));
-                let labels = settings.labels_of(fact, label);
+                let labels = settings.labels_of(&row, label)?;
                 let text = beginning(&row.document.text, settings.characters);
                 if labels.is_empty() {
                     self.unlabelled += 1;

@@ -11,7 +11,7 @@ use pipe_stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::classifier::{CLASSIFIER, beginning, model_entry, open};
+use crate::classifier::{CLASSIFIER, beginning, model_entry, open, printable};
 use crate::documents::{
     AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text,
 };
@@ -48,6 +48,8 @@ const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "The same documents, with
 const METRICS: [&str; 2] = ["documents", "unknown"];
 /// Names of metrics with the number of documents of a label.
 const OF_LABEL: &str = "label.";
+/// A column cannot hold 2 GiB.
+const COLUMN_BYTES_MAX: usize = 1 << 30;
 /// For models with more labels, documents are not counted by label.
 const LABELS_COUNTED_MAX: usize = 256;
 
@@ -172,6 +174,10 @@ fn score(classify: &Classify, inputs: &Inputs, share: &mut Share) -> Result<()> 
             counts[label] += 1;
         }
     }
+    if labels.iter().map(String::len).sum::<usize>() > COLUMN_BYTES_MAX {
+        let message = "the labels of a shard have more than 1 GiB: those of the model are too long";
+        return Err(Error::input(message).help("set `column` to null, and name labels in `probabilities`"));
+    }
     if let Some(column) = &classify.column {
         added.insert(column, AddedColumn::Utf8(labels))?;
         added.insert(&score_of(column), AddedColumn::F32(best))?;
@@ -184,7 +190,7 @@ fn score(classify: &Classify, inputs: &Inputs, share: &mut Share) -> Result<()> 
     share.counts(METRICS, [documents, unknown]);
     if model.labels().len() <= LABELS_COUNTED_MAX {
         for (label, count) in model.labels().iter().zip(counts).filter(|(_, count)| *count > 0) {
-            share.count(format!("{OF_LABEL}{label}"), count);
+            share.count(format!("{OF_LABEL}{}", printable(label)), count);
         }
     }
     Ok(())

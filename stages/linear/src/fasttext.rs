@@ -32,6 +32,8 @@ const VERSION: i32 = 12;
 const SUPERVISED: i32 = 3;
 /// Longest n-gram, of words or characters, of a model that is read. With it, the time for a text is limited.
 pub const NGRAM_MAX: u32 = 32;
+/// Maximum size of a label: labels become values of columns.
+const LABEL_BYTES_MAX: usize = 1024;
 /// Maximum length of vectors.
 const DIMENSION_MAX: i32 = 1 << 16;
 /// Largest weight. No sum of products of such weights is infinite.
@@ -249,6 +251,12 @@ fn read_dictionary(source: &mut Source<impl Read>, ngrams: Ngrams) -> Result<Dic
         let kind = usize::from(source.take::<1>(AT)?[0]);
         if kind != usize::from(entry >= words) {
             return Err(damaged("its words and labels are mixed"));
+        }
+        if kind == 1 && text.len() > LABEL_BYTES_MAX {
+            let bytes = text.len();
+            return Err(ModelError::Unsupported(format!(
+                "a label of {bytes} bytes, more than {LABEL_BYTES_MAX}"
+            )));
         }
         lists[kind].push((text, count));
     }

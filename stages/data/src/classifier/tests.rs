@@ -237,6 +237,10 @@ fn labels_with_too_few_documents_are_reported_or_refused() {
     let report = bench.open(&bench.output(&outcome, "report").unwrap())[0].bytes().unwrap();
     let report: Report = serde_json::from_slice(&report).unwrap();
     assert_eq!((report.left_out[0].label.as_str(), report.empty), ("rare", 1));
+    let odd = Document { metadata: [("topic".to_owned(), "two\nlines".to_owned())].into(), ..document(1) };
+    let odd = put_full_documents(&bench, &[vec![odd]]);
+    let error = bench.run(&stage(), &[("documents", &odd)]).unwrap_err().to_string();
+    assert_eq!(error, "the label of document `d001` is not a few words on one line");
     let wanted = ClassifierStage { labels: vec!["music".into(), "rare".into()], ..stage() };
     let error = bench.run(&wanted, &[("documents", &documents)]).unwrap_err().to_string();
     assert!(error.contains("the label `rare` has "), "{error}");
