@@ -49,6 +49,12 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         StageType::of::<pipe_data::ExportData>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Examples>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::ClassifierStage>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Classify>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Filter>(),
         #[cfg(feature = "model")]
         StageType::of::<pipe_model::Pretrain>(),
         #[cfg(feature = "model")]

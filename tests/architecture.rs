@@ -7,12 +7,13 @@ use std::{
 };
 
 /// Packages in an order in which each uses only those before it.
-const PACKAGES: [(&str, &str, &[&str]); 9] = [
+const PACKAGES: [(&str, &str, &[&str]); 10] = [
     ("pipe-cache", "cache", &[]),
     ("pipe-stage", "stages/api", &["pipe-cache"]),
     ("pipe-crawl", "stages/crawl", &["pipe-stage"]),
     ("pipe-wiki", "stages/wiki", &[]),
-    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage", "pipe-wiki"]),
+    ("pipe-linear", "stages/linear", &[]),
+    ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage", "pipe-wiki", "pipe-linear"]),
     ("pipe-model", "stages/model", &["pipe-cache", "pipe-stage", "pipe-data"]),
     ("pipe-serve", "serve", &["pipe-cache", "pipe-stage", "pipe-data", "pipe-model"]),
     ("pipe-engine", "engine", &["pipe-cache", "pipe-stage"]),

@@ -32,6 +32,7 @@ pages! {
     readme: "README.md",
     manifest: "docs/manifest.md",
     data: "docs/data.md",
+    classifier: "docs/classifier.md",
     training: "docs/training.md",
     evaluation: "docs/evaluation.md",
     cache: "docs/cache.md",

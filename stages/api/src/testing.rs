@@ -42,7 +42,7 @@ impl Bench {
         Ok(artifact)
     }
 
-    /// Runs a stage on artifacts by port.
+    /// Runs a stage on artifacts by port; `port:label` is an entry of the map that an input takes.
     pub fn run<S: Stage>(&self, stage: &S, inputs: &[(&str, &Artifact)]) -> Result<Outcome> {
         self.enter(stage, inputs, Vec::new(), Mode::Here)
     }
@@ -58,10 +58,11 @@ impl Bench {
         let mut by_port: BTreeMap<String, Vec<InputArtifact>> = BTreeMap::new();
         let mut known = KnownInputs::default();
         for (port, artifact) in inputs {
+            let (port, label) = port.split_once(':').unwrap_or((port, ""));
             let (digest, artifact) = (artifact.digest(), (*artifact).clone());
-            let input = InputArtifact { label: String::new(), digest, artifact };
-            by_port.entry((*port).to_owned()).or_default().push(input);
-            known.connect(port, KnownInput::default());
+            let input = InputArtifact { label: label.to_owned(), digest, artifact };
+            by_port.entry(port.to_owned()).or_default().push(input);
+            known.connect(port, KnownInput { label: label.to_owned(), ..KnownInput::default() });
         }
         let events = self.events.clone();
         let lease = match self.store.acquire(&Digest::of(S::NAME.as_bytes()))? {

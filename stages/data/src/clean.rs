@@ -11,13 +11,15 @@ pub mod pii;
 pub mod repair;
 pub mod rules;
 
+use crate::classifier::{CLASSIFIER, is_model, model_entry, open};
 use crate::documents::{
     DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_anything,
 };
 use crate::none_left;
 use html::{Limits, Refusal, extract};
-use language::{canonical, decide, detect};
+use language::{Detector, canonical};
 use pii::Pii;
+use pipe_linear::Scratch;
 use pipe_stage::{
     Code, Context, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage,
 };
@@ -40,6 +42,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
 /// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`). A document
 /// that has no text after cleaning is dropped by any profile (`dropped.no_text`).
+///
+/// The language of a text is detected by whatlang, or by the classifier in `needs.language_model`, which also tells languages
+/// of short texts.
 ///
 /// With `pii`, personal data and credentials are masked last, in all documents, kept or dropped: `<EMAIL_ADDRESS>`. They are
 /// found by their form and check digits, also in code; metrics count them by kind (`pii.<kind>`).
@@ -84,6 +89,12 @@ impl Default for Clean {
 }
 
 const PAGES: In = In::new("documents", &DOCUMENTS, "Pages from `ingest`, or documents with text.");
+const LANGUAGE_MODEL: In = In::new(
+    "language_model",
+    &CLASSIFIER,
+    "A classifier whose labels are languages, in place of the built-in detector.",
+)
+.optional();
 const TEXTS: Out = Out::main("documents", &DOCUMENTS, "Documents with text and language.");
 const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "Dropped documents, with rule, value and threshold.");
 
@@ -104,7 +115,7 @@ impl Stage for Clean {
     /// of generated files.
     const REVISION: u32 = 6;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] = &[PAGES.port(), TEXTS.port(), DROPPED.port()];
+    const PORTS: &'static [Port] = &[PAGES.port(), LANGUAGE_MODEL.port(), TEXTS.port(), DROPPED.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let score = Misfit::unless(
@@ -167,7 +178,10 @@ impl Stage for Clean {
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        let texts = ctx.each("texts", self, ctx.input(PAGES).shards(), clean_shard)?;
+        let model = ctx.optional(LANGUAGE_MODEL).map(|model| &model.entries);
+        let model = model.and_then(|entries| entries.iter().find(|entry| is_model(&entry.name)));
+        let shards = ctx.input(PAGES).shards().into_iter().map(|shard| shard.with(model.cloned()));
+        let texts = ctx.each("texts", self, shards.collect(), clean_shard)?;
         if ctx.value(TEXTS.name()) == 0.0 {
             let reason = |metric: Metric| {
                 let rule = metric.name.strip_prefix(DROPPED_BY)?;
@@ -182,13 +196,19 @@ impl Stage for Clean {
 }
 
 fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let cleaner = Cleaner::new(clean);
+    let mut cleaner = Cleaner::new(clean);
+    let model = &inputs.item().entries()[1..];
+    if !model.is_empty() {
+        cleaner.detector = Detector::of_model(open(model_entry(model)?)?);
+    }
+    let mut scratch = Scratch::default();
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.rows()?;
     let mut texts = DocumentWriter::new(share.file(TEXTS.name())?)?;
     let mut dropped = DocumentWriter::new(share.file(DROPPED.name())?)?;
     let mut figures = Figures::default();
     for row in share.track("documents", rows) {
-        let Cleaned { mut document, dropped: why, skipped, lines_cut } = cleaner.clean(row??.document);
+        let Cleaned { mut document, dropped: why, skipped, lines_cut } =
+            cleaner.clean(row??.document, &mut scratch);
         cleaner.mask(&mut document, |kind| *figures.masked.entry(kind).or_default() += 1);
         lines_cut.into_iter().for_each(|(rule, lines)| *figures.lines_cut.entry(rule).or_default() += lines);
         skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule).or_default() += 1);
@@ -318,6 +338,7 @@ struct Cleaner<'c> {
     /// Rules for source code.
     code: Rules,
     limits: Limits,
+    detector: Detector,
 }
 
 impl<'c> Cleaner<'c> {
@@ -327,10 +348,10 @@ impl<'c> Cleaner<'c> {
         let limits = Limits { nodes_max: clean.elements_max as usize, ..Limits::default() };
         // `ingest` has already checked that the file can be represented.
         let limits = Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits };
-        Self { clean, code: rules.for_code(), rules, limits }
+        Self { clean, code: rules.for_code(), rules, limits, detector: Detector::Whatlang }
     }
 
-    fn clean(&self, mut document: Document) -> Cleaned {
+    fn clean(&self, mut document: Document, scratch: &mut Scratch) -> Cleaned {
         let mut declared = document.language.clone();
         let media_type = std::mem::take(&mut document.media_type);
         if let Some(html) = document.html.take() {
@@ -360,9 +381,9 @@ impl<'c> Cleaner<'c> {
             return self.code(document);
         }
         document.text = repair(&document.text);
-        let detected = detect(&document.text);
+        let detected = self.detector.detect(&document.text, scratch);
         let declared = canonical(&declared);
-        document.language = decide(detected, &declared, self.clean.language_score_min);
+        document.language = self.detector.decide(detected, &declared, self.clean.language_score_min);
         note(&mut document, NOTES[1], declared);
         note(&mut document, NOTES[2], detected.map(|found| shown(found.score)).unwrap_or_default());
         let mut lines_cut = BTreeMap::new();
@@ -482,7 +503,7 @@ mod tests {
         let cleaned = |profile: Profile, text: &str| {
             let clean = Clean { profile, ..Clean::default() };
             let document = Document { text: text.into(), language: "en".into(), ..Document::default() };
-            Cleaner::new(&clean).clean(document).dropped.map(|reason| reason.rule)
+            Cleaner::new(&clean).clean(document, &mut Scratch::default()).dropped.map(|reason| reason.rule)
         };
         let no_text = Some(NO_TEXT.to_owned());
         assert_eq!(cleaned(Profile::None, "\u{7}\u{1b}\u{0}"), no_text);

@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, Document, DocumentReader, METADATA_HELP,
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, DocumentReader, METADATA_HELP, Row,
     facts_passed_on, lacks_text, missing_metadata, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
@@ -200,9 +200,9 @@ fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let (mut signed, mut entries, mut counts) = (Vec::new(), Vec::new(), Counts::default());
     for row in share.track("documents", rows) {
         let row = row??;
+        let rank = rank(&row, signing.score.as_deref())?;
         let document = row.document;
         let shingles = shingles(&document.text, signing.shingle as usize);
-        let rank = rank(&document, signing.score.as_deref())?;
         let text = text_digest(&document.text);
         entries.extend(pairs::entries(signed.len() as u32, &text, &shingles, &orders));
         counts.ranked += u64::from(rank > 0);
@@ -234,11 +234,12 @@ pub(crate) fn stand_in(id: &str) -> u64 {
 }
 
 /// Rank within a cluster; the highest is kept. With a score, it is 0 for documents without it, and for no others.
-fn rank(document: &Document, score: Option<&str>) -> Result<u64> {
-    let Some(field) = score else { return Ok(document.text.chars().count() as u64) };
-    let Some(value) = document.metadata.get(field) else { return Ok(0) };
-    let score: f64 = value.parse().ok().filter(|score: &f64| !score.is_nan()).ok_or_else(|| {
-        Error::input(format!("metadata `{field}` of document `{}` is `{value}`, not a number", document.id))
+fn rank(row: &Row, score: Option<&str>) -> Result<u64> {
+    let Some(field) = score else { return Ok(row.document.text.chars().count() as u64) };
+    let Some(fact) = row.fact(field) else { return Ok(0) };
+    let score = fact.number().ok_or_else(|| {
+        let (id, value) = (&row.document.id, fact.text());
+        Error::input(format!("metadata `{field}` of document `{id}` is `{value}`, not a number"))
             .help("name a field with numbers as `score`")
     })?;
     // Maps the order of the numbers to an order of unsigned integers.

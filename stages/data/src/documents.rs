@@ -18,19 +18,22 @@
 //!     ├── date      utf8     ISO 8601
 //!     └── metadata  map<utf8, utf8>, keys in byte order
 //!
-//! added.parquet              the same settings; pipe.format = "added", pipe.version = "1"
-//! └── any columns            u64, u32 or utf8, none null, as many rows as the shard they belong to
+//! added.parquet              the same settings; pipe.format = "added", pipe.version = "1", or "2" with f32
+//! └── any columns            u64, u32, f32 or utf8, none null, as many rows as the shard they belong to
 //! ```
 //!
 //! Equal documents give equal bytes: nothing in a file depends on a clock, the machine or the number of threads.
 
 mod added;
+mod facts;
 mod kind;
 mod known;
 mod reader;
 mod writer;
 
 pub use added::{AddedColumn, AddedColumns, CLUSTER, CLUSTER_SIZE};
+pub use facts::Fact;
+pub(crate) use facts::{columns_of_facts, is_field};
 pub use kind::DOCUMENTS;
 pub(crate) use known::{
     METADATA_HELP, PAGES_OF_HTML, WITHOUT_TEXT, WithoutText, facts_of_metadata, facts_passed_on, has_no_text,

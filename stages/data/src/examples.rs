@@ -210,7 +210,8 @@ impl<'e> Maker<'e> {
     }
 
     /// Makes an example; none if a part of it is empty.
-    fn example(&self, row: Row) -> Result<Option<Document>> {
+    fn example(&self, mut row: Row) -> Result<Option<Document>> {
+        row.note_added();
         let Row { mut document, cluster, .. } = row;
         let (fields, id) = (fields(&document), &document.id);
         let (text, facts) = if self.examples.label.is_empty() {

@@ -1,4 +1,4 @@
-//! From raw pages to tokens and examples: documents, ingest, clean, dedup, split, tokenizer, tokenize, examples.
+//! From raw pages to tokens and examples: documents, ingest, clean, dedup, split, tokenizer, tokenize, examples, classifier, classify, filter.
 //!
 //! This crate knows text, languages and file formats. It does not know the engine, terminals, schedulers, the
 //! location of the cache, or models.
@@ -19,6 +19,8 @@ pub mod ingest;
 
 pub mod ingest_tokens;
 
+pub mod classifier;
+
 pub mod clean;
 
 pub mod dedup;
@@ -37,15 +39,22 @@ pub mod export_data;
 
 pub mod examples;
 
+pub mod classify;
+
+pub mod filter;
+
 #[cfg(test)]
 mod testing;
 
+pub use classifier::{CLASSIFIER, ClassifierStage};
+pub use classify::Classify;
 pub use clean::Clean;
 pub use decontaminate::Decontaminate;
 pub use dedup::Dedup;
 pub use documents::DOCUMENTS;
 pub use examples::Examples;
 pub use export_data::{DataFormat, ExportData};
+pub use filter::Filter;
 pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use mix::Mix;

@@ -2,6 +2,9 @@
 //! ignored, since program names belong to no language. The score is kept beside the code, so that a filter can be
 //! changed later.
 //!
+//! A language model (a classifier whose labels are languages) takes the place of whatlang if there is one; its answer is
+//! not checked.
+//!
 //! whatlang always answers with one of its 69 languages, often with high confidence. The check refuses an answer if
 //! the alphabet lacks letters of the text, or if the text lacks the most frequent words of the language: Mongolian is
 //! not Russian, and Maltese not Javanese.
@@ -11,15 +14,17 @@ mod evidence;
 
 use super::fences::{Line, lines};
 use crate::segment::is_cjk;
+use pipe_linear::{Model, Scratch};
+use std::sync::Arc;
 use whatlang::Lang;
 
 pub use codes::canonical;
 
 /// A language and the detector's confidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Detected {
+pub struct Detected<'d> {
     /// ISO 639-1 code; ISO 639-3 where there is none.
-    pub code: &'static str,
+    pub code: &'d str,
     /// Confidence, 0 to 1.
     pub score: f64,
 }
@@ -30,7 +35,7 @@ const SAMPLE_CHARACTERS: usize = 4096;
 const LETTERS_MIN: usize = 20;
 
 /// Detects the language of a text; `None` if it has too little prose, or if its language is unknown to the detector.
-pub fn detect(text: &str) -> Option<Detected> {
+pub fn detect(text: &str) -> Option<Detected<'static>> {
     let sample = sample(text);
     if sample.chars().filter(|c| c.is_alphabetic()).count() < letters_min(&sample) {
         return None;
@@ -49,12 +54,60 @@ pub fn decide(detected: Option<Detected>, declared: &str, score_min: f64) -> Str
     if !declared.is_empty() && !is_known(declared) {
         return declared.to_owned();
     }
+    more_certain(detected, declared, score_min)
+}
+
+/// The detected language if it is certain, else the declared one, else the detected one.
+fn more_certain(detected: Option<Detected>, declared: &str, score_min: f64) -> String {
     let sure = detected.filter(|found| found.score >= score_min);
     match (sure, detected) {
         (Some(found), _) => found.code.to_owned(),
         (None, _) if !declared.is_empty() => declared.to_owned(),
         (None, Some(found)) => found.code.to_owned(),
         (None, None) => String::new(),
+    }
+}
+
+/// What tells the language of texts.
+pub enum Detector {
+    /// whatlang, with a check of its answers.
+    Whatlang,
+    /// A classifier, and the language codes of its labels.
+    Model(Arc<Model>, Vec<String>),
+}
+
+impl Detector {
+    /// Uses a classifier whose labels are languages, in any form that [`canonical`] knows.
+    pub fn of_model(model: Arc<Model>) -> Self {
+        let code = |label: &String| {
+            let code = canonical(label);
+            if code.is_empty() { label.clone() } else { code }
+        };
+        let codes = model.labels().iter().map(code).collect();
+        Self::Model(model, codes)
+    }
+
+    /// Detects the language of a text; `None` if it has too little prose for the detector.
+    pub fn detect(&self, text: &str, scratch: &mut Scratch) -> Option<Detected<'_>> {
+        let Self::Model(model, codes) = self else { return detect(text) };
+        let sample = sample(text);
+        if !sample.chars().any(char::is_alphabetic) {
+            return None;
+        }
+        let shares = model.probabilities(&sample, scratch)?;
+        let (place, share) = shares.iter().enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        Some(Detected { code: &codes[place], score: f64::from(*share) })
+    }
+
+    /// The language of a text, as [`decide`] does it.
+    pub fn decide(&self, detected: Option<Detected>, declared: &str, score_min: f64) -> String {
+        match self {
+            Self::Whatlang => decide(detected, declared, score_min),
+            Self::Model(_, codes) if !declared.is_empty() && !codes.iter().any(|code| code == declared) => {
+                declared.to_owned()
+            }
+            Self::Model(..) => more_certain(detected, declared, score_min),
+        }
     }
 }
 
@@ -167,6 +220,11 @@ fn code(language: Lang) -> &'static str {
         Lang::Yid => "yi",
         Lang::Zul => "zu",
     }
+}
+
+/// The language that whatlang finds in a text, without the checks of [`detect`]; for comparisons.
+pub fn whatlang_code(text: &str) -> Option<&'static str> {
+    whatlang::detect(text).map(|found| code(found.lang()))
 }
 
 /// Whether [`detect`] can return a code.

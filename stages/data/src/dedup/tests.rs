@@ -1,6 +1,7 @@
 //! Documents through the whole stage: copies in; survivors, clusters and what was removed out.
 
 use super::*;
+use crate::documents::Document;
 use crate::testing::{ids, put_documents, put_full_documents, words};
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Event, Outcome};

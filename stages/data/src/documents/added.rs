@@ -1,10 +1,12 @@
 //! Columns added to a shard's rows: what a later stage found out about each document, without a copy of the text.
 
 use super::reader::{damaged, open_parquet};
-use super::{Cluster, DocumentsError, VERSION, properties};
+use super::{Cluster, DocumentsError, VERSION, VERSION_2, properties};
 use crate::parquet::guarded;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array, UInt64Array};
-use arrow::datatypes::{DataType, Field, Schema, UInt32Type, UInt64Type};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt32Type, UInt64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -19,11 +21,12 @@ pub const CLUSTER: &str = "cluster";
 pub const CLUSTER_SIZE: &str = "cluster_size";
 
 /// The values of a column, one per row of the shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "each variant is named after its type")]
 pub enum AddedColumn {
     U64(Vec<u64>),
     U32(Vec<u32>),
+    F32(Vec<f32>),
     Utf8(Vec<String>),
 }
 
@@ -33,6 +36,7 @@ impl AddedColumn {
         match self {
             Self::U64(values) => values.len(),
             Self::U32(values) => values.len(),
+            Self::F32(values) => values.len(),
             Self::Utf8(values) => values.len(),
         }
     }
@@ -44,7 +48,7 @@ impl AddedColumn {
 }
 
 /// Named columns aligned to all rows of one shard, selected or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AddedColumns {
     columns: BTreeMap<String, AddedColumn>,
 }
@@ -107,14 +111,18 @@ impl AddedColumns {
                 let array: ArrayRef = match column {
                     AddedColumn::U64(values) => Arc::new(UInt64Array::from(values.clone())),
                     AddedColumn::U32(values) => Arc::new(UInt32Array::from(values.clone())),
+                    AddedColumn::F32(values) => Arc::new(Float32Array::from(values.clone())),
                     AddedColumn::Utf8(values) => Arc::new(StringArray::from_iter_values(values)),
                 };
                 (Field::new(name, array.data_type().clone(), false), array)
             })
             .unzip();
+        // Programs that know no scores must refuse a file with scores, and can read all others.
+        let has_scores = self.columns.values().any(|column| matches!(column, AddedColumn::F32(_)));
+        let version = if has_scores { VERSION_2 } else { VERSION };
         let schema = Arc::new(Schema::new(fields));
         let options = ArrowWriterOptions::new()
-            .with_properties(properties("added", VERSION).build())
+            .with_properties(properties("added", version).build())
             .with_skip_arrow_metadata(true);
         let mut parquet = ArrowWriter::try_new_with_options(output, schema.clone(), options)
             .map_err(|error| write_error(&error))?;
@@ -130,18 +138,19 @@ impl AddedColumns {
     /// # Errors
     /// If the file cannot be opened, is damaged, or has columns of other types or with nulls.
     pub fn read(path: &Path) -> Result<Self, DocumentsError> {
-        let (file, metadata, _) = open_parquet(path, "added", &[VERSION])?;
+        let (file, metadata, _) = open_parquet(path, "added", &[VERSION, VERSION_2])?;
         let mut columns: BTreeMap<String, AddedColumn> = BTreeMap::new();
         for field in metadata.schema().fields() {
             let column = match field.data_type() {
                 DataType::UInt64 => AddedColumn::U64(Vec::new()),
                 DataType::UInt32 => AddedColumn::U32(Vec::new()),
+                DataType::Float32 => AddedColumn::F32(Vec::new()),
                 DataType::Utf8 => AddedColumn::Utf8(Vec::new()),
                 other => {
                     return Err(DocumentsError::Column {
                         path: path.to_owned(),
                         column: field.name().clone(),
-                        expected: "u64, u32 or utf8",
+                        expected: "u64, u32, f32 or utf8",
                         found: other.to_string(),
                     });
                 }
@@ -185,6 +194,9 @@ fn append(column: &mut AddedColumn, array: &ArrayRef) -> Result<(), &'static str
         }
         AddedColumn::U32(values) => {
             values.extend_from_slice(array.as_primitive_opt::<UInt32Type>().ok_or(CHANGED)?.values());
+        }
+        AddedColumn::F32(values) => {
+            values.extend_from_slice(array.as_primitive_opt::<Float32Type>().ok_or(CHANGED)?.values());
         }
         AddedColumn::Utf8(values) => {
             let array = array.as_string_opt::<i32>().ok_or(CHANGED)?;

@@ -29,7 +29,7 @@ impl DocumentReader {
     }
 }
 
-/// Writes the selected rows as a documents file; added clusters become metadata.
+/// Writes the selected rows as a documents file; added columns become metadata.
 fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
     if !entry.is_view() {
         return entry.copy_to(path);
@@ -43,10 +43,7 @@ fn materialize(entry: &LocalEntry, path: &Path) -> Result<()> {
     };
     for row in reader.rows()? {
         let mut row = row?;
-        if let Some(cluster) = row.cluster {
-            row.document.metadata.insert("cluster".into(), format!("{:016x}", cluster.id));
-            row.document.metadata.insert("cluster_size".into(), cluster.size.to_string());
-        }
+        row.note_added();
         writer.push(&row.document)?;
     }
     writer.finish()?.flush().map_err(write_error)

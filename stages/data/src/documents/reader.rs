@@ -14,12 +14,13 @@ use roaring::RoaringBitmap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Maximum rows decoded at a time; fewer if documents are large.
 const BATCH_ROWS_MAX: u64 = 128;
 
 /// A document with its position in the shard.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Position among all rows of the shard, selected or not.
     pub index: u32,
@@ -27,6 +28,8 @@ pub struct Row {
     pub document: Document,
     /// Its near-duplicate cluster, if `dedup` has added one.
     pub cluster: Option<Cluster>,
+    /// All added columns of the shard; see [`Row::fact`].
+    pub added: Option<Arc<AddedColumns>>,
 }
 
 /// Reads the documents of a shard, or of a view of one, in the order of their rows.
@@ -45,7 +48,7 @@ pub struct DocumentReader {
     metadata: ArrowReaderMetadata,
     rows: u64,
     selection: Option<RoaringBitmap>,
-    added: Option<AddedColumns>,
+    added: Option<Arc<AddedColumns>>,
     columns: Vec<Column>,
 }
 
@@ -82,7 +85,7 @@ impl DocumentReader {
     /// # Errors
     /// If it cannot be read or has a different number of rows.
     pub fn with_added(mut self, path: Option<&Path>) -> Result<Self, DocumentsError> {
-        self.added = path.map(|path| AddedColumns::read_aligned(path, self.rows)).transpose()?;
+        self.added = path.map(|path| AddedColumns::read_aligned(path, self.rows)).transpose()?.map(Arc::new);
         Ok(self)
     }
 
@@ -110,7 +113,7 @@ impl DocumentReader {
 
     /// The added columns, for callers that need others than the cluster.
     pub fn added(&self) -> Option<&AddedColumns> {
-        self.added.as_ref()
+        self.added.as_deref()
     }
 
     /// Starts reading.
@@ -233,7 +236,7 @@ struct Rows {
     /// Selected rows that have not been read yet.
     next: roaring::bitmap::IntoIter,
     group: Option<Reading>,
-    added: Option<AddedColumns>,
+    added: Option<Arc<AddedColumns>>,
     is_page: IsPage,
     failed: bool,
 }
@@ -277,7 +280,7 @@ impl Rows {
             return Err(DocumentsError::NotCleaned { document });
         }
         let cluster = self.added.as_ref().and_then(|added| added.cluster(index));
-        Ok(Some(Row { index, document, cluster }))
+        Ok(Some(Row { index, document, cluster, added: self.added.clone() }))
     }
 
     /// Whether a row of the current group holds a page.

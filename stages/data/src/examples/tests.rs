@@ -73,10 +73,11 @@ fn output_bytes_are_pinned_and_threads_do_not_matter() {
 fn clusters_stay_with_their_examples() {
     let maker = labelled("x");
     let maker = Maker::new(&maker).unwrap();
-    let row = Row { index: 0, document: document(1), cluster: Some(Cluster { id: 255, size: 2 }) };
+    let row =
+        Row { index: 0, document: document(1), cluster: Some(Cluster { id: 255, size: 2 }), added: None };
     let example = maker.example(row).unwrap().unwrap();
     assert_eq!(example.metadata["cluster"], "00000000000000ff");
-    let row = Row { index: 0, document: example, cluster: None };
+    let row = Row { index: 0, document: example, cluster: None, added: None };
     assert_eq!(maker.example(row).unwrap().unwrap().metadata["cluster_size"], "2");
 }
 
@@ -159,7 +160,7 @@ fn lists_and_objects_of_the_metadata_are_lists_and_objects() {
     };
     let written = |template: &str| {
         let stage = answered(template, "A");
-        let row = Row { index: 0, document: document.clone(), cluster: None };
+        let row = Row { index: 0, document: document.clone(), cluster: None, added: None };
         Maker::new(&stage).unwrap().example(row).map(|example| example.unwrap().metadata[PROMPT].clone())
     };
     let chat = "{% for m in metadata.messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
