@@ -337,6 +337,9 @@ pub(crate) fn beginning(text: &str, characters: u32) -> &str {
     text.char_indices().nth(characters as usize).map_or(text, |(end, _)| &text[..end])
 }
 
+/// A label and its number of documents.
+type Counted = (String, u64);
+
 /// What the documents of all inputs are.
 #[derive(Default)]
 struct Corpus {
@@ -388,7 +391,7 @@ impl Corpus {
     }
 
     /// The labels to learn with their numbers of documents, and those with too few.
-    fn labels(&self, settings: &ClassifierStage) -> Result<(Vec<(String, u64)>, Vec<LeftOut>)> {
+    fn labels(&self, settings: &ClassifierStage) -> Result<(Vec<Counted>, Vec<LeftOut>)> {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         counts.extend(settings.labels.iter().map(|label| (label.as_str(), 0)));
         for label in self.train.iter().flat_map(|example| &example.labels) {
@@ -400,8 +403,7 @@ impl Corpus {
         }
         let min = settings.documents_min;
         let (kept, few): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(_, count)| *count >= min);
-        let kept: Vec<(String, u64)> =
-            kept.into_iter().map(|(label, count)| (label.to_owned(), count)).collect();
+        let kept: Vec<Counted> = kept.into_iter().map(|(label, count)| (label.to_owned(), count)).collect();
         if let Some((label, count)) = few.first().filter(|_| !settings.labels.is_empty()) {
             let message = format!("the label `{label}` has {count} training documents, fewer than {min}");
             return Err(Error::input(message)

@@ -61,7 +61,7 @@ impl Row {
             return Fact::of(column, self.index as usize);
         }
         let document = &self.document;
-        let text = document.metadata.get(name).or_else(|| match name {
+        let field = match name {
             "source" => Some(&document.source),
             "language" => Some(&document.language),
             "license" => Some(&document.license),
@@ -69,7 +69,8 @@ impl Row {
             "url" => Some(&document.url),
             "id" => Some(&document.id),
             _ => None,
-        });
+        };
+        let text = document.metadata.get(name).or(field);
         text.filter(|text| !text.is_empty()).map(|text| Fact::Text(text))
     }
 
