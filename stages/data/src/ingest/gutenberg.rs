@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn a_frame_without_end_or_start_is_told() {
-        let (found, framing) = document("Title: A\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\ntext that is cu");
+        let (found, framing) =
+            document("Title: A\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\ntext that is cu");
         assert_eq!((found.text.as_str(), framing), ("text that is cu", Framing::Partly));
         assert_eq!(found.metadata["framed"], "partly");
         let (found, framing) = document("text\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\nlicence");

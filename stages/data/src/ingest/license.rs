@@ -87,7 +87,10 @@ mod tests {
                 Some("GPL-2.0-only WITH Linux-syscall-note"),
             ),
             ("<!-- SPDX-License-Identifier: (MIT) -->", Some("(MIT)")),
-            ("// SPDX-License-Identifier: MIT\n// SPDX-License-Identifier: GPL-2.0-only", Some("MIT AND GPL-2.0-only")),
+            (
+                "// SPDX-License-Identifier: MIT\n// SPDX-License-Identifier: GPL-2.0-only",
+                Some("MIT AND GPL-2.0-only"),
+            ),
             (
                 "# SPDX-License-Identifier: MIT OR ISC\n# SPDX-License-Identifier: Zlib",
                 Some("(MIT OR ISC) AND Zlib"),
@@ -96,6 +99,7 @@ mod tests {
             ("# SPDX-License-Identifier: MIT see the folder", Some("?")),
             ("# Licensed under the Apache License,\n# Version 2.0 (the \"License\")", Some("Apache-2.0")),
             (" * License, v. 2.0. If a copy of the MPL was not distributed", Some("?")),
+            ("import matplotlib as mpl  # distributed under a normal distribution", None),
             (
                 "/* This Source Code Form is subject to the terms of the Mozilla Public\n * License, v. 2.0. If a copy of the \
                  MPL was not distributed with this */",
@@ -147,7 +151,8 @@ mod tests {
 
     #[test]
     fn choices_between_licences_are_kept() {
-        let mit = "Permission is hereby granted, free of charge, to any person obtaining a copy of this software";
+        let mit =
+            "Permission is hereby granted, free of charge, to any person obtaining a copy of this software";
         let bsd = "Redistribution and use in source and binary forms, with or without modification. Neither the name of X";
         for (text, expected) in [
             (
@@ -165,7 +170,10 @@ mod tests {
                 ),
                 "MIT OR GPL-2.0-or-later",
             ),
-            (format!("/* {bsd}\n Alternatively, the terms of the GPL version 2 apply. */"), "BSD-3-Clause OR GPL-2.0-only"),
+            (
+                format!("/* {bsd}\n Alternatively, the terms of the GPL version 2 apply. */"),
+                "BSD-3-Clause OR GPL-2.0-only",
+            ),
             (format!("/* {mit}\n Alternatively, the terms of the GPL apply. */"), "?"),
             (format!("/* {mit} */\n/* {bsd} */"), "MIT AND BSD-3-Clause"),
         ] {

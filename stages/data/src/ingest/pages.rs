@@ -2,13 +2,13 @@
 
 use super::PAGES;
 use super::encoding::{self, decode};
+use super::epub;
 use super::format::{Compression, Format};
+use super::gutenberg::{self, Framing};
 use super::inflate::{Broken, inflate};
 use super::license::{License, license_of};
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
-use super::gutenberg::{self, Framing};
-use super::epub;
 use crate::clean::html::{Limits, Refusal, inspect};
 use crate::documents::{Document, DocumentWriter};
 use encoding_rs::Encoding;
@@ -39,7 +39,8 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     let mut rejections = Rejections::default();
     rejections.begin(item.name().to_owned());
     let mut bytes = 0;
-    let mut noted = [Note::Unframed, Note::FramedPartly, Note::FramedSeveral, Note::LicenseUnclear].map(|note| (note, 0_u64));
+    let mut noted = [Note::Unframed, Note::FramedPartly, Note::FramedSeveral, Note::LicenseUnclear]
+        .map(|note| (note, 0_u64));
     for file in share.track("pages", item.entries()) {
         let file = file?;
         rejections.tally.files += 1;

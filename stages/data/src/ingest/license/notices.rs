@@ -26,7 +26,7 @@ enum Says {
 use Says::{Family, Id, Open};
 
 /// Phrases with the family that they name, in lower case with single spaces. Expressions have the order of this table.
-const PHRASES: [(&str, &str, Says); 64] = [
+const PHRASES: [(&str, &str, Says); 66] = [
     ("MIT", "permission is hereby granted, free of charge, to any person obtaining a copy", Id("MIT")),
     ("MIT", "mit license", Id("MIT")),
     ("MIT", "mit licence", Id("MIT")),
@@ -66,7 +66,9 @@ const PHRASES: [(&str, &str, Says); 64] = [
     ("Apache", "apache-2.0", Id("Apache-2.0")),
     ("Apache", "apache 2.0", Id("Apache-2.0")),
     ("MPL", "mozilla public license", Family),
-    ("MPL", "mpl", Family),
+    ("MPL", "mpl-2.0", Id("MPL-2.0")),
+    ("MPL", "mpl 2.0", Id("MPL-2.0")),
+    ("MPL", "the mpl", Family),
     ("EPL", "eclipse public license", Family),
     ("EUPL", "european union public licence", Family),
     ("EUPL", "eupl", Family),
@@ -106,7 +108,7 @@ const VERSIONS: [(&str, &[(&str, &str)]); 9] = [
     ("GPL", &[("1.0", "GPL-1.0"), ("2.0", "GPL-2.0"), ("3.0", "GPL-3.0")]),
 ];
 
-/// Words that say that there is a licence, whichever it is.
+/// Words that, near the word licence, say that there is one, whichever it is.
 const GENERAL: [&str; 9] = [
     "licensed under",
     "licenced under",
@@ -150,7 +152,7 @@ pub(super) fn license_of_notice(plain: &str) -> License {
         ids.entry("BSD").or_default().insert(id.to_owned());
     }
     if ids.is_empty() {
-        let is_named = !mentions(plain).is_empty() || GENERAL.iter().any(|words| text.contains(words));
+        let is_named = !mentions(plain).is_empty() || is_licensed(plain);
         return if is_named { License::Unclear } else { License::Unnamed };
     }
     // Without a version, or with several: which one holds is open.
@@ -158,8 +160,10 @@ pub(super) fn license_of_notice(plain: &str) -> License {
         return License::Unclear;
     }
     let order = |family: &str| PHRASES.iter().position(|(name, ..)| *name == family);
-    let mut named: Vec<(Option<usize>, String)> =
-        ids.into_iter().flat_map(|(family, ids)| ids.into_iter().map(move |id| (order(family), id))).collect();
+    let mut named: Vec<(Option<usize>, String)> = ids
+        .into_iter()
+        .flat_map(|(family, ids)| ids.into_iter().map(move |id| (order(family), id)))
+        .collect();
     named.sort();
     let names: Vec<String> = named.into_iter().map(|(_, id)| id).collect();
     match (names.len(), has_alternatives(&text)) {
@@ -169,6 +173,15 @@ pub(super) fn license_of_notice(plain: &str) -> License {
         (_, true) => License::Unclear,
         (_, false) => License::Expression(names.join(" AND ")),
     }
+}
+
+fn is_licensed(text: &str) -> bool {
+    const NEAR_BYTES: usize = 100;
+    let is_near = |at: usize| {
+        let from = text.floor_char_boundary(at.saturating_sub(NEAR_BYTES));
+        text[from..text.floor_char_boundary(at + NEAR_BYTES)].contains("licen")
+    };
+    GENERAL.iter().any(|words| text.match_indices(words).any(|(at, _)| is_near(at)))
 }
 
 /// The text without the sentences of a notice that refer to its licence once more, without a version.
@@ -233,14 +246,17 @@ fn version_of(text: &str, mention: &Mention, next: usize) -> Option<String> {
     const BYTES_MAX: usize = 200;
     let behind = &text[mention.end..next];
     let behind = &behind[..behind.floor_char_boundary(BYTES_MAX)];
-    let behind = behind.find(". ").filter(|at| !behind[..*at].ends_with(" v")).map_or(behind, |at| &behind[..at]);
+    let behind =
+        behind.find(". ").filter(|at| !behind[..*at].ends_with(" v")).map_or(behind, |at| &behind[..at]);
     let sentence = text[..mention.at].rsplit(". ").next().unwrap_or_default().trim_end();
     let is_of = ["of", "of the", "of the gnu"].iter().any(|words| sentence.ends_with(words));
     let before = if is_of { sentence } else { "" };
     let is_behind = !versions(behind, true).is_empty();
     let near = if is_behind { behind } else { last_version(before) };
     let found = versions(near, is_behind);
-    let [version] = &found.iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] else { return None };
+    let [version] = &found.iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()[..] else {
+        return None;
+    };
     let (_, known) = VERSIONS.iter().find(|(family, _)| *family == mention.family)?;
     let (_, id) = known.iter().find(|(number, _)| number == version)?;
     if !mention.family.ends_with("GPL") {
