@@ -122,6 +122,9 @@ impl AddedColumns {
                 .map_err(|error| DocumentsError::Encode(error.to_string()))?;
             parquet.write(&batch).map_err(DocumentsError::of_writing)?;
         }
+        // `into_inner` writes too, but loses the kind of an error of the output.
+        parquet.flush().map_err(DocumentsError::of_writing)?;
+        parquet.sync().map_err(|source| DocumentsError::Write { source })?;
         parquet.into_inner().map_err(DocumentsError::of_writing)
     }
 

@@ -94,6 +94,9 @@ impl<W: Write + Send> DocumentWriter<W> {
     /// If the output fails.
     pub fn finish(mut self) -> Result<W, DocumentsError> {
         self.write_batch()?;
+        // `into_inner` writes too, but loses the kind of an error of the output.
+        self.parquet.flush().map_err(DocumentsError::of_writing)?;
+        self.parquet.sync().map_err(|source| DocumentsError::Write { source })?;
         self.parquet.into_inner().map_err(DocumentsError::of_writing)
     }
 

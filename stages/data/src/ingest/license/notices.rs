@@ -262,8 +262,11 @@ fn version_of(text: &str, mention: &Mention, next: usize) -> Option<String> {
     if !mention.family.ends_with("GPL") {
         return Some((*id).to_owned());
     }
-    let is_later = ["later", "newer", "or higher"].iter().any(|word| near.contains(word))
-        || near.split(' ').any(|word| word.trim_end_matches([',', ';', ')', '.', '"']).ends_with('+'));
+    let says_later = |text: &str| {
+        ["later", "newer", "or higher"].iter().any(|word| text.contains(word))
+            || text.split(' ').any(|word| word.trim_end_matches([',', ';', ')', '.', '"']).ends_with('+'))
+    };
+    let is_later = says_later(near) || says_later(behind);
     Some(format!("{id}-{}", if is_later { "or-later" } else { "only" }))
 }
 
