@@ -44,6 +44,7 @@ pub use reader::{DocumentReader, Row};
 pub use writer::DocumentWriter;
 
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use std::collections::BTreeMap;
@@ -165,8 +166,10 @@ pub enum DocumentsError {
     Selection { path: PathBuf, row: u32, rows: u64 },
     #[error("`{path}` has {found} rows, but its shard has {expected}")]
     RowsDiffer { path: PathBuf, found: u64, expected: u64 },
-    #[error("cannot write documents: {0}")]
-    Write(String),
+    #[error("cannot write documents")]
+    Write { source: std::io::Error },
+    #[error("cannot encode documents: {0}")]
+    Encode(String),
     #[error("document `{id}` has {bytes} bytes, more than the {max} that the format allows")]
     TooLarge { id: String, bytes: usize, max: usize },
     #[error("a document has no id")]
@@ -175,6 +178,19 @@ pub enum DocumentsError {
     NotCleaned { document: String },
     #[error("column `{column}` has {found} values, but other columns have {expected}")]
     Unaligned { column: String, found: usize, expected: usize },
+}
+
+impl DocumentsError {
+    /// The error for what the Parquet library could not write. Errors of the output come wrapped in its own.
+    fn of_writing(error: ParquetError) -> Self {
+        match error {
+            ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+                Ok(source) => Self::Write { source: *source },
+                Err(other) => Self::Encode(other.to_string()),
+            },
+            other => Self::Encode(other.to_string()),
+        }
+    }
 }
 
 /// Maximum size of a document in this format, in bytes of all its values.
@@ -345,6 +361,40 @@ mod tests {
         let path = file_of(folder.path(), &[large(1), large(2), large(3)]);
         let reader = parquet::file::reader::SerializedFileReader::try_from(path.as_path()).unwrap();
         assert_eq!(parquet::file::reader::FileReader::num_row_groups(&reader), 3);
+    }
+
+    /// An output on a full disk.
+    struct Full {
+        left: usize,
+    }
+
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.left = self.left.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_as_such() {
+        for left in [0, 4, 100] {
+            let written = DocumentWriter::new(Full { left }).and_then(|mut writer| {
+                numbered(10).iter().try_for_each(|document| writer.push(document))?;
+                writer.finish().map(|_| ())
+            });
+            let error = written.unwrap_err();
+            assert!(matches!(error, DocumentsError::Write { .. }), "{error:?}");
+            assert_eq!(error.to_string(), "cannot write documents");
+            let error = pipe_stage::Error::from(error);
+            assert!(matches!(error, pipe_stage::Error::DiskFull { .. }), "{error:?}");
+        }
+        let source = std::io::Error::other("no luck");
+        let error = pipe_stage::Error::from(DocumentsError::Write { source });
+        assert_eq!(error.to_string(), "cannot write `a file of the cache`: no luck");
     }
 
     proptest! {

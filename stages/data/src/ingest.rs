@@ -327,6 +327,9 @@ impl Stage for Ingest {
             "duplicates",
             "no_page",
             "unframed",
+            "framed_partly",
+            "framed_several",
+            "license_unclear",
             "rows",
             "rows_sampled",
         ];

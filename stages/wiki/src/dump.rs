@@ -389,11 +389,29 @@ fn for_each(
     depth_max: usize,
     mut each: impl FnMut(usize, &BytesStart, String),
 ) -> Result<(), String> {
+    // Elements that hold nothing but text. Markup in it that is not escaped would be cut out of it.
+    const PLAIN: [&str; 9] =
+        ["title", "ns", "id", "timestamp", "model", "text", "sitename", "base", "namespace"];
+    let unescaped = |open: &[(BytesStart, String)], what: &str| match open.last() {
+        Some((tag, _)) if PLAIN.contains(&tag.name().as_ref()) => {
+            Err(format!("its `{}` contains {what} that is not escaped", shortened(tag.name().as_ref())))
+        }
+        _ => Ok(()),
+    };
     let mut reader = Reader::from_str(xml);
     let mut open: Vec<(BytesStart, String)> = Vec::new();
     let told = |error: quick_xml::Error| format!("its XML is damaged: {error}");
     loop {
-        match reader.read_event().map_err(told)? {
+        let event = reader.read_event().map_err(told)?;
+        match &event {
+            Event::Start(tag) | Event::Empty(tag) => {
+                unescaped(&open, &format!("the tag `{}`", shortened(tag.name().as_ref())))?;
+            }
+            Event::Comment(_) => unescaped(&open, "a comment")?,
+            Event::PI(_) => unescaped(&open, "a processing instruction")?,
+            _ => {}
+        }
+        match event {
             Event::Start(_) if open.len() == depth_max => {
                 return Err("its XML is nested too deeply".to_owned());
             }

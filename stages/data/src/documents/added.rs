@@ -103,7 +103,6 @@ impl AddedColumns {
     /// # Errors
     /// If `output` fails.
     pub fn write<W: Write + Send>(&self, output: W) -> Result<W, DocumentsError> {
-        let write_error = |error: &dyn std::fmt::Display| DocumentsError::Write(error.to_string());
         let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = self
             .columns
             .iter()
@@ -125,12 +124,16 @@ impl AddedColumns {
             .with_properties(properties("added", version).build())
             .with_skip_arrow_metadata(true);
         let mut parquet = ArrowWriter::try_new_with_options(output, schema.clone(), options)
-            .map_err(|error| write_error(&error))?;
+            .map_err(DocumentsError::of_writing)?;
         if self.rows() > 0 {
-            let batch = RecordBatch::try_new(schema, arrays).map_err(|error| write_error(&error))?;
-            parquet.write(&batch).map_err(|error| write_error(&error))?;
+            let batch = RecordBatch::try_new(schema, arrays)
+                .map_err(|error| DocumentsError::Encode(error.to_string()))?;
+            parquet.write(&batch).map_err(DocumentsError::of_writing)?;
         }
-        parquet.into_inner().map_err(|error| write_error(&error))
+        // `into_inner` writes too, but loses the kind of an error of the output.
+        parquet.flush().map_err(DocumentsError::of_writing)?;
+        parquet.sync().map_err(|source| DocumentsError::Write { source })?;
+        parquet.into_inner().map_err(DocumentsError::of_writing)
     }
 
     /// Reads the columns of a file.

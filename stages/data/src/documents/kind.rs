@@ -109,6 +109,9 @@ impl From<DocumentsError> for Error {
             return Self::input(error.to_string())
                 .help("put a `clean` stage between `ingest` and the stages that read text");
         }
+        if let DocumentsError::Write { source } = &error {
+            return Self::io("write", Path::new("a file of the cache"), source);
+        }
         match std::error::Error::source(&error) {
             Some(source) => Self::input(format!("{error}: {source}")),
             None => Self::input(error.to_string()),

@@ -5,7 +5,6 @@ use arrow::array::{ArrayRef, BinaryBuilder, MapBuilder, MapFieldNames, RecordBat
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::errors::ParquetError;
 use parquet::schema::types::ColumnPath;
 use std::io::Write;
 use std::sync::Arc;
@@ -53,8 +52,8 @@ impl<W: Write + Send> DocumentWriter<W> {
         let options = ArrowWriterOptions::new()
             .with_properties(properties.set_max_row_group_row_count(None).build())
             .with_skip_arrow_metadata(true);
-        let parquet =
-            ArrowWriter::try_new_with_options(output, schema.clone(), options).map_err(write_error)?;
+        let parquet = ArrowWriter::try_new_with_options(output, schema.clone(), options)
+            .map_err(DocumentsError::of_writing)?;
         Ok(Self { parquet, schema, batch: Batch::default(), rows: 0, group: Filled::default() })
     }
 
@@ -75,7 +74,7 @@ impl<W: Write + Send> DocumentWriter<W> {
         }
         if !self.group.takes(bytes, GROUP_ROWS_MAX, GROUP_BYTES_MAX) {
             self.write_batch()?;
-            self.parquet.flush().map_err(write_error)?;
+            self.parquet.flush().map_err(DocumentsError::of_writing)?;
             self.group = Filled::default();
         }
         self.batch.append(document, bytes);
@@ -95,7 +94,10 @@ impl<W: Write + Send> DocumentWriter<W> {
     /// If the output fails.
     pub fn finish(mut self) -> Result<W, DocumentsError> {
         self.write_batch()?;
-        self.parquet.into_inner().map_err(write_error)
+        // `into_inner` writes too, but loses the kind of an error of the output.
+        self.parquet.flush().map_err(DocumentsError::of_writing)?;
+        self.parquet.sync().map_err(|source| DocumentsError::Write { source })?;
+        self.parquet.into_inner().map_err(DocumentsError::of_writing)
     }
 
     fn write_batch(&mut self) -> Result<(), DocumentsError> {
@@ -103,8 +105,8 @@ impl<W: Write + Send> DocumentWriter<W> {
             let columns =
                 std::mem::take(&mut self.batch).finish(self.schema.fields().len() == Column::ALL.len());
             let batch = RecordBatch::try_new(self.schema.clone(), columns)
-                .map_err(|error| DocumentsError::Write(error.to_string()))?;
-            self.parquet.write(&batch).map_err(write_error)?;
+                .map_err(|error| DocumentsError::Encode(error.to_string()))?;
+            self.parquet.write(&batch).map_err(DocumentsError::of_writing)?;
         }
         Ok(())
     }
@@ -192,8 +194,4 @@ fn schema(version: &str) -> SchemaRef {
     };
     let columns = Column::ALL.into_iter().filter(|column| version != VERSION || *column != Column::MediaType);
     Arc::new(Schema::new(columns.map(field).collect::<Vec<_>>()))
-}
-
-fn write_error(error: ParquetError) -> DocumentsError {
-    DocumentsError::Write(error.to_string())
 }

@@ -136,13 +136,13 @@ fn too_much<'c>(columns: impl Iterator<Item = (&'c str, usize)>) -> Fault {
 }
 
 /// The columns to read, each with its own slot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     slots: Vec<Slot>,
     all: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
     field: Field,
     column: String,
@@ -201,6 +201,13 @@ impl Wanted {
         self.slots.iter().map(|slot| slot.column.as_str())
     }
 
+    /// These columns and another one, which gets the last slot.
+    pub(super) fn with_metadata(&self, column: &str) -> Self {
+        let mut more = self.clone();
+        more.slots.push(Slot { field: Field::Metadata, column: column.to_owned(), name: column.to_owned() });
+        more
+    }
+
     /// Whether columns without a slot are wanted too.
     pub(super) const fn all(&self) -> bool {
         self.all
@@ -255,14 +262,8 @@ impl Wanted {
             };
             match (field, value) {
                 (Field::Metadata, value) => drop(metadata.insert(fact.clone(), shown(value, name)?)),
-                (Field::Html, Value::Bytes(bytes)) => {
-                    document.html = Some(bytes);
-                    has_content = true;
-                }
-                (Field::Html, Value::Text(text)) => {
-                    document.html = Some(text.into_bytes());
-                    has_content = true;
-                }
+                (Field::Html, Value::Bytes(bytes)) => document.html = page(bytes),
+                (Field::Html, Value::Text(text)) => document.html = page(text.into_bytes()),
                 (_, value) => {
                     let text = plain(value, name)?;
                     match field {
@@ -286,7 +287,7 @@ impl Wanted {
             }
         }
         let content = self.slots.iter().find(|slot| matches!(slot.field, Field::Text | Field::Html));
-        if let Some(content) = content.filter(|_| !has_content) {
+        if let Some(content) = content.filter(|_| !has_content && document.html.is_none()) {
             return Err(Fault::NoText(content.column.clone()));
         }
         for (name, value) in row.rest {
@@ -310,6 +311,11 @@ impl Wanted {
         }
         Ok(document)
     }
+}
+
+/// A page, unless it is blank.
+fn page(html: Vec<u8>) -> Option<Vec<u8>> {
+    (!html.trim_ascii().is_empty()).then_some(html)
 }
 
 /// Converts the value of a field that holds a single text.
@@ -408,6 +414,7 @@ mod tests {
         let found = document(&columns, vec![Some(Value::Bytes(vec![b'<']))]).unwrap();
         assert_eq!((found.text.as_str(), found.html), ("", Some(vec![b'<'])));
         assert_eq!(document(&columns, vec![None]), Err(Fault::NoText("page".into())));
+        assert_eq!(document(&columns, vec![text(" \n")]), Err(Fault::NoText("page".into())));
     }
 
     #[test]

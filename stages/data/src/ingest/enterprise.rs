@@ -3,7 +3,7 @@
 use super::columns::{Row, Value, Wanted};
 use super::faults::{Fault, Unreadable};
 use super::jsonl;
-use super::mediawiki::language;
+use super::mediawiki::{Selection, language};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Columns of an article that documents have if `columns` does not map others.
@@ -15,6 +15,10 @@ pub(super) const DATE: &str = "date_modified";
 pub(super) const LANGUAGE: &str = "in_language.identifier";
 pub(super) const LICENSE: &str = "license";
 
+/// Where the number of an article's namespace is: `{"namespace": {"identifier": 0}}`.
+const NAMESPACE: (&str, &str) = ("namespace", "identifier");
+const NAMESPACE_COLUMN: &str = "namespace.identifier";
+
 const BLOCK_BYTES: usize = 512;
 
 /// Reads the lines of all files of an archive and passes on each, numbered from 1 among those that are not blank.
@@ -24,9 +28,13 @@ const BLOCK_BYTES: usize = 512;
 pub(super) fn read<E: From<io::Error>>(
     input: impl Read,
     wanted: &Wanted,
+    selection: &Selection,
     line_bytes_max: u64,
     mut each: impl FnMut(u64, Result<Row, Fault>) -> Result<(), E>,
 ) -> Result<Result<(), Unreadable>, E> {
+    // A column that only this reader wants is the last, and goes no further.
+    let is_aside = !wanted.all() && wanted.names().all(|name| name != NAMESPACE_COLUMN);
+    let columns = if is_aside { wanted.with_metadata(NAMESPACE_COLUMN) } else { wanted.clone() };
     let mut input = BufReader::with_capacity(256 << 10, input);
     let mut number = 0;
     loop {
@@ -46,9 +54,20 @@ pub(super) fn read<E: From<io::Error>>(
             Header::Damaged(reason) => return lost(number, reason),
         };
         let mut member = input.by_ref().take(size);
-        jsonl::read(&mut member, wanted, line_bytes_max, |_, row| {
+        jsonl::read(&mut member, &columns, line_bytes_max, |_, row| {
             number += 1;
-            each(number, row.map(|row| completed(row, wanted)))
+            let row = row.and_then(|mut row| {
+                // Each dump is of one namespace; old ones do not say which.
+                let namespace = namespace(&row, &columns).unwrap_or(0);
+                if is_aside {
+                    row.slots.pop();
+                }
+                match selection.takes(namespace) {
+                    true => Ok(completed(row, wanted)),
+                    false => Err(Fault::Namespace(namespace)),
+                }
+            });
+            each(number, row)
         })?;
         let left = member.limit();
         if left > 0 || !skip(&mut input, padded(size) - size)? {
@@ -115,6 +134,22 @@ const fn padded(size: u64) -> u64 {
 /// Passes over bytes; false if there are fewer.
 fn skip(input: &mut impl Read, count: u64) -> io::Result<bool> {
     Ok(io::copy(&mut input.take(count), &mut io::sink())? == count)
+}
+
+/// The number of the namespace of an article.
+fn namespace(row: &Row, columns: &Wanted) -> Option<i32> {
+    let slot = columns.names().position(|name| name == NAMESPACE_COLUMN);
+    match slot {
+        Some(slot) => match row.slots.get(slot)?.as_ref()? {
+            Value::Text(number) => number.parse().ok(),
+            _ => None,
+        },
+        None => {
+            let Value::Nested(json) = row.rest.get(NAMESPACE.0)? else { return None };
+            let namespace: serde_json::Value = serde_json::from_str(json).ok()?;
+            i32::try_from(namespace[NAMESPACE.1].as_i64()?).ok()
+        }
+    }
 }
 
 /// The row with its licence and language as documents have them.

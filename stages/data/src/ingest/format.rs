@@ -135,7 +135,7 @@ impl Format {
 
     /// Whether a file holds much besides documents: requests and redirects, pages about other pages.
     pub(super) const fn has_other_records(self) -> bool {
-        matches!(self, Self::Warc | Self::Mediawiki)
+        matches!(self, Self::Warc | Self::Mediawiki | Self::WikipediaHtml)
     }
 
     /// Formats of the last part of a glob, such as `*.jsonl.gz` or `*.{csv,tsv}`, and its unknown extensions.

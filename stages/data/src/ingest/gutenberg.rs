@@ -6,22 +6,47 @@
 use crate::documents::Document;
 use std::collections::BTreeMap;
 
-/// A text without its frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Text<'t> {
-    /// The text between the frames.
-    pub(super) body: &'t str,
-    /// What is before it.
-    head: &'t str,
-    /// Whether there are frames.
-    pub(super) is_framed: bool,
+/// Which frames a text has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// One, with its start and end.
+    Whole,
+    /// None; it may be from elsewhere.
+    None,
+    /// One without its start, or without its end, as if it was cut.
+    Partly,
+    /// Further starts or ends within the frame: several books in one file, or a book about such frames.
+    Several,
 }
 
-/// Lines at either end of a file in which frames are looked for. The old small print has some 300 lines.
+impl Framing {
+    /// Its name in the metadata.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "true",
+            Self::None => "false",
+            Self::Partly => "partly",
+            Self::Several => "several",
+        }
+    }
+}
+
+/// A text without its frame.
+#[derive(Debug, PartialEq, Eq)]
+struct Text<'t> {
+    /// The text between the frames.
+    body: &'t str,
+    /// What is before it.
+    head: &'t str,
+    framing: Framing,
+}
+
+/// Lines at the beginning of a file in which its frame starts. The old small print has some 300 lines.
 const HEAD_LINES: usize = 800;
 
-/// Removes the frames of a text.
-pub(super) fn unframed(text: &str) -> Text<'_> {
+/// Removes the frame of a text: all up to the first start, and all from the last end on. So whatever looks like a frame
+/// within the text costs nothing of it.
+fn unframed(text: &str) -> Text<'_> {
     let lines = || {
         text.split_inclusive('\n').scan(0, |at, line| {
             let start = *at;
@@ -30,18 +55,46 @@ pub(super) fn unframed(text: &str) -> Text<'_> {
         })
     };
     let behind = |start: usize| text[start..].find('\n').map_or(text.len(), |end| start + end + 1);
-    let start =
-        lines().take(HEAD_LINES).filter(|(_, line)| is_start(line)).last().map(|(start, _)| behind(start));
+    let start = lines().take(HEAD_LINES).find(|(_, line)| is_start(line)).map(|(at, _)| behind(at));
     let from = start.unwrap_or(0);
-    let end = lines().filter(|(at, _)| *at >= from).find(|(_, line)| is_end(line)).map(|(at, _)| at);
-    Text {
-        body: text[from..end.unwrap_or(text.len())].trim_matches(['\r', '\n']),
-        head: &text[..from],
-        is_framed: start.is_some() || end.is_some(),
+    // The licence is behind the last marked end; without any, the last line that says that the text ends counts.
+    let (mut starts, mut marked, mut plain) = (0_u64, 0_u64, None);
+    let mut end = None;
+    let mut last: Option<usize> = None;
+    for (at, line) in lines().filter(|(at, _)| *at >= from) {
+        let kind = end_of(line);
+        match kind {
+            // Usually both lines follow each other: `End of Project Gutenberg's Emma`, `*** END OF ...`.
+            Some(End::Marked) => {
+                marked += 1;
+                end = Some(last.unwrap_or(at));
+            }
+            Some(End::Plain) => {
+                plain = Some(at);
+                last = last.or(plain);
+            }
+            None if line.is_empty() => {}
+            None => {
+                last = None;
+                starts += u64::from(is_start(line));
+            }
+        }
     }
+    let end = end.or(plain);
+    let framing = match (start.is_some(), end.is_some()) {
+        _ if starts > 0 || marked > 1 => Framing::Several,
+        (true, true) => Framing::Whole,
+        (false, false) => Framing::None,
+        _ => Framing::Partly,
+    };
+    let body = text[from..end.unwrap_or(text.len())].trim_matches(['\r', '\n']);
+    Text { body, head: &text[..from], framing }
 }
 
 fn is_start(line: &str) -> bool {
+    if !line.starts_with('*') {
+        return false;
+    }
     let line = line.to_ascii_uppercase();
     let is_marked = line.starts_with("***")
         && ["START OF TH", "START OF PROJECT"].iter().any(|start| line.contains(start));
@@ -49,37 +102,48 @@ fn is_start(line: &str) -> bool {
     (is_marked && line.contains("GUTENBERG")) || is_small_print
 }
 
-fn is_end(line: &str) -> bool {
-    let line = line.to_ascii_uppercase();
-    if !line.contains("GUTENBERG") {
-        return false;
-    }
-    let is_marked = line.starts_with("***") && line.contains("END OF TH");
-    let line = line.trim_start_matches(['*', ' ']);
-    let plain = ["END OF THE PROJECT GUTENBERG", "END OF PROJECT GUTENBERG", "END OF THIS PROJECT GUTENBERG"];
-    is_marked || plain.iter().any(|start| line.starts_with(start))
+/// A line at which a text ends.
+enum End {
+    /// `*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***`.
+    Marked,
+    /// `End of Project Gutenberg's Emma`.
+    Plain,
 }
 
-/// The document of a text: fields of its head become its title, author, language and date.
-pub(super) fn document(text: &str) -> Document {
+fn end_of(line: &str) -> Option<End> {
+    let line = line.to_ascii_uppercase();
+    if !line.contains("GUTENBERG") {
+        return None;
+    }
+    if line.starts_with("***") && (line.contains("END OF TH") || line.contains("END OF PROJECT")) {
+        return Some(End::Marked);
+    }
+    let line = line.trim_start_matches(['*', ' ']);
+    let plain = ["END OF THE PROJECT GUTENBERG", "END OF PROJECT GUTENBERG", "END OF THIS PROJECT GUTENBERG"];
+    plain.iter().any(|start| line.starts_with(start)).then_some(End::Plain)
+}
+
+/// The document of a text, and its frames: fields of its head become its title, author, language and date.
+pub(super) fn document(text: &str) -> (Document, Framing) {
     let found = unframed(text);
     let fields = fields(found.head);
     let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let metadata = [("title", "title"), ("author", "author"), ("translator", "translator")].into_iter();
     let metadata = metadata.map(|(name, field_name)| (name.to_owned(), field(field_name)));
-    let framed = (FRAMED.to_owned(), found.is_framed.to_string());
+    let framed = (FRAMED.to_owned(), found.framing.name().to_owned());
     let metadata = metadata.filter(|(_, value)| !value.is_empty()).chain([framed]).collect();
-    Document {
+    let document = Document {
         text: found.body.to_owned(),
         language: language(&field("language")),
         date: date(&field("release date")),
         metadata,
         ..Document::default()
-    }
+    };
+    (document, found.framing)
 }
 
-/// Whether a text had frames; `false` may mean that it is from elsewhere.
-pub(super) const FRAMED: &str = "framed";
+/// Which frames a text had; `false` may mean that it is from elsewhere.
+const FRAMED: &str = "framed";
 /// The names of the metadata.
 pub(super) const METADATA: [&str; 4] = ["title", "author", "translator", FRAMED];
 
@@ -190,7 +254,8 @@ mod tests {
 
     #[test]
     fn frames_are_removed_and_fields_are_read() {
-        let found = document(NEW);
+        let (found, framing) = document(NEW);
+        assert_eq!(framing, Framing::Whole);
         assert_eq!(found.text, "Emma Woodhouse, handsome.\r\n\r\n  FINIS");
         assert_eq!((found.language.as_str(), found.date.as_str()), ("en", "1994-08-01"));
         assert_eq!(found.metadata["title"], "Emma A Novel");
@@ -198,7 +263,8 @@ mod tests {
             (found.metadata["author"].as_str(), found.metadata["framed"].as_str()),
             ("Jane Austen", "true")
         );
-        let found = document(OLD);
+        let (found, framing) = document(OLD);
+        assert_eq!(framing, Framing::Whole);
         assert_eq!((found.text.as_str(), found.date.as_str()), ("Alice was tired.", "1994-06"));
         assert_eq!(found.metadata["title"], "Alice");
     }
@@ -206,15 +272,41 @@ mod tests {
     #[test]
     fn texts_without_frames_are_kept() {
         let text = "A letter to the Project Gutenberg.\n*** A ***\nEnd.\n";
-        let found = document(text);
+        let (found, _) = document(text);
         assert_eq!((found.text.as_str(), found.metadata["framed"].as_str()), (text.trim_end(), "false"));
-        assert_eq!(document("").text, "");
+        assert_eq!(document("").0.text, "");
     }
 
     #[test]
     fn a_start_far_into_a_text_is_part_of_it() {
         let text = format!("{}*** START OF THE PROJECT GUTENBERG EBOOK X ***\nend", "a\n".repeat(2000));
-        assert!(!unframed(&text).is_framed);
+        assert_eq!(unframed(&text).body, text);
+    }
+
+    #[test]
+    fn frames_within_the_frame_cost_nothing() {
+        let start = "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n";
+        let end = "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n";
+        let book = |title: &str, body: &str| format!("Title: {title}\n{start}{body}\n{end}licence\n");
+        let (found, framing) = document(&(book("One", "first") + &book("Two", "second")));
+        let text = format!("first\n{end}licence\nTitle: Two\n{start}second");
+        assert_eq!((found.text.as_str(), found.metadata["title"].as_str()), (text.as_str(), "One"));
+        assert_eq!((framing, found.metadata["framed"].as_str()), (Framing::Several, "several"));
+        let quoted = "before\nEnd of the Project Gutenberg EBook of X\nbetween\n*** START OF THIS PROJECT GUTENBERG EBOOK q ***\nafter";
+        let (found, framing) = document(&book("Quoting", quoted));
+        assert_eq!((found.text.as_str(), framing), (quoted, Framing::Several));
+        let both = document(&book("Emma", "text\n\nEnd of Project Gutenberg's Emma, by Jane Austen\n"));
+        assert_eq!((both.0.text.as_str(), both.1), ("text", Framing::Whole));
+    }
+
+    #[test]
+    fn a_frame_without_end_or_start_is_told() {
+        let (found, framing) =
+            document("Title: A\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\ntext that is cu");
+        assert_eq!((found.text.as_str(), framing), ("text that is cu", Framing::Partly));
+        assert_eq!(found.metadata["framed"], "partly");
+        let (found, framing) = document("text\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\nlicence");
+        assert_eq!((found.text.as_str(), framing), ("text", Framing::Partly));
     }
 
     #[test]

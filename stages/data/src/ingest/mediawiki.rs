@@ -47,6 +47,14 @@ impl Selection {
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether the pages of a namespace are documents.
+    pub(super) fn takes(&self, namespace: i32) -> bool {
+        match &self.namespaces[..] {
+            [] => namespace == 0,
+            namespaces => namespaces.contains(&namespace),
+        }
+    }
 }
 
 /// Reads the pages of an export and passes on each, numbered from 1. Pages whose revision has more than `bytes_max` bytes
@@ -84,11 +92,7 @@ pub(super) fn read<E: From<io::Error>>(
 }
 
 fn row(page: Page, site: &Site, wanted: &Wanted, selection: &Selection) -> Result<Row, Fault> {
-    let is_wanted = match &selection.namespaces[..] {
-        [] => page.namespace == 0,
-        namespaces => namespaces.contains(&page.namespace),
-    };
-    if !is_wanted {
+    if !selection.takes(page.namespace) {
         return Err(Fault::Namespace(page.namespace));
     }
     if page.is_redirect {

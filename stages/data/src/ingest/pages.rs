@@ -2,12 +2,13 @@
 
 use super::PAGES;
 use super::encoding::{self, decode};
+use super::epub;
 use super::format::{Compression, Format};
+use super::gutenberg::{self, Framing};
 use super::inflate::{Broken, inflate};
-use super::license::license_of;
+use super::license::{License, license_of};
 use super::rejected::Rejections;
 use super::source::{format_of, name_of};
-use super::{epub, gutenberg};
 use crate::clean::html::{Limits, Refusal, inspect};
 use crate::documents::{Document, DocumentWriter};
 use encoding_rs::Encoding;
@@ -37,23 +38,24 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     let mut writer = DocumentWriter::new(share.file(PAGES.name())?)?;
     let mut rejections = Rejections::default();
     rejections.begin(item.name().to_owned());
-    let (mut bytes, mut unframed) = (0, 0);
+    let mut bytes = 0;
+    let mut noted = [Note::Unframed, Note::FramedPartly, Note::FramedSeveral, Note::LicenseUnclear]
+        .map(|note| (note, 0_u64));
     for file in share.track("pages", item.entries()) {
         let file = file?;
         rejections.tally.files += 1;
         let format = format_of(file.source().unwrap_or_default());
         let read = match format {
-            Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html))),
-            Format::Epub => book(file, limits, &mut rejections)?,
-            format => text(file, encoding, limits)?.map(|text| (text.len(), of_text(text, format))),
+            Format::Html => page(file, limits)?.map(|html| (html.len(), of_page(html), None)),
+            Format::Epub => book(file, limits, &mut rejections)?.map(|(length, book)| (length, book, None)),
+            format => text(file, encoding, limits)?.and_then(|text| of_text(text, format)),
         };
         match read {
-            Ok((length, content)) => {
+            Ok((length, content, note)) => {
                 bytes += length as u64;
-                unframed += u64::from(
-                    content.metadata.get(gutenberg::FRAMED).is_some_and(|framed| framed == "false"),
-                );
-                writer.push(&document(reading, file, content))?;
+                let counted = noted.iter_mut().filter(|(counted, _)| Some(*counted) == note);
+                counted.for_each(|(_, count)| *count += 1);
+                writer.push(&document(reading, file, content, note))?;
             }
             Err(unread) => {
                 let (id, explanation) = (id(file), unread.explanation(format));
@@ -74,11 +76,36 @@ pub(super) fn read_pages(reading: &Reading, inputs: &Inputs, share: &mut Share) 
     share.metric(Metric::new("bytes", bytes as f64, "bytes"));
     share.count("redirects", tally.redirects.count);
     share.metric(Metric::count("rejected", tally.rejected()).lower_is_better());
-    if unframed > 0 {
-        share.count("unframed", unframed);
+    for (note, count) in noted.into_iter().filter(|(_, count)| *count > 0) {
+        share.count(note.metric(), count);
     }
     share.value(&tally);
     Ok(())
+}
+
+/// What is worth counting about a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Note {
+    /// A text without the frame of Project Gutenberg.
+    Unframed,
+    /// One whose frame has no start or no end.
+    FramedPartly,
+    /// One with frames within its frame.
+    FramedSeveral,
+    /// A source file that names a licence, but not which exactly. It does not get that of its source.
+    LicenseUnclear,
+}
+
+impl Note {
+    /// The metric that counts it.
+    const fn metric(self) -> &'static str {
+        match self {
+            Self::Unframed => "unframed",
+            Self::FramedPartly => "framed_partly",
+            Self::FramedSeveral => "framed_several",
+            Self::LicenseUnclear => "license_unclear",
+        }
+    }
 }
 
 /// Why a file is rejected.
@@ -92,6 +119,8 @@ enum Unread {
     Broken(Broken),
     /// It is no book, or a protected one.
     Book(epub::Refused),
+    /// It consists of a frame or front matter.
+    Bodiless,
 }
 
 impl From<Refusal> for Unread {
@@ -108,6 +137,7 @@ impl Unread {
             Self::Grown { max } => Refusal::TooLarge { bytes: *max, max: *max }.code(),
             Self::Broken(broken) => broken.code(),
             Self::Book(refused) => refused.code(),
+            Self::Bodiless => Refusal::Empty.code(),
         }
     }
 
@@ -129,6 +159,7 @@ impl Unread {
             }
             Self::Broken(broken) => broken.to_string(),
             Self::Book(refused) => refused.to_string(),
+            Self::Bodiless => "it has no text apart from its frame or front matter".to_owned(),
         }
     }
 }
@@ -210,17 +241,40 @@ fn of_page(html: Vec<u8>) -> Document {
     Document { html: Some(html), ..Document::default() }
 }
 
-fn of_text(text: String, format: Format) -> Document {
-    if format == Format::Gutenberg {
-        return gutenberg::document(&text);
-    }
-    if format != Format::Markdown {
-        // `clean` does not change source code.
-        let code = (format == Format::Code).then(|| ("format".to_owned(), format.name().to_owned()));
-        let license = code.as_ref().and_then(|_| license_of(&text)).unwrap_or_default();
-        return Document { text, license, metadata: code.into_iter().collect(), ..Document::default() };
-    }
-    let body = without_front_matter(&text);
+/// The length of a text, its document, and what is worth counting.
+fn of_text(text: String, format: Format) -> Result<(usize, Document, Option<Note>), Unread> {
+    let length = text.len();
+    let (document, note) = match format {
+        Format::Gutenberg => {
+            let (document, framing) = gutenberg::document(&text);
+            let note = match framing {
+                Framing::Whole => None,
+                Framing::None => Some(Note::Unframed),
+                Framing::Partly => Some(Note::FramedPartly),
+                Framing::Several => Some(Note::FramedSeveral),
+            };
+            (document, note)
+        }
+        Format::Code => of_code(text),
+        Format::Markdown => (of_markdown(&text), None),
+        _ => (Document { text, ..Document::default() }, None),
+    };
+    if document.text.trim().is_empty() { Err(Unread::Bodiless) } else { Ok((length, document, note)) }
+}
+
+fn of_code(text: String) -> (Document, Option<Note>) {
+    let (license, note) = match license_of(&text) {
+        License::Expression(expression) => (expression, None),
+        License::Unnamed => (String::new(), None),
+        License::Unclear => (String::new(), Some(Note::LicenseUnclear)),
+    };
+    // `clean` does not change source code.
+    let metadata = [("format".to_owned(), Format::Code.name().to_owned())].into();
+    (Document { text, license, metadata, ..Document::default() }, note)
+}
+
+fn of_markdown(text: &str) -> Document {
+    let body = without_front_matter(text);
     let title = body.lines().find_map(|line| line.strip_prefix("# "));
     let title = title.map(|title| title.trim().trim_end_matches('#').trim_end().to_owned());
     let metadata = title.filter(|title| !title.is_empty()).map(|title| ("title".to_owned(), title));
@@ -282,12 +336,13 @@ fn id(file: &LocalEntry) -> String {
     format!("{}/{}", name_of(file.source().unwrap_or_default()), file.name())
 }
 
-fn document(reading: &Reading, file: &LocalEntry, content: Document) -> Document {
+fn document(reading: &Reading, file: &LocalEntry, content: Document, note: Option<Note>) -> Document {
+    let is_default = content.license.is_empty() && note != Some(Note::LicenseUnclear);
     Document {
         id: id(file),
         url: if reading.url.is_empty() { String::new() } else { format!("{}/{}", reading.url, file.name()) },
         source: name_of(file.source().unwrap_or_default()).to_owned(),
-        license: if content.license.is_empty() { reading.license.clone() } else { content.license },
+        license: if is_default { reading.license.clone() } else { content.license },
         ..content
     }
 }

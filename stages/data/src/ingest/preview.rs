@@ -123,7 +123,8 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
         });
         // Which records of an archive are pages says nothing about the columns.
         if let Err(fault) = document
-            && !reading.format.has_other_records()
+            && !fault.is_no_page()
+            && (reading.format == Format::WikipediaHtml || !reading.format.has_other_records())
         {
             faults += 1;
             first.get_or_insert((number, fault));
@@ -145,7 +146,7 @@ fn first_rows(reading: &RecordReading, opened: File, file: &SourceFile) -> Seen 
                     return mediawiki::read(input, &wanted, &reading.pages, BYTES_MAX, each);
                 }
                 if format == Format::WikipediaHtml {
-                    return enterprise::read(input, &wanted, BYTES_MAX, each);
+                    return enterprise::read(input, &wanted, &reading.pages, BYTES_MAX, each);
                 }
                 let input = decode(input, encoding::named(&reading.encoding))?;
                 match format {

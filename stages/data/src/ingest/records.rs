@@ -155,7 +155,7 @@ pub(super) fn documents(
             let input = inflate(&mut stream, Compression::of_name(file.name()), file.size());
             input.map_err(Stop::Bytes).and_then(|input| match reading.format {
                 Format::Mediawiki => mediawiki::read(input, &wanted, &reading.pages, row_bytes_max, each),
-                _ => enterprise::read(input, &wanted, row_bytes_max, each),
+                _ => enterprise::read(input, &wanted, &reading.pages, row_bytes_max, each),
             })
         }
         format => {

@@ -41,7 +41,8 @@ pub struct Source {
     /// Which column of a record goes to which field, for `jsonl`, `json`, `csv`, `parquet`, `arrow`, `warc`,
     /// `mediawiki` and `wikipedia_html`.
     pub columns: Columns,
-    /// Numbers of the namespaces of a MediaWiki export whose pages are documents. The default is `[0]`, the articles.
+    /// Numbers of the namespaces of a MediaWiki export or a dump of Wikimedia Enterprise whose pages are documents. The
+    /// default is `[0]`, the articles.
     pub namespaces: Vec<i32>,
     /// Sections of the pages of a MediaWiki export: `all`, or `prose` for all but those with references, external links
     /// and lists of related pages.
@@ -132,9 +133,10 @@ impl Source {
             Misfit::unless(has_records || !has_columns, &field("columns"), "is for files of records")
                 .map(|misfit| misfit.help("if the file extension does not determine it, set `format`")),
             Misfit::unless(
-                self.namespaces.is_empty() || self.format() == Format::Mediawiki,
+                self.namespaces.is_empty()
+                    || matches!(self.format(), Format::Mediawiki | Format::WikipediaHtml),
                 &field("namespaces"),
-                "is for exports of MediaWiki",
+                "is for exports of MediaWiki and dumps of Wikimedia Enterprise",
             ),
             Misfit::unless(
                 self.sections == Sections::All || self.format() == Format::Mediawiki,

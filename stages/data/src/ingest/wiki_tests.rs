@@ -157,6 +157,62 @@ fn articles_of_enterprise_dumps_are_pages() {
 }
 
 #[test]
+fn articles_of_other_namespaces_and_without_content_are_listed() {
+    let article = |id: u64, namespace: Option<i32>, html: &str| {
+        let mut article = serde_json::json!({"name": "A", "identifier": id, "article_body": {"html": html}});
+        if let Some(namespace) = namespace {
+            article["namespace"] = serde_json::json!({"identifier": namespace, "name": "x"});
+        }
+        article.to_string() + "\n"
+    };
+    let lines = [
+        article(1, Some(0), "<p>A"),
+        article(2, Some(1), "<p>Talk"),
+        article(3, Some(0), ""),
+        article(4, None, "<p>Old"),
+        article(5, Some(14), "<p>Category"),
+    ];
+    let case = case("a.tar", Some(Format::WikipediaHtml)).file("a.tar", tar(lines.concat().as_bytes()));
+    let case = case.stage(|stage| stage.errors_max = 1);
+    let made = case.run();
+    assert_eq!(made.ids(), BTreeSet::from(["data/1".into(), "data/4".into()]));
+    let reasons: Vec<(Option<u64>, String)> =
+        made.reasons().into_iter().map(|(_, row, reason)| (row, reason)).collect();
+    let expected = [(2, "namespace"), (3, "no_text"), (5, "namespace")];
+    assert_eq!(reasons, expected.map(|(row, reason)| (Some(row), reason.to_owned())));
+    assert_eq!((made.metric("no_page"), made.metric("rejected")), (2.0, 1.0));
+    // Whether the metadata has the namespace does not matter.
+    let column = "namespace.identifier";
+    for metadata in [MetadataColumns::default(), ["*"].into(), [column].into(), [column, "*"].into()] {
+        let case = super::wiki_tests::case("a.tar", Some(Format::WikipediaHtml));
+        let case = case.file("a.tar", tar(lines.concat().as_bytes())).stage(|stage| {
+            stage.sources[0].namespaces = vec![14, 1];
+            stage.sources[0].columns.metadata = metadata.clone();
+        });
+        let made = case.run();
+        assert_eq!(made.ids(), BTreeSet::from(["data/2".into(), "data/5".into()]), "{metadata:?}");
+        assert_eq!(made.metric("no_page"), 3.0);
+    }
+}
+
+#[test]
+fn books_without_text_are_rejected_and_odd_frames_are_counted() {
+    let (start, end) = (
+        "*** START OF THE PROJECT GUTENBERG EBOOK X ***\n",
+        "*** END OF THE PROJECT GUTENBERG EBOOK X ***\n",
+    );
+    let case = case("*.txt", Some(Format::Gutenberg))
+        .file("cut.txt", format!("{start}cut"))
+        .file("empty.txt", format!("Title: X\n{start}\n \n{end}licence\n"))
+        .file("two.txt", format!("{start}one\n{end}{start}two\n{end}"));
+    let made = case.stage(|stage| stage.errors_max = 1).run();
+    assert_eq!(made.ids(), BTreeSet::from(["data/cut.txt".into(), "data/two.txt".into()]));
+    assert_eq!(made.reasons(), [("data/empty.txt".to_owned(), None, "empty".to_owned())]);
+    let metrics = ["unframed", "framed_partly", "framed_several"].map(|name| made.metric(name));
+    assert_eq!(metrics, [0.0, 1.0, 1.0]);
+}
+
+#[test]
 fn texts_of_gutenberg_lose_their_frames() {
     let text = "Title: Emma\n\nAuthor: Jane Austen\n\nLanguage: English\n\n*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***\n\n\
         Emma Woodhouse.\n\n*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***\nlicence\n";
@@ -192,8 +248,10 @@ fn books_are_pages_of_all_their_chapters() {
 #[test]
 fn source_files_have_the_licence_that_they_name() {
     let case = case("*.rs", None).file("a.rs", "// SPDX-License-Identifier: MPL-2.0\nfn a() {}\n");
+    let case = case.file("c.rs", "// Subject to the terms of the GNU General Public License.\nfn c() {}\n");
     let made = case.file("b.rs", "fn b() {}\n").stage(|stage| stage.sources[0].license = "MIT".into()).run();
     let licences: BTreeMap<&str, &str> =
         made.documents.iter().map(|document| (document.id.as_str(), document.license.as_str())).collect();
-    assert_eq!(licences, BTreeMap::from([("data/a.rs", "MPL-2.0"), ("data/b.rs", "MIT")]));
+    assert_eq!(licences, BTreeMap::from([("data/a.rs", "MPL-2.0"), ("data/b.rs", "MIT"), ("data/c.rs", "")]));
+    assert_eq!(made.metric("license_unclear"), 1.0);
 }

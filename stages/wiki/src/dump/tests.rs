@@ -109,6 +109,25 @@ fn damage_costs_one_page() {
 }
 
 #[test]
+fn markup_in_a_text_that_is_not_escaped_is_damage() {
+    let tag = "! its `text` contains the tag `b` that is not escaped";
+    for (text, reason) in [
+        ("<b>inside</b> text", tag),
+        ("all before<b/>", tag),
+        ("a <!-- hidden --> b", "! its `text` contains a comment that is not escaped"),
+        ("a <?php b ?> c", "! its `text` contains a processing instruction that is not escaped"),
+    ] {
+        let xml = format!("{HEAD}{}{}</mediawiki>", page(1, "P1", text), page(2, "P2", "t"));
+        assert_eq!(titles(&pieces(&xml).1), [reason, "P2"]);
+    }
+    let titled = format!("{HEAD}{}</mediawiki>", page(1, "A<i>B</i>", "t"));
+    assert_eq!(titles(&pieces(&titled).1), ["! its `title` contains the tag `i` that is not escaped"]);
+    let cdata = format!("{HEAD}{}</mediawiki>", page(1, "P1", "<![CDATA[<b>kept</b>]]>"));
+    let Piece::Page(page) = &pieces(&cdata).1[0] else { panic!("{cdata}") };
+    assert_eq!(page.revision.as_ref().unwrap().text.as_deref(), Some("<b>kept</b>"));
+}
+
+#[test]
 fn an_export_that_ends_early_says_so() {
     let xml = format!("{HEAD}{}", page(1, "P1", "t"));
     assert_eq!(titles(&pieces(&xml).1), ["P1", "! the export ends without its end tag"]);
@@ -127,7 +146,8 @@ fn other_files_are_no_exports() {
 fn entities_are_not_expanded_and_depth_is_bounded() {
     let bomb = format!("<!DOCTYPE x [<!ENTITY a \"aaaa\">]>{HEAD}{}</mediawiki>", page(1, "P", "&a;&a;"));
     assert_eq!(titles(&pieces(&bomb).1), ["! it has the unknown entity `a`"]);
-    let deep = page(1, "P", &format!("{}{}", "<a>".repeat(1000), "</a>".repeat(1000)));
+    let nested = format!("<contributor>{}{}", "<a>".repeat(1000), "</a>".repeat(1000));
+    let deep = page(1, "P", "t").replace("<contributor>", &nested);
     let xml = format!("{HEAD}{deep}</mediawiki>");
     assert_eq!(titles(&pieces(&xml).1), ["! its XML is nested too deeply"]);
 }
