@@ -1,6 +1,9 @@
 //! Temperature scaling ("On Calibration of Modern Neural Networks", Guo et al. 2017): one number that makes the
 //! probabilities of held-out texts true. Nothing here knows text.
 //!
+//! A share of 1 / (texts + 2) of each text counts as any label, as in Platt's method (2000): some texts that are all right do
+//! not make a model that is never wrong.
+//!
 //! The number is multiplied into the output matrix, so a calibrated model is an ordinary model, for fastText too.
 
 use crate::math::{exp, sigmoid};
@@ -56,6 +59,8 @@ impl Calibration {
 
     /// The derivative of the cross-entropy by the factor.
     fn slope(&self, sharpness: f64) -> f64 {
+        let texts = self.scores.len() / self.labels;
+        let any = 1.0 / (texts + 2) as f64;
         let mut slope = 0.0;
         for (scores, truth) in self.scores.chunks(self.labels).zip(self.truth.chunks(self.labels)) {
             let wanted = || scores.iter().zip(truth).filter(|(_, is_true)| **is_true);
@@ -69,11 +74,14 @@ impl Calibration {
                     mean += power * f64::from(*score);
                 }
                 let count = wanted().count().max(1) as f64;
-                slope += mean / sum - true_sum / count;
+                let score_mean =
+                    scores.iter().map(|score| f64::from(*score)).sum::<f64>() / self.labels as f64;
+                slope += mean / sum - (1.0 - any) * true_sum / count - any * score_mean;
             } else {
                 let expected: f64 =
                     scores.iter().map(|&score| f64::from(score)).map(|s| s * sigmoid(s * sharpness)).sum();
-                slope += expected - true_sum;
+                let half: f64 = scores.iter().map(|score| f64::from(*score)).sum::<f64>() / 2.0;
+                slope += expected - (1.0 - any) * true_sum - any * half;
             }
         }
         slope
@@ -94,23 +102,28 @@ mod tests {
     use super::*;
 
     fn calibration(loss: Loss) -> Calibration {
-        // Of ten texts with these scores, seven have the first label. The true score is ln(7 / 3) for the difference.
+        // Of ten texts with these scores, seven have the first label.
         let truth = (0..10).flat_map(|n| [n < 7, n >= 7]).collect();
         Calibration { loss, labels: 2, scores: [4.0, 0.0].repeat(10), truth }
     }
 
     #[test]
     fn probabilities_become_true() {
-        let sharpness = calibration(Loss::Softmax).sharpness();
-        let probability = sigmoid(4.0 * sharpness);
-        assert!((probability - 0.7).abs() < 1e-6, "{probability}");
+        for count in [1, 100] {
+            let mut many = calibration(Loss::Softmax);
+            (many.scores, many.truth) = (many.scores.repeat(count), many.truth.repeat(count));
+            let probability = sigmoid(4.0 * many.sharpness());
+            let any = 1.0 / (10 * count + 2) as f64;
+            assert!((probability - (0.7 * (1.0 - any) + 0.5 * any)).abs() < 1e-6, "{probability}");
+        }
     }
 
     #[test]
-    fn texts_that_are_all_right_stay_within_the_limit() {
+    fn texts_that_are_all_right_make_no_certainty() {
         let mut all = calibration(Loss::Softmax);
         all.truth = [true, false].repeat(10);
-        assert!((all.sharpness() - SHARPNESS_MAX).abs() < 1e-3);
+        let probability = sigmoid(4.0 * all.sharpness());
+        assert!((probability - 11.5 / 12.0).abs() < 1e-6, "{probability}");
         all.truth = [false, true].repeat(10);
         assert!((all.sharpness() - 1.0 / SHARPNESS_MAX).abs() < 1e-3);
     }
