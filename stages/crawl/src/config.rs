@@ -50,7 +50,7 @@ pub struct Crawl {
     pub concurrency: u32,
     /// Time limit in seconds for a whole response, from the request to the last byte.
     pub timeout_seconds: f64,
-    /// Maximum number of redirects in a row.
+    /// Maximum number of redirects and canonical addresses in a row. The page behind the last canonical address is kept.
     pub redirects_max: u32,
     /// How often a request is repeated after an error that may pass: no connection, an incomplete response, a timeout, or
     /// the statuses 429, 500, 502, 503 and 504. The time in between doubles each time; `Retry-After` is obeyed.

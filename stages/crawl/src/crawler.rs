@@ -320,7 +320,10 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             site.done.note = Some(format!("asks for {} s between requests", asked.as_secs_f64()));
         }
         let state = &mut self.hosts[host as usize];
-        state.delay = state.delay.max(asked.min(longest));
+        // A port or scheme that is not crawled for its delay does not slow down the others of its host.
+        if site.closed.is_none() {
+            state.delay = state.delay.max(asked);
+        }
         state.ready = Instant::now() + state.delay;
         let place: Arc<str> = url.as_str().into();
         self.push(&Event::Site { url: place.to_string(), done: site.done.clone() });
@@ -432,14 +435,16 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             self.apply(id, Done::new(Outcome::Noindex).status(status), found, page.links_cut);
             return Ok(());
         }
-        let follows = self.config.canonical == CanonicalLinks::Follow && !entry.as_it_is;
+        // Each page may name another one, without end.
+        let is_near = entry.redirects < self.config.redirects_max;
+        let follows = self.config.canonical == CanonicalLinks::Follow && !entry.as_it_is && is_near;
         if let Some(own) = page.canonical.filter(|_| follows)
             && self.frontier.is_promising(&own)
         {
             let canonical = Found {
                 url: own.clone(),
                 depth: entry.depth,
-                redirects: entry.redirects,
+                redirects: entry.redirects + 1,
                 from: Some(entry.url.clone()),
                 ..Found::default()
             };

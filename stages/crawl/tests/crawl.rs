@@ -223,6 +223,35 @@ fn pauses_of_robots_txt_are_kept() {
 }
 
 #[test]
+fn a_port_that_is_not_crawled_for_its_delay_does_not_slow_down_the_host() {
+    let patient = site::start(3, false, "User-agent: *\nCrawl-delay: 100000\n");
+    let site = site::start(6, false, "");
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let config = Crawl { seeds: vec![patient.url("/"), site.url("/")], ..crawl(&site) };
+    // Would wait for more than a day.
+    let outcome = bench.run(&config, &[]).unwrap();
+    assert_eq!(metric(&outcome, "pages"), 7.0);
+    assert_eq!(log(&bench, &outcome, &site)[&patient.url("/")]["outcome"], "crawl_delay");
+}
+
+#[test]
+fn chains_of_canonical_addresses_end() {
+    let site = site::start(1, false, "");
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let config = Crawl { seeds: vec![site.url("/canon/0")], redirects_max: 3, ..crawl(&site) };
+    let outcome = bench.run(&config, &[]).unwrap();
+    let lines = log(&bench, &outcome, &site);
+    let outcomes: Vec<&str> =
+        (0..=3).map(|page| lines[&format!("/canon/{page}")]["outcome"].as_str().unwrap()).collect();
+    assert_eq!(
+        (outcomes, lines.contains_key("/canon/4")),
+        (vec!["canonical", "canonical", "canonical", "page"], false)
+    );
+}
+
+#[test]
 fn limits_end_a_crawl() {
     let site = site::start(500, false, site::RULES);
     let folder = tempfile::tempdir().unwrap();

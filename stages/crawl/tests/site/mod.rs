@@ -218,6 +218,11 @@ impl State {
                 &format!("{HTML}x-robots-tag: noindex\r\n"),
                 &html("<a href=/followed>x</a>".to_owned()),
             ),
+            // Each page names another one as its canonical one.
+            ["canon", number] => {
+                let next = number.parse::<u64>().unwrap_or(0) + 1;
+                send(200, HTML, &html(format!("<link rel=canonical href=/canon/{next}>canon {number}")))
+            }
             ["own"] => send(200, HTML, &html("<link rel=canonical href=/p/1>own".to_owned())),
             ["followed"] => {
                 send(200, HTML, &html("<link rel=canonical href=/missing>kept after all".to_owned()))
