@@ -15,7 +15,11 @@ const PACKAGES: [(&str, &str, &[&str]); 8] = [
     ("pipe-model", "stages/model", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data"]),
     ("pipe-serve", "serve", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data", "pipe-model"]),
     ("pipe-engine", "engine", &["pipe-cache", "pipe-stage"]),
-    ("pipe", ".", &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data", "pipe-model", "pipe-serve", "pipe-engine"]),
+    (
+        "pipe",
+        ".",
+        &["pipe-cache", "pipe-stage", "pipe-linear", "pipe-data", "pipe-model", "pipe-serve", "pipe-engine"],
+    ),
 ];
 
 /// Crates that draw on terminals or read command lines.
