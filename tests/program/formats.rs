@@ -111,7 +111,8 @@ fn broken_rows_fail_beyond_what_is_allowed_and_are_listed() {
     project.edit("shard_documents: 16", "shard_documents: 16\n      errors_max: 2");
     project.run(&["rows"]).expect(0);
     project.pipe(&["get", "pipeline.yaml", "rows.rejected", "rejected"]).expect(0);
-    let rejected = project.read("rejected/rows/rows.jsonl.rejected.jsonl");
+    let files = fs::read_dir(project.path("rejected/rows")).unwrap().map(|file| file.unwrap().path());
+    let rejected: String = files.map(|file| fs::read_to_string(file).unwrap()).collect();
     assert!(rejected.contains(r#"{"id":"rows/rows.jsonl","row":102,"reason":"json""#), "{rejected}");
 }
 
