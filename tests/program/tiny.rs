@@ -188,7 +188,7 @@ fn a_changed_page_is_one_share_of_work() {
     tiny.project.write(page, &format!("{before} One more sentence stands here.</p>{after}{rest}"));
     let lines = tiny.run(&["tokens"]);
     let done = shares(&lines);
-    for (stage, step) in [("pages", "pages"), ("text", "texts"), ("unique", "signatures")] {
+    for (stage, step) in [("pages", "pages"), ("text", "texts"), ("unique", "signed")] {
         let (missing, all) = done.get(&(stage.to_owned(), step.to_owned())).copied().unwrap_or_default();
         assert!(missing == 1 && all > 1, "{stage}: {step}: {done:?}");
     }
