@@ -183,7 +183,8 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
     let words = ["data", "stats", "pipeline.yaml", "text", "--dropped", "--html"];
     let stats =
         |more: &[&str]| project.pipe(&[&words[..], &[page.to_str().unwrap()], more].concat()).expect(0);
-    let told = stats(&[]).says(&["30 documents", "gopher_duplicate_lines"]);
+    let told = stats(&[]);
+    assert!(told.stdout.starts_with("30 documents"), "{}", told.stdout);
     assert!(
         told.stdout.lines().any(|line| line.starts_with("gopher_duplicate_lines") && line.contains("25"))
     );
@@ -217,10 +218,8 @@ fn documents_are_counted_by_what_they_are() {
     assert_eq!(by_length, 100);
     // Every tenth document was a copy of the one before it.
     assert_eq!((&after["total"]["documents"], &after["clusters"][0]["size"]), (&90.into(), &2.into()));
-    project
-        .pipe(&["data", "stats", "pipeline.yaml", "unique"])
-        .expect(0)
-        .says(&["90 documents", "cluster of"]);
+    let told = project.pipe(&["data", "stats", "pipeline.yaml", "unique"]).expect(0).stdout;
+    assert!(told.starts_with("90 documents") && told.contains("cluster of"), "{told}");
 }
 
 #[test]
