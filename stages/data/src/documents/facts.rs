@@ -55,7 +55,7 @@ impl Row {
     /// `language`, `license`, `date`, `url` or `id`. An empty field is no fact.
     ///
     /// The reader must have been asked for the columns of the metadata and of the fields; see
-    /// [`columns_of_facts`].
+    /// `columns_of_facts`.
     pub fn fact(&self, name: &str) -> Option<Fact<'_>> {
         if let Some(column) = self.added.as_deref().and_then(|added| added.get(name)) {
             return Fact::of(column, self.index as usize);
