@@ -3,7 +3,7 @@
 use clap::Args;
 use pipe::{
     cli::{FolderCommand, Work, arguments},
-    ui::{self, Cell, Narrow, counted, units},
+    ui::{self, Cell, Narrow, counted, escape, units},
 };
 use pipe_data::documents::{Document, DocumentReader};
 use pipe_stage::{Error, LocalEntry, Result};
@@ -343,18 +343,6 @@ fn as_text(report: &Report) -> String {
 
 /// A page without scripts or references.
 fn page(report: &Report) -> String {
-    let escape = |text: &str| {
-        text.chars().fold(String::new(), |mut out, c| {
-            match c {
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                '&' => out.push_str("&amp;"),
-                '"' => out.push_str("&quot;"),
-                c => out.push(c),
-            }
-            out
-        })
-    };
     let bar = |part: u64, whole: u64| {
         let width = if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 };
         format!("<td class=\"bar\"><i style=\"width:{width:.1}%\"></i></td>")

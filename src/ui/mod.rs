@@ -29,7 +29,7 @@ use crate::{
 };
 use bars::Bars;
 pub use faults::{Colour, faults};
-pub use report::{Inflow, Look, Report, ReportStage};
+pub use report::{Inflow, Look, Report, ReportStage, escape};
 use std::{
     io::{IsTerminal, Write},
     sync::atomic::{AtomicBool, Ordering},

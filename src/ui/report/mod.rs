@@ -497,7 +497,7 @@ impl Page {
 }
 
 /// Escapes text for elements and quoted attributes.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

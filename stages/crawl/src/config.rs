@@ -60,7 +60,7 @@ pub struct Crawl {
     pub user_agent: String,
     /// An address of a page or a mailbox for owners of sites, added to `user_agent`.
     pub contact: String,
-    /// Media types to keep; `text/*` stands for all texts. The body of other responses is not read. Responses without a
+    /// Media types to keep; `text/*` matches all text types. The body of other responses is not read. Responses without a
     /// media type are kept.
     pub media_types: Vec<String>,
     /// Query parameters to remove from addresses, such as `utm_*`.

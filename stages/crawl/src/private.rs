@@ -1,7 +1,7 @@
 //! Which addresses of the Internet Protocol are public, and a resolver that gives out no others.
 //!
 //! A connection is made to the very address that was checked, so a name that changes its address between check and use
-//! (DNS rebinding) gains nothing. It does not know URLs: an address in place of a name is checked by whoever connects.
+//! (DNS rebinding) gains nothing. It does not know URLs: an address in place of a name is checked where the connection is made.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

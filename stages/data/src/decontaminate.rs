@@ -3,7 +3,7 @@
 mod grams;
 
 use crate::documents::{Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text};
-use crate::lines::{read_lines, write_buffered, write_json_line, write_lines};
+use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::memo::Memo;
 use crate::none_left;
 use grams::{Index, grams_of};
@@ -247,11 +247,11 @@ fn make_index(indexing: &Indexing, inputs: &Inputs, share: &mut Share) -> Result
 
 /// A line of the output `removed`: a document, and its first match with a set.
 #[derive(Debug, Serialize)]
-struct Removed<'a> {
-    id: &'a str,
-    set: &'a str,
+struct Removed {
+    id: String,
+    set: String,
     /// The text of the document that matched.
-    text: &'a str,
+    text: String,
     /// Number of different sequences of the set in the document.
     matches: u32,
 }
@@ -266,7 +266,7 @@ fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Resu
     let reader = DocumentReader::of_entry(documents)?.columns(&[Column::Id, Column::Text]);
     let rows = reader.rows_total() as u32;
     let (mut selected, mut hits) = (RoaringBitmap::new(), RoaringBitmap::new());
-    let (mut lines, mut all) = (Vec::new(), 0_u64);
+    let (mut removed, mut all) = (Vec::new(), 0_u64);
     let mut by_set: BTreeMap<u32, u64> = BTreeMap::new();
     for row in share.track("documents", reader.rows()?) {
         let row = row??;
@@ -280,29 +280,23 @@ fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Resu
         for (set, found) in found {
             *by_set.entry(set).or_default() += 1;
             hits |= &found.examples;
-            let line = Removed {
-                id: &row.document.id,
-                set: matching.sets.get(set as usize).map_or("", String::as_str),
-                text: row.document.text.get(found.place).unwrap_or_default(),
+            removed.push(Removed {
+                id: row.document.id.clone(),
+                set: matching.sets.get(set as usize).cloned().unwrap_or_default(),
+                text: row.document.text.get(found.place).unwrap_or_default().to_owned(),
                 matches: found.grams.len() as u32,
-            };
-            write_json_line(&line, |line| {
-                lines.extend(line);
-                Ok(())
-            })?;
+            });
         }
     }
     let kept = selected.len();
     share.view(OUTPUT.name(), documents, rows, selected, None)?;
-    if !lines.is_empty() {
+    if !removed.is_empty() {
         let mut file = share.file_with(REMOVED.name(), "jsonl")?;
-        write_buffered(&mut file, |file| std::io::Write::write_all(file, &lines))?;
+        write_lines(&mut file, &removed)?;
         share.keep(file)?;
     }
-    let mut bytes = Vec::new();
-    hits.serialize_into(&mut bytes).expect("invariant: writing to memory");
     let mut file = share.file("hits")?;
-    write_buffered(&mut file, |file| std::io::Write::write_all(file, &bytes))?;
+    write_buffered(&mut file, |file| hits.serialize_into(file))?;
     share.keep(file)?;
     share.counts(METRICS, [kept, all, all - kept]);
     for (set, count) in by_set {
@@ -316,7 +310,7 @@ fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Resu
 #[derive(Debug, Serialize)]
 struct Contaminated<'a> {
     set: &'a str,
-    id: &'a str,
+    id: String,
 }
 
 /// Lists the examples that occur in training documents. The items are what was found in all shards, and the names of the
@@ -350,15 +344,11 @@ fn list_examples(sets: &Vec<Set>, inputs: &Inputs, share: &mut Share) -> Result<
                 Metric::new(format!("{SHARE_CONTAMINATED}{}", set.name), count as f64 / all as f64, "");
             share.metric(share_of_set.lower_is_better().merged_by(Merge::Mean(1.0)));
         }
-        for id in &contaminated {
-            let line = Contaminated { set: &set.name, id };
-            write_json_line(&line, |line| {
-                lines.extend(line);
-                Ok(())
-            })?;
-        }
+        lines.extend(contaminated.into_iter().map(|id| Contaminated { set: &set.name, id }));
     }
-    share.write(EXAMPLES.name(), "examples.jsonl", &lines)?;
+    let mut file = share.named(EXAMPLES.name(), "examples.jsonl")?;
+    write_lines(&mut file, &lines)?;
+    share.keep(file)?;
     Ok(())
 }
 

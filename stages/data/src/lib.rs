@@ -1,4 +1,5 @@
-//! From raw pages to tokens and examples: documents, ingest, clean, dedup, split, tokenizer, tokenize, examples, classifier, classify, filter.
+//! From raw pages to tokens and examples: documents, ingest, clean, classifiers, dedup, split, decontaminate, tokenizer,
+//! tokenize, mix, export-data, examples.
 //!
 //! This crate knows text, languages and file formats. It does not know the engine, terminals, schedulers, the
 //! location of the cache, or models.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::dedup::minhash::shingles;
 use crate::dedup::pool::FilePool;
 use crate::dedup::signatures::{self, Signature, Signatures};
-use crate::dedup::{MEMORY_BYTES_MIN, MEMORY_PER_BYTE, open_signatures, unreadable};
+use crate::dedup::{open_signatures, unreadable};
 use crate::documents::text_digest;
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on, lacks_text};
 use crate::lines::{read_lines, write_buffered, write_lines};
@@ -108,6 +108,8 @@ impl Stage for Split {
     /// bytes per byte (compressed).
     fn memory_amount(&self, inputs: &WorkInputs) -> Option<f64> {
         const INDEX_PER_BYTE: f64 = 12.0;
+        const MEMORY_BYTES_MIN: f64 = (24_u64 << 20) as f64;
+        const MEMORY_PER_BYTE: f64 = 0.15;
         // How large a number of documents is, only the run tells.
         let held_out: f64 = [self.validation, self.test].into_iter().filter(|size| !is_number(*size)).sum();
         let per_byte = INDEX_PER_BYTE * held_out + MEMORY_PER_BYTE;

@@ -201,7 +201,7 @@ impl Header {
             SUPERVISED => {}
             1 => return Err(ModelError::NotSupervised("cbow")),
             2 => return Err(ModelError::NotSupervised("skipgram")),
-            other => return Err(damaged(format!("{other} is no kind of model"))),
+            other => return Err(damaged(format!("the kind of model {other} is unknown"))),
         }
         if version == 11 {
             max = 0; // supervised models had no n-grams of characters, whatever the setting

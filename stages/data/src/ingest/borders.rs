@@ -22,10 +22,8 @@ impl Caps {
     /// it contains: small sets are cut finely, so that all cores have work, and large ones coarsely, since each shard
     /// has costs of its own. The maximum doubles with every second level, and the content of a trie with every level.
     pub(super) fn bytes_at(self, depth: u32) -> u64 {
-        SHARD_BYTES_MIN
-            .checked_shl(depth / 2)
-            .filter(|bytes| bytes >> (depth / 2) == SHARD_BYTES_MIN)
-            .map_or(self.bytes, |bytes| bytes.min(self.bytes))
+        // At most 2^53 bytes, more than `shard_mib` allows.
+        (SHARD_BYTES_MIN << (depth / 2).min(u32::BITS)).min(self.bytes)
     }
 }
 

@@ -157,7 +157,7 @@ pub(super) enum Unreadable {
     Unclosed { row: u64, line: u64 },
     #[error("no WARC or ARC record begins in it: {0}")]
     NotWarc(String),
-    #[error("it is no export of MediaWiki: no `<mediawiki>` begins in it")]
+    #[error("it is not a MediaWiki export: it has no `<mediawiki>` element")]
     NotMediawiki,
     #[error("it is not a readable tar archive: {0}")]
     NotTar(String),

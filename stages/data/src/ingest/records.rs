@@ -11,7 +11,7 @@ use super::rejected::{Rejections, Tally};
 use super::source::name_of;
 use super::{array, csv, enterprise, jsonl, mediawiki, table, warc};
 use crate::documents::Document;
-use pipe_stage::{Entry, Error, LocalEntry, Metric, Result, Share};
+use pipe_stage::{Error, LocalEntry, Metric, Result, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -46,13 +46,6 @@ pub(super) struct Given {
     pub(super) documents: u64,
     /// Bytes of their texts and pages.
     pub(super) bytes: u64,
-}
-
-/// The name of the item that a share's shards were read from: `<source>/<hash>.rows`.
-pub(super) fn share_name(shards: &[Entry]) -> String {
-    let folder =
-        shards.first().and_then(|shard| shard.name.rsplit_once('/')).map_or("", |(folder, _)| folder);
-    format!("{folder}.rows")
 }
 
 /// Reads the documents of all files of a share that belong to the sample, with ids that lack the source's name.

@@ -122,7 +122,7 @@ fn damage_to_an_export_is_told() {
     assert_eq!((made.ids().len(), made.metric("rejected")), (1, 1.0));
     let case = super::wiki_tests::case("a.xml", Some(Format::Mediawiki)).file("a.xml", "<html></html>");
     let error = case.run_with(1).err().unwrap().to_string();
-    assert!(error.contains("it is no export of MediaWiki"), "{error}");
+    assert!(error.contains("it is not a MediaWiki export"), "{error}");
 }
 
 #[test]
