@@ -206,7 +206,11 @@ impl State {
             ["bomb"] => send(200, &format!("{HTML}content-encoding: gzip\r\n"), &gzip(&vec![0; 50 << 20])),
             ["broken"] => send(200, &format!("{HTML}content-encoding: gzip\r\n"), b"no gzip"),
             ["folded"] => send(200, &format!("x-long: a,\r\n\t b\r\n{HTML}"), &html("folded".to_owned())),
-            ["invalid"] => send(200, &format!("x-odd: a\x01b\r\nno header\r\nx y: z\r\n{HTML}"), &html("invalid".to_owned())),
+            ["invalid"] => send(
+                200,
+                &format!("x-odd: a\x01b\r\nno header\r\nx y: z\r\n{HTML}"),
+                &html("invalid".to_owned()),
+            ),
             ["spaced"] => send(200, "content-type : text/html\r\n", &html("spaced".to_owned())),
             ["appended"] => {
                 let body = [gzip(&html("appended".to_owned())), b"\r\n<!-- cached -->".to_vec()].concat();
