@@ -40,7 +40,7 @@ pub(crate) fn decode<'b>(
     // The last coding was applied last. No content needs no coding.
     for coding in codings.iter().rev().filter(|_| !body.is_empty()) {
         content = match coding.as_str() {
-            "gzip" | "x-gzip" => read(flate2::read::MultiGzDecoder::new(&content[..]), bytes_max)?,
+            "gzip" | "x-gzip" => gunzip(&content, bytes_max)?,
             // In zlib's format; some servers send it raw.
             "deflate" => match read(flate2::read::ZlibDecoder::new(&content[..]), bytes_max) {
                 Err(CodingError::Damaged(_)) => {
@@ -65,6 +65,24 @@ pub(crate) fn decode<'b>(
 
 fn damaged(error: io::Error) -> CodingError {
     CodingError::Damaged(error.to_string())
+}
+
+/// Decompresses the members of gzip at the beginning of a body. What some servers append is passed over.
+fn gunzip<'b>(body: &[u8], bytes_max: usize) -> Result<Cow<'b, [u8]>, CodingError> {
+    let (mut rest, mut content) = (body, Vec::new());
+    loop {
+        let mut decoder = flate2::bufread::GzDecoder::new(rest);
+        match read(&mut decoder, bytes_max - content.len()) {
+            Ok(more) => content.extend_from_slice(&more),
+            Err(CodingError::Damaged(_)) if rest.len() < body.len() => break,
+            Err(error) => return Err(error),
+        }
+        rest = decoder.into_inner();
+        if !rest.starts_with(b"\x1F\x8B") {
+            break;
+        }
+    }
+    Ok(Cow::Owned(content))
 }
 
 fn read<'b>(decoder: impl Read, bytes_max: usize) -> Result<Cow<'b, [u8]>, CodingError> {
@@ -101,6 +119,9 @@ mod tests {
             ("deflate", raw.finish().unwrap()),
             ("zstd", zstd::encode_all(&text[..], 3).unwrap()),
             ("gzip, x-gzip", gzip(&gzip(text))),
+            ("gzip", [gzip(&text[..4]), gzip(&text[4..])].concat()),
+            ("gzip", [gzip(text), b"\r\n<!-- cached -->\0".to_vec()].concat()),
+            ("gzip", [gzip(text), b"\x1F\x8Bno member".to_vec()].concat()),
         ] {
             assert_eq!(decode(&body, codings, 100).as_deref(), Ok(&text[..]), "{codings}");
         }
@@ -116,6 +137,8 @@ mod tests {
         assert!(bomb.len() < 20_000);
         assert_eq!(decode(&bomb, "gzip", 1 << 20), Err(CodingError::TooLarge));
         assert_eq!(decode(&gzip(&bomb), "gzip, gzip", 1 << 20), Err(CodingError::TooLarge));
+        let members = gzip(&[0; 100]).repeat(11);
+        assert_eq!(decode(&members, "gzip", 1000), Err(CodingError::TooLarge));
         assert_eq!(decode(b"12345", "", 4), Err(CodingError::TooLarge));
     }
 
@@ -123,6 +146,7 @@ mod tests {
     fn damage_is_an_error() {
         for (codings, body) in [
             ("gzip", &b"text"[..]),
+            ("gzip", &gzip(b"some text, cut off")[..25]),
             ("br", b"\xFF\xFF"),
             ("zstd", b"text"),
             ("lzma", b"x"),

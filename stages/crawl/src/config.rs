@@ -27,8 +27,8 @@ pub struct Crawl {
     pub depth_max: u32,
     /// Maximum number of pages to keep.
     pub pages_max: u64,
-    /// Maximum size of all pages that are kept, in MiB as they were sent. Pages that are on their way when it is reached
-    /// are kept, too.
+    /// Maximum size of all pages in MiB as they were sent. Pages that are fetched and not kept, since they name another
+    /// address as canonical or ask not to be indexed, count too. Pages that are on their way when it is reached are kept.
     pub mib_max: u64,
     /// Maximum number of addresses to remember, fetched or not. Further ones are counted, but neither fetched nor
     /// listed. An address takes about 300 bytes of memory, and a long one more: 500 characters on average also end the list.
@@ -50,7 +50,8 @@ pub struct Crawl {
     pub concurrency: u32,
     /// Time limit in seconds for a whole response, from the request to the last byte.
     pub timeout_seconds: f64,
-    /// Maximum number of redirects and canonical addresses in a row. The page behind the last canonical address is kept.
+    /// Maximum number of redirects and canonical addresses in a row. If canonical addresses go beyond it, the first page is
+    /// kept.
     pub redirects_max: u32,
     /// How often a request is repeated after an error that may pass: no connection, an incomplete response, a timeout, or
     /// the statuses 429, 500, 502, 503 and 504. The time in between doubles each time; `Retry-After` is obeyed.

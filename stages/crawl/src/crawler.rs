@@ -42,6 +42,9 @@ const FOUND_MAX: usize = 1000;
 /// How often a stop is looked for.
 const STOP_EVERY: Duration = Duration::from_millis(200);
 
+/// A longer wait during which nothing is fetched is reported.
+const QUIET_MAX: Duration = Duration::from_secs(60);
+
 /// After as many failures in a row, without any answer in between, a host is given up.
 const HOST_FAILURES_MAX: u32 = 20;
 
@@ -80,6 +83,8 @@ struct HostState {
     /// Whether a robots.txt is on its way.
     asking: bool,
     failures: u32,
+    /// Whether people know that the crawl waits for it.
+    noted: bool,
 }
 
 enum Finished {
@@ -166,6 +171,9 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
                 }
                 return Ok(Ended { frontier: self.frontier, robots: self.robots, journal: self.journal });
             }
+            if let Some(wake) = wake.filter(|_| self.running.is_empty()) {
+                self.note_wait(wake);
+            }
             let pause = wake.map_or(STOP_EVERY, |wake| wake.saturating_duration_since(Instant::now()));
             let finished = tokio::select! {
                 Some(finished) = self.running.join_next() => Some(finished),
@@ -190,10 +198,37 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
         }
     }
 
+    /// Says what the crawl waits for if that takes long, once per host.
+    fn note_wait(&mut self, wake: Instant) {
+        let wait = wake.saturating_duration_since(Instant::now());
+        if wait <= QUIET_MAX {
+            return;
+        }
+        let hosts = (0..).zip(&self.hosts).filter(|(_, state)| state.ready <= wake);
+        let waiting = hosts.filter_map(|(host, _)| self.frontier.first_waiting(host)).next();
+        let Some(id) = waiting.or_else(|| self.delayed.first().map(|(_, id)| *id)) else { return };
+        let entry = self.frontier.entry(id);
+        let state = &mut self.hosts[entry.host() as usize];
+        if std::mem::replace(&mut state.noted, true) {
+            return;
+        }
+        let why = if wait > state.delay {
+            "requests failed, and the time until they are repeated grows or is that of its `Retry-After`"
+        } else if state.delay.as_secs_f64() > self.config.delay_seconds {
+            "its robots.txt asks for that with `Crawl-delay`"
+        } else {
+            "`delay_seconds` is that long"
+        };
+        let name = Url::parse(&entry.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let (name, seconds) = (name.unwrap_or_default(), wait.as_secs_f64().ceil());
+        self.share
+            .note(format!("nothing is fetched for {seconds} s, until the next request to `{name}`: {why}"));
+    }
+
     /// Whether no further page may be kept.
     fn is_full(&self) -> bool {
-        self.frontier.pages >= self.config.pages_max
-            || self.frontier.bytes >= self.config.mib_max.saturating_mul(1 << 20)
+        let bytes = self.frontier.bytes.saturating_add(self.frontier.unkept_bytes);
+        self.frontier.pages >= self.config.pages_max || bytes >= self.config.mib_max.saturating_mul(1 << 20)
     }
 
     /// Starts all requests that may start now. Returns when to look again, or `None` if nothing waits.
@@ -205,7 +240,14 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
         }
         while self.hosts.len() < self.frontier.hosts() as usize {
             let delay = Duration::try_from_secs_f64(self.config.delay_seconds).unwrap_or_default();
-            self.hosts.push(HostState { ready: now, delay, running: 0, asking: false, failures: 0 });
+            self.hosts.push(HostState {
+                ready: now,
+                delay,
+                running: 0,
+                asking: false,
+                failures: 0,
+                noted: false,
+            });
         }
         for _ in 0..VISITS_MAX {
             if self.is_full() {
@@ -313,17 +355,18 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
     }
 
     fn site(&mut self, host: u32, url: Url, mut site: Site) {
-        let asked = site.robots.delay.unwrap_or_default();
+        let mut asked = site.robots.delay.unwrap_or_default();
         let longest = Duration::try_from_secs_f64(self.config.crawl_delay_max).unwrap_or_default();
-        if site.closed.is_none() && asked > longest {
-            site.closed = Some(Outcome::CrawlDelay);
-            site.done.note = Some(format!("asks for {} s between requests", asked.as_secs_f64()));
+        if asked > longest {
+            if site.closed.is_none() {
+                site.closed = Some(Outcome::CrawlDelay);
+                site.done.note = Some(format!("asks for {} s between requests", asked.as_secs_f64()));
+            }
+            // Nothing of this server is fetched, so the other ports and schemes of the host must not wait for it.
+            asked = Duration::ZERO;
         }
         let state = &mut self.hosts[host as usize];
-        // A port or scheme that is not crawled for its delay does not slow down the others of its host.
-        if site.closed.is_none() {
-            state.delay = state.delay.max(asked);
-        }
+        state.delay = state.delay.max(asked);
         state.ready = Instant::now() + state.delay;
         let place: Arc<str> = url.as_str().into();
         self.push(&Event::Site { url: place.to_string(), done: site.done.clone() });
@@ -386,7 +429,12 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
         }
         if redirects > self.config.redirects_max {
             let done = Done::new(Outcome::BadRedirect).status(status).to(to);
-            return self.apply(id, done.note("more redirects in a row than `redirects_max`"), Vec::new(), 0);
+            return self.apply(
+                id,
+                done.note("more redirects and canonical addresses in a row than `redirects_max`"),
+                Vec::new(),
+                0,
+            );
         }
         let found = Found {
             url: to.clone(),
@@ -431,35 +479,38 @@ impl<'c, 's, 'r> Crawler<'c, 's, 'r> {
             ..Found::default()
         };
         let found: Vec<Found> = page.links.into_iter().map(link).collect();
+        let unkept_bytes = (!not_modified).then_some(page.record.bytes);
+        let unkept = |outcome: Outcome| Done { unkept_bytes, ..Done::new(outcome).status(status) };
         if page.noindex {
-            self.apply(id, Done::new(Outcome::Noindex).status(status), found, page.links_cut);
+            self.apply(id, unkept(Outcome::Noindex), found, page.links_cut);
             return Ok(());
         }
-        // Each page may name another one, without end.
-        let is_near = entry.redirects < self.config.redirects_max;
-        let follows = self.config.canonical == CanonicalLinks::Follow && !entry.as_it_is && is_near;
+        let follows = self.config.canonical == CanonicalLinks::Follow && !entry.as_it_is;
         if let Some(own) = page.canonical.filter(|_| follows)
             && self.frontier.is_promising(&own)
         {
             let canonical = Found {
                 url: own.clone(),
                 depth: entry.depth,
-                redirects: entry.redirects + 1,
+                redirects: entry.redirects.saturating_add(1),
                 from: Some(entry.url.clone()),
                 ..Found::default()
             };
-            let is_new = self.frontier.add(&canonical);
-            // The scope may refuse it, and then this page is the only one.
-            if self.frontier.find(&own).is_some() && self.frontier.is_promising(&own) {
-                let done = Done::new(Outcome::Canonical).status(status).to(own);
-                if is_new {
-                    self.push(&Event::Found(vec![canonical]));
-                }
-                self.apply(id, done, Vec::new(), page.links_cut);
+            // Pages that each name the next one never end.
+            let is_too_long =
+                canonical.redirects > self.config.redirects_max && self.frontier.find(&own).is_none();
+            if is_too_long && self.frontier.is_named(id) {
+                let note = "more redirects and canonical addresses in a row than `redirects_max`, so the first page is kept";
+                self.apply(id, unkept(Outcome::Canonical).to(own).note(note), Vec::new(), page.links_cut);
                 return Ok(());
             }
-            if is_new {
+            if !is_too_long && self.frontier.add(&canonical) {
                 self.push(&Event::Found(vec![canonical]));
+            }
+            // The scope may refuse it, and then this page is the only one.
+            if self.frontier.find(&own).is_some() && self.frontier.is_promising(&own) {
+                self.apply(id, unkept(Outcome::Canonical).to(own), Vec::new(), page.links_cut);
+                return Ok(());
             }
         }
         let record = page.record;

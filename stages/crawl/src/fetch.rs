@@ -76,7 +76,7 @@ pub(crate) struct Failure {
     pub(crate) done: Done,
     /// Whether the same request may succeed later.
     pub(crate) may_pass: bool,
-    /// Whether the head of a response arrived.
+    /// Whether the server answered, even if that was no valid response.
     pub(crate) answered: bool,
 }
 
@@ -113,6 +113,11 @@ impl Fetcher {
                 .no_zstd()
                 // Requests to a host are few and apart, and archives have the format of HTTP/1.1.
                 .http1_only()
+                // Browsers accept such headers, so sites have them: folded lines become one (RFC 9112, section 5.2), and
+                // one invalid header does not make a page unreadable.
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_ignore_invalid_headers_in_responses(true)
                 .connect_timeout(CONNECT_MAX)
                 .pool_idle_timeout(IDLE_MAX)
                 .pool_max_idle_per_host(usize::try_from(config.per_host).unwrap_or(usize::MAX))
@@ -143,7 +148,10 @@ impl Fetcher {
             let note = format!("the response took longer than {} s", self.timeout.as_secs_f64());
             Err(Failure::passing(Outcome::Timeout, note))
         });
-        result.map_err(|failure| Failure { answered: answered.load(Ordering::Relaxed), ..failure })
+        result.map_err(|failure| {
+            let answered = failure.answered || answered.load(Ordering::Relaxed);
+            Failure { answered, ..failure }
+        })
     }
 
     async fn exchange(
@@ -241,14 +249,17 @@ fn is_local(url: &Url) -> bool {
 
 fn failure(error: &reqwest::Error, outcome: Outcome) -> Failure {
     let mut cause = error.source();
+    let mut answered = false;
     while let Some(inner) = cause {
         if inner.is::<PrivateAddress>() {
             return Failure::lasting(Outcome::Private, inner.to_string());
         }
+        // Something came that is not HTTP. A connection that closes without a byte is no answer.
+        answered |= inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
         cause = inner.source();
     }
     let outcome = if error.is_timeout() { Outcome::Timeout } else { outcome };
-    Failure::passing(outcome, chain(error))
+    Failure { answered, ..Failure::passing(outcome, chain(error)) }
 }
 
 /// An error with its causes, without the address, which the log has already.

@@ -34,7 +34,7 @@ pub(crate) struct Found {
     /// Links between a seed and it; for a sitemap, the number of sitemaps above it.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(crate) depth: u32,
-    /// Redirects in a row that led to it.
+    /// Redirects and canonical addresses in a row that led to it.
     #[serde(default, skip_serializing_if = "is_none")]
     pub(crate) redirects: u32,
     /// Whether it must not be followed.
@@ -69,6 +69,13 @@ pub(crate) struct Entry {
     pub(crate) as_it_is: bool,
     pub(crate) start: bool,
     host: u32,
+}
+
+impl Entry {
+    /// Number of its host, if it may be fetched.
+    pub(crate) fn host(&self) -> u32 {
+        self.host
+    }
 }
 
 /// No host: the address is not to be fetched.
@@ -106,7 +113,8 @@ pub(crate) struct Frontier {
     host_ids: HashMap<String, u32>,
     /// Number of addresses by the digest of what is in front of their query.
     queries: HashMap<u64, u32>,
-    /// By canonical address: pages that were left out for it.
+    /// By canonical address: pages that were left out for it. It stays while the address itself is left out for another
+    /// one, so that these are chains.
     left_out: HashMap<u32, Vec<u32>>,
     waiting: u64,
     /// Length of all addresses together.
@@ -115,6 +123,8 @@ pub(crate) struct Frontier {
     /// Pages that were kept, and their bytes.
     pub(crate) pages: u64,
     pub(crate) bytes: u64,
+    /// Bytes of pages that were fetched in full and not kept.
+    pub(crate) unkept_bytes: u64,
     /// Links that were not followed up because of a limit on their number.
     pub(crate) unlisted: u64,
 }
@@ -135,6 +145,7 @@ impl Frontier {
             sitemaps: 0,
             pages: 0,
             bytes: 0,
+            unkept_bytes: 0,
             unlisted: 0,
         }
     }
@@ -285,22 +296,47 @@ impl Frontier {
             self.pages += 1;
             self.bytes = self.bytes.saturating_add(kept.bytes);
         }
-        let left_out = self.left_out.remove(&id).unwrap_or_default();
-        if done.outcome == Outcome::Canonical
-            && let Some(to) = done.to.as_deref().and_then(|to| self.find(to))
-        {
-            if self.entries[to as usize].done.is_none() {
-                self.left_out.entry(to).or_default().push(id);
+        self.unkept_bytes = self.unkept_bytes.saturating_add(done.unkept_bytes.unwrap_or_default());
+        let back = if done.outcome == Outcome::Canonical {
+            match done.to.as_deref().and_then(|to| self.find(to)) {
+                Some(to) if self.entries[to as usize].done.is_none() => {
+                    self.left_out.entry(to).or_default().push(id);
+                    Vec::new()
+                }
+                Some(_) => Vec::new(),
+                // It was not added, since the chain is too long.
+                None => self.take_firsts(id),
             }
-        } else if !done.outcome.is_kept() {
+        } else {
+            let left_out = self.left_out.remove(&id).unwrap_or_default();
             // The address that these pages named as theirs has nothing.
-            for id in left_out {
-                let entry = &mut self.entries[id as usize];
-                (entry.done, entry.as_it_is) = (None, true);
-                self.put_back(id);
+            if done.outcome.is_kept() { Vec::new() } else { left_out }
+        };
+        self.entries[id as usize].done = Some(Box::new(done));
+        for id in back {
+            let entry = &mut self.entries[id as usize];
+            (entry.done, entry.as_it_is) = (None, true);
+            self.put_back(id);
+        }
+    }
+
+    /// Removes the chains of canonical addresses that lead to an address, and returns their first pages.
+    fn take_firsts(&mut self, id: u32) -> Vec<u32> {
+        let mut firsts = Vec::new();
+        let mut open = self.left_out.remove(&id).unwrap_or_default();
+        while let Some(id) = open.pop() {
+            match self.left_out.remove(&id) {
+                Some(before) => open.extend(before),
+                None => firsts.push(id),
             }
         }
-        self.entries[id as usize].done = Some(Box::new(done));
+        firsts.sort_unstable();
+        firsts
+    }
+
+    /// Whether pages were left out in favour of this one.
+    pub(crate) fn is_named(&self, id: u32) -> bool {
+        self.left_out.contains_key(&id)
     }
 
     /// Whether redirects from this address lead back to it: through addresses that are known to redirect.
@@ -339,6 +375,11 @@ impl Frontier {
     /// Number of hosts; they are numbered from 0.
     pub(crate) fn hosts(&self) -> u32 {
         u32::try_from(self.hosts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The first address of a host that waits.
+    pub(crate) fn first_waiting(&self, host: u32) -> Option<u32> {
+        self.hosts[host as usize].waiting.first().map(|(_, id)| *id)
     }
 
     /// Whether an address of the host waits.
@@ -435,6 +476,40 @@ mod tests {
         assert!(frontier.entry(ids[0]).as_it_is);
         frontier.finish(ids[0], kept());
         assert_eq!((frontier.pages, frontier.bytes, frontier.waiting()), (1, 7, 0));
+    }
+
+    #[test]
+    fn a_chain_of_canonical_addresses_comes_back_one_by_one() {
+        let mut frontier = frontier(LIMITS);
+        for url in ["http://h/a", "http://h/b", "http://h/c"] {
+            frontier.add(&link(url, 0));
+        }
+        let ids = [0, 1, 2].map(|_| frontier.take(0).unwrap());
+        frontier.finish(ids[0], Done::new(Outcome::Canonical).to("http://h/b"));
+        frontier.finish(ids[1], Done::new(Outcome::Canonical).to("http://h/c"));
+        for back in [ids[1], ids[0]] {
+            let failed = if back == ids[1] { ids[2] } else { ids[1] };
+            frontier.finish(failed, Done::new(Outcome::Status).status(404));
+            assert_eq!((frontier.take(0), frontier.take(0)), (Some(back), None));
+            assert!(frontier.entry(back).as_it_is);
+        }
+    }
+
+    #[test]
+    fn the_first_pages_of_a_chain_that_is_too_long_come_back() {
+        let mut frontier = frontier(LIMITS);
+        for url in ["http://h/a", "http://h/b", "http://h/c", "http://h/d"] {
+            frontier.add(&link(url, 0));
+        }
+        let ids = [0, 1, 2, 3].map(|_| frontier.take(0).unwrap());
+        let canonical = |to: &str| Done { unkept_bytes: Some(5), ..Done::new(Outcome::Canonical).to(to) };
+        frontier.finish(ids[0], canonical("http://h/c"));
+        frontier.finish(ids[1], canonical("http://h/c"));
+        frontier.finish(ids[2], canonical("http://h/d"));
+        assert!(frontier.is_named(ids[2]) && frontier.is_named(ids[3]) && !frontier.is_named(ids[0]));
+        frontier.finish(ids[3], canonical("http://h/beyond"));
+        assert_eq!([0, 1, 2].map(|_| frontier.take(0)), [Some(ids[0]), Some(ids[1]), None]);
+        assert_eq!((frontier.unkept_bytes, outcome(&frontier, "http://h/c")), (20, Some(Outcome::Canonical)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
     Timeout,
     /// Redirects lead back to it.
     RedirectLoop,
-    /// More redirects in a row than `redirects_max`, or one without an address.
+    /// More redirects and canonical addresses in a row than `redirects_max`, or one without an address.
     BadRedirect,
     /// A media type that is not among `media_types`.
     MediaType,
@@ -124,6 +124,9 @@ pub(crate) struct Done {
     /// Details for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,
+    /// Size in bytes of a page that was fetched in full and not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unkept_bytes: Option<u64>,
     /// For pages: what the archives have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<Box<Kept>>,
@@ -151,7 +154,7 @@ pub(crate) struct Kept {
 
 impl Done {
     pub(crate) fn new(outcome: Outcome) -> Self {
-        Self { outcome, status: None, to: None, note: None, kept: None }
+        Self { outcome, status: None, to: None, note: None, unkept_bytes: None, kept: None }
     }
 
     pub(crate) fn status(self, status: u16) -> Self {

@@ -4,13 +4,13 @@ mod site;
 
 use flate2::read::MultiGzDecoder;
 use pipe_crawl::{Crawl, Traps};
-use pipe_stage::{Artifact, Error, Mode, Outcome, testing::Bench};
+use pipe_stage::{Artifact, Error, Event, Mode, Outcome, testing::Bench};
 use serde_json::Value;
 use site::State;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
-    sync::atomic::Ordering,
+    sync::{atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
 
@@ -110,6 +110,10 @@ fn a_site_with_traps_is_crawled_to_its_end() {
         ("/bomb", "too_large"),
         ("/broken", "incomplete"),
         ("/short", "incomplete"),
+        ("/folded", "page"),
+        ("/invalid", "page"),
+        ("/spaced", "page"),
+        ("/appended", "page"),
         ("/flaky", "page"),
         ("/gone", "status"),
         ("/image", "media_type"),
@@ -153,6 +157,8 @@ fn a_site_with_traps_is_crawled_to_its_end() {
         "{page}"
     );
     assert!(page.contains("<h1>Page 1, version 0</h1>"), "{page}");
+    let folded = &records[&("response".to_owned(), site.url("/folded"))];
+    assert!(folded.contains("\r\nx-long: a, b\r\n"), "{folded}");
     // Two addresses have the same body; the one that came second refers to the other.
     let (first, second) = (site.url("/days/7"), site.url("/dup"));
     let refers = |url: &str, to: &str| {
@@ -222,33 +228,109 @@ fn pauses_of_robots_txt_are_kept() {
     assert!(error.to_string().contains("crawl_delay"), "{error}");
 }
 
-#[test]
-fn a_port_that_is_not_crawled_for_its_delay_does_not_slow_down_the_host() {
-    let patient = site::start(3, false, "User-agent: *\nCrawl-delay: 100000\n");
-    let site = site::start(6, false, "");
-    let folder = tempfile::tempdir().unwrap();
-    let bench = Bench::new(folder.path()).unwrap();
-    let config = Crawl { seeds: vec![patient.url("/"), site.url("/")], ..crawl(&site) };
-    // Would wait for more than a day.
-    let outcome = bench.run(&config, &[]).unwrap();
-    assert_eq!(metric(&outcome, "pages"), 7.0);
-    assert_eq!(log(&bench, &outcome, &site)[&patient.url("/")]["outcome"], "crawl_delay");
+/// Stops a crawl that hangs, so that its test fails. Dropping the sender ends it.
+fn watchdog(bench: &Bench) -> mpsc::Sender<()> {
+    let (sender, receiver) = mpsc::channel();
+    let stop = bench.stop.clone();
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(Duration::from_secs(120)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            stop.ask();
+        }
+    });
+    sender
 }
 
 #[test]
-fn chains_of_canonical_addresses_end() {
-    let site = site::start(1, false, "");
+fn a_refused_pause_of_one_port_does_not_slow_others() {
+    let site = site::start(6, false, "");
+    let slow = site::start(6, false, "User-agent: *\nCrawl-delay: 86400\n");
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::new(folder.path()).unwrap();
-    let config = Crawl { seeds: vec![site.url("/canon/0")], redirects_max: 3, ..crawl(&site) };
+    let seeds = vec![slow.url("/"), site.url("/")];
+    let config = Crawl { seeds, crawl_delay_max: 3600.0, ..crawl(&site) };
+    let guard = watchdog(&bench);
     let outcome = bench.run(&config, &[]).unwrap();
+    drop(guard);
+    assert_eq!(metric(&outcome, "pages"), 7.0);
+    assert_eq!(log(&bench, &outcome, &site)[&slow.url("/")]["outcome"], "crawl_delay");
+    let seen: Vec<String> = slow.seen.lock().unwrap().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(seen, ["/robots.txt"]);
+}
+
+#[test]
+fn a_long_wait_is_reported() {
+    let site = site::start(6, false, "User-agent: *\nCrawl-delay: 1000\n");
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let is_noted = |events: &[Event]| {
+        let expected = "until the next request to `127.0.0.1`: its robots.txt asks for that";
+        events.iter().any(|event| matches!(event, Event::Note { message } if message.contains(expected)))
+    };
+    let (stop, events) = (bench.stop.clone(), bench.events.clone());
+    let stopper = std::thread::spawn(move || {
+        // A crawl without the note is stopped, too.
+        for _ in 0..12_000 {
+            if is_noted(&events.lock().unwrap()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stop.ask();
+    });
+    let config = Crawl { crawl_delay_max: 2000.0, ..crawl(&site) };
+    assert!(matches!(bench.run(&config, &[]), Err(Error::Interrupted)));
+    stopper.join().unwrap();
+    assert!(is_noted(&bench.events.lock().unwrap()));
+}
+
+#[test]
+fn a_chain_of_canonical_addresses_ends_and_its_first_page_is_kept() {
+    let site = site::start(0, false, "");
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let seeds = vec![site.url("/canonical/0")];
+    let outcome = bench.run(&Crawl { seeds, pages_max: 100, urls_max: 1000, ..crawl(&site) }, &[]).unwrap();
     let lines = log(&bench, &outcome, &site);
     let outcomes: Vec<&str> =
-        (0..=3).map(|page| lines[&format!("/canon/{page}")]["outcome"].as_str().unwrap()).collect();
-    assert_eq!(
-        (outcomes, lines.contains_key("/canon/4")),
-        (vec!["canonical", "canonical", "canonical", "page"], false)
-    );
+        (0..6).map(|number| lines[&format!("/canonical/{number}")]["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["page", "canonical", "canonical", "canonical", "canonical", "canonical"]);
+    assert!(lines["/canonical/5"]["note"].as_str().unwrap().contains("redirects_max"));
+    assert_eq!(lines.len(), 7, "six pages and robots.txt");
+    // A limit of none keeps each page.
+    let seeds = vec![site.url("/canonical/0")];
+    let outcome = bench.run(&Crawl { seeds, redirects_max: 0, ..crawl(&site) }, &[]).unwrap();
+    assert_eq!((metric(&outcome, "pages"), metric(&outcome, "urls")), (1.0, 1.0));
+}
+
+#[test]
+fn pages_that_are_not_kept_count_towards_the_limit_on_bytes() {
+    let site = site::start(20, false, "");
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let mut seeds = vec![site.url("/private/open")];
+    seeds.extend((0..20).map(|number| site.url(&format!("/heavy/{number}"))));
+    let config = Crawl { seeds, mib_max: 1, per_host: 1, ..crawl(&site) };
+    let outcome = bench.run(&config, &[]).unwrap();
+    let seen = site.seen.lock().unwrap();
+    assert_eq!(seen.iter().filter(|seen| seen.path.starts_with("/heavy/")).count(), 4);
+    assert_eq!(log(&bench, &outcome, &site)["/heavy/4"]["outcome"], "limit");
+}
+
+#[test]
+fn a_host_with_broken_answers_is_not_given_up_and_a_silent_one_is() {
+    for (kind, expected) in [("garbage", "page"), ("silent", "host_failed")] {
+        let site = site::start(1, false, "");
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let mut seeds = vec![site.url("/dup")];
+        seeds.extend((0..25).map(|number| site.url(&format!("/{kind}/{number}"))));
+        seeds.push(site.url("/p/0"));
+        let config = Crawl { seeds, per_host: 1, retries: 0, ..crawl(&site) };
+        let outcome = bench.run(&config, &[]).unwrap();
+        let lines = log(&bench, &outcome, &site);
+        assert_eq!(lines["/p/0"]["outcome"], expected, "{kind}");
+        assert_eq!(lines[&format!("/{kind}/0")]["outcome"], "connection", "{kind}");
+    }
 }
 
 #[test]

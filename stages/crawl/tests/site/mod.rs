@@ -143,7 +143,7 @@ impl State {
                 let mut body = "<a href=/p/0>pages</a>".to_owned();
                 if self.traps {
                     let traps = "calendar?day=0 days/0 loop/a chain/0 slow endless bomb short flaky gone image dup noindex own \
-                                 followed private/x private/open broken huge self";
+                                 followed private/x private/open broken huge self folded invalid spaced appended";
                     traps.split_whitespace().for_each(|trap| body += &format!("<a href=/{trap}>{trap}</a>"));
                     body += "<a href=/hidden rel=nofollow></a><a href=http://elsewhere.example/></a><a href=/p/0?utm_source=x#y></a>";
                 }
@@ -205,6 +205,31 @@ impl State {
             ["huge"] => send(200, HTML, &vec![b'x'; 2 << 20]),
             ["bomb"] => send(200, &format!("{HTML}content-encoding: gzip\r\n"), &gzip(&vec![0; 50 << 20])),
             ["broken"] => send(200, &format!("{HTML}content-encoding: gzip\r\n"), b"no gzip"),
+            ["folded"] => send(200, &format!("x-long: a,\r\n\t b\r\n{HTML}"), &html("folded".to_owned())),
+            ["invalid"] => send(
+                200,
+                &format!("x-odd: a\x01b\r\nno header\r\nx y: z\r\n{HTML}"),
+                &html("invalid".to_owned()),
+            ),
+            ["spaced"] => send(200, "content-type : text/html\r\n", &html("spaced".to_owned())),
+            ["appended"] => {
+                let body = [gzip(&html("appended".to_owned())), b"\r\n<!-- cached -->".to_vec()].concat();
+                send(200, &format!("{HTML}content-encoding: gzip\r\n"), &body)
+            }
+            ["garbage", _] => {
+                out.write_all(b"SSH-2.0-server\r\n\r\n")?;
+                Ok(false)
+            }
+            ["silent", _] => Ok(false),
+            // Each names the next one as its canonical address.
+            ["canonical", number] => {
+                let next = number.parse::<usize>().unwrap() + 1;
+                send(200, HTML, &html(format!("<link rel=canonical href=/canonical/{next}>{number}")))
+            }
+            ["heavy", number] => {
+                let text = "x".repeat(300 << 10);
+                send(200, HTML, &html(format!("<link rel=canonical href=/p/{number}>{text}")))
+            }
             ["short"] => {
                 write!(out, "HTTP/1.1 200 OK\r\n{HTML}content-length: 1000\r\n\r\nshort")?;
                 Ok(false)
@@ -218,11 +243,6 @@ impl State {
                 &format!("{HTML}x-robots-tag: noindex\r\n"),
                 &html("<a href=/followed>x</a>".to_owned()),
             ),
-            // Each page names another one as its canonical one.
-            ["canon", number] => {
-                let next = number.parse::<u64>().unwrap_or(0) + 1;
-                send(200, HTML, &html(format!("<link rel=canonical href=/canon/{next}>canon {number}")))
-            }
             ["own"] => send(200, HTML, &html("<link rel=canonical href=/p/1>own".to_owned())),
             ["followed"] => {
                 send(200, HTML, &html("<link rel=canonical href=/missing>kept after all".to_owned()))
