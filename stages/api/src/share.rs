@@ -99,6 +99,14 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
+    /// Keeps a shard that has been written completely, with added columns.
+    pub fn keep_with(&mut self, file: ShareFile, columns: ShareFile) -> Result<()> {
+        let blob = self.stage(file.writer)?;
+        let columns = Some(self.stage(columns.writer)?);
+        self.made.push(Made { slot: file.slot, name: file.name, content: Content { columns, ..blob.into() } });
+        Ok(())
+    }
+
     /// Creates a file of numbered parts, which [`crate::Step::parts`] and [`crate::Step::by_item`] distribute over the
     /// shares of a later step. A share reads only its parts, and its key contains only their bytes. There is one file
     /// whatever the number of parts; each has about 100 bytes in the record.

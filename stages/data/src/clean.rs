@@ -1,30 +1,44 @@
-//! Pages → texts: main content, repair, language, rules. It works shard by shard; dropped documents are kept
-//! separately, with the reason.
+//! Pages → texts: main content, repair, language, rules. It works shard by shard, in three steps, so that a changed
+//! threshold reads columns and not pages:
 //!
-//! Owns: the order of these steps, and what is reported. The steps themselves are in `html`, `repair`, `language`,
+//! ```text
+//! pages ─ texts ─▶ every page's text and language ─ scores ─▶ the values of all rules ─ kept ─▶ a view of what is kept,
+//!                                                   (lines cut, personal data masked)          and one of what is dropped
+//! ```
+//!
+//! Owns: the settings, what each step depends on, and the names of metrics. The work is in `html`, `repair`, `language`,
 //! `rules` and `pii`.
 
+mod block_lists;
 pub mod fences;
 pub mod html;
+mod kept;
 pub mod language;
+mod licenses;
 pub mod pii;
 pub mod repair;
 pub mod rules;
+mod scores;
+mod texts;
 
-use crate::classifier::{CLASSIFIER, is_model, model_entry, open};
-use crate::documents::{
-    DOCUMENTS, Document, DocumentReader, DocumentWriter, facts_passed_on, lacks_anything,
-};
+use crate::classifier::{CLASSIFIER, is_model};
+use crate::documents::{DOCUMENTS, facts_passed_on, lacks_anything};
 use crate::none_left;
-use html::{Limits, Refusal, extract};
-use language::{Detector, canonical};
+use block_lists::{BLOCK_LISTS, BLOCKED, kind_of};
+use html::Refusal;
+use kept::{Kept, LICENSE};
+use language::canonical;
 use pii::Pii;
-use pipe_linear::Scratch;
 use pipe_stage::{
-    Code, Context, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share, ShareFile, Stage,
+    Code, Context, Entry, Facts, In, Item, KnownInputs, Metric, Misfit, Out, Places, Port, Result,
+    SourceRequest, Stage,
 };
-use repair::repair;
-use rules::{Profile, Rule, Rules};
+use rules::{Rule, Rules};
+use scores::Scores;
+use texts::Texts;
+
+pub use block_lists::BlockListFiles;
+pub use rules::{Preset, Profile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +52,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// in blocks and in lines, keeps all its characters. Source code (`format: code` in `ingest`, or the profile `code`) is not
 /// changed at all.
 ///
-/// Dropped documents are in the output `dropped`, with shortened text, and `rule`, `value` and `threshold` in their
-/// metadata. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
+/// Dropped documents are in the output `dropped`, with `rule`, `value` and `threshold` as facts. Metrics count them by rule (`dropped.<rule>`), as well as lines that were cut (`lines_cut.<rule>`) and
 /// documents for which a rule was skipped because it has no threshold for their language (`skipped.<rule>`). A document
 /// that has no text after cleaning is dropped by any profile (`dropped.no_text`).
+///
+/// The values of all rules, and the number of characters, are facts of the documents under the names of the rules, which
+/// `filter`, `dedup` (`score`), `mix` and `pipe data stats` read. A changed threshold, language or licence selects anew
+/// and reads no text.
 ///
 /// The language of a text is detected by whatlang, or by the classifier in `needs.language_model`, which also tells languages
 /// of short texts.
@@ -51,9 +68,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Clean {
-    /// Which rules apply, and how strict they are: `web`, `gopher`, `c4`, `fineweb`, `docs`, `code` or `none`. The
-    /// default `web` suits crawled pages.
+    /// Which rules apply, and how strict they are: `web`, `docs`, `code` or `none`. The default `web` suits crawled pages.
     pub profile: Profile,
+    /// A published recipe whose rules and thresholds take the place of those of the profile: `gopher`, `c4`, `fineweb`,
+    /// `fineweb2` or `dclm`. Source code is judged by the rules of the profile `code`.
+    pub preset: Option<Preset>,
     /// Languages to keep, as ISO 639-1 codes such as `en` and `zh`. Empty keeps all languages.
     pub languages: Vec<String>,
     /// Minimum score of the detected language, 0 to 1. Below it, the language that the document declares is used
@@ -66,6 +85,11 @@ pub struct Clean {
     pub thresholds: BTreeMap<Rule, f64>,
     /// Words and phrases that the rule `c4_bad_words` counts, ignoring case.
     pub bad_words: Vec<String>,
+    /// Licences to keep, as SPDX expressions such as `CC-BY-4.0`; `unknown` stands for documents without a licence. A document
+    /// is kept if its licence can be satisfied by these: one in an `OR`, all in an `AND`. Empty keeps all documents.
+    pub licenses: Vec<String>,
+    /// Files with domains, addresses and words that drop documents.
+    pub block_lists: BlockListFiles,
     /// Maximum number of HTML elements per page. Pages with more are usually generated without end or dumps of data.
     pub elements_max: u32,
     /// Kinds of personal data and credentials to mask in texts and titles: `email`, `ip`, `phone`, `iban`, `card`,
@@ -77,11 +101,14 @@ impl Default for Clean {
     fn default() -> Self {
         Self {
             profile: Profile::Web,
+            preset: None,
             languages: Vec::new(),
             language_score_min: 0.5,
             disable: Vec::new(),
             thresholds: BTreeMap::new(),
             bad_words: Vec::new(),
+            licenses: Vec::new(),
+            block_lists: BlockListFiles::default(),
             elements_max: 400_000,
             pii: Vec::new(),
         }
@@ -101,7 +128,7 @@ const DROPPED: Out = Out::new("dropped", &DOCUMENTS, "Dropped documents, with ru
 const METRICS: [&str; 3] = ["documents", "characters", "dropped"];
 /// What the metadata says about cleaned documents.
 const NOTES: [&str; 3] = ["title", "language_declared", "language_score"];
-/// What the metadata says about dropped documents.
+/// What the added columns say about dropped documents.
 const REASON: [&str; 3] = ["rule", "value", "threshold"];
 
 impl Stage for Clean {
@@ -112,8 +139,9 @@ impl Stage for Clean {
     /// and spaces; cells stand in their columns, and items have the numbers of reversed lists; FineWeb's thresholds.
     /// 5: code in items stays within them; headings keep their level; formulas keep their groups; bytes without a
     /// meaning in single-byte encodings are control characters. 6: code: encoded data, code of others, secrets, and more marks
-    /// of generated files.
-    const REVISION: u32 = 6;
+    /// of generated files. 7: three steps; the values of rules are added columns, with 32 bits; dropped documents are a
+    /// view, with their whole text.
+    const REVISION: u32 = 7;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), LANGUAGE_MODEL.port(), TEXTS.port(), DROPPED.port()];
 
@@ -140,6 +168,14 @@ impl Stage for Clean {
             "languages",
             "must be empty with the profile `code`, which detects no language",
         );
+        let preset = Misfit::unless(
+            self.preset.is_none() || self.profile == Profile::Web,
+            "preset",
+            "takes the place of the profile: give one of them",
+        );
+        let licenses = self.licenses.iter().enumerate().filter_map(|(at, license)| {
+            Misfit::unless(!license.trim().is_empty(), &format!("licenses[{at}]"), "must not be empty")
+        });
         let thresholds = self.thresholds.iter().filter_map(|(rule, &threshold)| {
             let path = format!("thresholds.{}", rule.name());
             match rule.is_share() {
@@ -149,39 +185,67 @@ impl Stage for Clean {
                 }
             }
         });
-        score.into_iter().chain(elements).chain(languages).chain(code).chain(thresholds).collect()
+        score
+            .into_iter()
+            .chain(elements)
+            .chain(languages)
+            .chain(code)
+            .chain(preset)
+            .chain(licenses)
+            .chain(thresholds)
+            .collect()
     }
 
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
         let dropped: &[&str] = if output == DROPPED.name() { &REASON } else { &[] };
-        facts_passed_on(inputs, PAGES, &[&NOTES[..], dropped].concat())
+        let columns: Vec<&str> = scores::columns().collect();
+        facts_passed_on(inputs, PAGES, &[&NOTES[..], &columns, dropped].concat())
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
         lacks_anything(inputs, PAGES).into_iter().collect()
     }
 
+    fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        Ok(self.block_lists.requests(places))
+    }
+
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        let cleaner = Cleaner::new(self);
-        let of_prose = if self.profile == Profile::Code { None } else { Some(cleaner.rules.active()) };
-        let rules: BTreeSet<Rule> = cleaner.code.active().chain(of_prose.into_iter().flatten()).collect();
+        let rules = self.rules();
+        let code = rules.for_code();
+        let of_prose = if self.is_code() { None } else { Some(rules.active()) };
+        let rules: BTreeSet<Rule> = code.active().chain(of_prose.into_iter().flatten()).collect();
         let by_rule = rules.into_iter().flat_map(|rule| {
             let acts = if rule.cuts_lines() { lines_cut(rule) } else { dropped_by(rule.name()) };
             [acts, skipped(rule)]
         });
+        let BlockListFiles { domains, urls, url_words, .. } = &self.block_lists;
+        let lists = BLOCKED.into_iter().zip([domains, urls, url_words]);
+        let lists = lists.filter(|(_, list)| !list.is_empty()).map(|(name, _)| dropped_by(name));
         let languages = (!self.languages.is_empty()).then(|| dropped_by(LANGUAGE));
-        let languages = languages.into_iter().chain([dropped_by(NO_TEXT)]);
+        let licenses = (!self.licenses.is_empty()).then(|| dropped_by(LICENSE));
+        let others = lists.chain(languages).chain(licenses).chain([dropped_by(NO_TEXT)]);
         let pages = Refusal::CODES.into_iter().map(|code| dropped_by(&page(code)));
         let fixed = METRICS.map(str::to_owned).into_iter().chain([of_language("*")]);
         let masked = self.pii.iter().map(|kind| masked(*kind));
-        Some(fixed.chain(pages).chain(languages).chain(by_rule).chain(masked).collect())
+        Some(fixed.chain(pages).chain(others).chain(by_rule).chain(masked).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
+        let lists = self.block_lists(ctx)?;
         let model = ctx.optional(LANGUAGE_MODEL).map(|model| &model.entries);
         let model = model.and_then(|entries| entries.iter().find(|entry| is_model(&entry.name)));
-        let shards = ctx.input(PAGES).shards().into_iter().map(|shard| shard.with(model.cloned()));
-        let texts = ctx.each("texts", self, shards.collect(), clean_shard)?;
+        let pages = ctx.input(PAGES).shards().into_iter().map(|shard| shard.with(model.cloned())).collect();
+        let texts = ctx.each("texts", &self.texts(), pages, texts::make_texts)?;
+        let with_lists = |entries: Vec<Entry>, lists: Option<&Entry>| {
+            let shard = |entry: Entry| Item::new(&entry.name.clone(), [entry]).with(lists.cloned());
+            entries.into_iter().map(shard).collect::<Vec<_>>()
+        };
+        let of_words = lists.as_ref().filter(|_| !self.block_lists.words.is_empty());
+        let shards = with_lists(texts.entries(texts::TEXTS), of_words);
+        let scored = ctx.each("scores", &self.scores(), shards, scores::score)?;
+        let shards = with_lists(scored.entries(scores::SCORED), lists.as_ref());
+        let kept = ctx.each("kept", &self.kept(), shards, kept::select)?;
         if ctx.value(TEXTS.name()) == 0.0 {
             let reason = |metric: Metric| {
                 let rule = metric.name.strip_prefix(DROPPED_BY)?;
@@ -190,73 +254,59 @@ impl Stage for Clean {
             };
             none_left::warn(ctx, "no documents are left", ctx.metrics().into_iter().filter_map(reason));
         }
-        ctx.output(TEXTS, texts.entries(TEXTS.name()))?;
-        ctx.output(DROPPED, texts.entries(DROPPED.name()))
+        ctx.output(TEXTS, kept.entries(TEXTS.name()))?;
+        ctx.output(DROPPED, kept.entries(DROPPED.name()))
     }
 }
 
-fn clean_shard(clean: &Clean, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let mut cleaner = Cleaner::new(clean);
-    let model = &inputs.item().entries()[1..];
-    if !model.is_empty() {
-        cleaner.detector = Detector::of_model(open(model_entry(model)?)?);
+impl Clean {
+    fn is_code(&self) -> bool {
+        self.profile == Profile::Code
     }
-    let mut scratch = Scratch::default();
-    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.rows()?;
-    let mut texts = DocumentWriter::new(share.file(TEXTS.name())?)?;
-    let mut dropped = DocumentWriter::new(share.file(DROPPED.name())?)?;
-    let mut figures = Figures::default();
-    for row in share.track("documents", rows) {
-        let Cleaned { mut document, dropped: why, skipped, lines_cut } =
-            cleaner.clean(row??.document, &mut scratch);
-        cleaner.mask(&mut document, |kind| *figures.masked.entry(kind).or_default() += 1);
-        lines_cut.into_iter().for_each(|(rule, lines)| *figures.lines_cut.entry(rule).or_default() += lines);
-        skipped.into_iter().for_each(|rule| *figures.skipped.entry(rule).or_default() += 1);
-        match why {
-            None => {
-                figures.characters += document.text.chars().count() as u64;
-                *figures.languages.entry(document.language.clone()).or_default() += 1;
-                texts.push(&document)?;
-            }
-            Some(why) => {
-                *figures.dropped.entry(why.rule.clone()).or_default() += 1;
-                dropped.push(&why.marked(document))?;
-            }
+
+    fn rules(&self) -> Rules {
+        let set = self.preset.map_or_else(|| self.profile.into(), Into::into);
+        Rules::new(set, &self.disable, &self.thresholds)
+    }
+
+    fn texts(&self) -> Texts {
+        let Self { language_score_min, elements_max, .. } = *self;
+        Texts { is_code: self.is_code(), language_score_min, elements_max }
+    }
+
+    fn scores(&self) -> Scores {
+        let words = self.bad_words.iter().map(|word| word.trim().to_lowercase());
+        Scores {
+            is_code: self.is_code(),
+            lines: self.rules().for_lines(),
+            bad_words: words.collect(),
+            of_code: self.thresholds.keys().copied().filter(|rule| rule.is_of_code()).collect(),
+            languages: self.languages.clone(),
+            pii: self.pii.clone(),
         }
     }
-    figures.report(share, texts.rows(), dropped.rows());
-    keep(share, texts)?;
-    keep(share, dropped)
-}
 
-/// A file without documents becomes no entry.
-fn keep(share: &mut Share, writer: DocumentWriter<ShareFile>) -> Result<()> {
-    if writer.rows() > 0 {
-        share.keep(writer.finish()?)?;
-    }
-    Ok(())
-}
-
-#[derive(Default)]
-struct Figures {
-    characters: u64,
-    languages: BTreeMap<String, u64>,
-    dropped: BTreeMap<String, u64>,
-    skipped: BTreeMap<Rule, u64>,
-    lines_cut: BTreeMap<Rule, u64>,
-    masked: BTreeMap<Pii, u64>,
-}
-
-impl Figures {
-    fn report(self, share: &mut Share, kept: u64, dropped: u64) {
-        share.counts(METRICS, [kept, self.characters, dropped]);
-        self.dropped.into_iter().for_each(|(rule, count)| share.count(dropped_by(&rule), count));
-        self.skipped.into_iter().for_each(|(rule, count)| share.count(skipped(rule), count));
-        self.lines_cut.into_iter().for_each(|(rule, lines)| share.count(lines_cut(rule), lines));
-        self.masked.into_iter().for_each(|(kind, count)| share.count(masked(kind), count));
-        for (language, count) in self.languages {
-            share.count(of_language(if language.is_empty() { "unknown" } else { &language }), count);
+    fn kept(&self) -> Kept {
+        Kept {
+            is_code: self.is_code(),
+            rules: self.rules(),
+            languages: self.languages.clone(),
+            licenses: self.licenses.clone(),
         }
+    }
+
+    /// The file of the block lists, if there are any.
+    fn block_lists(&self, ctx: &Context) -> Result<Option<Entry>> {
+        let mut by_kind: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for file in ctx.sources() {
+            by_kind.entry(kind_of(&file.source)).or_default().push(file.clone());
+        }
+        if by_kind.is_empty() {
+            return Ok(None);
+        }
+        let items = by_kind.into_iter().map(|(kind, files)| Item::of_sources(kind, files));
+        let lists = ctx.once("block_lists", &(), items.collect(), block_lists::collect)?;
+        Ok(lists.entries(BLOCK_LISTS).pop())
     }
 }
 
@@ -293,159 +343,6 @@ const NO_TEXT: &str = "no_text";
 /// What drops pages without text in place of a rule.
 fn page(code: &str) -> String {
     format!("page_{code}")
-}
-
-/// Why a document is dropped, for its metadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Reason {
-    rule: String,
-    value: String,
-    threshold: String,
-}
-
-impl Reason {
-    /// Marks a dropped document and shortens its text, which is only kept for inspection.
-    fn marked(self, mut document: Document) -> Document {
-        const TEXT_CHARACTERS: usize = 2000;
-        if let Some((end, _)) = document.text.char_indices().nth(TEXT_CHARACTERS) {
-            document.text.truncate(end);
-        }
-        let facts = [self.rule, self.value, self.threshold];
-        document.metadata.extend(REASON.map(str::to_owned).into_iter().zip(facts));
-        document
-    }
-}
-
-/// A document after cleaning.
-struct Cleaned {
-    document: Document,
-    dropped: Option<Reason>,
-    skipped: Vec<Rule>,
-    lines_cut: BTreeMap<Rule, u64>,
-}
-
-impl Cleaned {
-    fn dropped(document: Document, rule: &str, value: String, threshold: String) -> Self {
-        let dropped = Some(Reason { rule: rule.to_owned(), value, threshold });
-        Self { document, dropped, skipped: Vec::new(), lines_cut: BTreeMap::new() }
-    }
-}
-
-/// Cleans documents one at a time; the rules are prepared once.
-struct Cleaner<'c> {
-    clean: &'c Clean,
-    rules: Rules,
-    /// Rules for source code.
-    code: Rules,
-    limits: Limits,
-    detector: Detector,
-}
-
-impl<'c> Cleaner<'c> {
-    fn new(clean: &'c Clean) -> Self {
-        let rules =
-            Rules::new(clean.profile, &clean.disable, &clean.thresholds).with_bad_words(&clean.bad_words);
-        let limits = Limits { nodes_max: clean.elements_max as usize, ..Limits::default() };
-        // `ingest` has already checked that the file can be represented.
-        let limits = Limits { bytes_max: crate::documents::DOCUMENT_BYTES_MAX, ..limits };
-        Self { clean, code: rules.for_code(), rules, limits, detector: Detector::Whatlang }
-    }
-
-    fn clean(&self, mut document: Document, scratch: &mut Scratch) -> Cleaned {
-        let mut declared = document.language.clone();
-        let media_type = std::mem::take(&mut document.media_type);
-        if let Some(html) = document.html.take() {
-            let media_type = Some(media_type.as_str()).filter(|media_type| !media_type.is_empty());
-            match extract(&html, media_type, self.limits) {
-                Ok(page) => {
-                    document.text = page.text;
-                    if !page.language.is_empty() {
-                        declared = page.language;
-                    }
-                    note(&mut document, NOTES[0], page.title);
-                    if document.url.is_empty() {
-                        document.url = page.canonical;
-                    }
-                }
-                Err(refusal) => {
-                    let rule = page(refusal.code());
-                    let setting = match refusal {
-                        Refusal::TooManyNodes(_) => ", the limit `elements_max`",
-                        _ => "",
-                    };
-                    return Cleaned::dropped(document, &rule, format!("{refusal}{setting}"), String::new());
-                }
-            }
-        }
-        if is_code(&document) || self.clean.profile == Profile::Code {
-            return self.code(document);
-        }
-        document.text = repair(&document.text);
-        let detected = self.detector.detect(&document.text, scratch);
-        let declared = canonical(&declared);
-        document.language = self.detector.decide(detected, &declared, self.clean.language_score_min);
-        note(&mut document, NOTES[1], declared);
-        note(&mut document, NOTES[2], detected.map(|found| shown(found.score)).unwrap_or_default());
-        let mut lines_cut = BTreeMap::new();
-        if let Some(cut) = self.rules.cut_lines(&document.text, &document.language) {
-            document.text = cut.text;
-            lines_cut = cut.lines;
-        }
-        if !self.clean.languages.is_empty() && !self.clean.languages.contains(&document.language) {
-            let known = Some(document.language.clone()).filter(|language| !language.is_empty());
-            let value = known.unwrap_or_else(|| "unknown".to_owned());
-            return Cleaned::dropped(document, LANGUAGE, value, self.clean.languages.join(","));
-        }
-        self.judged(&self.rules, document, lines_cut)
-    }
-
-    /// Masks personal data in what people read.
-    fn mask(&self, document: &mut Document, mut count: impl FnMut(Pii)) {
-        if self.clean.pii.is_empty() {
-            return;
-        }
-        let title = document.metadata.get_mut(NOTES[0]);
-        for text in std::iter::once(&mut document.text).chain(title) {
-            if let std::borrow::Cow::Owned(masked) = pii::mask(text, &self.clean.pii, &mut count) {
-                *text = masked;
-            }
-        }
-    }
-
-    /// Source code is kept as it is; only a byte order mark is removed.
-    fn code(&self, mut document: Document) -> Cleaned {
-        if let Some(text) = document.text.strip_prefix('\u{FEFF}') {
-            document.text = text.to_owned();
-        }
-        self.judged(&self.code, document, BTreeMap::new())
-    }
-
-    fn judged(&self, rules: &Rules, document: Document, lines_cut: BTreeMap<Rule, u64>) -> Cleaned {
-        let judgement = rules.judge_file(&document.id, &document.text, &document.language);
-        let dropped = judgement.dropped.map(|verdict| Reason {
-            rule: verdict.rule.name().to_owned(),
-            value: shown(verdict.value),
-            threshold: shown(verdict.threshold),
-        });
-        let is_blank = document.text.trim().is_empty();
-        let no_text = || {
-            let (value, threshold) = ("0".to_owned(), "1".to_owned());
-            is_blank.then(|| Reason { rule: NO_TEXT.to_owned(), value, threshold })
-        };
-        let dropped = dropped.or_else(no_text);
-        Cleaned { document, dropped, skipped: judgement.skipped, lines_cut }
-    }
-}
-
-/// Whether `ingest` read a document as source code.
-fn is_code(document: &Document) -> bool {
-    document.metadata.get("format").is_some_and(|format| format == "code")
-}
-
-fn note(document: &mut Document, name: &str, fact: String) {
-    if !fact.is_empty() {
-        document.metadata.insert(name.to_owned(), fact);
-    }
 }
 
 /// A number with at most four decimals.

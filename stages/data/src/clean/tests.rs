@@ -1,6 +1,7 @@
 //! Pages through the whole stage: texts, what is dropped and why.
 
 use super::*;
+use crate::documents::{Document, DocumentReader, DocumentWriter, Fact};
 use pipe_stage::testing::Bench;
 use pipe_stage::{Artifact, Outcome};
 
@@ -40,17 +41,18 @@ fn personal_data_is_masked_in_texts_titles_and_what_is_dropped() {
 
 #[test]
 fn documents_without_text_are_dropped_by_any_profile() {
-    let cleaned = |profile: Profile, text: &str| {
-        let clean = Clean { profile, ..Clean::default() };
-        let document = Document { text: text.into(), language: "en".into(), ..Document::default() };
-        Cleaner::new(&clean).clean(document, &mut Scratch::default()).dropped.map(|reason| reason.rule)
+    let cleaned = |profile: Profile, thresholds: &[(Rule, f64)], text: &str| {
+        let clean = Clean { profile, thresholds: thresholds.iter().copied().collect(), ..Clean::default() };
+        let document =
+            Document { id: "x".into(), text: text.into(), language: "en".into(), ..Document::default() };
+        run(&clean, &[document]).1.pop().map(|mut dropped| dropped.metadata.remove("rule").unwrap())
     };
     let no_text = Some(NO_TEXT.to_owned());
-    assert_eq!(cleaned(Profile::None, "\u{7}\u{1b}\u{0}"), no_text);
-    assert_eq!(cleaned(Profile::Code, "\u{feff}\n"), no_text);
+    assert_eq!(cleaned(Profile::None, &[], "\u{7}\u{1b}\u{0}"), no_text);
+    assert_eq!(cleaned(Profile::Code, &[], "\u{feff}\n"), no_text);
     let menu = "No final mark here at all in this line of English\nAnother line without any mark\n";
-    assert_eq!(cleaned(Profile::C4, menu), no_text);
-    assert_eq!(cleaned(Profile::None, "x"), None);
+    assert_eq!(cleaned(Profile::None, &[], "x"), None);
+    assert_eq!(cleaned(Profile::None, &[(Rule::C4LinePunctuation, 1.0)], menu), no_text);
 }
 
 #[test]
@@ -107,7 +109,12 @@ fn artifact(bench: &Bench, documents: &[Document]) -> Artifact {
 fn documents(bench: &Bench, outcome: &Outcome, port: &str) -> Vec<Document> {
     let entries = bench.open(&bench.output(outcome, port).unwrap());
     let rows = |entry| DocumentReader::of_entry(entry).unwrap().rows().unwrap();
-    entries.iter().flat_map(rows).map(|row| row.unwrap().document).collect()
+    let with_facts = |row: std::result::Result<crate::documents::Row, _>| {
+        let mut row = row.unwrap();
+        row.note_added();
+        row.document
+    };
+    entries.iter().flat_map(rows).map(with_facts).collect()
 }
 
 fn docs(languages: &[&str]) -> Clean {
@@ -235,7 +242,7 @@ fn output_bytes_are_pinned_and_threads_do_not_matter() {
         })
         .collect();
     assert_eq!(digests[0], digests[1]);
-    assert_eq!(digests[0], ["fb96b8ffefb5e076", "fc6a1fdaa7861028"]);
+    assert_eq!(digests[0], ["c871e618e8b3a630", "3551a8221bba700a"]);
 }
 
 #[test]
@@ -267,4 +274,192 @@ fn bad_settings_are_named_by_their_path() {
     let paths: Vec<String> = clean.check().into_iter().map(|misfit| misfit.path).collect();
     assert_eq!(paths, ["language_score_min", "languages[1]", "thresholds.gopher_alphabetic_words"]);
     assert_eq!(Clean::default().check(), []);
+}
+
+/// The numbers of tasks of each step that are not recorded yet, since the last call.
+fn missing(bench: &Bench) -> Vec<(String, u64)> {
+    let events = std::mem::take(&mut *bench.events.lock().unwrap());
+    let step = |event| match event {
+        pipe_stage::Event::Step { step, missing, .. } => Some((step, missing)),
+        _ => None,
+    };
+    events.into_iter().filter_map(step).collect()
+}
+
+#[test]
+fn a_changed_threshold_reads_columns_only() {
+    let store = tempfile::tempdir().unwrap();
+    let bench = Bench::new(store.path()).unwrap();
+    let pages: Vec<Document> = (0..40).map(page).collect();
+    let input = artifact(&bench, &pages);
+    let steps = |clean: &Clean| {
+        bench.run(clean, &[("documents", &input)]).unwrap();
+        missing(&bench).into_iter().map(|(step, missing)| format!("{step} {missing}")).collect::<Vec<_>>()
+    };
+    let web = |thresholds: &[(Rule, f64)]| Clean {
+        thresholds: thresholds.iter().copied().collect(),
+        ..Clean::default()
+    };
+    assert_eq!(steps(&web(&[])), ["texts 4", "scores 4", "kept 4"]);
+    // A step without missing tasks is not told.
+    assert_eq!(steps(&web(&[(Rule::GopherWordsMin, 3.0)])), ["kept 4"]);
+    assert_eq!(steps(&Clean { licenses: vec!["MIT".into()], ..Clean::default() }), ["kept 4"]);
+    assert_eq!(steps(&web(&[(Rule::C4LineWords, 3.0)])), ["scores 4", "kept 4"]);
+    assert_eq!(steps(&Clean { languages: vec!["en".into()], ..Clean::default() }), ["scores 4", "kept 4"]);
+    assert_eq!(steps(&Clean { preset: Some(Preset::Gopher), ..Clean::default() }), ["scores 4", "kept 4"]);
+    // Neither cuts lines.
+    assert_eq!(steps(&Clean { profile: Profile::None, ..Clean::default() }), ["kept 4"]);
+}
+
+#[test]
+fn values_of_rules_are_facts() {
+    let store = tempfile::tempdir().unwrap();
+    let bench = Bench::new(store.path()).unwrap();
+    let clean = Clean { languages: vec!["en".into()], ..docs(&[]) };
+    let outcome = bench.run(&clean, &[("documents", &artifact(&bench, &[page(0), page(1)]))]).unwrap();
+    let rows = |port: &str| -> Vec<crate::documents::Row> {
+        let entries = bench.open(&bench.output(&outcome, port).unwrap());
+        entries
+            .iter()
+            .flat_map(|entry| DocumentReader::of_entry(entry).unwrap().rows().unwrap())
+            .map(Result::unwrap)
+            .collect()
+    };
+    let kept = &rows("documents")[0];
+    assert_eq!(
+        kept.fact("characters").and_then(Fact::number),
+        Some(kept.document.text.chars().count() as f64)
+    );
+    assert_eq!(kept.fact("gopher_stop_words").and_then(Fact::number), Some(5.0));
+    assert_eq!((kept.fact("code_data"), kept.fact("rule")), (None, None));
+    // Documents in other languages are dropped without being measured.
+    let dropped = &rows("dropped")[0];
+    assert_eq!(
+        (dropped.fact("rule"), dropped.fact("value")),
+        (Some(Fact::Text("language")), Some(Fact::Text("zh")))
+    );
+    assert_eq!(dropped.fact("gopher_stop_words"), None);
+    let facts = clean.facts("documents", &KnownInputs::default());
+    assert_eq!(facts.get::<BTreeSet<String>>(crate::documents::METADATA_NAMES), None);
+}
+
+#[test]
+fn a_text_is_written_again_only_if_it_changes() {
+    let store = tempfile::tempdir().unwrap();
+    let bench = Bench::new(store.path()).unwrap();
+    let text = |id: &str, more: &str| Document {
+        id: id.into(),
+        text: format!("{PROSE}\n{more}"),
+        ..Document::default()
+    };
+    let pages: Vec<Document> =
+        (0..10).map(|n| text(&format!("a/{n}"), "")).chain([text("a/10", "Write to a@b.org.\n")]).collect();
+    let input = artifact(&bench, &pages);
+    let run = |pii: Vec<Pii>| bench.run(&Clean { pii, ..docs(&[]) }, &[("documents", &input)]).unwrap();
+    let blobs = |outcome: &Outcome| -> Vec<pipe_stage::Digest> {
+        bench
+            .output(outcome, "documents")
+            .unwrap()
+            .entries
+            .iter()
+            .map(|entry| entry.content.blob.digest)
+            .collect()
+    };
+    let (plain, masked) = (run(Vec::new()), run(vec![Pii::Email]));
+    let (blobs, masked_blobs) = (blobs(&plain), blobs(&masked));
+    assert_eq!((blobs[0] == masked_blobs[0], blobs[1] == masked_blobs[1]), (true, false));
+    let texts: Vec<String> =
+        documents(&bench, &masked, "documents").into_iter().map(|document| document.text).collect();
+    assert_eq!((texts.len(), texts[10].contains("<EMAIL_ADDRESS>")), (11, true));
+}
+
+#[test]
+fn rows_before_the_first_change_of_a_shard_are_kept() {
+    let text = |id: &str, more: &str| Document {
+        id: id.into(),
+        text: format!("{PROSE}\n{more}"),
+        ..Document::default()
+    };
+    let pages = [text("a", ""), text("b", ""), text("c", "a@b.org\n"), text("d", "")];
+    let (kept, _, _) = run(&Clean { pii: vec![Pii::Email], ..docs(&[]) }, &pages);
+    assert_eq!(kept.iter().map(|document| document.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert!(kept[2].text.ends_with("<EMAIL_ADDRESS>\n"));
+}
+
+#[test]
+fn licences_and_block_lists_drop_documents() {
+    let store = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(store.path()).unwrap();
+    for (name, list) in [
+        ("domains.txt", "# advertisements\nads.example\n\n"),
+        ("urls.txt", "https://e.org/secret/\n"),
+        ("url_words.txt", "casino"),
+        ("words.txt", "Forbidden Phrase\n"),
+    ] {
+        std::fs::write(folder.path().join(name), list).unwrap();
+    }
+    let list = |name: &str| vec![format!("{name}.txt")];
+    let lists = BlockListFiles {
+        domains: list("domains"),
+        urls: list("urls"),
+        url_words: list("url_words"),
+        words: list("words"),
+    };
+    let clean = Clean { licenses: vec!["MIT".into()], block_lists: lists, ..docs(&[]) };
+    let places = Places { project: folder.path().to_owned(), variable: &|_| None };
+    let requests = clean.sources(&places).unwrap();
+    let sources: Vec<_> = Bench::sources("", folder.path())
+        .unwrap()
+        .into_iter()
+        .map(|mut file| {
+            file.source =
+                requests.iter().find(|request| request.root.ends_with(&file.name)).unwrap().source.clone();
+            file
+        })
+        .collect();
+    let page = |url: &str, license: &str, more: &str| Document {
+        id: format!("{url} {license} {more}"),
+        text: format!("{PROSE} {more}\n"),
+        url: url.into(),
+        license: license.into(),
+        ..Document::default()
+    };
+    let pages = [
+        page("https://e.org/a", "MIT OR GPL-3.0-only", ""),
+        page("https://x.ads.example/", "MIT", ""),
+        page("https://www.e.org/secret", "MIT", ""),
+        page("https://e.org/casino", "MIT", ""),
+        page("https://e.org/b", "", ""),
+        page("https://e.org/c", "MIT", "It has a forbidden phrase."),
+    ];
+    let input = artifact(&bench, &pages);
+    let enter = |sources: &[pipe_stage::SourceFile]| {
+        bench.enter(&clean, &[("documents", &input)], sources.to_vec(), pipe_stage::Mode::Here)
+    };
+    let outcome = enter(&sources).unwrap();
+    assert_eq!(documents(&bench, &outcome, "documents").len(), 1);
+    let reason = |document: Document| ["rule", "value"].map(|name| document.metadata[name].clone());
+    let dropped: Vec<[String; 2]> = documents(&bench, &outcome, "dropped").into_iter().map(reason).collect();
+    assert_eq!(
+        dropped,
+        [
+            ["blocked_domain", "ads.example"],
+            ["blocked_url", "e.org/secret"],
+            ["blocked_url_word", "casino"],
+            ["license", "unknown"],
+            ["c4_bad_words", "1"],
+        ]
+    );
+    let mut wrong = sources.clone();
+    let at = wrong.iter().position(|file| file.name == "domains.txt").unwrap();
+    std::fs::write(&wrong[at].path, "ok.example\nads.example/page\n").unwrap();
+    wrong[at] = Bench::sources(&wrong[at].source, folder.path())
+        .unwrap()
+        .into_iter()
+        .find(|file| file.name == "domains.txt")
+        .unwrap();
+    let error = enter(&wrong).unwrap_err();
+    let told = error.to_string();
+    assert!(told.contains("line 2 of `domains.txt` is not a domain"), "{told}");
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 /// The value of a fact.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fact<'r> {
-    /// A score, such as a classifier's probability.
+    /// A score, such as a classifier's probability; never NaN, which stands for no score.
     Score(f32),
     /// A number of things.
     Count(u32),
@@ -23,7 +23,7 @@ impl<'r> Fact<'r> {
         Some(match column {
             AddedColumn::U64(values) => Self::Id(*values.get(row)?),
             AddedColumn::U32(values) => Self::Count(*values.get(row)?),
-            AddedColumn::F32(values) => Self::Score(*values.get(row)?),
+            AddedColumn::F32(values) => Self::Score(*values.get(row).filter(|score| !score.is_nan())?),
             AddedColumn::Utf8(values) => Self::Text(values.get(row)?),
         })
     }

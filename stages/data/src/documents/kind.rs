@@ -74,7 +74,8 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
             continue;
         }
         for row in reader.rows()?.take(left) {
-            let document = row?.document;
+            let row = row?;
+            let document = &row.document;
             left -= 1;
             // A page that `clean` has not read yet.
             let page = document.html.as_deref().filter(|_| document.text.is_empty());
@@ -88,8 +89,8 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> Result<String> {
                     shown += &format!("  {fact}");
                 }
             }
-            if let Some(rule) = document.metadata.get("rule") {
-                shown += &format!("  dropped by {rule}");
+            if let Some(rule) = row.fact("rule") {
+                shown += &format!("  dropped by {}", rule.text());
             }
             shown.push('\n');
             let filled = body.lines().filter(|line| !line.trim().is_empty());

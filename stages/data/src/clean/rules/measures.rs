@@ -1,7 +1,7 @@
 //! The values that rules compare. Each group is computed once, when the first of its rules needs it.
 
 use super::code::{Code, encoded_share, foreign_parts};
-use super::{Rule, values};
+use super::{Measured, Rule, values};
 use crate::clean::fences::{Line, Piece, lines, pieces};
 use crate::clean::pii::{Pii, mask};
 use crate::segment::{Segmenter, sentences};
@@ -10,32 +10,23 @@ use std::hash::{Hash, Hasher};
 
 /// Values of a text. They are made of sums and divisions only, so they are the same on every machine.
 pub(super) struct Measures<'t> {
-    text: &'t str,
+    measured: Measured<'t>,
     prose: &'t str,
-    language: &'t str,
-    bad_words: &'t [String],
     words: Option<Words>,
     lines: Option<Lines>,
     code: Option<Code>,
-    /// Of the file of the text; may be empty.
-    path: &'t str,
 }
 
 impl<'t> Measures<'t> {
-    pub(super) fn new(text: &'t str, prose: &'t str, language: &'t str, bad_words: &'t [String]) -> Self {
-        Self { text, prose, language, bad_words, words: None, lines: None, code: None, path: "" }
-    }
-
-    /// The same for the text of a file.
-    pub(super) fn of_file(self, path: &'t str) -> Self {
-        Self { path, ..self }
+    pub(super) fn new(measured: Measured<'t>, prose: &'t str) -> Self {
+        Self { measured, prose, words: None, lines: None, code: None }
     }
 
     /// The value for a rule about whole texts; `None` if the text has nothing to measure.
     pub(super) fn of(&mut self, rule: Rule) -> Option<f64> {
         let count = |count: usize| Some(count as f64);
         match rule {
-            Rule::CharactersMin => count(self.text.trim().chars().count()),
+            Rule::CharactersMin => count(self.measured.text.trim().chars().count()),
             Rule::GopherWordsMin | Rule::GopherWordsMax => count(self.words().count()),
             Rule::GopherWordLengthMin | Rule::GopherWordLengthMax => {
                 let words = self.words();
@@ -73,32 +64,38 @@ impl<'t> Measures<'t> {
             Rule::GopherDuplicate10Grams => self.words().repeated(10),
             Rule::C4Sentences => count(sentences(self.prose)).filter(|_| self.words().count() > 0),
             Rule::C4LoremIpsum => count(count_ignoring_case(self.prose, "lorem ipsum")),
-            Rule::C4Braces => count(without_inline_code(self.text).matches('{').count()),
+            Rule::C4Braces => count(without_inline_code(self.measured.text).matches('{').count()),
             Rule::C4BadWords => count(self.bad_words()),
             Rule::FinewebLinePunctuation => share(self.lines().punctuated, self.lines().count),
             Rule::FinewebShortLines => share(self.lines().short, self.lines().count),
             Rule::FinewebLineRatio => share(self.lines().count, self.words().count()),
+            Rule::DclmWordsRemoved => Some(self.measured.words_removed),
             Rule::CodeLineLengthMean => share(self.code().characters, self.code().lines),
             Rule::CodeLineLengthMax => count(self.code().longest),
             Rule::CodeAlphanumeric => share(self.code().alphanumeric, self.code().characters),
             Rule::CodeGenerated => count(self.code().generated),
-            Rule::CodeData => encoded_share(self.text),
-            Rule::CodeVendored => count(foreign_parts(self.path)),
+            Rule::CodeData => encoded_share(self.measured.text),
+            Rule::CodeVendored => count(foreign_parts(self.measured.path)),
             Rule::CodeSecrets => {
                 let mut secrets = 0;
-                mask(self.text, &[Pii::ApiKey], |_| secrets += 1);
+                mask(self.measured.text, &[Pii::ApiKey], |_| secrets += 1);
                 count(secrets)
             }
             Rule::C4LineWordCharacters
             | Rule::C4LinePunctuation
             | Rule::C4LineWords
             | Rule::C4LineJavascript
-            | Rule::C4LinePolicy => None,
+            | Rule::C4LinePolicy
+            | Rule::DclmLineUppercase
+            | Rule::DclmLineDigits
+            | Rule::DclmLineCounter
+            | Rule::DclmLineWords
+            | Rule::DclmLinePhrases => None,
         }
     }
 
     fn words(&mut self) -> &mut Words {
-        let (prose, language) = (self.prose, self.language);
+        let (prose, language) = (self.prose, self.measured.language);
         self.words.get_or_insert_with(|| Words::count_in(prose, Segmenter::of_text(language, prose)))
     }
 
@@ -108,15 +105,15 @@ impl<'t> Measures<'t> {
     }
 
     fn code(&mut self) -> &Code {
-        let text = self.text;
+        let text = self.measured.text;
         self.code.get_or_insert_with(|| Code::count_in(text))
     }
 
     /// Number of different stop words of the language.
     fn stop_words(&self) -> usize {
-        let wanted = values::stop_words(self.language).unwrap_or_default();
+        let wanted = values::stop_words(self.measured.language).unwrap_or_default();
         let mut missing: Vec<&str> = wanted.to_vec();
-        for unit in Segmenter::of(self.language).units(self.prose) {
+        for unit in Segmenter::of(self.measured.language).units(self.prose) {
             let word = unit.trim_matches(|c: char| !c.is_alphanumeric());
             let same = |stop_word: &&str| match word.is_ascii() {
                 true => stop_word.eq_ignore_ascii_case(word),
@@ -144,7 +141,7 @@ impl<'t> Measures<'t> {
             };
             found.filter(|(at, _)| is_word(*at)).count()
         };
-        self.bad_words.iter().filter(|word| !word.is_empty()).map(occurrences).sum()
+        self.measured.bad_words.iter().filter(|word| !word.is_empty()).map(occurrences).sum()
     }
 }
 
@@ -152,7 +149,16 @@ impl<'t> Measures<'t> {
 pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
     const POLICIES: [&str; 6] =
         ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+    let share_of = |is_in: fn(char) -> bool| {
+        let line = line.trim_end_matches(['\n', '\r']);
+        share(line.chars().filter(|c| is_in(*c)).count(), line.chars().count()).unwrap_or(0.0)
+    };
     let count = match rule {
+        Rule::DclmLineUppercase => return share_of(char::is_uppercase),
+        Rule::DclmLineDigits => return share_of(char::is_numeric),
+        Rule::DclmLineCounter => usize::from(is_counter(line)),
+        Rule::DclmLineWords => line.split_whitespace().count(),
+        Rule::DclmLinePhrases => usize::from(is_phrase_of_pages(line)),
         Rule::C4LineWordCharacters => {
             line.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0)
         }
@@ -169,6 +175,44 @@ pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
         _ => 0,
     };
     count as f64
+}
+
+/// A number and what is counted, as `1.2k likes`, between any signs.
+fn is_counter(line: &str) -> bool {
+    const COUNTED: [&str; 12] = [
+        "likes",
+        "shares",
+        "comments",
+        "retweets",
+        "reposts",
+        "quotes",
+        "bookmarks",
+        "upvotes",
+        "downvotes",
+        "downloads",
+        "views",
+        "followers",
+    ];
+    let line = line.trim_matches(|c: char| !c.is_alphanumeric() && c != '_').to_lowercase();
+    let mut words = line.split_whitespace();
+    let (Some(number), Some(counted), None) = (words.next(), words.next(), words.next()) else {
+        return false;
+    };
+    let number = number.strip_suffix(['k', 'm', 'b']).unwrap_or(number);
+    number.starts_with(|c: char| c.is_numeric())
+        && number.chars().all(|c| c.is_numeric() || c == ',' || c == '.')
+        && COUNTED.contains(&counted)
+}
+
+/// A short line with words that invite to buy, read on or sign in.
+fn is_phrase_of_pages(line: &str) -> bool {
+    const WORDS_MAX: usize = 10;
+    let line = line.trim();
+    if line.split_whitespace().count() > WORDS_MAX {
+        return false;
+    }
+    let line = line.to_lowercase();
+    line.contains("items in cart") || line.ends_with("read more...") || line.starts_with("sign-in")
 }
 
 /// C4's terminal punctuation and its equivalents in other scripts: `.`, `!`, `?` and quotation marks.

@@ -1,7 +1,10 @@
 //! The table of the rules: for each its name, its source, what it does beyond its threshold, and the thresholds.
 
-use super::Profile;
-use super::values::{by_script, of_words, stop_words, word_length_max, words_min};
+use super::RuleSet;
+use super::values::{
+    by_script, fineweb2, is_in_fineweb2, of_words, stop_words, word_length_max, word_length_min, words_max,
+    words_min,
+};
 use crate::segment::Segmenter;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +16,7 @@ enum Source {
     Gopher,
     C4,
     FineWeb,
+    Dclm,
     Code,
 }
 
@@ -87,14 +91,25 @@ rules! {
     C4LineJavascript "c4_line_javascript" C4 Cut AtMost Count |_| Some(0.0), None;
     /// Cuts lines that mention terms of use, privacy policies and cookies more often than this, in English.
     C4LinePolicy "c4_line_policy" C4 Cut AtMost Count |language| (language == "en").then_some(0.0), None;
+    /// Cuts lines in which a larger share of the characters is in upper case.
+    DclmLineUppercase "dclm_line_uppercase" Dclm Cut AtMost Share |_| Some(0.5), None;
+    /// Cuts lines in which a larger share of the characters is digits.
+    DclmLineDigits "dclm_line_digits" Dclm Cut AtMost Share |_| Some(0.999_999), None;
+    /// Cuts lines that are a counter of a page, such as `3 likes`, in English. Threshold 0.
+    DclmLineCounter "dclm_line_counter" Dclm Cut AtMost Count |language| (language == "en").then_some(0.0), None;
+    /// Cuts lines with fewer words than this. Words are separated by white space.
+    DclmLineWords "dclm_line_words" Dclm Cut AtLeast Count |language| spaced(language, 2.0), None;
+    /// Cuts lines of at most ten words with `items in cart`, `Read more...` at the end or `Sign-in` at the beginning, in
+    /// English. Threshold 0.
+    DclmLinePhrases "dclm_line_phrases" Dclm Cut AtMost Count |language| (language == "en").then_some(0.0), None;
     /// Minimum characters of the whole text, including code.
     CharactersMin "characters_min" Own Drop AtLeast Count |language| Some(by_script(language, 200.0)), Some(100.0);
     /// Minimum words (characters in languages without spaces).
     GopherWordsMin "gopher_words_min" Gopher Drop AtLeast Count words_min, None;
     /// Maximum words.
-    GopherWordsMax "gopher_words_max" Gopher Drop AtMost Count |language| of_words(language, 100_000.0).or(of_characters(language, 200_000.0)), None;
+    GopherWordsMax "gopher_words_max" Gopher Drop AtMost Count words_max, None;
     /// Minimum mean characters per word.
-    GopherWordLengthMin "gopher_word_length_min" Gopher Drop AtLeast Count |language| of_words(language, 3.0), None;
+    GopherWordLengthMin "gopher_word_length_min" Gopher Drop AtLeast Count word_length_min, None;
     /// Maximum mean characters per word.
     GopherWordLengthMax "gopher_word_length_max" Gopher Drop AtMost Count word_length_max, None;
     /// Maximum hash signs per word.
@@ -151,6 +166,8 @@ rules! {
     FinewebDuplicateLineCharacters "fineweb_duplicate_line_characters" FineWeb Drop AtMost Share |_| Some(0.01), None;
     /// Maximum lines per word.
     FinewebLineRatio "fineweb_line_ratio" FineWeb Drop AtMost Count |language| of_words(language, 0.3), None;
+    /// Maximum share of the words that rules about lines cut.
+    DclmWordsRemoved "dclm_words_removed" Dclm Drop AtMost Share |_| Some(0.05), None;
     /// Maximum mean characters per line of code.
     CodeLineLengthMean "code_line_length_mean" Code Drop AtMost Count |_| Some(100.0), None;
     /// Maximum characters of the longest line of code.
@@ -214,6 +231,11 @@ impl Rule {
         self.spec().act == Act::Cut
     }
 
+    /// Whether the rule is made for source code.
+    pub fn is_of_code(self) -> bool {
+        self.spec().source == Source::Code
+    }
+
     /// Whether the value is a share, 0 to 1.
     pub fn is_share(self) -> bool {
         self.spec().unit == Unit::Share
@@ -228,34 +250,64 @@ impl Spec {
         }
     }
 
-    /// The action of a rule in a profile, for texts in one language.
-    pub(super) fn setting(&self, profile: Profile, language: &str) -> Setting {
+    /// Whether the rule is in a set.
+    fn is_in(&self, set: RuleSet) -> bool {
         let punctuation = self.rule == Rule::C4LinePunctuation;
-        let is_in = match profile {
-            Profile::Web => matches!(self.source, Source::Own | Source::Gopher | Source::C4) && !punctuation,
-            Profile::Gopher => self.source == Source::Gopher,
-            Profile::C4 => self.source == Source::C4,
-            Profile::Fineweb => {
+        match set {
+            RuleSet::Web => matches!(self.source, Source::Own | Source::Gopher | Source::C4) && !punctuation,
+            RuleSet::Gopher => self.source == Source::Gopher,
+            RuleSet::C4 => self.source == Source::C4,
+            RuleSet::Fineweb => {
                 matches!(self.source, Source::Gopher | Source::C4 | Source::FineWeb) && !punctuation
             }
-            Profile::Docs => self.docs.is_some(),
-            Profile::Code => self.source == Source::Code,
-            Profile::None => false,
-        };
-        let published = || match (profile, self.rule) {
-            (Profile::Fineweb, rule) => {
-                (self.published)(language).map(|value| in_fineweb(rule).unwrap_or(value))
+            RuleSet::Fineweb2 => {
+                matches!(self.source, Source::Gopher | Source::FineWeb) && is_in_fineweb2(self.rule)
             }
-            _ => (self.published)(language),
-        };
-        match (is_in, profile, self.docs) {
-            (false, ..) => Setting::Off,
-            (true, Profile::Docs, Some(docs)) if self.rule == Rule::CharactersMin => {
-                Setting::On(by_script(language, docs))
-            }
-            (true, Profile::Docs, Some(docs)) => published().map_or(Setting::Unknown, |_| Setting::On(docs)),
-            (true, ..) => published().map_or(Setting::Unknown, Setting::On),
+            RuleSet::Dclm => matches!(self.source, Source::Gopher | Source::Dclm),
+            RuleSet::Docs => self.docs.is_some(),
+            RuleSet::Code => self.source == Source::Code,
+            RuleSet::None => false,
         }
+    }
+
+    /// The published threshold for a language: where the source has none, that of FineWeb-2.
+    fn published(&self, language: &str) -> Option<f64> {
+        (self.published)(language).or_else(|| fineweb2(self.rule, language))
+    }
+
+    /// The action of a rule in a set, for texts in one language.
+    pub(super) fn setting(&self, set: RuleSet, language: &str) -> Setting {
+        if !self.is_in(set) {
+            return Setting::Off;
+        }
+        let threshold = match (set, self.docs) {
+            (RuleSet::Docs, Some(docs)) if self.rule == Rule::CharactersMin => {
+                Some(by_script(language, docs))
+            }
+            (RuleSet::Docs, Some(docs)) => (self.published)(language).map(|_| docs),
+            (RuleSet::Fineweb, _) => {
+                self.published(language).map(|value| in_fineweb(self.rule).unwrap_or(value))
+            }
+            (RuleSet::Fineweb2, _) if language != "en" => {
+                fineweb2(self.rule, language).or_else(|| in_fineweb2_everywhere(self.rule, language))
+            }
+            _ => self.published(language),
+        };
+        threshold.map_or(Setting::Unknown, Setting::On)
+    }
+}
+
+/// FineWeb-2's thresholds that are the same for all languages: those of datatrove's filters that its code does not set.
+fn in_fineweb2_everywhere(rule: Rule, language: &str) -> Option<f64> {
+    match rule {
+        Rule::FinewebDuplicateLineCharacters => Some(0.1),
+        Rule::GopherWordsMin
+        | Rule::GopherWordsMax
+        | Rule::GopherHashRatio
+        | Rule::GopherEllipsisRatio
+        | Rule::GopherBulletLines
+        | Rule::GopherEllipsisLines => rule.spec().published(language),
+        _ => None,
     }
 }
 
