@@ -9,6 +9,7 @@ mod charset;
 mod controls;
 mod events;
 mod math;
+mod nested;
 mod scan;
 mod scripts;
 mod tables;
@@ -199,6 +200,11 @@ const NO_TITLE: &str = "<title>\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\
 /// they may choose only the heaviest part and lose the rest. So the content of `<main>` is taken as a whole, and so
 /// is a page if the choice would leave out more than half of its running text.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
+    if scanned.has_main
+        && let Some(markup) = nested::serialised(&scanned.html)
+    {
+        return Some(blocks::text_of(&markup));
+    }
     let page = format!("{NO_TITLE}{}", scanned.html);
     let document = Document::from(page.as_str());
     let whole = |document: &Document| blocks::text_of(&document.select("body").inner_html());

@@ -6,7 +6,7 @@
 use super::html::{Limits, Refusal, extract};
 use super::language::{Detector, canonical};
 use super::repair::repair;
-use super::{NOTES, shown};
+use super::{METRICS, NOTES, shown};
 use crate::classifier::{model_entry, open};
 use crate::documents::{DOCUMENT_BYTES_MAX, Document, DocumentReader, DocumentWriter};
 use pipe_linear::Scratch;
@@ -36,6 +36,8 @@ pub(super) fn make_texts(texts: &Texts, inputs: &Inputs, share: &mut Share) -> R
         [] => Detector::Whatlang,
         model => Detector::of_model(open(model_entry(model)?)?),
     };
+    // The metrics of the stage begin with these, whatever the steps before `kept` count.
+    share.counts(METRICS, [0; METRICS.len()]);
     let mut scratch = Scratch::default();
     let mut file = DocumentWriter::new(share.file(TEXTS)?)?;
     for row in share.track("documents", DocumentReader::of_entry(&entries[0])?.rows()?) {
