@@ -8,7 +8,12 @@ pub mod json;
 pub mod pattern;
 pub mod spelling;
 
+pub mod normalizer;
+pub mod splitter;
+
+mod design;
 mod training;
+mod unigram;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,37 +26,53 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{DOCUMENTS, lacks_text};
+use design::{Chat, Counting, Model, Wanted};
 use encode::Tokenizer;
 use json::{TOKENIZER, TOKENIZER_BYTES_MAX, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, tokenizer_config};
+use normalizer::NormalizerName;
 use pattern::Pattern;
-use training::{METRICS, Wanted};
+use splitter::Digits;
+use training::METRICS;
 
-/// Trains a byte-level BPE tokenizer on documents, or uses an existing tokenizer.json.
+/// Trains a tokenizer on documents, or uses an existing tokenizer.json.
 ///
-/// Ids are assigned to special tokens, then the 256 bytes, then one token per merge. Since every byte is a token, any
-/// text can be encoded, and there is no unknown token. Vocabulary and merges equal those of Hugging Face's trainer on
-/// the same text. Special-token strings in documents are encoded as plain text.
+/// By default, the tokenizer is a byte-level BPE: ids are assigned to special tokens, then the 256 bytes, then one token per
+/// merge. Since every byte is a token, any text can be encoded, and there is no unknown token. Vocabulary and merges equal
+/// those of Hugging Face's trainer on the same text. Special-token strings in documents are encoded as plain text.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerStage {
-    /// Path of an existing tokenizer.json, relative to the project, which is used unchanged. Supported are byte-level
-    /// BPE models with the split pattern of GPT-2, Llama 3 or Qwen 2 and no normalizer or NFC. A
-    /// tokenizer_config.json in the same folder is used too. Without a path a tokenizer is trained; the other fields
-    /// apply only to training and are errors beside a path.
+    /// Path of an existing tokenizer.json, relative to the project, which is used unchanged. Supported are byte-level BPE
+    /// models with the split pattern of GPT-2, GPT-4, GPT-4o, Llama 3 or Qwen 2, BPE models of characters as Llama 2's,
+    /// WordPiece as BERT's, and Unigram. A tokenizer_config.json in the same folder is used too. Without a path a tokenizer
+    /// is trained; the other fields apply only to training and are errors beside a path.
     pub from: Option<String>,
-    /// Vocabulary size to train, including special tokens and the 256 bytes, up to 1,048,576; the default 4,096 suits
+    /// How pieces of text become tokens. The default is byte-pair encoding of bytes.
+    pub model: Model,
+    /// Vocabulary size to train, including special tokens and bytes, up to 1,048,576; the default 4,096 suits
     /// small models. The result is smaller if no further pair of tokens occurs `min_frequency` times.
     pub vocabulary_size: Option<u32>,
-    /// Special tokens, which get the first ids. The first marks the end of a document, the second pads batches.
-    pub special_tokens: Vec<String>,
-    /// How text is split into pieces; tokens never cross their boundaries. The default is the pattern of Llama 3.
-    pub pattern: Pattern,
+    /// Special tokens, which get the first ids. For `bpe`, the first marks the end of a document, the second pads batches;
+    /// the default is `<|endoftext|>` and `<|pad|>`. The other models have tokens of their own before these:
+    /// `<unk>`, `<s>`, `</s>` (which ends documents) and `<pad>`, and for `word-piece` `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`
+    /// (which ends documents) and `[MASK]`.
+    pub special_tokens: Option<Vec<String>>,
+    /// Special tokens of a chat format, in addition to the others.
+    pub chat: Option<Chat>,
+    /// How text is split into pieces; tokens never cross their boundaries. The default is the pattern of Llama 3, and that of
+    /// BERT for `word-piece`. The models `bpe-characters` and `unigram` split text before spaces and have no pattern.
+    pub pattern: Option<Pattern>,
+    /// How numbers are divided before the pattern is applied. By default, as the pattern does.
+    pub digits: Digits,
+    /// How texts are changed before they are split. By default not at all, and for `word-piece` as for BERT's uncased models.
+    /// The models of Qwen have `nfc`.
+    pub normalizer: Option<NormalizerName>,
     /// Minimum number of occurrences of a pair to merge it. The default 2 keeps unique strings out of the vocabulary.
     pub min_frequency: u64,
     /// Maximum size in MiB of the distinct pieces to train on, with 32 bytes for each besides its own, from 1 to 65,536. If
     /// there are more, the rarest are left out; the metrics `pieces_pruned` and `pruned_share` report how many, and their
-    /// share of all occurrences. Training needs about 30 times as much memory for text in Chinese, less for others. The
-    /// default 96 is enough for about 10 GB of English, and 100 MB of Chinese, whose pieces are clauses.
+    /// share of all occurrences. Training needs about ten times as much memory. The default 256 is enough for all pieces of
+    /// 10 GB of English, and of 100 MB of Chinese, whose pieces are clauses.
     pub pieces_max_mib: u32,
 }
 
@@ -59,11 +80,15 @@ impl Default for TokenizerStage {
     fn default() -> Self {
         Self {
             from: None,
+            model: Model::Bpe,
             vocabulary_size: None,
-            special_tokens: vec!["<|endoftext|>".into(), "<|pad|>".into()],
-            pattern: Pattern::Llama3,
+            special_tokens: None,
+            chat: None,
+            pattern: None,
+            digits: Digits::ByPattern,
+            normalizer: None,
             min_frequency: 2,
-            pieces_max_mib: 96,
+            pieces_max_mib: 256,
         }
     }
 }
@@ -90,11 +115,13 @@ impl Stage for TokenizerStage {
         if self.from.is_some() {
             return self.idle_beside_from();
         }
-        let least = 256 + self.special_tokens.len() as u32;
+        let special_tokens = self.special_tokens();
+        let least = self.model.least() + special_tokens.len() as u32;
         let size = (least..=VOCABULARY_MAX).contains(&self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT));
         let budget = (1..=PIECES_MIB_MAX).contains(&self.pieces_max_mib);
-        let some = !self.special_tokens.is_empty();
-        let distinct = self.special_tokens.iter().collect::<BTreeSet<_>>().len() == self.special_tokens.len();
+        let own = self.special_tokens.as_deref().unwrap_or_default();
+        let distinct = own.iter().collect::<BTreeSet<_>>().len() == own.len();
+        let some = !special_tokens.is_empty();
         let mut faults: Vec<Misfit> = [
             Misfit::unless(size, "vocabulary_size", format!("must be from {least} to {VOCABULARY_MAX}")),
             Misfit::unless(some, "special_tokens", "must contain at least one, which ends documents"),
@@ -104,11 +131,16 @@ impl Stage for TokenizerStage {
         .into_iter()
         .flatten()
         .collect();
-        for (at, token) in self.special_tokens.iter().enumerate() {
+        faults.extend(self.pattern.and_then(|pattern| self.model.check_pattern(pattern)));
+        if self.digits != Digits::ByPattern && self.model.pattern().is_none() {
+            let fault = Misfit::new("digits", "has no effect on a model that splits text at spaces");
+            faults.push(fault.help("remove `digits`, or use `model: bpe`"));
+        }
+        for (at, token) in own.iter().enumerate() {
             let path = format!("special_tokens[{at}]");
             if token.is_empty() || token.len() > SPECIAL_BYTES_MAX {
                 faults.push(Misfit::new(path, format!("must have 1 to {SPECIAL_BYTES_MAX} bytes")));
-            } else if self.pattern.pieces(token).count() == 1 {
+            } else if Pattern::Llama3.pieces(token).count() == 1 {
                 // Otherwise training could make an ordinary token of the same text.
                 let fault = Misfit::new(path, format!("`{token}` is a word that ordinary text may contain"));
                 faults.push(fault.help(format!("mark it, as in `<|{token}|>`")));
@@ -215,11 +247,20 @@ impl Stage for TokenizerStage {
                 ctx.once("adopt", &adoption, vec![sources], adopt)?
             }
             (None, Some(documents)) => {
-                let Self { special_tokens, pattern, min_frequency, .. } = self.clone();
-                let vocabulary_size = self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT);
-                let pieces_bytes_max = u64::from(self.pieces_max_mib) << 20;
-                let wanted =
-                    Wanted { vocabulary_size, special_tokens, pattern, min_frequency, pieces_bytes_max };
+                let counting = Counting {
+                    model: self.model,
+                    pattern: self.pattern.or(self.model.pattern()),
+                    digits: self.digits,
+                    normalizer: self.normalizer.unwrap_or(self.model.normalizer()),
+                };
+                let wanted = Wanted {
+                    counting,
+                    vocabulary_size: self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT),
+                    special_tokens: self.own_special_tokens(),
+                    chat: self.chat,
+                    min_frequency: self.min_frequency,
+                    pieces_bytes_max: u64::from(self.pieces_max_mib) << 20,
+                };
                 training::run(ctx, &wanted, documents)?
             }
             (None, None) => {
@@ -238,6 +279,20 @@ impl TokenizerStage {
         Some(file.to_string_lossy().into_owned())
     }
 
+    /// The special tokens of the settings, or their default.
+    fn own_special_tokens(&self) -> Vec<String> {
+        let default = match self.model {
+            Model::Bpe => vec!["<|endoftext|>".to_owned(), "<|pad|>".to_owned()],
+            _ => Vec::new(),
+        };
+        self.special_tokens.clone().unwrap_or(default)
+    }
+
+    /// All special tokens of a tokenizer that is trained.
+    fn special_tokens(&self) -> Vec<String> {
+        design::all_special_tokens(self.model, &self.own_special_tokens(), self.chat)
+    }
+
     /// Settings that apply only to training, set when nothing is trained.
     fn idle_beside_from(&self) -> Vec<Misfit> {
         let default = Self::default();
@@ -245,6 +300,10 @@ impl TokenizerStage {
             ("vocabulary_size", self.vocabulary_size != default.vocabulary_size),
             ("special_tokens", self.special_tokens != default.special_tokens),
             ("pattern", self.pattern != default.pattern),
+            ("model", self.model != default.model),
+            ("chat", self.chat != default.chat),
+            ("digits", self.digits != default.digits),
+            ("normalizer", self.normalizer != default.normalizer),
             ("min_frequency", self.min_frequency != default.min_frequency),
             ("pieces_max_mib", self.pieces_max_mib != default.pieces_max_mib),
         ];
@@ -394,8 +453,8 @@ mod tests {
         let nameless = json.replace("<|endoftext|>", "<|stop|>");
         assert_eq!(look(&nameless, None), ["`mine.json` has no known end-of-document token"]);
         assert_eq!(look(&nameless, Some(r#"{"eos_token": "<|stop|>"}"#)), [""; 0]);
-        let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}");
-        assert!(look(&normalized, None)[0].contains("Lowercase"));
+        let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Nmt\"}");
+        assert!(look(&normalized, None)[0].contains("Nmt"));
         let mut of_folder = stage.clone();
         of_folder.from = Some(".".into());
         assert!(of_folder.sources(&places).unwrap_err()[0].message.contains("is a folder"));
@@ -428,12 +487,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench::new(&folder.path().join("store")).unwrap();
         std::fs::create_dir(folder.path().join("project")).unwrap();
-        let json = r#"{"model": {"type": "WordPiece", "vocab": {"a": 0}}}"#;
+        let json = r#"{"model": {"type": "WordLevel", "vocab": {"a": 0}}}"#;
         std::fs::write(folder.path().join("project/tokenizer.json"), json).unwrap();
         let stage = TokenizerStage { from: Some("tokenizer.json".into()), ..TokenizerStage::default() };
         let sources = Bench::sources("tokenizer", &folder.path().join("project")).unwrap();
         let error = bench.enter(&stage, &[], sources, Mode::Here).unwrap_err();
-        assert!(error.to_string().contains("has a model of type `WordPiece`; supported are"), "{error}");
+        assert!(error.to_string().contains("has a model of type `WordLevel`; supported are"), "{error}");
     }
 
     #[test]
@@ -459,15 +518,29 @@ mod tests {
         let stage = TokenizerStage {
             from: from.from,
             vocabulary_size: Some(4096),
-            special_tokens: vec!["<|end|>".into()],
-            pattern: Pattern::Gpt2,
+            special_tokens: Some(vec!["<|end|>".into()]),
+            pattern: Some(Pattern::Gpt2),
             min_frequency: 3,
             pieces_max_mib: 1,
+            model: Model::Unigram,
+            chat: Some(Chat::Chatml),
+            digits: Digits::Single,
+            normalizer: Some(NormalizerName::Nfc),
         };
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
         assert_eq!(
             paths,
-            ["vocabulary_size", "special_tokens", "pattern", "min_frequency", "pieces_max_mib"]
+            [
+                "vocabulary_size",
+                "special_tokens",
+                "pattern",
+                "model",
+                "chat",
+                "digits",
+                "normalizer",
+                "min_frequency",
+                "pieces_max_mib",
+            ]
         );
     }
 
@@ -475,7 +548,7 @@ mod tests {
     fn settings_that_cannot_work_are_told() {
         let stage = TokenizerStage {
             vocabulary_size: Some(257),
-            special_tokens: vec!["<|end|>".into(), "the".into(), "the".into()],
+            special_tokens: Some(vec!["<|end|>".into(), "the".into(), "the".into()]),
             ..TokenizerStage::default()
         };
         let faults: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();

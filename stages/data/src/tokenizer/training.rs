@@ -8,10 +8,13 @@ use pipe_stage::{Artifact, Context, Error, Inputs, Item, Metric, Result, Share, 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::bpe::{Training, train};
+use super::bpe::{Characters, Training, Vocabulary, train, train_characters};
 use super::counts::{Counter, CountsReader, CountsWriter, Frequencies, Limit, hash};
-use super::json::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config};
-use super::pattern::Pattern;
+use super::design::{Counting, Model, Wanted};
+use super::json::{
+    Design, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Trained, tokenizer_config, tokenizer_config_of,
+};
+use super::unigram::train_unigram;
 use crate::documents::{Column, DocumentReader};
 use crate::lines::write_buffered;
 use crate::parts::{part_of, ranges};
@@ -24,20 +27,9 @@ const PIECES_MAX: u64 = 1 << 20;
 /// Bytes of a part that are written at a time.
 const PART_BUFFER: usize = 256 << 10;
 
-/// The settings that determine the vocabulary, besides counts.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(super) struct Wanted {
-    pub(super) vocabulary_size: u32,
-    pub(super) special_tokens: Vec<String>,
-    pub(super) pattern: Pattern,
-    pub(super) min_frequency: u64,
-    /// Bytes of the pieces to train on.
-    pub(super) pieces_bytes_max: u64,
-}
-
 /// Trains on the documents.
 pub(super) fn run(ctx: &Context, wanted: &Wanted, documents: &Artifact) -> Result<Step> {
-    let counted = ctx.each("counted", &Counting { pattern: wanted.pattern }, documents.shards(), count)?;
+    let counted = ctx.each("counted", &wanted.counting, documents.shards(), count)?;
     let pieces = counted.values::<u64>()?.into_iter().sum();
     if pieces == 0 {
         return Err(Error::input(
@@ -59,12 +51,6 @@ pub(super) fn run(ctx: &Context, wanted: &Wanted, documents: &Artifact) -> Resul
     ctx.once("train", &(wanted.clone(), selection), items, train_tokenizer)
 }
 
-/// The settings that determine counts.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Counting {
-    pattern: Pattern,
-}
-
 /// Which of the pieces are trained on.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 struct Selection {
@@ -81,10 +67,16 @@ fn count(counting: &Counting, inputs: &Inputs, share: &mut Share) -> Result<()> 
     let reader = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&[Column::Text]);
     let scratch = share.scratch()?;
     let mut counter = Counter::new(scratch.path());
+    let (normalizer, splitter) = (counting.normalizer.normalizer(), counting.splitter());
     for row in share.track("documents", reader.rows()?) {
-        for piece in counting.pattern.pieces(&row??.document.text) {
-            counter.add(piece.as_bytes(), 1).map_err(failed)?;
-        }
+        let document = row??.document;
+        let mut counted = Ok(());
+        splitter.split(&normalizer.apply(&document.text), true, &mut |piece| {
+            if counted.is_ok() {
+                counted = counter.add(piece.as_bytes(), 1);
+            }
+        });
+        counted.map_err(failed)?;
     }
     let counts = counter.finish().map_err(failed)?;
     let mut parts = share.parts("pieces")?;
@@ -142,10 +134,11 @@ fn train_tokenizer(
     inputs: &Inputs,
     share: &mut Share,
 ) -> Result<()> {
+    let special_tokens = wanted.all_special_tokens();
     let training = Training {
         vocabulary_size: wanted.vocabulary_size as usize,
         frequency_min: wanted.min_frequency,
-        special_tokens: &wanted.special_tokens,
+        special_tokens: &special_tokens,
     };
     let (mut pieces, mut occurrences) = (0_u64, 0_u64);
     let mut counts = Vec::new();
@@ -163,20 +156,34 @@ fn train_tokenizer(
         share.check_stop()?;
     }
     let mut stopped = Ok(());
-    let vocabulary = train(counts, training, |tokens| {
+    let merged = |tokens: usize| {
         if tokens % 64 == 0 {
             share.progress("tokens", tokens as u64, u64::from(wanted.vocabulary_size));
             stopped = share.check_stop();
         }
         stopped.is_ok()
-    });
+    };
+    let trained = match wanted.counting.model {
+        Model::Bpe => Vocabularies::Merges(train(counts, training, merged)),
+        Model::BpeCharacters => {
+            Vocabularies::Merges(train_characters(counts, training, Characters::Plain, merged))
+        }
+        Model::WordPiece => {
+            Vocabularies::Merges(train_characters(counts, training, Characters::Continued, merged))
+        }
+        Model::Unigram => {
+            let round = |candidates: usize| {
+                share.progress("candidates", candidates as u64, None);
+                stopped = share.check_stop();
+                stopped.is_ok()
+            };
+            Vocabularies::Scores(train_unigram(counts, training, share.threads(), round))
+        }
+    };
     stopped?;
-    let tokenizer = TrainedTokenizer { pattern: wanted.pattern, vocabulary: &vocabulary };
-    share.write("tokenizer", TOKENIZER_JSON, &tokenizer.to_json())?;
-    let config =
-        tokenizer_config(&wanted.special_tokens[0], wanted.special_tokens.get(1).map(String::as_str));
-    share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
-    let size = vocabulary.tokens.len() as u64;
+    let (design, size, merges) = (trained.design(wanted), trained.size(), trained.merges());
+    share.write("tokenizer", TOKENIZER_JSON, &design.to_json())?;
+    share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config(wanted, &special_tokens))?;
     if size < u64::from(wanted.vocabulary_size) {
         share.note(format!(
             "the vocabulary has {size} tokens instead of {}: no other pair of tokens within a piece of text \
@@ -186,12 +193,55 @@ fn train_tokenizer(
         ));
     }
     let [of_size, of_merges, of_pieces, of_pruned, of_share] = METRICS;
-    let counts = [size, vocabulary.merges.len() as u64, selection.pieces, selection.pieces - pieces];
+    let counts = [size, merges, selection.pieces, selection.pieces - pieces];
     share.counts([of_size, of_merges, of_pieces, of_pruned], counts);
     let pruned = selection.occurrences.saturating_sub(occurrences);
     let pruned = pruned as f64 / selection.occurrences.max(1) as f64;
     share.metric(Metric::new(of_share, pruned, "").lower_is_better());
     Ok(())
+}
+
+/// What was trained.
+enum Vocabularies {
+    Merges(Vocabulary),
+    Scores(Vec<(String, f64)>),
+}
+
+impl Vocabularies {
+    fn design(&self, wanted: &Wanted) -> Design<'_> {
+        let trained = match (self, wanted.counting.model) {
+            (Self::Merges(vocabulary), Model::WordPiece) => Trained::WordPiece(vocabulary),
+            (Self::Merges(vocabulary), Model::BpeCharacters) => Trained::Characters(vocabulary),
+            (Self::Merges(vocabulary), _) => Trained::Bytes(vocabulary),
+            (Self::Scores(tokens), _) => {
+                Trained::Unigram { tokens, special_tokens: wanted.all_special_tokens().len() }
+            }
+        };
+        let Counting { normalizer, .. } = wanted.counting;
+        Design { normalizer, splitter: wanted.counting.splitter(), trained }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Merges(vocabulary) => vocabulary.tokens.len() as u64,
+            Self::Scores(tokens) => tokens.len() as u64,
+        }
+    }
+
+    fn merges(&self) -> u64 {
+        match self {
+            Self::Merges(vocabulary) => vocabulary.merges.len() as u64,
+            Self::Scores(_) => 0,
+        }
+    }
+}
+
+/// tokenizer_config.json, with the roles of special tokens.
+fn config(wanted: &Wanted, special_tokens: &[String]) -> Vec<u8> {
+    match wanted.counting.model.roles() {
+        [] => tokenizer_config(&special_tokens[0], special_tokens.get(1).map(String::as_str)),
+        roles => tokenizer_config_of(roles.iter().copied()),
+    }
 }
 
 fn failed(error: io::Error) -> Error {
@@ -222,8 +272,8 @@ mod tests {
             let outcome = bench.run(&stage, &[("documents", &documents)]).unwrap();
             (outcome.outputs["tokenizer"], value(&outcome, "pieces_pruned"))
         };
-        let whole = digest(60, 96);
-        assert_eq!((whole.1, digest(7, 96)), (0.0, whole));
+        let whole = digest(60, 256);
+        assert_eq!((whole.1, digest(7, 256)), (0.0, whole));
         assert_eq!(digest(13, 1), whole);
     }
 
@@ -244,7 +294,7 @@ mod tests {
             let mut bench = Bench::new(&folder.path().join(format!("{shard}-{threads}"))).unwrap();
             bench.threads = threads;
             let documents = put_documents(&bench, &all.chunks(shard).map(<[_]>::to_vec).collect::<Vec<_>>());
-            let stage = TokenizerStage { pieces_max_mib: 1, pattern: Pattern::Llama3, ..small() };
+            let stage = TokenizerStage { pieces_max_mib: 1, ..small() };
             bench.run(&stage, &[("documents", &documents)]).unwrap()
         };
         drop(bench);
