@@ -18,8 +18,9 @@ use crate::tokens::{TOKENS, TokensWriter, metrics_of_set};
 /// Encodes documents as token ids, one shard of tokens for each shard of documents.
 ///
 /// Special-token strings in documents are encoded as plain text, and no special tokens are added. Every document is
-/// decoded again and compared with its text; a difference is an error, unless the tokenizer's normalizer causes it:
-/// such documents are counted as `documents_normalized`. The inputs are the sets of `split`; validation and test are
+/// decoded again and compared with its text; a difference is an error, unless the tokenizer's normalizer causes it, or its
+/// model, as WordPiece does, which loses white space: such documents are counted as `documents_normalized`, and tokens for
+/// what has none as `tokens_unknown`. The inputs are the sets of `split`; validation and test are
 /// optional.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -36,6 +37,7 @@ const TEST: Out = Out::new("test", &TOKENS, "Tokens for the final evaluation.");
 /// Beside the figures of each set.
 const METRICS: [&str; 2] = ["tokens", "bytes"];
 const NORMALIZED: &str = "documents_normalized";
+const UNKNOWN: &str = "tokens_unknown";
 const RATIO: &str = "bytes_per_token";
 
 impl Stage for Tokenize {
@@ -60,7 +62,7 @@ impl Stage for Tokenize {
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
         let sets = [TRAIN, VALIDATION, TEST].into_iter().flat_map(|set| metrics_of_set(set.name()));
-        Some(METRICS.into_iter().chain([NORMALIZED, RATIO]).map(str::to_owned).chain(sets).collect())
+        Some(METRICS.into_iter().chain([NORMALIZED, UNKNOWN, RATIO]).map(str::to_owned).chain(sets).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -94,13 +96,14 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut writer =
         TokensWriter::new(share.file("tokens")?, tokenizer.vocabulary_size(), tokenizer.digest())?;
     let (mut ids, mut documents, mut tokens, mut bytes) = (Vec::new(), 0_u64, 0_u64, 0_u64);
-    let mut normalized = 0_u64;
+    let (mut normalized, mut unknown, unknown_id) = (0_u64, 0_u64, tokenizer.unknown());
     for row in share.track("documents", reader.rows()?) {
         let document = row??.document;
         ids.clear();
         encoder.encode_ordinary(&document.text, &mut ids);
         if !tokenizer.decodes_to(&ids, document.text.as_bytes()) {
-            if !tokenizer.decodes_to(&ids, tokenizer.normalized(&document.text).as_bytes()) {
+            let expected = tokenizer.normalized(&document.text);
+            if tokenizer.is_exact() && !tokenizer.decodes_to(&ids, expected.as_bytes()) {
                 return Err(Error::input(format!(
                     "the tokens of document `{}` do not decode to its text; the tokenizer loses some of it",
                     document.id
@@ -110,6 +113,7 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
         }
         writer.push(&document.id, &ids)?;
         documents += 1;
+        unknown += ids.iter().filter(|id| Some(**id) == unknown_id).count() as u64;
         tokens += ids.len() as u64;
         bytes += document.text.len() as u64;
     }
@@ -121,6 +125,9 @@ fn tokenize(set: &Set, inputs: &Inputs, share: &mut Share) -> Result<()> {
     share.count(of_bytes, bytes);
     if normalized > 0 {
         share.count(NORMALIZED, normalized);
+    }
+    if unknown_id.is_some() {
+        share.count(UNKNOWN, unknown);
     }
     if tokens > 0 {
         let ratio = Metric::new(RATIO, bytes as f64 / tokens as f64, "bytes");

@@ -2,15 +2,20 @@
 //! Nothing here depends on threads, caches or the manifest.
 
 pub mod bpe;
-pub mod counts;
+pub(crate) mod counts;
 pub mod encode;
 pub mod json;
 pub mod pattern;
 pub mod spelling;
 
+pub mod normalizer;
+pub mod splitter;
+
+mod design;
+mod training;
+mod unigram;
+
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
 use pipe_stage::{
@@ -20,48 +25,70 @@ use pipe_stage::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
-use crate::lines::write_buffered;
-use bpe::{Training, train};
-use counts::PieceCounts;
+use crate::documents::{DOCUMENTS, lacks_text};
+use design::{Chat, Counting, Model, Wanted};
 use encode::Tokenizer;
-use json::{
-    TOKENIZER, TOKENIZER_BYTES_MAX, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, TrainedTokenizer, tokenizer_config,
-};
+use json::{TOKENIZER, TOKENIZER_BYTES_MAX, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, tokenizer_config};
+use normalizer::NormalizerName;
 use pattern::Pattern;
+use splitter::Digits;
+use training::METRICS;
 
-/// Trains a byte-level BPE tokenizer on documents, or uses an existing tokenizer.json.
+/// Trains a tokenizer on documents, or uses an existing tokenizer.json.
 ///
-/// Ids are assigned to special tokens, then the 256 bytes, then one token per merge. Since every byte is a token, any
-/// text can be encoded, and there is no unknown token. Vocabulary and merges equal those of Hugging Face's trainer on
-/// the same text. Special-token strings in documents are encoded as plain text.
+/// By default, the tokenizer is a byte-level BPE: ids are assigned to special tokens, then the 256 bytes, then one token per
+/// merge. Since every byte is a token, any text can be encoded, and there is no unknown token. Vocabulary and merges equal
+/// those of Hugging Face's trainer on the same text. Special-token strings in documents are encoded as plain text.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerStage {
-    /// Path of an existing tokenizer.json, relative to the project, which is used unchanged. Supported are byte-level
-    /// BPE models with the split pattern of GPT-2, Llama 3 or Qwen 2 and no normalizer or NFC. A
-    /// tokenizer_config.json in the same folder is used too. Without a path a tokenizer is trained; the other fields
-    /// apply only to training and are errors beside a path.
+    /// Path of an existing tokenizer.json, relative to the project, which is used unchanged. Supported are byte-level BPE
+    /// models with the split pattern of GPT-2, GPT-4, GPT-4o, Llama 3 or Qwen 2, BPE models of characters as Llama 2's,
+    /// WordPiece as BERT's, and Unigram. A tokenizer_config.json in the same folder is used too. Without a path a tokenizer
+    /// is trained; the other fields apply only to training and are errors beside a path.
     pub from: Option<String>,
-    /// Vocabulary size to train, including special tokens and the 256 bytes, up to 1,048,576; the default 4,096 suits
+    /// How pieces of text become tokens. The default is byte-pair encoding of bytes.
+    pub model: Model,
+    /// Vocabulary size to train, including special tokens and bytes, up to 1,048,576; the default 4,096 suits
     /// small models. The result is smaller if no further pair of tokens occurs `min_frequency` times.
     pub vocabulary_size: Option<u32>,
-    /// Special tokens, which get the first ids. The first marks the end of a document, the second pads batches.
-    pub special_tokens: Vec<String>,
-    /// How text is split into pieces; tokens never cross their boundaries. The default is the pattern of Llama 3.
-    pub pattern: Pattern,
+    /// Special tokens, which get the first ids. For `bpe`, the first marks the end of a document, the second pads batches;
+    /// the default is `<|endoftext|>` and `<|pad|>`. The other models have tokens of their own before these:
+    /// `<unk>`, `<s>`, `</s>` (which ends documents) and `<pad>`, and for `word-piece` `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`
+    /// (which ends documents) and `[MASK]`.
+    pub special_tokens: Option<Vec<String>>,
+    /// Special tokens of a chat format, in addition to the others.
+    pub chat: Option<Chat>,
+    /// How text is split into pieces; tokens never cross their boundaries. The default is the pattern of Llama 3, and that of
+    /// BERT for `word-piece`. The models `bpe-characters` and `unigram` split text before spaces and have no pattern.
+    pub pattern: Option<Pattern>,
+    /// How numbers are divided before the pattern is applied. By default, as the pattern does.
+    pub digits: Digits,
+    /// How texts are changed before they are split. By default not at all, and for `word-piece` as for BERT's uncased models.
+    /// The models of Qwen have `nfc`.
+    pub normalizer: Option<NormalizerName>,
     /// Minimum number of occurrences of a pair to merge it. The default 2 keeps unique strings out of the vocabulary.
     pub min_frequency: u64,
+    /// Maximum size in MiB of the distinct pieces to train on, with 32 bytes for each besides its own, from 1 to 65,536. If
+    /// there are more, the rarest are left out; the metrics `pieces_pruned` and `pruned_share` report how many, and their
+    /// share of all occurrences. Training needs about ten times as much memory. The default 256 is enough for all pieces of
+    /// 10 GB of English, and of 100 MB of Chinese, whose pieces are clauses.
+    pub pieces_max_mib: u32,
 }
 
 impl Default for TokenizerStage {
     fn default() -> Self {
         Self {
             from: None,
+            model: Model::Bpe,
             vocabulary_size: None,
-            special_tokens: vec!["<|endoftext|>".into(), "<|pad|>".into()],
-            pattern: Pattern::Llama3,
+            special_tokens: None,
+            chat: None,
+            pattern: None,
+            digits: Digits::ByPattern,
+            normalizer: None,
             min_frequency: 2,
+            pieces_max_mib: 256,
         }
     }
 }
@@ -72,9 +99,7 @@ const OUTPUT: Out = Out::main("tokenizer", &TOKENIZER, "tokenizer.json and token
 /// A fact about a tokenizer that is to be trained: the size that is asked for.
 pub const VOCABULARY_SIZE: &str = "vocabulary_size";
 
-const VOCABULARY: &str = "vocabulary";
-/// What a training reports; one that is adopted has the first only.
-const METRICS: [&str; 3] = [VOCABULARY, "merges", "pieces"];
+const PIECES_MIB_MAX: u32 = 1 << 16;
 const SPECIAL_BYTES_MAX: usize = 100;
 const VOCABULARY_MAX: u32 = 1 << 20;
 const VOCABULARY_DEFAULT: u32 = 4096;
@@ -90,23 +115,32 @@ impl Stage for TokenizerStage {
         if self.from.is_some() {
             return self.idle_beside_from();
         }
-        let least = 256 + self.special_tokens.len() as u32;
+        let special_tokens = self.special_tokens();
+        let least = self.model.least() + special_tokens.len() as u32;
         let size = (least..=VOCABULARY_MAX).contains(&self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT));
-        let some = !self.special_tokens.is_empty();
-        let distinct = self.special_tokens.iter().collect::<BTreeSet<_>>().len() == self.special_tokens.len();
+        let budget = (1..=PIECES_MIB_MAX).contains(&self.pieces_max_mib);
+        let own = self.special_tokens.as_deref().unwrap_or_default();
+        let distinct = own.iter().collect::<BTreeSet<_>>().len() == own.len();
+        let some = !special_tokens.is_empty();
         let mut faults: Vec<Misfit> = [
             Misfit::unless(size, "vocabulary_size", format!("must be from {least} to {VOCABULARY_MAX}")),
             Misfit::unless(some, "special_tokens", "must contain at least one, which ends documents"),
             Misfit::unless(distinct, "special_tokens", "contains a token twice"),
+            Misfit::unless(budget, "pieces_max_mib", format!("must be from 1 to {PIECES_MIB_MAX}")),
         ]
         .into_iter()
         .flatten()
         .collect();
-        for (at, token) in self.special_tokens.iter().enumerate() {
+        faults.extend(self.pattern.and_then(|pattern| self.model.check_pattern(pattern)));
+        if self.digits != Digits::ByPattern && self.model.pattern().is_none() {
+            let fault = Misfit::new("digits", "has no effect on a model that splits text at spaces");
+            faults.push(fault.help("remove `digits`, or use `model: bpe`"));
+        }
+        for (at, token) in own.iter().enumerate() {
             let path = format!("special_tokens[{at}]");
             if token.is_empty() || token.len() > SPECIAL_BYTES_MAX {
                 faults.push(Misfit::new(path, format!("must have 1 to {SPECIAL_BYTES_MAX} bytes")));
-            } else if self.pattern.pieces(token).count() == 1 {
+            } else if Pattern::Llama3.pieces(token).count() == 1 {
                 // Otherwise training could make an ordinary token of the same text.
                 let fault = Misfit::new(path, format!("`{token}` is a word that ordinary text may contain"));
                 faults.push(fault.help(format!("mark it, as in `<|{token}|>`")));
@@ -213,14 +247,21 @@ impl Stage for TokenizerStage {
                 ctx.once("adopt", &adoption, vec![sources], adopt)?
             }
             (None, Some(documents)) => {
-                let counting = Counting { pattern: self.pattern };
-                let counts = ctx.each("counts", &counting, documents.shards(), count)?;
-                let counts =
-                    counts.entries("counts").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
-                let Self { special_tokens, pattern, min_frequency, .. } = self.clone();
-                let vocabulary_size = self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT);
-                let wanted = Wanted { vocabulary_size, special_tokens, pattern, min_frequency };
-                ctx.once("train", &wanted, counts.collect(), train_tokenizer)?
+                let counting = Counting {
+                    model: self.model,
+                    pattern: self.pattern.or(self.model.pattern()),
+                    digits: self.digits,
+                    normalizer: self.normalizer.unwrap_or(self.model.normalizer()),
+                };
+                let wanted = Wanted {
+                    counting,
+                    vocabulary_size: self.vocabulary_size.unwrap_or(VOCABULARY_DEFAULT),
+                    special_tokens: self.own_special_tokens(),
+                    chat: self.chat,
+                    min_frequency: self.min_frequency,
+                    pieces_bytes_max: u64::from(self.pieces_max_mib) << 20,
+                };
+                training::run(ctx, &wanted, documents)?
             }
             (None, None) => {
                 return Err(Error::input("the stage has neither `documents` to train on nor `from`")
@@ -238,6 +279,20 @@ impl TokenizerStage {
         Some(file.to_string_lossy().into_owned())
     }
 
+    /// The special tokens of the settings, or their default.
+    fn own_special_tokens(&self) -> Vec<String> {
+        let default = match self.model {
+            Model::Bpe => vec!["<|endoftext|>".to_owned(), "<|pad|>".to_owned()],
+            _ => Vec::new(),
+        };
+        self.special_tokens.clone().unwrap_or(default)
+    }
+
+    /// All special tokens of a tokenizer that is trained.
+    fn special_tokens(&self) -> Vec<String> {
+        design::all_special_tokens(self.model, &self.own_special_tokens(), self.chat)
+    }
+
     /// Settings that apply only to training, set when nothing is trained.
     fn idle_beside_from(&self) -> Vec<Misfit> {
         let default = Self::default();
@@ -245,7 +300,12 @@ impl TokenizerStage {
             ("vocabulary_size", self.vocabulary_size != default.vocabulary_size),
             ("special_tokens", self.special_tokens != default.special_tokens),
             ("pattern", self.pattern != default.pattern),
+            ("model", self.model != default.model),
+            ("chat", self.chat != default.chat),
+            ("digits", self.digits != default.digits),
+            ("normalizer", self.normalizer != default.normalizer),
             ("min_frequency", self.min_frequency != default.min_frequency),
+            ("pieces_max_mib", self.pieces_max_mib != default.pieces_max_mib),
         ];
         let idle = fields.into_iter().filter(|(_, is_set)| *is_set);
         idle.map(|(field, _)| {
@@ -256,85 +316,10 @@ impl TokenizerStage {
     }
 }
 
-/// The settings that determine counts.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Counting {
-    pattern: Pattern,
-}
-
-/// The settings that determine the vocabulary, besides counts.
-#[derive(Debug, Serialize, JsonSchema)]
-struct Wanted {
-    vocabulary_size: u32,
-    special_tokens: Vec<String>,
-    pattern: Pattern,
-    min_frequency: u64,
-}
-
 /// Which of the source files is the tokenizer.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Adoption {
     file: String,
-}
-
-/// Counts the pieces of a shard.
-fn count(counting: &Counting, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let reader = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&[Column::Text]);
-    let mut counts = PieceCounts::default();
-    for row in share.track("documents", reader.rows()?) {
-        counts.add_text(counting.pattern, &row??.document.text);
-    }
-    let mut file = share.file("counts")?;
-    write_buffered(&mut file, |file| counts.write(file))?;
-    share.keep(file)?;
-    Ok(())
-}
-
-/// Trains on the counts of all shards.
-fn train_tokenizer(wanted: &Wanted, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let mut counts = PieceCounts::default();
-    for item in inputs.items() {
-        let path = item.entries()[0].path()?;
-        let failed = |error| Error::io("read", &path, &error);
-        counts.add_file(BufReader::new(File::open(&path).map_err(failed)?)).map_err(failed)?;
-    }
-    let training = Training {
-        vocabulary_size: wanted.vocabulary_size as usize,
-        frequency_min: wanted.min_frequency,
-        special_tokens: &wanted.special_tokens,
-    };
-    let pieces = counts.len() as u64;
-    if pieces == 0 {
-        return Err(Error::input(
-            "there is no text to train a tokenizer on: `documents` has none, or only empty ones",
-        )
-        .help("see what the stages before it drop, or use an existing tokenizer with `from`"));
-    }
-    let mut stopped = Ok(());
-    let vocabulary = train(counts.sorted(), training, |tokens| {
-        if tokens % 64 == 0 {
-            share.progress("tokens", tokens as u64, u64::from(wanted.vocabulary_size));
-            stopped = share.check_stop();
-        }
-        stopped.is_ok()
-    });
-    stopped?;
-    let tokenizer = TrainedTokenizer { pattern: wanted.pattern, vocabulary: &vocabulary };
-    share.write("tokenizer", TOKENIZER_JSON, &tokenizer.to_json())?;
-    let config =
-        tokenizer_config(&wanted.special_tokens[0], wanted.special_tokens.get(1).map(String::as_str));
-    share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
-    let size = vocabulary.tokens.len() as u64;
-    if size < u64::from(wanted.vocabulary_size) {
-        share.note(format!(
-            "the vocabulary has {size} tokens instead of {}: no other pair of tokens within a piece of text \
-             occurs {} times or more",
-            wanted.vocabulary_size,
-            wanted.min_frequency.max(1)
-        ));
-    }
-    share.counts(METRICS, [size, vocabulary.merges.len() as u64, pieces]);
-    Ok(())
 }
 
 /// Checks an existing tokenizer and uses it.
@@ -351,7 +336,7 @@ fn adopt(adoption: &Adoption, inputs: &Inputs, share: &mut Share) -> Result<()> 
         tokenizer_config(&tokenizer.decode(&[eos]), pad.as_deref())
     });
     share.write("tokenizer", TOKENIZER_CONFIG_JSON, &config)?;
-    share.count(VOCABULARY, tokenizer.vocabulary_size().into());
+    share.count(METRICS[0], tokenizer.vocabulary_size().into());
     Ok(())
 }
 
@@ -390,7 +375,7 @@ mod tests {
         put_documents(bench, &[(0..10).map(document).collect(), (10..20).map(document).collect()])
     }
 
-    fn small() -> TokenizerStage {
+    pub(super) fn small() -> TokenizerStage {
         TokenizerStage { vocabulary_size: Some(400), ..TokenizerStage::default() }
     }
 
@@ -399,17 +384,6 @@ mod tests {
         let bytes = |name: &str| files.iter().find(|file| file.name() == name).unwrap().bytes().unwrap();
         let (json, config) = (bytes(TOKENIZER_JSON), bytes(TOKENIZER_CONFIG_JSON));
         (Tokenizer::from_files(&json, &config).unwrap(), json)
-    }
-
-    #[test]
-    fn no_text_to_train_on_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let bench = Bench::new(folder.path()).unwrap();
-        let empty = vec![("a".to_owned(), String::new())];
-        for documents in [put_documents(&bench, &[]), put_documents(&bench, &[empty])] {
-            let error = bench.run(&small(), &[("documents", &documents)]).map(drop).unwrap_err().to_string();
-            assert!(error.starts_with("there is no text to train a tokenizer on"), "{error}");
-        }
     }
 
     #[test]
@@ -479,8 +453,8 @@ mod tests {
         let nameless = json.replace("<|endoftext|>", "<|stop|>");
         assert_eq!(look(&nameless, None), ["`mine.json` has no known end-of-document token"]);
         assert_eq!(look(&nameless, Some(r#"{"eos_token": "<|stop|>"}"#)), [""; 0]);
-        let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Lowercase\"}");
-        assert!(look(&normalized, None)[0].contains("Lowercase"));
+        let normalized = json.replace("\"normalizer\": null", "\"normalizer\": {\"type\": \"Nmt\"}");
+        assert!(look(&normalized, None)[0].contains("Nmt"));
         let mut of_folder = stage.clone();
         of_folder.from = Some(".".into());
         assert!(of_folder.sources(&places).unwrap_err()[0].message.contains("is a folder"));
@@ -498,7 +472,7 @@ mod tests {
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("zero.json")).unwrap();
         assert_eq!(refusal("zero.json"), "`zero.json` is not a regular file");
         let sparse = |name: &str, bytes: u64| {
-            File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
+            std::fs::File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
         };
         sparse("t.json", 1 << 40);
         let expected = "`t.json` has 1099511627776 bytes; a file of a tokenizer may have 256 MiB";
@@ -513,12 +487,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench::new(&folder.path().join("store")).unwrap();
         std::fs::create_dir(folder.path().join("project")).unwrap();
-        let json = r#"{"model": {"type": "WordPiece", "vocab": {"a": 0}}}"#;
+        let json = r#"{"model": {"type": "WordLevel", "vocab": {"a": 0}}}"#;
         std::fs::write(folder.path().join("project/tokenizer.json"), json).unwrap();
         let stage = TokenizerStage { from: Some("tokenizer.json".into()), ..TokenizerStage::default() };
         let sources = Bench::sources("tokenizer", &folder.path().join("project")).unwrap();
         let error = bench.enter(&stage, &[], sources, Mode::Here).unwrap_err();
-        assert!(error.to_string().contains("has a model of type `WordPiece`; supported are"), "{error}");
+        assert!(error.to_string().contains("has a model of type `WordLevel`; supported are"), "{error}");
     }
 
     #[test]
@@ -544,19 +518,37 @@ mod tests {
         let stage = TokenizerStage {
             from: from.from,
             vocabulary_size: Some(4096),
-            special_tokens: vec!["<|end|>".into()],
-            pattern: Pattern::Gpt2,
+            special_tokens: Some(vec!["<|end|>".into()]),
+            pattern: Some(Pattern::Gpt2),
             min_frequency: 3,
+            pieces_max_mib: 1,
+            model: Model::Unigram,
+            chat: Some(Chat::Chatml),
+            digits: Digits::Single,
+            normalizer: Some(NormalizerName::Nfc),
         };
         let paths: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();
-        assert_eq!(paths, ["vocabulary_size", "special_tokens", "pattern", "min_frequency"]);
+        assert_eq!(
+            paths,
+            [
+                "vocabulary_size",
+                "special_tokens",
+                "pattern",
+                "model",
+                "chat",
+                "digits",
+                "normalizer",
+                "min_frequency",
+                "pieces_max_mib",
+            ]
+        );
     }
 
     #[test]
     fn settings_that_cannot_work_are_told() {
         let stage = TokenizerStage {
             vocabulary_size: Some(257),
-            special_tokens: vec!["<|end|>".into(), "the".into(), "the".into()],
+            special_tokens: Some(vec!["<|end|>".into(), "the".into(), "the".into()]),
             ..TokenizerStage::default()
         };
         let faults: Vec<String> = stage.check().into_iter().map(|fault| fault.path).collect();

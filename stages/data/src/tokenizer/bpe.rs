@@ -1,11 +1,12 @@
-//! Trains a byte-level BPE vocabulary from counted pieces. Nothing here depends on text, patterns, files, or Hugging
-//! Face's spelling of bytes.
+//! Trains a BPE vocabulary from counted pieces, of bytes or of characters. Nothing here depends on text, patterns, files, or
+//! Hugging Face's spelling of bytes.
 //!
 //! Sennrich et al. 2016, on bytes as in GPT-2: the most frequent pair of neighbours is merged, repeatedly. Vocabulary
 //! and merges equal those of Hugging Face's `BpeTrainer` on the same counts, so its rule for ties is used (the higher
 //! count first, then the smaller pair of ids). Counts have 64 bits; its 32-bit sums overflow silently on large
 //! corpora (tokenizers#2058).
 
+mod characters;
 mod occurrences;
 mod words;
 
@@ -15,6 +16,7 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub(crate) use characters::{CONTINUATION, Characters, byte_token, train_characters};
 use occurrences::{Builder, Occurrences};
 use words::Words;
 
@@ -29,7 +31,7 @@ pub struct Training<'a> {
     pub special_tokens: &'a [String],
 }
 
-/// A trained vocabulary: special tokens, the 256 bytes, then one token per merge that made a new one.
+/// A trained vocabulary: special tokens, the 256 bytes or the characters, then one token per merge that made a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vocabulary {
     /// Number of special tokens, which come first.
@@ -47,25 +49,43 @@ pub struct Vocabulary {
 pub fn train<P: AsRef<[u8]>>(
     pieces: impl IntoIterator<Item = (P, u64)>,
     training: Training<'_>,
-    mut merged: impl FnMut(usize) -> bool,
+    merged: impl FnMut(usize) -> bool,
 ) -> Vocabulary {
     let mut tokens: Vec<Vec<u8>> =
         training.special_tokens.iter().map(|token| token.as_bytes().to_vec()).collect();
-    let special_tokens = tokens.len();
     let mut byte_ids = [0; 256];
     for byte in bytes_in_order() {
         byte_ids[byte as usize] = tokens.len() as u32;
         tokens.push(vec![byte]);
     }
+    let symbols = |piece: &[u8], symbols: &mut Vec<u32>| {
+        symbols.extend(piece.iter().map(|byte| byte_ids[*byte as usize]));
+    };
+    let words = Words::new(pieces, symbols);
+    let reserved = training.special_tokens.len();
+    merge_pairs(words, tokens, reserved, training, |left, right| [left, right].concat(), merged)
+}
+
+/// Merges the most frequent pairs. `tokens` are the special tokens and the alphabet; `join` makes the token of a pair. The first
+/// `reserved` tokens are never the result of a merge.
+fn merge_pairs(
+    mut words: Words,
+    mut tokens: Vec<Vec<u8>>,
+    reserved: usize,
+    training: Training<'_>,
+    join: impl Fn(&[u8], &[u8]) -> Vec<u8>,
+    mut merged: impl FnMut(usize) -> bool,
+) -> Vocabulary {
     let mut ids: FxHashMap<Vec<u8>, u32> =
         tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
-
-    let mut words = Words::new(pieces, &byte_ids);
     let mut pairs = Pairs::count(&words, training.frequency_min);
     let mut merges = Vec::new();
     while tokens.len() < training.vocabulary_size {
         let Some(Candidate { pair, chunks, .. }) = pairs.pop() else { break };
-        let token = [tokens[pair.0 as usize].as_slice(), &tokens[pair.1 as usize]].concat();
+        let token = join(&tokens[pair.0 as usize], &tokens[pair.1 as usize]);
+        if ids.get(&token).is_some_and(|id| (*id as usize) < reserved) {
+            continue;
+        }
         let id = *ids.entry(token).or_insert_with_key(|token| {
             tokens.push(token.clone());
             (tokens.len() - 1) as u32
@@ -83,7 +103,7 @@ pub fn train<P: AsRef<[u8]>>(
             break;
         }
     }
-    Vocabulary { special_tokens, tokens, merges: last_of_each(merges) }
+    Vocabulary { special_tokens: training.special_tokens.len(), tokens, merges: last_of_each(merges) }
 }
 
 /// The 256 bytes in the order of their ids: printable ones first, as Hugging Face sorts their spellings.

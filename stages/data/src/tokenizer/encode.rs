@@ -1,29 +1,35 @@
 //! Text to token ids and back: pieces, merges, a cache of pieces. [`crate::tokenizer::json`] reads and writes Hugging
 //! Face's files.
 //!
-//! Ids equal those of Hugging Face's `tokenizers` for every text. Any text can be encoded: each of the 256 bytes is a
-//! token, so there is no unknown token, and decoding returns the bytes of the normalized text.
+//! Ids equal those of Hugging Face's `tokenizers` for every text. With a byte-level model any text can be encoded: each of
+//! the 256 bytes is a token, so there is no unknown token, and decoding returns the bytes of the normalized text.
 
 mod added;
 mod cache;
 mod merges;
+mod unigram;
+mod word_piece;
 
 use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
-use crate::tokenizer::pattern::Pattern;
-pub(crate) use added::{AddedToken, AddedTokens, Normalizer};
+use crate::tokenizer::splitter::{Numbers, Pieces, Splitter};
+pub(crate) use added::{AddedToken, AddedTokens};
 use added::{Part, Specials};
 use cache::{Cache, Key};
-pub(crate) use merges::Merges;
 use merges::Scratch;
+pub(crate) use merges::{Alphabet, Merges};
+pub(crate) use unigram::{Trie, Unigram};
+pub(crate) use word_piece::WordPiece;
 
-/// A byte-level BPE tokenizer.
+/// A tokenizer.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    pub(crate) pattern: Pattern,
-    pub(crate) merges: Merges,
+    pub(crate) splitter: Splitter,
+    pub(crate) model: Model,
+    /// How the beginning of a decoded text differs from its first token.
+    pub(crate) start: Start,
     /// The bytes of each token; empty for an unused id.
     pub(crate) tokens: Vec<Box<[u8]>>,
     /// Ids by the names in tokenizer.json: special tokens as they are, others in the spelling of their bytes.
@@ -33,6 +39,23 @@ pub struct Tokenizer {
     pub(crate) pad: Option<u32>,
     /// Hex BLAKE3 digest of tokenizer.json.
     pub(crate) digest: String,
+}
+
+/// From a piece to its ids.
+#[derive(Debug, Clone)]
+pub(crate) enum Model {
+    Merges(Merges),
+    WordPiece(WordPiece),
+    Unigram(Unigram),
+}
+
+/// The space before the first word of a decoded text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// It is kept.
+    Verbatim,
+    /// The first token begins with one, which its text lacks.
+    WithoutSpace,
 }
 
 impl Tokenizer {
@@ -67,13 +90,34 @@ impl Tokenizer {
         for id in ids {
             bytes.extend_from_slice(self.token_bytes(*id));
         }
+        if self.start == Start::WithoutSpace && bytes.first() == Some(&b' ') {
+            bytes.remove(0);
+        }
         bytes
     }
 
     /// Whether these ids decode to `bytes`.
     pub fn decodes_to(&self, ids: &[u32], bytes: &[u8]) -> bool {
+        if self.start != Start::Verbatim {
+            return self.decode_bytes(ids) == bytes;
+        }
         let rest = ids.iter().try_fold(bytes, |rest, id| rest.strip_prefix(self.token_bytes(*id)));
         rest.is_some_and(<[u8]>::is_empty)
+    }
+
+    /// Whether each text decodes to itself, as the normalizer leaves it: so it is for byte-level models, for others only
+    /// without what they cannot tell apart.
+    pub fn is_exact(&self) -> bool {
+        matches!(&self.model, Model::Merges(merges) if merges.is_of_bytes())
+    }
+
+    /// The token for what has none.
+    pub fn unknown(&self) -> Option<u32> {
+        match &self.model {
+            Model::Merges(merges) => merges.unknown(),
+            Model::WordPiece(model) => Some(model.unknown()),
+            Model::Unigram(model) => model.unknown(),
+        }
     }
 
     /// The text that the ids of [`Tokenizer::encode_ordinary`] decode to: `text` itself, unless the normalizer
@@ -118,11 +162,6 @@ impl Tokenizer {
         self.pad
     }
 
-    /// How text is split into pieces before merging.
-    pub fn pattern(&self) -> Pattern {
-        self.pattern
-    }
-
     /// Hex BLAKE3 digest of tokenizer.json, which identifies the tokenizer in token shards.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -152,14 +191,22 @@ impl Encoder<'_> {
 
     fn split(&mut self, text: &str, specials: Specials, ids: &mut Vec<u32>) {
         let tokenizer = self.tokenizer;
+        let first = ids.len();
         tokenizer.added.split(text, specials, &mut |part| match part {
             Part::Added(id) => ids.push(id),
-            Part::Text(text) => self.encode_text(text, ids),
+            Part::Text(text) => {
+                let is_first = ids.len() == first;
+                self.encode_text(text, is_first, ids);
+            }
         });
     }
 
-    fn encode_text(&mut self, text: &str, ids: &mut Vec<u32>) {
-        let mut pieces = self.tokenizer.pattern.pieces(text);
+    fn encode_text(&mut self, text: &str, is_first: bool, ids: &mut Vec<u32>) {
+        let splitter = self.tokenizer.splitter;
+        let Splitter { numbers: Numbers::Within, pieces: Pieces::Pattern(pattern) } = splitter else {
+            return splitter.split(text, is_first, &mut |piece| self.encode_piece(piece.as_bytes(), ids));
+        };
+        let mut pieces = pattern.pieces(text);
         while let Some((start, end)) = pieces.next_range() {
             if end - start <= Key::BYTES_MAX {
                 let key = Key::new(text.as_bytes(), start, end);
@@ -167,13 +214,28 @@ impl Encoder<'_> {
                     ids.extend_from_slice(known);
                     continue;
                 }
-                let first = ids.len();
-                self.tokenizer.merges.encode(&text.as_bytes()[start..end], &mut self.scratch, ids);
-                self.cache.insert(key, &ids[first..]);
+                self.encode_new(key, &text.as_bytes()[start..end], ids);
             } else {
                 self.encode_long(&text.as_bytes()[start..end], ids);
             }
         }
+    }
+
+    fn encode_piece(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
+        if piece.len() > Key::BYTES_MAX {
+            return self.encode_long(piece, ids);
+        }
+        let key = Key::new(piece, 0, piece.len());
+        match self.cache.get(&key) {
+            Some(known) => ids.extend_from_slice(known),
+            None => self.encode_new(key, piece, ids),
+        }
+    }
+
+    fn encode_new(&mut self, key: Key, piece: &[u8], ids: &mut Vec<u32>) {
+        let first = ids.len();
+        self.tokenizer.model.encode(piece, &mut self.scratch, ids);
+        self.cache.insert(key, &ids[first..]);
     }
 
     fn encode_long(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
@@ -181,8 +243,19 @@ impl Encoder<'_> {
             return ids.extend_from_slice(known);
         }
         let first = ids.len();
-        self.tokenizer.merges.encode(piece, &mut self.scratch, ids);
+        self.tokenizer.model.encode(piece, &mut self.scratch, ids);
         self.cache.insert_long(piece, &ids[first..]);
+    }
+}
+
+impl Model {
+    /// Appends the ids of a piece, which is UTF-8.
+    fn encode(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        match self {
+            Self::Merges(model) => model.encode(piece, scratch, ids),
+            Self::WordPiece(model) => model.encode(piece, ids),
+            Self::Unigram(model) => model.encode(piece, ids),
+        }
     }
 }
 
@@ -191,6 +264,7 @@ mod tests {
     use super::*;
     use crate::tokenizer::bpe::{Training, train};
     use crate::tokenizer::json::TrainedTokenizer;
+    use crate::tokenizer::pattern::Pattern;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::sync::LazyLock;
@@ -218,7 +292,7 @@ mod tests {
     fn assert_encodes_alike(text: &str) {
         for (ours, oracle) in BOTH.iter() {
             let ids = ours.encode(text);
-            assert_eq!(ids, oracle.encode(text, false).unwrap().get_ids(), "{:?}: {text:?}", ours.pattern);
+            assert_eq!(ids, oracle.encode(text, false).unwrap().get_ids(), "{:?}: {text:?}", ours.splitter);
             assert_eq!(ours.decode(&ids), text);
             let mut ordinary_oracle = oracle.clone();
             ordinary_oracle.set_encode_special_tokens(true);

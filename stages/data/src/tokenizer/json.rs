@@ -1,10 +1,12 @@
 //! Reads and writes Hugging Face's tokenizer files, tokenizer.json and tokenizer_config.json. Nothing here depends on
 //! training or stages.
 //!
-//! Byte-level BPE models like those of GPT-2, Llama 3 and Qwen 2 are supported. Anything else that would change ids
-//! is refused by name, never ignored.
+//! Byte-level BPE models like those of GPT-2, Llama 3 and Qwen 2 are supported, BPE of characters like that of Llama 2,
+//! WordPiece and Unigram. Anything else that would change ids is refused by name, never ignored.
 
 mod file;
+mod parts;
+mod written;
 
 use std::collections::BTreeMap;
 
@@ -12,12 +14,18 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::tokenizer::bpe::Vocabulary;
-use crate::tokenizer::encode::{AddedToken, AddedTokens, Merges, Normalizer, Tokenizer};
-use crate::tokenizer::pattern::Pattern;
-use crate::tokenizer::spelling::{spell, unspell};
-use file::{Added, File, Merge, Model, Part, PatternJson, Vocab};
+use crate::tokenizer::bpe::byte_token;
+use crate::tokenizer::encode::{
+    AddedToken, AddedTokens, Alphabet, Merges, Model as Encoding, Tokenizer, Unigram, WordPiece,
+};
+use crate::tokenizer::normalizer::Normalizer;
+use crate::tokenizer::spelling::unspell;
+use crate::tokenizer::splitter::Pieces;
+use file::{File, Merge, Model, Vocab};
+use parts::{Decoding, decoding, normalizer, of_bytes, of_text};
 use pipe_stage::{InputItem, Kind, LocalEntry};
+pub use written::TrainedTokenizer;
+pub(crate) use written::{Design, Trained};
 
 /// A tokenizer in the format of Hugging Face's libraries.
 pub static TOKENIZER: Kind = Kind {
@@ -43,11 +51,11 @@ pub enum TokenizerError {
     Json(#[from] serde_json::Error),
     /// The tokenizer needs an unsupported feature.
     #[error(
-        "tokenizer.json has {found}; supported are byte-level BPE models with the split pattern of GPT-2, \
-         Llama 3 or Qwen 2, with the normalizer NFC or none"
+        "tokenizer.json has {found}; supported are byte-level BPE models with the split pattern of GPT-2, GPT-4, GPT-4o, \
+         Llama 3 or Qwen 2, and BPE models of characters, WordPiece and Unigram with common parts"
     )]
     Unsupported {
-        /// The feature: `a model of type `Unigram``.
+        /// The feature: `a model of type `WordLevel``.
         found: String,
     },
     /// The tokenizer is inconsistent.
@@ -61,8 +69,12 @@ pub enum TokenizerError {
 /// Maximum number of ids of a tokenizer; a hostile id would otherwise request any amount of memory.
 const IDS_MAX: u32 = 1 << 24;
 
+/// The types of models that are supported.
+const MODELS: [&str; 3] = ["BPE", "WordPiece", "Unigram"];
+
 /// Usual names of the end-of-document and padding tokens, for files without a config.
-const EOS_NAMES: &[&str] = &["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<|im_end|>"];
+const EOS_NAMES: &[&str] =
+    &["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "<|im_end|>", "[SEP]"];
 const PAD_NAMES: &[&str] = &["<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>"];
 
 impl Tokenizer {
@@ -130,7 +142,7 @@ fn check(entries: &[LocalEntry]) -> pipe_stage::Result<()> {
 /// Shows the size, the special tokens, and the first merged tokens.
 fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> {
     let Some(tokenizer) = read(entries)? else { return Ok(format!("no {TOKENIZER_JSON}\n")) };
-    let mut text = format!("{} tokens, split as {:?}\n", tokenizer.vocabulary_size(), tokenizer.pattern());
+    let mut text = format!("{} tokens, {}\n", tokenizer.vocabulary_size(), described(&tokenizer));
     for (role, id) in [("end of document", tokenizer.eos()), ("padding", tokenizer.pad())] {
         if let Some(id) = id {
             text += &format!("{role}: {id} {}\n", tokenizer.decode(&[id]));
@@ -141,6 +153,20 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> 
         text += &format!("{id} {:?}\n", tokenizer.decode(&[id]));
     }
     Ok(text)
+}
+
+fn described(tokenizer: &Tokenizer) -> String {
+    let model = match &tokenizer.model {
+        Encoding::Merges(_) if tokenizer.is_exact() => "BPE of bytes",
+        Encoding::Merges(_) => "BPE of characters",
+        Encoding::WordPiece(_) => "WordPiece",
+        Encoding::Unigram(_) => "Unigram",
+    };
+    match tokenizer.splitter.pieces {
+        Pieces::Pattern(pattern) => format!("{model}, split as {pattern:?}"),
+        Pieces::Metaspace { split: true, .. } => format!("{model}, split at spaces"),
+        Pieces::Metaspace { split: false, .. } | Pieces::Whole => format!("{model}, not split"),
+    }
 }
 
 impl From<TokenizerError> for pipe_stage::Error {
@@ -156,94 +182,20 @@ impl From<TokenizerError> for pipe_stage::Error {
 ///
 /// The export of a model adds `model_max_length`, its context length in tokens.
 pub fn tokenizer_config(eos: &str, pad: Option<&str>) -> Vec<u8> {
+    let roles = [("bos_token", eos), ("eos_token", eos)];
+    tokenizer_config_of(roles.into_iter().chain(pad.map(|pad| ("pad_token", pad))))
+}
+
+/// As [`tokenizer_config`], with the fields of its special tokens.
+pub(crate) fn tokenizer_config_of<'a>(roles: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut config = BTreeMap::from([
         // Off, since the clean-up removes spaces before punctuation when decoding.
         ("clean_up_tokenization_spaces", Value::from(false)),
         ("add_prefix_space", Value::from(false)),
-        ("bos_token", Value::from(eos)),
-        ("eos_token", Value::from(eos)),
         ("tokenizer_class", Value::from("PreTrainedTokenizerFast")),
     ]);
-    if let Some(pad) = pad {
-        config.insert("pad_token", Value::from(pad));
-    }
+    config.extend(roles.into_iter().map(|(role, token)| (role, Value::from(token))));
     json(&config)
-}
-
-/// A trained vocabulary, to be written.
-#[derive(Debug, Clone, Copy)]
-pub struct TrainedTokenizer<'a> {
-    /// The split pattern used for training.
-    pub pattern: Pattern,
-    /// The tokens and merges.
-    pub vocabulary: &'a Vocabulary,
-}
-
-impl TrainedTokenizer<'_> {
-    /// Writes tokenizer.json: equal vocabularies give equal bytes.
-    pub fn to_json(&self) -> Vec<u8> {
-        let byte_level = |use_regex| Part {
-            kind: "ByteLevel".into(),
-            add_prefix_space: Some(false),
-            trim_offsets: Some(false),
-            use_regex: Some(use_regex),
-            ..Part::default()
-        };
-        let split = Part {
-            kind: "Split".into(),
-            pattern: Some(PatternJson { regex: Some(self.pattern.regex().into()), string: None }),
-            behavior: Some("Isolated".into()),
-            invert: Some(false),
-            ..Part::default()
-        };
-        let sequence = Part {
-            kind: "Sequence".into(),
-            pretokenizers: Some(vec![split, byte_level(false)]),
-            ..Part::default()
-        };
-        let name = |id: u32| self.name(id as usize);
-        let special_tokens = 0..self.vocabulary.special_tokens as u32;
-        let special = |id: u32| Added {
-            id,
-            content: name(id),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-            special: true,
-        };
-        json(&File {
-            version: "1.0".into(),
-            truncation: None,
-            padding: None,
-            added_tokens: special_tokens.map(special).collect(),
-            normalizer: None,
-            pre_tokenizer: Some(sequence),
-            post_processor: Some(serde_json::to_value(byte_level(false)).expect("invariant: plain data")),
-            decoder: Some(byte_level(false)),
-            model: Model {
-                kind: Some("BPE".into()),
-                vocab: Vocab((0..self.vocabulary.tokens.len() as u32).map(|id| (name(id), id)).collect()),
-                merges: self
-                    .vocabulary
-                    .merges
-                    .iter()
-                    .map(|&(left, right)| Merge(name(left), name(right)))
-                    .collect(),
-                ..Model::default()
-            },
-        })
-    }
-
-    /// A token's name: special tokens as they are, others in the spelling of their bytes.
-    fn name(&self, id: usize) -> String {
-        let bytes = &self.vocabulary.tokens[id];
-        if id < self.vocabulary.special_tokens {
-            String::from_utf8_lossy(bytes).into_owned()
-        } else {
-            spell(bytes)
-        }
-    }
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -254,83 +206,62 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 
 impl File {
     fn tokenizer(self) -> Result<Tokenizer, TokenizerError> {
-        let pattern = self.pattern()?;
         self.check_parts()?;
-        let normalizer = self.normalizer.as_ref().map_or(Ok(Normalizer::None), normalizer)?;
-        let Model { vocab, merges, ignore_merges, .. } = self.model;
-        let tokens_max =
-            vocab.0.iter().map(|(_, id)| *id).chain(self.added_tokens.iter().map(|token| token.id));
-        let last = tokens_max.max().ok_or_else(|| damaged("it has no tokens"))?;
+        let kind = self.model.kind.as_deref().unwrap_or("BPE");
+        let decoding = decoding(self.decoder.as_ref())?;
+        let of_byte_level = kind == "BPE" && !self.model.byte_fallback && decoding == Decoding::ByteLevel;
+        let splitter = match of_byte_level {
+            true => of_bytes(self.pre_tokenizer.as_ref())?,
+            false => of_text(self.pre_tokenizer.as_ref())?,
+        };
+        let normalizer = self.normalizer.as_ref().map_or(Ok(Vec::new()), normalizer)?;
+        let names = names(&self.model.vocab, &self.added_tokens);
+        let ids = self.model.vocab.0.iter().map(|(_, id)| *id);
+        let ids = ids.chain(self.added_tokens.iter().map(|token| token.id));
+        let last = ids.max().ok_or_else(|| damaged("it has no tokens"))?;
         if last >= IDS_MAX {
             return Err(damaged(format!("token id {last} is above {IDS_MAX}")));
         }
         let mut tokens = vec![Box::<[u8]>::default(); last as usize + 1];
-        let mut names = FxHashMap::default();
-        // Not all names of a vocabulary are spelled bytes: special tokens need not be.
-        let mut spelled = FxHashMap::<Box<[u8]>, u32>::default();
-        for (name, id) in vocab.0 {
-            let bytes = unspell(&name);
-            if let Some(bytes) = &bytes {
-                spelled.insert(bytes.as_slice().into(), id);
-            }
-            tokens[id as usize] = bytes.unwrap_or_else(|| name.as_bytes().to_vec()).into();
-            names.insert(name, id);
-        }
-        let pairs = merges.iter().map(|Merge(left, right)| {
-            let id = |name: &str| {
-                let reason = || format!("a merge names `{name}`, which the vocabulary lacks");
-                names.get(name).copied().ok_or_else(|| damaged(reason()))
-            };
-            Ok((id(left)?, id(right)?, id(&format!("{left}{right}"))?))
-        });
-        let pairs = pairs.collect::<Result<Vec<_>, TokenizerError>>()?;
-        let mut byte_ids = [0; 256];
-        for (byte, id) in (0..=255_u8).zip(&mut byte_ids) {
-            let unknown = || unsupported(format!("no token for byte {byte:#04x}"));
-            *id = spelled.get(&[byte][..]).copied().ok_or_else(unknown)?;
+        for (name, id) in &self.model.vocab.0 {
+            tokens[*id as usize] = decoding.bytes(name).into();
         }
         for token in &self.added_tokens {
             tokens[token.id as usize] = token.content.as_bytes().into();
-            names.insert(token.content.clone(), token.id);
         }
+        let (start, kind) = (decoding.start(), kind.to_owned());
+        let model = match kind.as_str() {
+            "BPE" => Encoding::Merges(self.model.merges(of_byte_level, &names)?),
+            "WordPiece" => Encoding::WordPiece(self.model.word_piece(&names)?),
+            _ => Encoding::Unigram(self.model.unigram()?),
+        };
         let added = self.added_tokens.into_iter().map(|token| AddedToken {
             content: token.content,
             id: token.id,
             special: token.special,
             normalized: token.normalized,
         });
-        let added = AddedTokens::new(normalizer, added.collect())
+        let added = AddedTokens::new(Normalizer(normalizer), added.collect())
             .map_err(|error| unsupported(format!("too many added tokens ({error})")))?;
-        Ok(Tokenizer {
-            pattern,
-            merges: Merges::new(byte_ids, pairs, ignore_merges.then_some(spelled)),
-            tokens,
-            names,
-            added,
-            eos: None,
-            pad: None,
-            digest: String::new(),
-        })
+        let digest = String::new();
+        Ok(Tokenizer { splitter, model, start, tokens, names, added, eos: None, pad: None, digest })
     }
 
     /// Refuses whatever would change ids or decoded bytes.
     fn check_parts(&self) -> Result<(), TokenizerError> {
         let model = &self.model;
         let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let is_bpe = model.kind.as_deref().is_none_or(|kind| kind == "BPE");
+        if let Some(kind) = model.kind.as_deref().filter(|kind| !MODELS.contains(kind)) {
+            return Err(unsupported(format!("a model of type `{kind}`")));
+        }
         let faults = [
-            (model.kind.as_deref().is_some_and(|kind| kind != "BPE"), {
-                format!("a model of type `{}`", model.kind.as_deref().unwrap_or_default())
-            }),
-            (model.dropout.is_some_and(|dropout| dropout != 0.0), "dropout".into()),
-            (set(&model.continuing_subword_prefix), "a prefix of continuing subwords".into()),
-            (set(&model.end_of_word_suffix), "a suffix at the ends of words".into()),
-            (model.byte_fallback, "byte fallback".into()),
-            (self.decoder.as_ref().is_none_or(|decoder| decoder.kind != "ByteLevel"), {
-                "a decoder other than `ByteLevel`".into()
-            }),
+            (model.dropout.is_some_and(|dropout| dropout != 0.0), "dropout"),
+            (is_bpe && set(&model.continuing_subword_prefix), "a prefix of continuing subwords"),
+            (is_bpe && set(&model.end_of_word_suffix), "a suffix at the ends of words"),
         ];
         if let Some((_, found)) = faults.into_iter().find(|(fault, _)| *fault) {
-            return Err(unsupported(found));
+            return Err(unsupported(found.into()));
         }
         let stripping =
             self.added_tokens.iter().find(|token| token.lstrip || token.rstrip || token.single_word);
@@ -341,53 +272,83 @@ impl File {
             None => Ok(()),
         }
     }
-
-    /// The split pattern of the pre-tokenizer.
-    fn pattern(&self) -> Result<Pattern, TokenizerError> {
-        if self.model.kind.as_deref().is_some_and(|kind| kind != "BPE") {
-            self.check_parts()?;
-        }
-        let none = || unsupported("no pre-tokenizer".into());
-        let part = self.pre_tokenizer.as_ref().ok_or_else(none)?;
-        let byte_level = |part: &Part, use_regex: bool| {
-            part.kind == "ByteLevel"
-                && part.add_prefix_space == Some(false)
-                && part.use_regex.unwrap_or(true) == use_regex
-        };
-        if byte_level(part, true) {
-            return Ok(Pattern::Gpt2);
-        }
-        if part.kind == "ByteLevel" && part.add_prefix_space != Some(false) {
-            return Err(unsupported("a space put before each text (`add_prefix_space`)".into()));
-        }
-        if let Some([split, last]) = part.pretokenizers.as_deref()
-            && split.kind == "Split"
-            && byte_level(last, false)
-        {
-            let regex =
-                split.pattern.as_ref().and_then(|pattern| pattern.regex.as_deref()).unwrap_or_default();
-            let plain = split.behavior.as_deref() == Some("Isolated") && split.invert != Some(true);
-            return match Pattern::from_regex(regex) {
-                Some(pattern) if plain => Ok(pattern),
-                _ => Err(unsupported(format!("the split pattern `{regex}`"))),
-            };
-        }
-        Err(unsupported(format!("a pre-tokenizer of type `{}`", part.kind)))
-    }
 }
 
-/// The normalizer of a part.
-fn normalizer(part: &Value) -> Result<Normalizer, TokenizerError> {
-    match part["type"].as_str().unwrap_or_default() {
-        "NFC" => Ok(Normalizer::Nfc),
-        "Sequence" => {
-            let parts = part["normalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
-            parts.iter().try_fold(Normalizer::None, |known, part| match normalizer(part)? {
-                Normalizer::None => Ok(known),
-                Normalizer::Nfc => Ok(Normalizer::Nfc),
-            })
+type Names = FxHashMap<String, u32>;
+
+/// Ids by the names of all tokens.
+fn names(vocab: &Vocab, added: &[file::Added]) -> Names {
+    let mut names: Names = vocab.0.iter().cloned().collect();
+    names.extend(added.iter().map(|token| (token.content.clone(), token.id)));
+    names
+}
+
+impl Model {
+    fn merges(self, of_byte_level: bool, names: &Names) -> Result<Merges, TokenizerError> {
+        // Not all names of a byte-level vocabulary are spelled bytes: special tokens need not be.
+        let bytes = |name: &str| if of_byte_level { unspell(name) } else { Some(name.as_bytes().to_vec()) };
+        let spelled: FxHashMap<Box<[u8]>, u32> =
+            self.vocab.0.iter().filter_map(|(name, id)| Some((bytes(name)?.into(), *id))).collect();
+        let ids: FxHashMap<&str, u32> = self.vocab.0.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+        let pairs = self.merges.iter().map(|Merge(left, right)| {
+            let id = |name: &str| {
+                let reason = || format!("a merge names `{name}`, which the vocabulary lacks");
+                ids.get(name).copied().ok_or_else(|| damaged(reason()))
+            };
+            Ok((id(left)?, id(right)?, id(&format!("{left}{right}"))?))
+        });
+        let pairs = pairs.collect::<Result<Vec<_>, TokenizerError>>()?;
+        let byte_ids = |find: &dyn Fn(u8) -> Option<u32>| {
+            let mut byte_ids = [0; 256];
+            for (byte, id) in (0..=255_u8).zip(&mut byte_ids) {
+                *id = find(byte).ok_or_else(|| unsupported(format!("no token for byte {byte:#04x}")))?;
+            }
+            Ok::<_, TokenizerError>(byte_ids)
+        };
+        let alphabet = if of_byte_level {
+            Alphabet::Bytes(byte_ids(&|byte| spelled.get(&[byte][..]).copied())?)
+        } else {
+            let of_byte = |byte: u8| ids.get(byte_token(byte).as_str()).copied();
+            let unknown = self.unk_token.as_ref().map(|name| {
+                let reason = || format!("its unknown token `{name}` is not in the vocabulary");
+                names.get(name).copied().ok_or_else(|| damaged(reason()))
+            });
+            let single = |(name, id): &(String, u32)| {
+                let mut characters = name.chars();
+                characters.next().filter(|_| characters.next().is_none()).map(|only| (only, *id))
+            };
+            Alphabet::Characters {
+                ids: self.vocab.0.iter().filter_map(single).collect(),
+                bytes: self.byte_fallback.then(|| byte_ids(&of_byte).map(Box::new)).transpose()?,
+                unknown: unknown.transpose()?,
+                fuses_unknown: self.fuse_unk,
+            }
+        };
+        Ok(Merges::new(alphabet, pairs, self.ignore_merges.then_some(spelled)))
+    }
+
+    fn word_piece(self, names: &Names) -> Result<WordPiece, TokenizerError> {
+        const CHARACTERS_MAX: usize = 100;
+        let unknown = self.unk_token.as_deref().unwrap_or("[UNK]");
+        let reason = || format!("its unknown token `{unknown}` is not in the vocabulary");
+        let unknown = names.get(unknown).copied().ok_or_else(|| damaged(reason()))?;
+        let prefix = self.continuing_subword_prefix.as_deref().unwrap_or("##");
+        let tokens = self.vocab.0.iter().map(|(name, id)| (name.as_str(), *id));
+        let characters_max = self.max_input_chars_per_word.unwrap_or(CHARACTERS_MAX);
+        Ok(WordPiece::new(tokens, prefix, unknown, characters_max))
+    }
+
+    fn unigram(self) -> Result<Unigram, TokenizerError> {
+        let Vocab(tokens, scores) = self.vocab;
+        if scores.len() != tokens.len() {
+            return Err(damaged("its Unigram model has no list of tokens and scores"));
         }
-        kind => Err(unsupported(format!("a normalizer of type `{kind}`"))),
+        if self.unk_id.is_some_and(|id| id as usize >= tokens.len()) {
+            return Err(damaged("its unknown token is not in the vocabulary"));
+        }
+        let tokens: Vec<(String, f64)> =
+            tokens.into_iter().zip(scores).map(|((token, _), score)| (token, score)).collect();
+        Ok(Unigram::new(&tokens, self.unk_id, self.byte_fallback))
     }
 }
 
@@ -402,7 +363,8 @@ fn damaged(reason: impl Into<String>) -> TokenizerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::bpe::{Training, train};
+    use crate::tokenizer::bpe::{Training, Vocabulary, train};
+    use crate::tokenizer::pattern::Pattern;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -488,16 +450,19 @@ mod tests {
         type Change = fn(&mut Value);
         let cases: [(Change, &str); 9] = [
             (
-                |json| json["model"] = json!({"type": "Unigram", "vocab": [["a", 0.1]]}),
-                "a model of type `Unigram`",
+                |json| json["model"] = json!({"type": "WordLevel", "vocab": {"a": 0}}),
+                "a model of type `WordLevel`",
             ),
-            (|json| json["normalizer"] = json!({"type": "NFKC"}), "a normalizer of type `NFKC`"),
+            (
+                |json| json["normalizer"] = json!({"type": "Precompiled"}),
+                "a normalizer of type `Precompiled`",
+            ),
             (
                 |json| {
                     json["normalizer"] =
-                        json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]})
+                        json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})
                 },
-                "a normalizer of type `Lowercase`",
+                "a normalizer of type `Nmt`",
             ),
             (
                 |json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("\\d"),

@@ -34,24 +34,23 @@ struct Symbol {
 }
 
 impl Words {
-    /// Takes pieces and their counts, as symbols of single bytes.
+    /// Takes pieces and their counts; `symbols_of` appends the symbols of a piece.
     pub(super) fn new<P: AsRef<[u8]>>(
         pieces: impl IntoIterator<Item = (P, u64)>,
-        byte_ids: &[u32; 256],
+        mut symbols_of: impl FnMut(&[u8], &mut Vec<u32>),
     ) -> Self {
-        let pieces: Vec<(P, u64)> = pieces.into_iter().collect();
-        let lengths = pieces.iter().map(|(piece, _)| piece.as_ref().len());
-        let mut symbols = Vec::with_capacity(lengths.clone().sum());
-        let mut chunks = Vec::with_capacity(lengths.map(|length| length.div_ceil(CHUNK)).sum());
+        let mut words = Self { symbols: Vec::new(), chunks: Vec::new() };
         for (piece, count) in pieces {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            for (number, bytes) in piece.as_ref().chunks(CHUNK).enumerate() {
-                let (start, length) = (symbols.len(), bytes.len() as u32);
-                chunks.push(Chunk { start, length, continues: number > 0, count });
-                symbols.extend(bytes.iter().map(|byte| byte_ids[*byte as usize]));
+            let first = words.symbols.len();
+            symbols_of(piece.as_ref(), &mut words.symbols);
+            for start in (first..words.symbols.len()).step_by(CHUNK) {
+                let length = CHUNK.min(words.symbols.len() - start) as u32;
+                words.chunks.push(Chunk { start, length, continues: start > first, count });
             }
         }
-        Self { symbols, chunks }
+        words.symbols.shrink_to_fit();
+        words
     }
 
     /// Yields each pair of neighbours: the number of the chunk of its left symbol, the pair, and the count of its

@@ -1,39 +1,15 @@
 //! Tokens that are extracted from a text before it is split into pieces, and the text's normalization. Nothing here
 //! depends on pieces, merges or files.
 
-use std::borrow::Cow;
-
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
-use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+use crate::tokenizer::normalizer::Normalizer;
 
 /// Whether special tokens in a text are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Specials {
     Parsed,
     Ordinary,
-}
-
-/// Normalization of a text before it is split into pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Normalizer {
-    /// Nothing.
-    None,
-    /// Composes characters (Unicode normalization form C) with the tables of Hugging Face's library, which are those
-    /// of an older Unicode version that models were trained with.
-    Nfc,
-}
-
-impl Normalizer {
-    pub(crate) fn apply(self, text: &str) -> Cow<'_, str> {
-        match self {
-            Normalizer::None => text.into(),
-            Normalizer::Nfc if text.is_ascii() => text.into(),
-            Normalizer::Nfc => match is_nfc_quick(text.chars()) {
-                IsNormalized::Yes => text.into(),
-                _ => text.nfc().map(|(character, _)| character).collect(),
-            },
-        }
-    }
 }
 
 /// Tokens that are extracted from the text, and the normalization of the rest.
@@ -71,11 +47,8 @@ impl AddedTokens {
             let content = normalizer.apply(&token.content).into_owned();
             AddedToken { content, ..token }
         };
-        Ok(Self {
-            verbatim: AddedSet::new(verbatim)?,
-            normalizer,
-            normalized: AddedSet::new(normalized.into_iter().map(normal).collect())?,
-        })
+        let normalized = AddedSet::new(normalized.into_iter().map(normal).collect())?;
+        Ok(Self { verbatim: AddedSet::new(verbatim)?, normalizer, normalized })
     }
 
     /// Extracts added tokens, first those that are matched before normalization, then the others.
@@ -88,7 +61,7 @@ impl AddedTokens {
 
     /// Whether texts are not changed except for extracted tokens.
     pub(super) fn keeps_text(&self) -> bool {
-        self.normalizer == Normalizer::None
+        self.normalizer.is_none()
     }
 }
 

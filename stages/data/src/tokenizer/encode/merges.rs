@@ -1,4 +1,4 @@
-//! Merges the bytes of a piece into token ids: the pair with the highest priority, repeatedly. Nothing here depends
+//! Merges the bytes or characters of a piece into token ids: the pair with the highest priority, repeatedly. Nothing here depends
 //! on text, boundaries of pieces, or files.
 
 use std::cmp::Reverse;
@@ -9,11 +9,61 @@ use rustc_hash::FxHashMap;
 /// Which pairs of tokens merge, in which order, into which token.
 #[derive(Debug, Clone)]
 pub(crate) struct Merges {
-    byte_ids: [u32; 256],
+    alphabet: Alphabet,
     /// By pair (left id in the upper half): rank in the upper half, merged id in the lower.
     merges: FxHashMap<u64, u64>,
     /// If whole pieces are looked up before merging (`ignore_merges`): ids by bytes.
     whole: Option<FxHashMap<Box<[u8]>, u32>>,
+}
+
+/// The symbols that are merged.
+#[derive(Debug, Clone)]
+pub(crate) enum Alphabet {
+    /// Each byte is a token.
+    Bytes([u32; 256]),
+    /// Characters are.
+    Characters {
+        ids: FxHashMap<char, u32>,
+        /// Tokens of the bytes of other characters.
+        bytes: Option<Box<[u32; 256]>>,
+        /// The token for a character without bytes; none if it is left out.
+        unknown: Option<u32>,
+        /// Whether neighbours of these are one token.
+        fuses_unknown: bool,
+    },
+}
+
+impl Alphabet {
+    fn symbols(&self, piece: &[u8], symbols: &mut Vec<u32>) {
+        match self {
+            Self::Bytes(ids) => symbols.extend(piece.iter().map(|byte| ids[*byte as usize])),
+            Self::Characters { ids, bytes, unknown, fuses_unknown } => {
+                let mut after_unknown = false;
+                for character in std::str::from_utf8(piece).unwrap_or_default().chars() {
+                    let is_unknown = match (ids.get(&character), bytes, unknown) {
+                        (Some(id), ..) => {
+                            symbols.push(*id);
+                            false
+                        }
+                        (None, Some(ids), _) => {
+                            let mut bytes = [0; 4];
+                            let bytes = character.encode_utf8(&mut bytes).bytes();
+                            symbols.extend(bytes.map(|byte| ids[byte as usize]));
+                            false
+                        }
+                        (None, None, Some(unknown)) => {
+                            if !(*fuses_unknown && after_unknown) {
+                                symbols.push(*unknown);
+                            }
+                            true
+                        }
+                        (None, None, None) => after_unknown,
+                    };
+                    after_unknown = is_unknown;
+                }
+            }
+        }
+    }
 }
 
 /// No merge applies; larger than any rank.
@@ -34,7 +84,7 @@ pub(super) struct Scratch {
 impl Merges {
     /// `pairs` are (left, right, merged), by priority.
     pub(crate) fn new(
-        byte_ids: [u32; 256],
+        alphabet: Alphabet,
         pairs: impl IntoIterator<Item = (u32, u32, u32)>,
         whole: Option<FxHashMap<Box<[u8]>, u32>>,
     ) -> Self {
@@ -44,16 +94,27 @@ impl Merges {
                 (pair(left, right), rank << 32 | u64::from(merged))
             })
             .collect();
-        Self { byte_ids, merges, whole }
+        Self { alphabet, merges, whole }
     }
 
-    /// Appends the ids of one piece: its bytes, merged by priority, leftmost first, until no merge applies.
+    pub(super) fn is_of_bytes(&self) -> bool {
+        matches!(self.alphabet, Alphabet::Bytes(_))
+    }
+
+    pub(super) fn unknown(&self) -> Option<u32> {
+        match &self.alphabet {
+            Alphabet::Characters { bytes: None, unknown, .. } => *unknown,
+            _ => None,
+        }
+    }
+
+    /// Appends the ids of one piece: its symbols, merged by priority, leftmost first, until no merge applies.
     pub(super) fn encode(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
         if let Some(id) = self.whole.as_ref().and_then(|whole| whole.get(piece)) {
             return ids.push(*id);
         }
         scratch.symbols.clear();
-        scratch.symbols.extend(piece.iter().map(|byte| self.byte_ids[*byte as usize]));
+        self.alphabet.symbols(piece, &mut scratch.symbols);
         let symbols = &scratch.symbols;
         scratch.ranks.clear();
         scratch.ranks.extend(symbols.windows(2).map(|symbols| self.merge(symbols[0], symbols[1])));
@@ -150,7 +211,7 @@ mod tests {
         for at in 0..pairs.len() as u32 {
             pairs.push((256 + at, 256 + at * 7 % 20, 256 + pairs.len() as u32));
         }
-        Merges::new(std::array::from_fn(|byte| byte as u32), pairs, None)
+        Merges::new(Alphabet::Bytes(std::array::from_fn(|byte| byte as u32)), pairs, None)
     }
 
     proptest! {
@@ -160,7 +221,7 @@ mod tests {
             let (mut scanned, mut drained) = (Vec::new(), Vec::new());
             let scratch = || {
                 let mut scratch = Scratch::default();
-                scratch.symbols = piece.bytes().map(|byte| merges.byte_ids[byte as usize]).collect();
+                merges.alphabet.symbols(piece.as_bytes(), &mut scratch.symbols);
                 scratch.ranks = scratch.symbols.windows(2).map(|pair| merges.merge(pair[0], pair[1])).collect();
                 scratch
             };

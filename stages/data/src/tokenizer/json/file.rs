@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// tokenizer.json, in the order of its fields.
 #[derive(Serialize, Deserialize)]
-pub(super) struct File {
+pub(super) struct File<M = Model> {
     #[serde(default)]
     pub(super) version: String,
     #[serde(default)]
@@ -26,7 +26,7 @@ pub(super) struct File {
     pub(super) post_processor: Option<Value>,
     #[serde(default)]
     pub(super) decoder: Option<Part>,
-    pub(super) model: Model,
+    pub(super) model: M,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,6 +64,26 @@ pub(super) struct Part {
     pub(super) trim_offsets: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) use_regex: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) replacement: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prepend_scheme: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) split: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) individual_digits: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) decoders: Option<Vec<Part>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cleanup: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) content: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) start: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stop: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,11 +117,38 @@ pub(super) struct Model {
     pub(super) vocab: Vocab,
     #[serde(default)]
     pub(super) merges: Vec<Merge>,
+    /// Of Unigram.
+    #[serde(default, skip_serializing)]
+    pub(super) unk_id: Option<u32>,
+    /// Of WordPiece.
+    #[serde(default, skip_serializing)]
+    pub(super) max_input_chars_per_word: Option<usize>,
+}
+
+/// A model of WordPiece, to be written.
+#[derive(Serialize)]
+pub(super) struct WordPieceJson {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) unk_token: String,
+    pub(super) continuing_subword_prefix: &'static str,
+    pub(super) max_input_chars_per_word: usize,
+    pub(super) vocab: Vocab,
+}
+
+/// A model of Unigram, to be written.
+#[derive(Serialize)]
+pub(super) struct UnigramJson<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) unk_id: u32,
+    pub(super) vocab: &'a [(String, f64)],
+    pub(super) byte_fallback: bool,
 }
 
 /// Tokens by name, written in the order of their ids.
 #[derive(Default)]
-pub(super) struct Vocab(pub(super) Vec<(String, u32)>);
+pub(super) struct Vocab(pub(super) Vec<(String, u32)>, pub(super) Vec<f64>);
 
 impl Serialize for Vocab {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -133,13 +180,17 @@ impl<'de> Visitor<'de> for VocabVisitor {
         while let Some(token) = map.next_entry()? {
             tokens.push(token);
         }
-        Ok(Vocab(tokens))
+        Ok(Vocab(tokens, Vec::new()))
     }
 
-    /// Other models have a list here; they are refused by the name of their type.
+    /// Tokens with scores, by id.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Vocab::default())
+        let (mut tokens, mut scores) = (Vec::new(), Vec::new());
+        while let Some((token, score)) = list.next_element::<(String, f64)>()? {
+            tokens.push((token, tokens.len() as u32));
+            scores.push(score);
+        }
+        Ok(Vocab(tokens, scores))
     }
 }
 
