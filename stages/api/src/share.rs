@@ -99,6 +99,16 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
+    /// As [`Self::keep`], with added columns that have one row for each row of the file.
+    pub fn keep_with(&mut self, file: ShareFile, columns: Option<ShareFile>) -> Result<Blob> {
+        let columns = columns.map(|columns| self.stage(columns.writer)).transpose()?;
+        let blob = self.keep(file)?;
+        if let Some(made) = self.made.last_mut() {
+            made.content.columns = columns;
+        }
+        Ok(blob)
+    }
+
     /// Creates a file of numbered parts, which [`crate::Step::parts`] and [`crate::Step::by_item`] distribute over the
     /// shares of a later step. A share reads only its parts, and its key contains only their bytes. There is one file
     /// whatever the number of parts; each has about 100 bytes in the record.
