@@ -36,6 +36,12 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Dedup>(),
         #[cfg(feature = "data")]
+        StageType::of::<pipe_data::DedupPassages>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::DedupSubstrings>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Boilerplate>(),
+        #[cfg(feature = "data")]
         StageType::of::<pipe_data::Split>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Decontaminate>(),

@@ -92,7 +92,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Finds the only input that an output fits.
+    /// Finds the input that an output fits: the only one of its kind, or the only one of these that is required.
     fn unnamed(&mut self, node: &'a Node, many: &dyn Fn(&Node) -> Form) {
         let Some(reference) = self.reference(node) else {
             self.is_whole = false;
@@ -123,6 +123,10 @@ impl<'a> Resolver<'a> {
             }
         };
         let fits: Vec<&Input> = inputs.iter().filter(|input| input.kind == reference.output.kind).collect();
+        let mut required = fits.iter().filter(|input| !input.optional);
+        if let (Some(input), None) = (required.next(), required.next()) {
+            return Ok(Some(input));
+        }
         match fits[..] {
             [input] => Ok(Some(input)),
             [] => {

@@ -5,34 +5,42 @@ pub mod minhash;
 pub mod pool;
 pub mod signatures;
 
+mod rank;
+
 mod corpus;
+
+mod urls;
 
 mod pairs;
 
 mod clusters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipe_stage::{
-    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, Misfit, Out, Port, Result, Share,
-    Stage, WorkInputs,
+    Code, Context, Error, FILES, Facts, In, Inputs, Item, KnownInputs, LocalEntry, Misfit, Out, Port, Result,
+    Share, Stage, WorkInputs,
 };
 use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{
-    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, DocumentReader, METADATA_HELP, Row,
-    facts_passed_on, lacks_text, missing_metadata, text_digest,
+    AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, DocumentReader, METADATA_HELP, facts_passed_on,
+    lacks_text, missing_metadata, text_digest,
 };
 use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::none_left;
 use crate::parts::ranges;
-use clusters::{Fate, find_clusters, judge};
+use crate::url::TRACKING;
+use clusters::{Fate, Instead, Reason, find_clusters, judge};
 pub(crate) use corpus::{open_signatures, unreadable};
 use minhash::{Bands, MinHash, shingles};
-use pairs::find_pairs;
+use pairs::{Pairing, find_pairs};
+pub use rank::Kept;
+use rank::rank;
 use signatures::Signature;
+use urls::{Addressing, Choosing, find_addresses, find_copies, no_addresses};
 
 /// Removes duplicates and near-duplicates.
 ///
@@ -47,9 +55,17 @@ use signatures::Signature;
 /// report the number of documents for which there were more candidates; near-duplicates among these may remain. More
 /// `rows` make for fewer candidates.
 ///
+/// With `url`, documents with the same address are copies too, whatever their texts: one is kept, and only that one is
+/// compared with others. Addresses are compared in canonical form: without the case of the host, credentials, default port,
+/// fragment, slashes at the end, and `tracking_parameters`, and with `http` as `https`.
+///
+/// Under `earlier`, `needs` may name documents of earlier releases. They are compared with the documents, but not with each
+/// other, are kept before all others, and are not part of the output: of each cluster or address with one of them, all
+/// documents are removed.
+///
 /// The text is not copied: the output is a view of the input with the columns `cluster` (the smallest hash of its
 /// members' ids) and `cluster_size`. The output `removed` lists removed documents, the document that was kept
-/// instead, and their similarity.
+/// instead, the reason (`exact`, `near` or `url`), and the similarity of texts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dedup {
@@ -67,30 +83,52 @@ pub struct Dedup {
     /// Metadata field with a number that ranks the documents of a cluster; the highest is kept. Documents without it rank
     /// lowest, but some must have it. By default, the longest text is kept.
     pub score: Option<String>,
+    /// Which of the documents with the same address is kept: `newest`, `longest`, `best` (by `score`) or `first`; among equals,
+    /// the one with the smallest id. By default, addresses are not compared. Documents without an address have no copies.
+    pub url: Option<Kept>,
+    /// Query parameters that do not distinguish addresses; `*` at the end of a name matches anything. The default lists
+    /// those of common advertising and mail services, such as `utm_*`, `gclid` and `fbclid`.
+    pub tracking_parameters: Vec<String>,
 }
 
 impl Default for Dedup {
     fn default() -> Self {
-        Self { threshold: 0.8, shingle: 5, bands: 14, rows: 8, score: None }
+        Self {
+            threshold: 0.8,
+            shingle: 5,
+            bands: 14,
+            rows: 8,
+            score: None,
+            url: None,
+            tracking_parameters: TRACKING.map(str::to_owned).to_vec(),
+        }
     }
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text.");
+const EARLIER: In =
+    In::new("earlier", &DOCUMENTS, "Documents of earlier releases, whose copies are removed.")
+        .optional()
+        .many();
 const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "The documents that are kept, with their clusters.");
 const REMOVED: Out = Out::new(
     "removed",
     &FILES,
-    "Removed documents, the document kept instead, and their similarity, as JSON Lines.",
+    "Removed documents, the document kept instead, the reason, and their similarity, as JSON Lines.",
 );
 use clusters::{DOCUMENTS_IN, LIMITED, METRICS};
+/// Documents that were removed for others with the same address.
+const REMOVED_URL: &str = "removed_url";
+/// Removed documents whose copy is of an earlier release; the other metrics count them too.
+const REMOVED_EARLIER: &str = "removed_earlier";
 
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
     /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language. 3: bands
-    /// are compared by parts, so other candidates may be left out where there are too many.
-    const REVISION: u32 = 3;
+    /// are compared by parts, so other candidates may be left out where there are too many. 4: `removed` has reasons.
+    const REVISION: u32 = 4;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port()];
+    const PORTS: &'static [Port] = &[INPUT.port(), EARLIER.port(), OUTPUT.port(), REMOVED.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let threshold = self.threshold > 0.0 && self.threshold <= 1.0;
@@ -99,6 +137,12 @@ impl Stage for Dedup {
             Misfit::unless((1..=50).contains(&self.shingle), "shingle", "must be from 1 to 50"),
             Misfit::unless((1..=256).contains(&self.bands), "bands", "must be from 1 to 256"),
             Misfit::unless((1..=64).contains(&self.rows), "rows", "must be from 1 to 64"),
+            Misfit::unless(
+                self.url != Some(Kept::Best) || self.score.is_some(),
+                "url",
+                "needs `score` to find the `best`",
+            )
+            .map(|misfit| misfit.help("name the metadata field with the score as `score`")),
         ];
         faults.into_iter().flatten().collect()
     }
@@ -110,7 +154,12 @@ impl Stage for Dedup {
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
         let missing = self.score.as_ref().and_then(|score| missing_metadata(inputs, INPUT, score));
         let missing = missing.map(|message| Misfit::new("score", message).help(METADATA_HELP));
-        lacks_text(inputs, INPUT).into_iter().chain(missing).collect()
+        [INPUT, EARLIER]
+            .into_iter()
+            .find_map(|port| lacks_text(inputs, port))
+            .into_iter()
+            .chain(missing)
+            .collect()
     }
 
     /// Grows with the input until shards and parts have their full size: measured with documents of 600 bytes (245
@@ -126,16 +175,22 @@ impl Stage for Dedup {
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        Some(METRICS.into_iter().chain([LIMITED]).map(str::to_owned).collect())
+        Some(METRICS.into_iter().chain([REMOVED_URL, REMOVED_EARLIER, LIMITED]).map(str::to_owned).collect())
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
-        let Self { threshold, shingle, bands, rows, score } = self.clone();
-        let documents = ctx.input(INPUT);
+        let Self { threshold, shingle, bands, rows, score, .. } = self.clone();
+        // Those of earlier releases come first.
+        let mut shards: Vec<Item> =
+            ctx.many(EARLIER).iter().flat_map(|input| input.artifact.shards()).collect();
+        let earlier = shards.len() as u32;
+        shards.extend(ctx.input(INPUT).shards());
+        let copies = self.find_copies(ctx, &shards, earlier)?;
         let signing = Signing { shingle, bands, rows, score };
-        let signed = ctx.each("signed", &signing, documents.shards(), sign)?;
+        let items = shards.iter().zip(&copies).map(|(shard, copies)| shard.clone().and(copies));
+        let signed = ctx.each("signed", &signing, items.collect(), sign)?;
         let counts = signed.values::<Counts>()?;
-        self.check_scores(&counts)?;
+        self.check_scores(&counts[earlier as usize..])?;
         let signatures: Vec<Item> = signed
             .entries("signatures")
             .into_iter()
@@ -144,24 +199,46 @@ impl Stage for Dedup {
         let entries = counts.iter().map(|counts| counts.entries).sum();
         let parts = signed.parts("bands", &ranges(entries, pairs::ENTRIES_MAX));
         let parts = parts.into_iter().map(|part| [part, signatures.clone()].concat());
-        let pairs = ctx.each_of("pairs", &threshold, parts.collect(), find_pairs)?;
+        let pairs = ctx.each_of("pairs", &Pairing { threshold, earlier }, parts.collect(), find_pairs)?;
         let linked = ["pairs", "limited"].map(|slot| Item::new(slot, pairs.entries(slot)));
-        let clusters = ctx.once("clusters", &(), [&linked[..], &signatures].concat(), find_clusters)?;
+        let clusters = ctx.once("clusters", &earlier, [&linked[..], &signatures].concat(), find_clusters)?;
         let judged = clusters.parts("clusters", &clusters::ranges(&clusters)?);
         let judged = judged.into_iter().map(|clusters| [clusters, signatures.clone()].concat());
-        let fates = ctx.each_of("fates", &(), judged.collect(), judge)?;
-        let fates = fates.by_item("fates", documents.entries.len());
-        let shards = documents.shards().into_iter().zip(&fates).map(|(shard, fates)| shard.and(fates));
-        if ctx.value(DOCUMENTS_IN) == 0.0 {
+        let fates = ctx.each_of("fates", &earlier, judged.collect(), judge)?;
+        let fates = fates.by_item("fates", shards.len());
+        let items = shards.into_iter().zip(&fates).zip(&copies).skip(earlier as usize);
+        let items = items.map(|((shard, fates), copies)| shard.and(fates).and(copies));
+        if ctx.value(DOCUMENTS_IN) == 0.0 && ctx.value(REMOVED_URL) == 0.0 {
             none_left::warn(ctx, "no documents are left", []);
         }
-        let survivors = ctx.each("survivors", &(), shards.collect(), survive)?;
+        let survivors = ctx.each("survivors", &(), items.collect(), survive)?;
         ctx.output(OUTPUT, survivors.entries("documents"))?;
         ctx.output(REMOVED, survivors.entries("removed"))
     }
 }
 
 impl Dedup {
+    /// What becomes of copies by address, for each shard.
+    fn find_copies(&self, ctx: &Context, shards: &[Item], earlier: u32) -> Result<Vec<Item>> {
+        let Some(kept) = self.url else { return Ok(vec![Item::new("", []); shards.len()]) };
+        let parameters = self.tracking_parameters.clone();
+        let addressing = Addressing { kept, parameters, score: self.score.clone() };
+        let addresses = ctx.each("addresses", &addressing, shards.to_vec(), find_addresses)?;
+        let entries: u64 = addresses.values::<u64>()?.into_iter().sum();
+        let ranks: Vec<Item> = addresses
+            .entries("ranks")
+            .into_iter()
+            .map(|file| Item::new(&file.name.clone(), [file]))
+            .collect();
+        if entries == 0 && !shards.is_empty() {
+            return Err(no_addresses());
+        }
+        let parts = crate::hashed::parts(&addresses, "addresses", entries).into_iter();
+        let parts = parts.map(|part| [part, ranks.clone()].concat()).collect();
+        let copies = ctx.each_of("copies", &Choosing { kept, earlier }, parts, find_copies)?;
+        Ok(copies.by_item("copies", shards.len()))
+    }
+
     fn check_scores(&self, counts: &[Counts]) -> Result<()> {
         let documents: u64 = counts.iter().map(|counts| counts.documents).sum();
         let ranked: u64 = counts.iter().map(|counts| counts.ranked).sum();
@@ -198,10 +275,15 @@ struct Counts {
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let orders = MinHash::orders(Bands { bands: signing.bands as usize, rows: signing.rows as usize });
     let columns = [Column::Id, Column::Text, Column::Metadata];
-    let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
+    let [shard, copies @ ..] = inputs.item().entries() else { return Ok(()) };
+    let copies: BTreeSet<u32> = read_fates(copies)?.into_keys().collect();
+    let rows = DocumentReader::of_entry(shard)?.columns(&columns).rows()?;
     let (mut signed, mut entries, mut counts) = (Vec::new(), Vec::new(), Counts::default());
     for row in share.track("documents", rows) {
         let row = row??;
+        if copies.contains(&row.index) {
+            continue;
+        }
         let rank = rank(&row, signing.score.as_deref())?;
         let document = row.document;
         let shingles = shingles(&document.text, signing.shingle as usize);
@@ -235,18 +317,18 @@ pub(crate) fn stand_in(id: &str) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at]))
 }
 
-/// Rank within a cluster; the highest is kept. With a score, it is 0 for documents without it, and for no others.
-fn rank(row: &Row, score: Option<&str>) -> Result<u64> {
-    let Some(field) = score else { return Ok(row.document.text.chars().count() as u64) };
-    let Some(fact) = row.fact(field) else { return Ok(0) };
-    let score = fact.number().ok_or_else(|| {
-        let (id, value) = (&row.document.id, fact.text());
-        Error::input(format!("metadata `{field}` of document `{id}` is `{value}`, not a number"))
-            .help("name a field with numbers as `score`")
-    })?;
-    // Maps the order of the numbers to an order of unsigned integers.
-    let bits = score.to_bits();
-    Ok(if score.is_sign_negative() { !bits } else { bits | 1 << 63 })
+/// The fates that earlier steps left for a shard, by row.
+fn read_fates(files: &[LocalEntry]) -> Result<BTreeMap<u32, Fate>> {
+    let mut fates = BTreeMap::new();
+    for file in files {
+        fates.extend(read_lines::<Fate>(file)?.into_iter().map(|fate| (fate.row, fate)));
+    }
+    Ok(fates)
+}
+
+/// Number of things, at the beginning of a list in the order of shards, that are of earlier releases.
+fn first_own<T>(things: &[T], earlier: u32, shard: impl Fn(&T) -> u32) -> usize {
+    things.partition_point(|thing| shard(thing) < earlier)
 }
 
 /// A line of the output `removed`.
@@ -254,17 +336,21 @@ fn rank(row: &Row, score: Option<&str>) -> Result<u64> {
 struct Removed<'a> {
     id: &'a str,
     kept: &'a str,
-    similarity: f64,
-    cluster: String,
+    reason: Reason,
+    /// Whether the kept document is of an earlier release.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    earlier: bool,
+    /// Of the texts, unless only the addresses are equal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
 }
 
 /// Selects the rows of a shard to keep, and adds their clusters.
 fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let entries = inputs.item().entries();
-    let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
-    for slice in &entries[1..] {
-        fates.extend(read_lines::<Fate>(slice)?.into_iter().map(|fate| (fate.row, fate)));
-    }
+    let mut fates = read_fates(&entries[1..])?;
     let reader = DocumentReader::of_entry(&entries[0])?.columns(&[Column::Id]);
     let rows = reader.rows_total() as u32;
     let mut added = reader.added().cloned().unwrap_or_default();
@@ -288,11 +374,17 @@ fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let columns = added.write(share.file("columns")?)?;
     share.view("documents", &entries[0], rows, selected, Some(columns))?;
     if !removed.is_empty() {
+        let count =
+            |is: &dyn Fn(&Instead) -> bool| removed.iter().filter(|(_, kept, _)| is(kept)).count() as u64;
+        let by_url = count(&|kept| kept.reason == Reason::Url);
+        share.counts([REMOVED_URL, REMOVED_EARLIER], [by_url, count(&|kept| kept.is_earlier)]);
         let lines = removed.iter().map(|(id, kept, cluster)| Removed {
             id,
             kept: &kept.id,
+            reason: kept.reason,
+            earlier: kept.is_earlier,
             similarity: kept.similarity,
-            cluster: format!("{cluster:016x}"),
+            cluster: (kept.reason != Reason::Url).then(|| format!("{cluster:016x}")),
         });
         let mut file = share.file_with("removed", "jsonl")?;
         write_lines(&mut file, lines)?;

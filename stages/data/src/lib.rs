@@ -1,16 +1,19 @@
-//! From raw pages to tokens and examples: documents, ingest, clean, classifiers, dedup, split, decontaminate, tokenizer,
-//! tokenize, mix, export-data, examples.
+//! From raw pages to tokens and examples: documents, ingest, clean, classifiers, dedup, dedup-passages, dedup-substrings,
+//! boilerplate, split, decontaminate, tokenizer, tokenize, mix, export-data, examples.
 //!
 //! This crate knows text, languages and file formats. It does not know the engine, terminals, schedulers, the
 //! location of the cache, or models.
 
 mod counted;
+mod cuts;
+mod hashed;
 mod json;
 mod lines;
 mod memo;
 mod none_left;
 mod parquet;
 mod parts;
+mod url;
 
 pub mod documents;
 pub mod segment;
@@ -25,6 +28,12 @@ pub mod classifier;
 pub mod clean;
 
 pub mod dedup;
+
+pub mod passages;
+
+pub mod substrings;
+
+pub mod boilerplate;
 
 pub mod split;
 
@@ -47,11 +56,12 @@ pub mod filter;
 #[cfg(test)]
 mod testing;
 
+pub use boilerplate::Boilerplate;
 pub use classifier::{CLASSIFIER, ClassifierStage};
 pub use classify::Classify;
 pub use clean::Clean;
 pub use decontaminate::Decontaminate;
-pub use dedup::Dedup;
+pub use dedup::{Dedup, Kept};
 pub use documents::DOCUMENTS;
 pub use examples::Examples;
 pub use export_data::{DataFormat, ExportData};
@@ -59,7 +69,9 @@ pub use filter::Filter;
 pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use mix::Mix;
+pub use passages::DedupPassages;
 pub use split::Split;
+pub use substrings::DedupSubstrings;
 pub use tokenize::Tokenize;
 pub use tokenizer::encode::Tokenizer;
 pub use tokenizer::json::TOKENIZER;

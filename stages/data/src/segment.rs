@@ -120,6 +120,43 @@ pub fn sentences(text: &str) -> usize {
     count + usize::from(inside)
 }
 
+/// The sentences that [`sentences`] counts, as ranges of bytes. Closing quotation marks and brackets belong to the sentence
+/// before them; white space, and lines without a letter or digit, to none.
+pub fn sentence_ranges(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut ranges = Vec::new();
+    let mut chars = text.char_indices().peekable();
+    let (mut start, mut inside) = (None, false);
+    while let Some((at, c)) = chars.next() {
+        if !c.is_whitespace() {
+            start.get_or_insert(at);
+        }
+        let ends = match c {
+            '\n' => true,
+            '.' | '!' | '?' | '…' => {
+                chars.peek().is_none_or(|(_, next)| next.is_whitespace() || closes(*next))
+            }
+            _ => is_full_stop(c),
+        };
+        if ends && inside {
+            while c != '\n' && chars.next_if(|(_, next)| closes(*next)).is_some() {}
+            let next = chars.peek().map_or(text.len(), |(next, _)| *next);
+            ranges.push(start.unwrap_or(at)..if c == '\n' { at } else { next });
+            (start, inside) = (None, false);
+        } else if c == '\n' {
+            start = None;
+        } else if c.is_alphanumeric() {
+            inside = true;
+        }
+    }
+    if let Some(start) = start.filter(|_| inside) {
+        ranges.push(start..text.len());
+    }
+    for range in &mut ranges {
+        range.end = range.start + text[range.clone()].trim_end().len();
+    }
+    ranges
+}
+
 /// Whether a character belongs to Chinese or Japanese writing: Han, Kana, their punctuation and full-width forms.
 /// Korean uses spaces between words.
 pub fn is_cjk(c: char) -> bool {
@@ -180,6 +217,7 @@ fn is_mark(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn units(language: &str, text: &'static str) -> Vec<&'static str> {
         Segmenter::of(language).units(text).collect()
@@ -206,6 +244,28 @@ mod tests {
         assert_eq!(sentences("第一句。第二句！第三句？"), 3);
         assert_eq!(sentences("... 。。"), 0);
         assert_eq!(sentences("A heading\n\nOne. Two\n- three\n---\n"), 4);
+    }
+
+    #[test]
+    fn sentences_are_where_they_are_counted() {
+        let found = |text: &'static str| -> Vec<&str> {
+            sentence_ranges(text).into_iter().map(|range| &text[range]).collect()
+        };
+        assert_eq!(
+            found("One. Two (really!) See v1.95.  \"Three?\" \n---\n- four \n五。「六！」七"),
+            ["One.", "Two (really!)", "See v1.95.", "\"Three?\"", "- four", "五。", "「六！」", "七"]
+        );
+        assert_eq!(found("... 。。"), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_sentences_are_found_as_counted(text in "[a.!?…。)\" \n]{0,30}") {
+            let ranges = sentence_ranges(&text);
+            prop_assert_eq!(ranges.len(), sentences(&text));
+            prop_assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            prop_assert!(ranges.iter().all(|range| text[range.clone()].trim() == &text[range.clone()]));
+        }
     }
 
     #[test]

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::dedup::minhash::shingles;
 use crate::dedup::pool::FilePool;
-use crate::dedup::signatures::{self, Signature, Signatures};
+use crate::dedup::signatures::{self, Signature};
 use crate::dedup::{open_signatures, unreadable};
 use crate::documents::text_digest;
 use crate::documents::{Column, DOCUMENTS, DocumentReader, Row, facts_passed_on, lacks_text};
-use crate::lines::{read_lines, write_buffered, write_lines};
+use crate::lines::{read_lines, write_buffered, write_json_line, write_lines};
+use crate::memo::Memo;
 use crate::none_left;
-use containment::{Contained, Index};
+use containment::{Contained, HeldOut, Place};
 use sizes::{Sizes, find_fractions, fraction_of, is_number, position_of};
 
 /// Divides documents into training, validation and test sets.
@@ -128,11 +129,20 @@ impl Stage for Split {
             shingles.entries("shingles").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
         let items: Vec<Item> = items.collect();
         let division = self.division(ctx, &items)?;
-        let leaking = Leaking { division, containment: self.containment };
-        let leaks = ctx.once("leaks", &leaking, items, find_leaks)?;
-        let slices = leaks.slices("leaks");
-        let shards = documents.shards().into_iter().zip(slices).map(|(shard, slice)| shard.with(slice));
-        let sets = ctx.each("sets", &division, shards.collect(), divide)?;
+        let holding = Holding { division, containment: self.containment };
+        let held_out = ctx.once("held_out", &holding, items.clone(), hold_out)?;
+        let index = held_out.entries("index").into_iter().next();
+        let holders = held_out.values::<Vec<u32>>()?.concat();
+        // Without held-out documents, nothing can leak.
+        let items = if holders.is_empty() { Vec::new() } else { items };
+        let items = items.into_iter().map(|item| item.with(index.clone()));
+        let leaks = ctx.each("leaks", &division, items.collect(), find_leaks)?;
+        let mut shards = documents.shards();
+        for (shard, leaks) in holders.iter().zip(leaks.by_item("leaks", holders.len())) {
+            let with_leaks = shards[*shard as usize].clone().and(&leaks);
+            shards[*shard as usize] = with_leaks;
+        }
+        let sets = ctx.each("sets", &division, shards, divide)?;
         self.warn_of_empty_sets(ctx);
         for port in [TRAIN, VALIDATION, TEST, LEAKED] {
             ctx.output(port, sets.entries(port.name()))?;
@@ -155,9 +165,9 @@ struct Division {
     seed: u64,
 }
 
-/// The settings that determine leaks, besides shingles.
+/// The settings that determine the index of held-out documents, besides shingles.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Leaking {
+struct Holding {
     division: Division,
     containment: f64,
 }
@@ -255,51 +265,77 @@ struct Leak {
     containment: f64,
 }
 
-/// Compares held-out documents with all training documents, and leaves each shard the leaks among its own.
-fn find_leaks(leaking: &Leaking, inputs: &Inputs, share: &mut Share) -> Result<()> {
+/// Collects the held-out documents of all shards in one file, and leaves as its value which shards have some. These shards are
+/// numbered in their order, so that a shard without held-out documents changes nothing in the file.
+///
+/// Memory: eight bytes for each document of a shard.
+fn hold_out(holding: &Holding, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let pool = FilePool::default();
-    let shards = inputs.items().iter().map(|item| open_signatures(&pool, &item.entries()[0]));
-    let shards = shards.collect::<Result<Vec<Signatures>>>()?;
-    let sets = shards.iter().map(|signatures| {
-        let clusters = signatures.clusters().map_err(unreadable)?;
-        Ok(clusters.iter().map(|cluster| leaking.division.set_of(*cluster)).collect())
-    });
-    let sets = sets.collect::<Result<Vec<Vec<Set>>>>()?;
-    let (mut held_out, mut places) = (Index::new(leaking.containment), Vec::new());
-    for (shard, (signatures, sets)) in shards.iter().zip(&sets).enumerate() {
-        for (document, _) in sets.iter().enumerate().filter(|(_, set)| **set != Set::Train) {
-            held_out.insert(&signatures.shingles(document).map_err(unreadable)?);
-            places.push((shard, document));
-        }
-    }
-    let mut held_out = held_out.seal().map_err(|error| {
-        Error::input(format!("the validation and test sets have {error}"))
-            .help("make `validation` and `test` smaller")
-    })?;
-
-    let mut leaks: Vec<Vec<Leak>> = shards.iter().map(|_| Vec::new()).collect();
-    for (at, (signatures, sets)) in shards.iter().zip(&sets).enumerate() {
+    let mut index = share.named("index", "index")?;
+    let mut holders = Vec::new();
+    write_buffered(&mut index, |file| containment::write_header(file, holding.containment))?;
+    for (shard, item) in (0_u32..).zip(inputs.items()) {
         share.check_stop()?;
-        for (document, _) in sets.iter().enumerate().filter(|(_, set)| **set == Set::Train) {
-            let shingles = signatures.shingles(document).map_err(unreadable)?;
-            for Contained { document: found, containment } in held_out.contained(&shingles) {
-                let training = signatures.id(document).map_err(unreadable)?;
-                let (shard, held_out) = places[found];
-                // Holds the position in the shard for now; rows are read once per shard.
-                leaks[shard].push(Leak { row: held_out as u32, training, containment });
-            }
+        let signatures = open_signatures(&pool, &item.entries()[0])?;
+        let clusters = signatures.clusters().map_err(unreadable)?;
+        let is_held_out = |(_, cluster): &(usize, u64)| holding.division.set_of(*cluster) != Set::Train;
+        let own: Vec<usize> =
+            clusters.into_iter().enumerate().filter(is_held_out).map(|(document, _)| document).collect();
+        if own.is_empty() {
+            continue;
         }
-        share.progress("shards", at as u64 + 1, shards.len() as u64);
+        for document in own {
+            let (row, shingles) = (
+                signatures.row(document).map_err(unreadable)?,
+                signatures.shingles(document).map_err(unreadable)?,
+            );
+            let place = Place { holder: holders.len() as u32, row };
+            write_buffered(&mut index, |file| containment::write(file, place, &shingles))?;
+        }
+        holders.push(shard);
     }
-    for (shard, mut leaks) in leaks.into_iter().enumerate().filter(|(_, leaks)| !leaks.is_empty()) {
-        let rows = shards[shard].rows().map_err(unreadable)?;
-        leaks.iter_mut().for_each(|leak| leak.row = rows[leak.row as usize]);
-        leaks.sort_unstable_by_key(|leak| leak.row);
-        let mut file = share.file_for(shard, "leaks")?;
-        write_lines(&mut file, leaks)?;
-        share.keep(file)?;
-    }
+    share.keep(index)?;
+    share.value(&holders);
     Ok(())
+}
+
+/// The index that all shares of a process compare their documents with.
+static HELD_OUT: Memo<(HeldOut, Vec<Place>)> = Memo::new();
+
+/// Compares the training documents of a shard with all held-out documents, and leaves the leaks by the number of the held-out
+/// document's shard. A leak names the first such training document.
+fn find_leaks(division: &Division, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let [signatures, index] = inputs.item().entries() else {
+        return Err(Error::Panic { message: "an item is missing".into() });
+    };
+    let index = HELD_OUT.get(index, |bytes| {
+        let (index, places) = containment::read(bytes).map_err(unreadable)?;
+        let held_out = index.seal().map_err(|error| {
+            Error::input(format!("the validation and test sets have {error}"))
+                .help("make `validation` and `test` smaller")
+        })?;
+        Ok((held_out, places))
+    })?;
+    let (mut held_out, places) = (index.0.clone(), &index.1);
+    let signatures = open_signatures(&FilePool::default(), signatures)?;
+    let clusters = signatures.clusters().map_err(unreadable)?;
+    let mut leaks: BTreeMap<Place, Leak> = BTreeMap::new();
+    for (document, cluster) in share.track("documents", clusters).enumerate() {
+        if division.set_of(cluster?) != Set::Train {
+            continue;
+        }
+        let shingles = signatures.shingles(document).map_err(unreadable)?;
+        for Contained { document: found, containment } in held_out.contained(&shingles) {
+            let training = signatures.id(document).map_err(unreadable)?;
+            let place = places[found];
+            leaks.insert(place, Leak { row: place.row, training, containment });
+        }
+    }
+    let mut parts = share.parts("leaks")?;
+    for (place, leak) in leaks {
+        write_json_line(&leak, |line| parts.part(place.holder, line))?;
+    }
+    share.keep_parts(parts)
 }
 
 /// A line of the output `leaked`.
@@ -314,11 +350,13 @@ struct Leaked {
 /// Selects the rows of each set; the shard's text is not copied.
 fn divide(division: &Division, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let entries = inputs.item().entries();
-    let leaks = match entries.get(1) {
-        Some(slice) => read_lines::<Leak>(slice)?,
-        None => Vec::new(),
-    };
-    let mut leaks: BTreeMap<u32, Leak> = leaks.into_iter().map(|leak| (leak.row, leak)).collect();
+    let mut leaks: BTreeMap<u32, Leak> = BTreeMap::new();
+    for file in &entries[1..] {
+        for leak in read_lines::<Leak>(file)? {
+            // Files are in the order of the training shards.
+            leaks.entry(leak.row).or_insert(leak);
+        }
+    }
     let reader = DocumentReader::of_entry(&entries[0])?;
     let is_clustered = reader.added().is_some_and(|added| added.cluster(0).is_some());
     let columns: &[Column] = if is_clustered { &[Column::Id] } else { &[Column::Id, Column::Text] };

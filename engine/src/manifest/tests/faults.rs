@@ -145,7 +145,7 @@ stages:
   unique: { uses: dedup, needs: sets }
   words: { uses: tokenizer, needs: docs }
   tokens: { uses: tokenize, needs: [docs, words] }
-  base: { uses: pretrain, needs: [tokens, words] }
+  base: { uses: compare, needs: tokens }
   plot: { uses: script, needs: base }
 ";
     too_many_for_one_input: "\

@@ -125,6 +125,20 @@ fn a_manifest_lies_over_the_one_that_it_extends() {
 }
 
 #[test]
+fn an_output_without_a_name_goes_to_the_input_that_is_required() {
+    let text = "\
+pipeline: p
+stages:
+  docs: { uses: ingest }
+  words: { uses: tokenizer, needs: docs }
+  tokens: { uses: tokenize, needs: [docs, words] }
+  base: { uses: pretrain, needs: [tokens, words] }
+";
+    let needs = &right(text, &[]).stages["base"].needs;
+    assert_eq!(needs.keys().map(String::as_str).collect::<Vec<_>>(), ["tokenizer", "train"]);
+}
+
+#[test]
 fn a_matrix_stands_for_a_stage_of_each_combination() {
     let text = "\
 pipeline: p

@@ -98,6 +98,11 @@ struct Optimizer {
     warmup_steps: u32,
 }
 
+/// Compares two lists.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Compare {}
+
 /// Runs a script.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -198,6 +203,16 @@ stage!(
         misfits.into_iter().flatten().collect()
     }
 );
+stage!(
+    Compare,
+    "compare",
+    [
+        In::new("first", &TOKENS, "One."),
+        In::new("second", &TOKENS, "The other."),
+        Out::main("model", &MODEL, "Weights.")
+    ],
+    |_| vec![]
+);
 stage!(Script, "script", [], |_| vec![]);
 
 impl OwnPorts for Script {
@@ -214,6 +229,7 @@ fn types() -> Vec<StageType> {
         StageType::of::<Vocabulary>(),
         StageType::of::<Tokenize>(),
         StageType::of::<Pretrain>(),
+        StageType::of::<Compare>(),
         StageType::with_own_ports::<Script>(),
     ]
 }

@@ -86,7 +86,7 @@ pub(super) fn score(scores: &Scores, inputs: &Inputs, share: &mut Share) -> Resu
     let columns = added.write(share.file("columns")?)?;
     figures.report(share);
     match changed {
-        Some(changed) => share.keep_with(changed.finish()?, columns),
+        Some(changed) => share.keep_with(changed.finish()?, Some(columns)).map(drop),
         None => share.view(SCORED, &entries[0], rows, RoaringBitmap::from_iter(0..rows), Some(columns)),
     }
 }

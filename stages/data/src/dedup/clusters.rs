@@ -3,7 +3,7 @@
 use super::corpus::{Corpus, Place};
 use super::minhash::Components;
 use super::pairs::{TESTS_MAX, places, similarity};
-use super::{stand_in, unreadable};
+use super::{first_own, stand_in, unreadable};
 use crate::lines::write_json_line;
 use pipe_stage::{Error, Inputs, Metric, Result, Share, Step};
 use serde::{Deserialize, Serialize};
@@ -31,10 +31,11 @@ struct Cluster {
 }
 
 /// Joins the pairs of all parts into clusters, and decides which member of each is kept. The items are the pairs, the
-/// documents that were not compared with all candidates, and the signatures of all shards.
+/// documents that were not compared with all candidates, and the signatures of all shards, of which the first `earlier` are
+/// of earlier releases: their documents are kept before others, and clusters of them alone do not count.
 ///
 /// Memory: four bytes per document, and 16 for each member of a cluster.
-pub(super) fn find_clusters(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+pub(super) fn find_clusters(earlier: &u32, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [pairs, limited, signatures @ ..] = inputs.items() else {
         return Err(Error::Panic { message: "an item is missing".into() });
     };
@@ -56,14 +57,18 @@ pub(super) fn find_clusters(_: &(), inputs: &Inputs, share: &mut Share) -> Resul
     for places in components.clusters() {
         share.check_stop()?;
         let places: Vec<Place> = places.into_iter().map(|number| numbers.place(number)).collect();
-        let cluster = keep_best(&places, &mut corpus)?;
-        let kept = corpus.text(places[cluster.kept as usize])?;
-        let mut equal = 0;
-        for place in &places {
-            equal += u64::from(corpus.text(*place)? == kept);
+        let own = first_own(&places, *earlier, |place| place.shard);
+        if own == places.len() {
+            continue;
         }
-        removed_exact += equal - 1;
-        removed_near += places.len() as u64 - equal;
+        let cluster = keep_best(&places, own, &mut corpus)?;
+        let kept = places[cluster.kept as usize];
+        let text = corpus.text(kept)?;
+        for place in places[own..].iter().filter(|place| **place != kept) {
+            let is_equal = corpus.text(*place)? == text;
+            removed_exact += u64::from(is_equal);
+            removed_near += u64::from(!is_equal);
+        }
         clusters += 1;
         members += places.len();
         write_json_line(&cluster, |line| parts.part(part, line))?;
@@ -73,7 +78,7 @@ pub(super) fn find_clusters(_: &(), inputs: &Inputs, share: &mut Share) -> Resul
     }
     share.keep_parts(parts)?;
     share.value(&(part + u32::from(members > 0)));
-    let all = u64::from(numbers.total());
+    let all = u64::from(numbers.total() - numbers.starts[*earlier as usize]);
     share.counts(METRICS, [all - removed_exact - removed_near, all, removed_exact, removed_near, clusters]);
     Ok(())
 }
@@ -136,17 +141,18 @@ impl Numbers {
     }
 }
 
-/// Decides which member of a cluster is kept: the one with the highest rank, then with the smallest id.
-fn keep_best(places: &[Place], corpus: &mut Corpus) -> Result<Cluster> {
+/// Decides which member of a cluster is kept: the one with the highest rank, then with the smallest id. The first `own` are
+/// of earlier releases; if there are any, it is one of them.
+fn keep_best(places: &[Place], own: usize, corpus: &mut Corpus) -> Result<Cluster> {
     let mut best: Option<(u64, String, u32)> = None;
     let mut id = u64::MAX;
     for (position, place) in (0..).zip(places) {
-        let (rank, own) = (corpus.rank(*place)?, corpus.id(*place)?);
-        id = id.min(stand_in(&own));
+        let (rank, id_of) = (corpus.rank(*place)?, corpus.id(*place)?);
+        id = id.min(stand_in(&id_of));
         let is_better =
-            best.as_ref().is_none_or(|(best, of, _)| rank.cmp(best).then_with(|| of.cmp(&own)).is_gt());
-        if is_better {
-            best = Some((rank, own, position));
+            best.as_ref().is_none_or(|(best, of, _)| rank.cmp(best).then_with(|| of.cmp(&id_of)).is_gt());
+        if is_better && (own == 0 || (position as usize) < own) {
+            best = Some((rank, id_of, position));
         }
     }
     let kept = best.map_or(0, |(_, _, position)| position);
@@ -160,20 +166,36 @@ pub(super) struct Fate {
     pub(super) cluster: u64,
     pub(super) size: u32,
     /// The document that is kept instead; none for the kept one.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<Instead>,
 }
 
+/// What a document is removed for.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub(super) struct Instead {
     pub(super) id: String,
-    pub(super) similarity: f64,
-    /// Whether the texts are equal.
-    exact: bool,
+    /// Of the texts; none if only the addresses are equal.
+    pub(super) similarity: Option<f64>,
+    pub(super) reason: Reason,
+    /// Whether it is of an earlier release.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_earlier: bool,
+}
+
+/// Why two documents are copies of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reason {
+    /// Their texts are equal.
+    Exact,
+    /// Their texts are similar, or they are linked by others that are.
+    Near,
+    /// Their addresses are equal.
+    Url,
 }
 
 /// Compares the members of some clusters with those that are kept, and leaves each shard the results for its documents.
 /// The items are the clusters, and the signatures of all shards.
-pub(super) fn judge(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+pub(super) fn judge(earlier: &u32, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [clusters, signatures @ ..] = inputs.items() else {
         return Err(Error::Panic { message: "an item is missing".into() });
     };
@@ -181,7 +203,7 @@ pub(super) fn judge(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut fates: BTreeMap<u32, Vec<Fate>> = BTreeMap::new();
     for file in clusters.entries() {
         for cluster in share.track("clusters", crate::lines::read_lines::<Cluster>(file)?) {
-            for (place, fate) in fates_of(&cluster?, &mut corpus)? {
+            for (place, fate) in fates_of(&cluster?, *earlier, &mut corpus)? {
                 fates.entry(place.shard).or_default().push(fate);
             }
         }
@@ -196,7 +218,7 @@ pub(super) fn judge(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     share.keep_parts(parts)
 }
 
-fn fates_of(cluster: &Cluster, corpus: &mut Corpus) -> Result<Vec<(Place, Fate)>> {
+fn fates_of(cluster: &Cluster, earlier: u32, corpus: &mut Corpus) -> Result<Vec<(Place, Fate)>> {
     let places: Vec<Place> =
         cluster.members.iter().map(|&(shard, document)| Place { shard, document }).collect();
     let keeper = places.get(cluster.kept as usize).copied();
@@ -204,13 +226,18 @@ fn fates_of(cluster: &Cluster, corpus: &mut Corpus) -> Result<Vec<(Place, Fate)>
     let (keeper_id, text) = (corpus.id(keeper)?, corpus.text(keeper)?);
     let size = places.len() as u32;
     let mut fates = Vec::with_capacity(places.len());
-    for place in places {
+    for place in places.into_iter().filter(|place| place.shard >= earlier) {
         let kept = if place == keeper {
             None
         } else {
-            let exact = corpus.text(place)? == text;
-            let similarity = if exact { 1.0 } else { similarity(corpus, place, keeper)? };
-            Some(Kept { id: keeper_id.clone(), similarity, exact })
+            let is_equal = corpus.text(place)? == text;
+            let similarity = if is_equal { 1.0 } else { similarity(corpus, place, keeper)? };
+            Some(Instead {
+                id: keeper_id.clone(),
+                similarity: Some(similarity),
+                reason: if is_equal { Reason::Exact } else { Reason::Near },
+                is_earlier: keeper.shard < earlier,
+            })
         };
         fates.push((place, Fate { row: corpus.row(place)?, cluster: cluster.id, size, kept }));
     }

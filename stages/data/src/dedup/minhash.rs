@@ -155,15 +155,21 @@ pub fn may_reach(threshold: f64, a: usize, b: usize) -> bool {
 /// A member is tested against at most `tests_max` earlier members of other components, so a group of many thousands
 /// of different members stays affordable; `limited` is called for members that this leaves untested against others.
 /// Earlier members that are already connected to it are skipped together, so a group of near-duplicates takes linear time.
+/// The first `known` members are not tested against each other.
 pub fn join_group(
     group: &[u32],
+    known: usize,
     components: &mut Components,
     tests_max: usize,
     mut alike: impl FnMut(u32, u32) -> bool,
     mut limited: impl FnMut(u32),
 ) {
     let mut parts = Parts::default();
-    for &member in group {
+    let (untested, tested) = group.split_at(known);
+    for &member in untested {
+        parts.push(components.find(member), member);
+    }
+    for &member in tested {
         parts.compact(components);
         let (mut tests, mut at, mut is_limited) = (0, 0, false);
         while at < parts.members.len() && !is_limited {
@@ -371,7 +377,7 @@ mod tests {
             let alike = |a: u32, b: u32| values[a as usize].abs_diff(values[b as usize]) <= 1;
             let group: Vec<u32> = (0..values.len() as u32).collect();
             let mut grouped = Components::new(group.len() as u32);
-            join_group(&group, &mut grouped, usize::MAX, alike, |_| panic!("no limit"));
+            join_group(&group, 0, &mut grouped, usize::MAX, alike, |_| panic!("no limit"));
             let mut all = Components::new(group.len() as u32);
             for &a in &group {
                 group.iter().filter(|b| alike(a, **b)).for_each(|&b| all.join(a, b));
@@ -420,7 +426,7 @@ mod tests {
                 tests += 1;
                 true
             };
-            join_group(&group, components, 1000, alike, |_| panic!("all are tested"));
+            join_group(&group, 0, components, 1000, alike, |_| panic!("all are tested"));
             tests
         };
         let mut components = Components::new(group.len() as u32);
@@ -440,7 +446,7 @@ mod tests {
             earlier / 2 == member / 2 || (earlier < 2 && member == 4998)
         };
         let mut limited = Vec::new();
-        join_group(&group, &mut components, 100, alike, |member| limited.push(member));
+        join_group(&group, 0, &mut components, 100, alike, |member| limited.push(member));
         assert!(tests <= 5000 * 100, "{tests}");
         // The first that 101 members precede.
         assert_eq!((limited[0], limited.last()), (101, Some(&4999)));

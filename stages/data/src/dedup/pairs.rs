@@ -12,9 +12,12 @@
 //! first half of its text's digest.
 
 use super::corpus::{Corpus, Place, unreadable};
+use super::first_own;
 use super::minhash::{Components, MinHash, band_hashes, jaccard, join_group, may_reach};
 use crate::parts::part_of;
 use pipe_stage::{Inputs, PartsFile, Result, Share};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::io;
 
 /// Maximum entries that are compared in one share (32 MiB in memory), if there are enough parts.
@@ -81,11 +84,20 @@ pub(super) fn write(entries: &mut [Entry], file: &mut PartsFile) -> Result<()> {
 /// at [`super::Dedup`].
 pub(super) const TESTS_MAX: usize = 1000;
 
+/// The settings that determine pairs, besides the bands.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Pairing {
+    pub(super) threshold: f64,
+    /// Number of shards of earlier releases, which come first. Their documents are not compared with each other.
+    pub(super) earlier: u32,
+}
+
 /// Finds the pairs of similar documents of a part. The items are the parts of all shards, then their signatures.
 ///
 /// Leaves pairs that connect each component to its first document, and the documents that were not compared with all
 /// candidates.
-pub(super) fn find_pairs(threshold: &f64, inputs: &Inputs, share: &mut Share) -> Result<()> {
+pub(super) fn find_pairs(pairing: &Pairing, inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let Pairing { threshold, earlier } = *pairing;
     let (parts, signatures) = inputs.items().split_at(inputs.items().len() / 2);
     let mut entries = Vec::new();
     for (shard, part) in (0..).zip(parts) {
@@ -95,7 +107,11 @@ pub(super) fn find_pairs(threshold: &f64, inputs: &Inputs, share: &mut Share) ->
     }
     entries.sort_unstable();
     let mut corpus = Corpus::new(signatures);
-    let groups = || entries.chunk_by(|a, b| a.hash == b.hash).filter(|group| group.len() > 1);
+    let is_own = |entry: &Entry| entry.place.shard >= earlier;
+    let groups = || {
+        let groups = entries.chunk_by(|a, b| a.hash == b.hash);
+        groups.filter(|group| group.len() > 1 && group.iter().any(is_own))
+    };
     let mut members: Vec<Place> = groups().flatten().map(|entry| entry.place).collect();
     members.sort_unstable();
     members.dedup();
@@ -123,15 +139,17 @@ pub(super) fn find_pairs(threshold: &f64, inputs: &Inputs, share: &mut Share) ->
         };
         let mut failed = None;
         let alike = |a: u32, b: u32| {
-            may_reach(*threshold, count(a), count(b))
+            may_reach(threshold, count(a), count(b))
                 && similarity(&mut corpus, members[a as usize], members[b as usize])
-                    .map(|similarity| similarity >= *threshold)
+                    .map(|similarity| similarity >= threshold)
                     .unwrap_or_else(|error| {
                         failed = Some(error);
                         false
                     })
         };
-        join_group(&group, &mut components, TESTS_MAX, alike, |member| {
+        // Members are numbered in the order of shards.
+        let known = first_own(&group, earlier, |member| members[*member as usize].shard);
+        join_group(&group, known, &mut components, TESTS_MAX, alike, |member| {
             limited.push(members[member as usize])
         });
         failed.map_or(Ok(()), Err)?;

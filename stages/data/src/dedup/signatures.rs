@@ -134,12 +134,6 @@ impl Signatures {
         self.documents == 0
     }
 
-    /// The row of each document.
-    pub fn rows(&self) -> io::Result<Vec<u32>> {
-        let bytes = self.bytes(HEADER, 4 * self.documents)?;
-        Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect())
-    }
-
     /// The cluster of each document.
     pub fn clusters(&self) -> io::Result<Vec<u64>> {
         self.numbers(HEADER + 4 * self.documents, self.documents)
@@ -260,7 +254,6 @@ mod tests {
     fn reads_back_column_by_column() {
         let signatures = opened(&bytes_of(&some())).unwrap();
         assert_eq!(signatures.len(), 4);
-        assert_eq!(signatures.rows().unwrap(), [0, 2, 4, 9]);
         assert_eq!(signatures.clusters().unwrap(), [0, 2 << 40, 4 << 40, 9 << 40]);
         assert_eq!((0..4).map(|n| signatures.row(n).unwrap()).collect::<Vec<_>>(), [0, 2, 4, 9]);
         assert_eq!(signatures.rank(3).unwrap(), 7);

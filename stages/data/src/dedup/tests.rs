@@ -54,8 +54,14 @@ fn copies_fall_to_the_longest_and_short_texts_only_to_equals() {
     let left = ["empty-a", "near-long", "same-a", "tiny-a", "tiny-c", "unlike"];
     assert_eq!(survivors(&bench, &outcome), left);
     let lines = removed(&bench, &outcome);
-    assert!(lines.contains(r#"{"id":"same-b","kept":"same-a","similarity":1.0,"#), "{lines}");
-    assert!(lines.contains(r#"{"id":"near-short","kept":"near-long","similarity":0.9"#), "{lines}");
+    assert!(
+        lines.contains(r#"{"id":"same-b","kept":"same-a","reason":"exact","similarity":1.0,"#),
+        "{lines}"
+    );
+    assert!(
+        lines.contains(r#"{"id":"near-short","kept":"near-long","reason":"near","similarity":0.9"#),
+        "{lines}"
+    );
     let figures = ["documents", "documents_in", "removed_exact", "removed_near", "clusters"];
     assert_eq!(figures.map(|name| metric(&outcome, name)), [6.0, 10.0, 3.0, 1.0, 4.0]);
     assert_eq!(outcome.metrics[0].name, "documents");
@@ -153,7 +159,7 @@ fn documents_with_more_candidates_than_are_compared_are_counted() {
     let bench = Bench::new(folder.path()).unwrap();
     // All share one word of two, which is the first in the order of some band.
     let documents: Vec<_> = (0..3000).map(|n| (format!("d{n}"), format!("common w{n}"))).collect();
-    let dedup = Dedup { threshold: 0.9, shingle: 1, bands: 16, rows: 1, score: None };
+    let dedup = Dedup { threshold: 0.9, shingle: 1, bands: 16, rows: 1, ..Dedup::default() };
     let limited = |documents: &[(String, String)]| {
         let outcome =
             bench.run(&dedup, &[("documents", &put_documents(&bench, &[documents.to_vec()]))]).unwrap();
@@ -208,7 +214,7 @@ fn outputs_are_stable_whatever_the_threads() {
         let outcome = bench.run(&Dedup::default(), &[("documents", &corpus(&bench))]).unwrap();
         ["documents", "removed"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
     };
-    assert_eq!(digests(1), ["a63c071f1da63596", "660e0bbf3edfc74d"]);
+    assert_eq!(digests(1), ["a63c071f1da63596", "19296aaf2a2d12e1"]);
     assert_eq!(digests(4), digests(1));
 }
 
@@ -243,9 +249,131 @@ fn one_new_shard_with_one_copy_reruns_two_shares_of_survivors() {
     assert_eq!([missing("signed"), missing("clusters"), missing("survivors")], [Some(1), Some(1), Some(2)]);
 }
 
+/// Two documents per shard, with ids, addresses, dates and texts.
+fn pages(bench: &Bench, pages: &[[&str; 3]]) -> Artifact {
+    let page = |(number, [id, url, date]): (usize, &[&str; 3])| Document {
+        id: (*id).into(),
+        url: (*url).into(),
+        date: (*date).into(),
+        text: words(number, 50 + number),
+        ..Document::default()
+    };
+    let pages: Vec<Document> = pages.iter().enumerate().map(page).collect();
+    put_full_documents(bench, &pages.chunks(2).map(<[_]>::to_vec).collect::<Vec<_>>())
+}
+
+const PAGES: [[&str; 3]; 6] = [
+    ["b-old", "http://example.org/b/", "2023-05-01"],
+    ["a", "https://example.org/a", ""],
+    ["b-new", "https://EXAMPLE.org:443/b?utm_source=mail#top", "2024-01-01T00:00:00Z"],
+    ["b-undated", "https://example.org/b", ""],
+    ["b-of-query", "https://example.org/b?page=2", "2024-01-01"],
+    ["without", "", "2024-01-01"],
+];
+
+#[test]
+fn one_of_each_address_is_kept_by_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let documents = pages(&bench, &PAGES);
+    for (kept, id) in [(Kept::Newest, "b-new"), (Kept::Longest, "b-undated"), (Kept::First, "b-old")] {
+        let dedup = Dedup { url: Some(kept), ..Dedup::default() };
+        let outcome = bench.run(&dedup, &[("documents", &documents)]).unwrap();
+        let mut left = ["a", id, "b-of-query", "without"];
+        left.sort_unstable();
+        assert_eq!(survivors(&bench, &outcome), left, "{kept:?}");
+        let lines = removed(&bench, &outcome);
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+        assert!(lines.contains(&format!(r#","kept":"{id}","reason":"url"}}"#)), "{lines}");
+        assert_eq!((metric(&outcome, "removed_url"), metric(&outcome, "documents_in")), (2.0, 4.0));
+    }
+    // With other parameters, an address is another one.
+    let dedup =
+        Dedup { url: Some(Kept::Newest), tracking_parameters: vec!["page".into()], ..Dedup::default() };
+    let outcome = bench.run(&dedup, &[("documents", &documents)]).unwrap();
+    assert_eq!(survivors(&bench, &outcome), ["a", "b-new", "b-of-query", "without"]);
+}
+
+#[test]
+fn what_addresses_need_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let best = Dedup { url: Some(Kept::Best), ..Dedup::default() };
+    assert_eq!(best.check()[0].path, "url");
+    let newest = Dedup { url: Some(Kept::Newest), ..Dedup::default() };
+    let error = bench.run(&newest, &[("documents", &corpus(&bench))]).map(drop).unwrap_err().to_string();
+    assert!(error.contains("no document has an address in `url`"), "{error}");
+}
+
+#[test]
+fn copies_of_an_earlier_release_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let release = [("old-1", words(1, 200)), ("old-2", words(2, 200)), ("old-3", words(3, 200))];
+    let release = put_documents(&bench, &shards(&release));
+    let longer = words(2, 200) + " and some more";
+    let new = [("exact", words(1, 200)), ("near", longer), ("new", words(4, 200)), ("again", words(4, 200))];
+    let documents = put_documents(&bench, &shards(&new));
+    let inputs = [("documents", &documents), ("earlier", &release)];
+    let outcome = bench.run(&Dedup::default(), &inputs).unwrap();
+    assert_eq!(survivors(&bench, &outcome), ["again"]);
+    let lines = removed(&bench, &outcome);
+    for expected in [
+        r#"{"id":"exact","kept":"old-1","reason":"exact","earlier":true,"similarity":1.0,"#,
+        r#"{"id":"near","kept":"old-2","reason":"near","earlier":true,"similarity":0.9"#,
+        r#"{"id":"new","kept":"again","reason":"exact","similarity":1.0,"#,
+    ] {
+        assert!(lines.contains(expected), "{lines}");
+    }
+    let figures =
+        ["documents", "documents_in", "removed_exact", "removed_near", "removed_earlier", "clusters"];
+    assert_eq!(figures.map(|name| metric(&outcome, name)), [1.0, 4.0, 2.0, 1.0, 2.0, 3.0]);
+
+    let (by_url, earlier) = (pages(&bench, &PAGES), pages(&bench, &[["gone", "http://example.org/b", ""]]));
+    let dedup = Dedup { url: Some(Kept::Newest), ..Dedup::default() };
+    let outcome = bench.run(&dedup, &[("documents", &by_url), ("earlier:r1", &earlier)]).unwrap();
+    assert_eq!(survivors(&bench, &outcome), ["a", "b-of-query", "without"]);
+    assert!(removed(&bench, &outcome).contains(r#""kept":"gone","reason":"url","earlier":true}"#));
+}
+
+#[test]
+fn a_new_shard_beside_an_earlier_release_is_signed_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::new(folder.path()).unwrap();
+    let (release, mut new) = (corpus(&bench), vec![vec![("x".to_owned(), words(90, 100))]]);
+    let mut missing = Vec::new();
+    for more in 0..2 {
+        new.extend((0..more).map(|n| vec![(format!("y{n}"), words(91 + n, 100))]));
+        bench.events.lock().unwrap().clear();
+        let documents = put_documents(&bench, &new);
+        bench.run(&Dedup::default(), &[("documents", &documents), ("earlier", &release)]).unwrap();
+        let signed = |event: &Event| match event {
+            Event::Step { step, missing, .. } if step == "signed" => Some(*missing),
+            _ => None,
+        };
+        missing.extend(bench.events.lock().unwrap().iter().find_map(signed));
+    }
+    assert_eq!(missing, [7, 1]);
+}
+
+#[test]
+fn outputs_with_addresses_and_releases_are_stable_whatever_the_threads() {
+    let digests = |threads| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new(folder.path()).unwrap();
+        bench.threads = threads;
+        let (documents, earlier) = (pages(&bench, &PAGES), pages(&bench, &PAGES[4..5]));
+        let dedup = Dedup { url: Some(Kept::Newest), ..Dedup::default() };
+        let outcome = bench.run(&dedup, &[("documents", &documents), ("earlier", &earlier)]).unwrap();
+        ["documents", "removed"].map(|port| outcome.outputs[port].to_string()[..16].to_owned())
+    };
+    assert_eq!(digests(1), ["93df1bad6c7a49e1", "4debd88cde18ee76"]);
+    assert_eq!(digests(4), digests(1));
+}
+
 #[test]
 fn settings_out_of_range_are_told() {
-    let dedup = Dedup { threshold: 0.0, shingle: 0, bands: 257, rows: 65, score: None };
+    let dedup = Dedup { threshold: 0.0, shingle: 0, bands: 257, rows: 65, ..Dedup::default() };
     let paths: Vec<String> = dedup.check().into_iter().map(|fault| fault.path).collect();
     assert_eq!(paths, ["threshold", "shingle", "bands", "rows"]);
     assert!(Dedup::default().check().is_empty());
