@@ -99,6 +99,15 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
+    /// As [`Self::keep`], with a file of added columns: one row for each row of the file.
+    pub fn keep_with_columns(&mut self, file: ShareFile, columns: ShareFile) -> Result<()> {
+        let ShareFile { slot, name, writer } = file;
+        let blob = self.stage(writer)?;
+        let columns = Some(self.stage(columns.writer)?);
+        self.made.push(Made { slot, name, content: Content { columns, ..blob.into() } });
+        Ok(())
+    }
+
     /// Creates a file of numbered parts, which [`crate::Step::parts`] and [`crate::Step::by_item`] distribute over the
     /// shares of a later step. A share reads only its parts, and its key contains only their bytes. There is one file
     /// whatever the number of parts; each has about 100 bytes in the record.

@@ -12,6 +12,10 @@ mod none_left;
 mod parquet;
 mod parts;
 
+pub mod address;
+pub mod random;
+pub mod windows;
+
 pub mod documents;
 pub mod segment;
 pub mod tokens;
@@ -44,6 +48,8 @@ pub mod classify;
 
 pub mod filter;
 
+pub mod remove;
+
 #[cfg(test)]
 mod testing;
 
@@ -59,6 +65,7 @@ pub use filter::Filter;
 pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use mix::Mix;
+pub use remove::Remove;
 pub use split::Split;
 pub use tokenize::Tokenize;
 pub use tokenizer::encode::Tokenizer;
