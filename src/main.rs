@@ -77,6 +77,8 @@ const COMMANDS: &[FolderCommand] = &[
     account::batch::COMMAND,
     #[cfg(feature = "data")]
     account::remove::COMMAND,
+    #[cfg(feature = "data")]
+    account::purge::COMMAND,
     #[cfg(feature = "model")]
     generate::COMMAND,
     #[cfg(feature = "serve")]

@@ -29,7 +29,7 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
 #[derive(Args)]
 struct Batch {
     /// A stage that pretrains a model; its result need not be finished.
-    #[arg(value_name = "STAGE")]
+    #[arg(index = 2, value_name = "STAGE")]
     stage: String,
     /// The training step, from 1.
     #[arg(long, value_name = "STEP")]

@@ -1,4 +1,4 @@
-//! The account of documents: `pipe data stats`, `sample`, `trace`, `batch`, `remove`.
+//! The account of documents: `pipe data stats`, `sample`, `trace`, `batch`, `remove`, and `pipe cache purge`.
 //!
 //! ```text
 //! find.rs      where documents are: in which shards and rows, found without reading texts
@@ -21,3 +21,5 @@ pub(crate) mod sample;
 pub(crate) mod stats;
 
 pub(crate) mod remove;
+
+pub(crate) mod purge;

@@ -96,7 +96,7 @@ impl Named {
 #[derive(Args)]
 struct Remove {
     /// The stage, if the pipeline has several of type `remove`.
-    #[arg(value_name = "STAGE")]
+    #[arg(index = 2, value_name = "STAGE")]
     stage: Option<String>,
     #[command(flatten)]
     named: Named,

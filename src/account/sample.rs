@@ -120,22 +120,22 @@ impl Sample {
             if !has_documents(&output.kind) {
                 each_line(&opened, |line| {
                     if let Ok(Value::Object(line)) = serde_json::from_slice::<Value>(line) {
-                        let reason = reason(|name| line.get(name).and_then(text));
-                        picking.offer(self, &reason, || Picked::Line { entry: entry.clone(), line });
+                        let reasons = reasons(|name| line.get(name).and_then(text));
+                        picking.offer(self, &reasons, || Picked::Line { entry: entry.clone(), line });
                     }
                 })?;
             } else if self.dropped_by.is_none() || output.kind == "tokens" {
                 each_name(&opened, &output.kind, reads, |row, id, _| {
                     let kind = output.kind.clone();
                     let picked = || Picked::Row { entry: entry.clone(), kind, row, id: id.to_owned() };
-                    picking.offer(self, "", picked);
+                    picking.offer(self, &[], picked);
                 })?;
             } else if opened.unverified_path().is_file() {
                 let reader = DocumentReader::of_unverified(&opened)?.columns(&[Column::Id, Column::Metadata]);
                 for row in reader.rows()? {
                     let row = row?;
-                    let reason = reason(|name| row.fact(name).map(|fact| fact.text().into_owned()));
-                    picking.offer(self, &reason, || Picked::Row {
+                    let reasons = reasons(|name| row.fact(name).map(|fact| fact.text().into_owned()));
+                    picking.offer(self, &reasons, || Picked::Row {
                         entry: entry.clone(),
                         kind: output.kind.clone(),
                         row: row.index,
@@ -186,7 +186,7 @@ impl Sample {
                 each_name(&results.open(entry), &artifact.kind, reads, |row, id, _| {
                     if !kept.contains(row) {
                         let (kind, id) = (artifact.kind.clone(), id.to_owned());
-                        picking.offer(self, stage.uses, || Picked::Row {
+                        picking.offer(self, &[stage.uses.to_owned()], || Picked::Row {
                             entry: entry.clone(),
                             kind,
                             row,
@@ -233,10 +233,11 @@ impl Sample {
 }
 
 impl Picking {
-    fn offer(&mut self, sample: &Sample, reason: &str, make: impl FnOnce() -> Picked) {
+    fn offer(&mut self, sample: &Sample, reasons: &[String], make: impl FnOnce() -> Picked) {
         const DOCUMENTS_MAX: usize = 10_000;
-        if sample.dropped_by.as_deref().is_some_and(|wanted| wanted != "any" && wanted != reason) {
-            *self.others.entry(reason.to_owned()).or_default() += 1;
+        let is_wanted = |wanted: &str| wanted == "any" || reasons.iter().any(|reason| reason == wanted);
+        if !sample.dropped_by.as_deref().is_none_or(is_wanted) {
+            *self.others.entry(reasons.first().cloned().unwrap_or_default()).or_default() += 1;
             return;
         }
         self.seen += 1;
@@ -264,16 +265,17 @@ fn named<'r>(stage: &'r StageResult, port: Option<&str>) -> Result<&'r ResultOut
     })
 }
 
-/// Why a document was left out, in one word: the rule, condition, set or reason that its row or line names.
-fn reason(field: impl Fn(&str) -> Option<String>) -> String {
-    if let Some(reason) = ["rule", "reason", "fact", "by"].into_iter().find_map(&field) {
-        return reason;
-    }
-    match field("kept") {
-        Some(_) => "duplicate".to_owned(),
-        None if field("training").is_some() => "leaked".to_owned(),
-        None => field("set").unwrap_or_default(),
-    }
+/// Why a document was left out, in one word: the rule, condition, set or reason that its row or line names; then what it has
+/// in common with others, if there is such a word.
+fn reasons(field: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let named = ["rule", "reason", "fact", "by"].into_iter().find_map(&field);
+    let common = match field("kept") {
+        Some(_) => Some("duplicate".to_owned()),
+        None if field("training").is_some() => Some("leaked".to_owned()),
+        None if named.is_none() => Some(field("set").unwrap_or_default()),
+        None => None,
+    };
+    named.into_iter().chain(common).collect()
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -372,11 +374,12 @@ mod tests {
     fn reasons_have_one_name_each() {
         let of = |line: &str| {
             let line: Map<String, Value> = serde_json::from_str(line).unwrap();
-            reason(|name| line.get(name).and_then(text))
+            reasons(|name| line.get(name).and_then(text)).join(" ")
         };
         assert_eq!(of(r#"{"id":"a","rule":"gopher_x","value":"1"}"#), "gopher_x");
         assert_eq!(of(r#"{"id":"a","fact":"quality","value":null}"#), "quality");
         assert_eq!(of(r#"{"id":"a","kept":"b","similarity":1.0}"#), "duplicate");
+        assert_eq!(of(r#"{"id":"a","kept":"b","reason":"near"}"#), "near duplicate");
         assert_eq!(of(r#"{"id":"a","set":"validation","training":"b"}"#), "leaked");
         assert_eq!(of(r#"{"id":"a","set":"gsm","matches":1}"#), "gsm");
         assert_eq!(of(r#"{"id":"a","row":1,"reason":"json"}"#), "json");

@@ -30,7 +30,7 @@ pub(crate) const COMMAND: FolderCommand = FolderCommand {
 #[derive(Args)]
 struct Trace {
     /// Id or address of the document, or the beginning of one if no other begins with it.
-    #[arg(value_name = "ID|URL")]
+    #[arg(index = 2, value_name = "ID|URL")]
     document: String,
     /// Number of training steps to list per model.
     #[arg(long, default_value_t = 20, value_name = "STEPS")]

@@ -10,7 +10,7 @@ use crate::{
     stage_type::StageType,
 };
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use pipe_stage::{Digest, Error, LocalEntry};
+use pipe_stage::{Digest, Error, LocalEntry, Store};
 use std::path::{Path, PathBuf};
 
 /// A row of the table of commands on artifacts. `main.rs` defines the table.
@@ -19,7 +19,8 @@ pub struct FolderCommand {
     pub name: &'static str,
     /// The kind of artifact that it takes.
     pub kind: &'static str,
-    /// Adds its help and arguments.
+    /// Adds its help and arguments. A command on [`Work::Results`] or [`Work::Change`] may have positional ones from index 2,
+    /// behind the manifest.
     pub arguments: fn(Command) -> Command,
     /// The output to use if the command line names only a stage; `None` means the main output.
     pub port: fn(&ArgMatches) -> Option<&'static str>,
@@ -36,6 +37,8 @@ pub enum Work {
     /// A stage whose result is up to date, with those before it: its position in the results, and the output if one is
     /// named. [`FolderCommand::port`] is not used.
     Stage(fn(&Results, usize, Option<&str>, &ArgMatches) -> pipe_stage::Result<()>),
+    /// A cache; the command takes no manifest.
+    Cache(fn(&Store, &ArgMatches) -> pipe_stage::Result<()>),
     /// A change of files that a manifest names, then the results of all stages of the pipeline. The change gets the root
     /// of the project and the stages, whose sources need not exist yet.
     Change {
@@ -93,6 +96,9 @@ impl FolderCommand {
             .help("Cache folder [default: .pipe in the project root]");
         let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON");
         let name = self.name.rsplit(' ').next().unwrap_or(self.name);
+        if let Work::Cache(_) = &self.run {
+            return (self.arguments)(Command::new(name)).args([cache, json]);
+        }
         let command = Command::new(name).arg(from.index(1));
         let command = match &self.run {
             Work::Results(_) | Work::Change { .. } => command,
@@ -102,6 +108,11 @@ impl FolderCommand {
     }
 
     pub(super) fn run(&self, matches: &ArgMatches, types: &'static [StageType]) -> Outcome {
+        if let Work::Cache(run) = &self.run {
+            let cache = matches.get_one::<PathBuf>("cache").cloned();
+            let store = super::cache::Place { cache, json: matches.get_flag("json") }.open()?;
+            return Ok(run(&store, matches)?);
+        }
         let from: &PathBuf = matches.get_one("from").expect("invariant: a required argument");
         let stage: Option<&String> = match &self.run {
             Work::Results(_) | Work::Change { .. } => None,
@@ -160,7 +171,7 @@ impl FolderCommand {
         match &self.run {
             Work::Entries(run) => Ok(run(&entries, matches)?),
             // Answered above.
-            Work::Stage(_) | Work::Change { .. } | Work::Results(_) => Ok(()),
+            Work::Cache(_) | Work::Stage(_) | Work::Change { .. } | Work::Results(_) => Ok(()),
             Work::Folder(run) => {
                 let scratch = session.store.scratch()?;
                 lay_out(&entries, kind(&artifact.kind), scratch.path())?;

@@ -12,7 +12,7 @@ stages:
     with:
       sources: [{ glob: 'in/rows.jsonl', columns: { text: body, url: link } }]
       errors_max: 5
-  text: { uses: clean, needs: rows, with: { profile: web, pii: [email] } }
+  text: { uses: clean, needs: rows, with: { profile: docs, pii: [email] } }
   unique: { uses: dedup, needs: text }
   sets: { uses: split, needs: unique, with: { validation: 0.1, test: 0.1 } }
   vocabulary: { uses: tokenizer, needs: { documents: sets.train }, with: { vocabulary_size: 400 } }
@@ -172,4 +172,115 @@ fn samples_show_what_each_stage_left_out() {
     assert!(unknown.stderr.contains(&format!("were left out: {rule} (4)")), "{}", unknown.stderr);
     let none = project.pipe(&["data", "sample", "pipeline.yaml", "vocabulary", "--dropped-by", "any"]);
     assert!(error(&none).contains("`vocabulary` leaves no documents out"), "{}", none.stderr);
+}
+
+/// The pipeline with a stage that takes documents out, before `clean`.
+fn with_lists() -> Project {
+    let wanted = "  wanted: { uses: remove, needs: rows, with: { urls: lists/urls.txt } }\n  text: { uses: clean, needs: wanted,";
+    let project = Project::new(&MANIFEST.replace("  text: { uses: clean, needs: rows,", wanted));
+    project.write("in/rows.jsonl", &rows());
+    project.write("lists/urls.txt", "");
+    let ended = project.run(&[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    project
+}
+
+/// Ids of documents and tokens in all objects of the cache, and the texts.
+fn in_cache(project: &Project) -> (std::collections::BTreeSet<String>, String) {
+    use pipe_data::documents::DocumentReader;
+    let (mut ids, mut texts) = (std::collections::BTreeSet::new(), String::new());
+    for path in
+        crate::project::below(&project.path(".pipe/objects")).into_iter().filter(|path| path.is_file())
+    {
+        let is_tokens = pipe_data::tokens::each_id(&path, None, |_, id| {
+            ids.insert(id.to_owned());
+        });
+        if is_tokens.is_ok() {
+            continue;
+        }
+        let Ok(reader) = DocumentReader::open(&path) else {
+            texts += &String::from_utf8_lossy(&std::fs::read(&path).unwrap());
+            continue;
+        };
+        for row in reader.rows().unwrap() {
+            let document = row.unwrap().document;
+            ids.insert(document.id);
+            texts += &document.text;
+        }
+    }
+    (ids, texts)
+}
+
+#[test]
+fn a_takedown_leaves_nothing_of_the_document_in_the_cache() {
+    let project = with_lists();
+    let url = "https://e.org/page/12";
+    let ended = project.pipe(&[
+        "data",
+        "remove",
+        "pipeline.yaml",
+        "--url",
+        url,
+        "--url",
+        "https://e.org/none",
+        "--json",
+    ]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&told["documents"], &told["shards"]), (&1.into(), &1.into()));
+    assert_eq!(told["unmatched"][0], "https://e.org/none");
+    assert!(told["stages"].as_array().unwrap().contains(&"tokens".into()), "{told}");
+    assert_eq!(project.read("lists/urls.txt"), "https://e.org/page/12\nhttps://e.org/none\n");
+    let ended = project.run(&[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("1 entry of the lists without a document: `https://e.org/none`"),
+        "{}",
+        ended.stderr
+    );
+    let traced = trace(&project, url);
+    assert_eq!(outcomes(&traced).last().unwrap(), &("wanted".to_owned(), "dropped".to_owned()));
+    assert_eq!(stop(&traced, "wanted")["reasons"][0]["by"], "url");
+
+    // Shards from before still have it.
+    let id = "rows/rows.jsonl:13";
+    assert!(in_cache(&project).0.contains(id) && in_cache(&project).1.contains("This is page 12."));
+    let purge =
+        |more: &[&str]| project.pipe(&[&["cache", "purge", "--url-file", "lists/urls.txt"], more].concat());
+    let rehearsed = purge(&["--dry-run"]);
+    assert_eq!(rehearsed.code, Some(0), "{}", rehearsed.stderr);
+    assert!(rehearsed.stdout.contains("account/tokens (tokenize)"), "{}", rehearsed.stdout);
+    assert!(rehearsed.stdout.contains("no document: https://e.org/none"), "{}", rehearsed.stdout);
+    assert!(in_cache(&project).0.contains(id), "a rehearsal deletes nothing");
+    let asked = purge(&[]);
+    assert!(error(&asked).contains("without confirmation"), "{}", asked.stderr);
+    let purged = purge(&["--yes"]);
+    assert_eq!(purged.code, Some(0), "{}", purged.stderr);
+    let (ids, texts) = in_cache(&project);
+    assert!(!ids.contains(id) && !texts.contains("This is page 12."));
+    assert!(ids.contains("rows/rows.jsonl:12"), "other documents stay");
+
+    // All is up to date, and the results are those without the document.
+    let outcomes = project.outcomes(&[]);
+    assert!(outcomes.values().all(|outcome| outcome == "cached"), "{outcomes:?}");
+    assert!(!in_cache(&project).0.contains(id));
+    let again = purge(&["--yes"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stderr.contains("nothing is deleted"), "{}", again.stderr);
+}
+
+#[test]
+fn removals_that_no_stage_can_take_are_refused() {
+    let project = finished();
+    let none = project.pipe(&["data", "remove", "pipeline.yaml", "--id", "x"]);
+    assert!(error(&none).contains("no stage of type `remove`"), "{}", none.stderr);
+    let project = with_lists();
+    let no_list = project.pipe(&["data", "remove", "pipeline.yaml", "--host", "e.org"]);
+    assert!(error(&no_list).contains("the stage `wanted` has no list of hosts"), "{}", no_list.stderr);
+    let nothing = project.pipe(&["data", "remove", "pipeline.yaml"]);
+    assert!(error(&nothing).contains("no documents are named"), "{}", nothing.stderr);
+    let dry =
+        project.pipe(&["data", "remove", "pipeline.yaml", "--url", "https://e.org/page/3", "--dry-run"]);
+    assert!(dry.stdout.contains("1 document in 1 of"), "{}{}", dry.stdout, dry.stderr);
+    assert_eq!(project.read("lists/urls.txt"), "");
 }

@@ -99,13 +99,14 @@ impl<'a> Share<'a> {
         Ok(blob)
     }
 
-    /// As [`Self::keep`], with a file of added columns: one row for each row of the file.
-    pub fn keep_with_columns(&mut self, file: ShareFile, columns: ShareFile) -> Result<()> {
-        let ShareFile { slot, name, writer } = file;
-        let blob = self.stage(writer)?;
-        let columns = Some(self.stage(columns.writer)?);
-        self.made.push(Made { slot, name, content: Content { columns, ..blob.into() } });
-        Ok(())
+    /// As [`Self::keep`], with added columns that have one row for each row of the file.
+    pub fn keep_with(&mut self, file: ShareFile, columns: Option<ShareFile>) -> Result<Blob> {
+        let columns = columns.map(|columns| self.stage(columns.writer)).transpose()?;
+        let blob = self.keep(file)?;
+        if let Some(made) = self.made.last_mut() {
+            made.content.columns = columns;
+        }
+        Ok(blob)
     }
 
     /// Creates a file of numbered parts, which [`crate::Step::parts`] and [`crate::Step::by_item`] distribute over the

@@ -13,9 +13,7 @@ mod list;
 
 pub use list::{By, Targets, read_list};
 
-use crate::documents::{
-    AddedColumn, AddedColumns, Column, DOCUMENTS, DocumentReader, DocumentWriter, facts_passed_on,
-};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, DocumentWriter, facts_passed_on};
 use crate::lines::{read_lines, write_json_line, write_lines};
 use crate::none_left;
 use crate::parts::{part_of, ranges};
@@ -328,32 +326,20 @@ fn write_without(shard: &LocalEntry, left_out: &RoaringBitmap, share: &mut Share
         true => DocumentWriter::with_media_types(file)?,
         false => DocumentWriter::new(file)?,
     };
-    let mut rows = Vec::new();
+    let mut left = RoaringBitmap::new();
     for row in share.track("documents", reader.rows()?) {
         let row = row??;
         if !left_out.contains(row.index) {
             writer.push(&row.document)?;
-            rows.push(row.index as usize);
+            left.insert(row.index);
         }
     }
     let file = writer.finish()?;
-    let Some(added) = added else { return share.keep(file).map(drop) };
-    let mut left = AddedColumns::default();
-    for (name, column) in added.iter() {
-        left.insert(name, of_rows(column, &rows))?;
-    }
-    let columns = left.write(share.file("columns")?)?;
-    share.keep_with_columns(file, columns)
-}
-
-/// The values of some rows.
-fn of_rows(column: &AddedColumn, rows: &[usize]) -> AddedColumn {
-    match column {
-        AddedColumn::U64(values) => AddedColumn::U64(rows.iter().map(|row| values[*row]).collect()),
-        AddedColumn::U32(values) => AddedColumn::U32(rows.iter().map(|row| values[*row]).collect()),
-        AddedColumn::F32(values) => AddedColumn::F32(rows.iter().map(|row| values[*row]).collect()),
-        AddedColumn::Utf8(values) => AddedColumn::Utf8(rows.iter().map(|row| values[*row].clone()).collect()),
-    }
+    let columns = match added {
+        Some(added) => Some(added.of_rows(&left).write(share.file("columns")?)?),
+        None => None,
+    };
+    share.keep_with(file, columns).map(drop)
 }
 
 /// Lists the entries that name no document. The items are all entries and those that were found, by shard.

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt32Type, UInt64T
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use roaring::RoaringBitmap;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -87,6 +88,21 @@ impl AddedColumns {
     /// Number of rows of each column; none without columns.
     pub fn rows(&self) -> usize {
         self.columns.values().next().map_or(0, AddedColumn::len)
+    }
+
+    /// The columns of some rows, in ascending order: those of a file with only these.
+    pub fn of_rows(&self, rows: &RoaringBitmap) -> Self {
+        fn chosen<T: Clone>(values: &[T], rows: &RoaringBitmap) -> Vec<T> {
+            rows.iter().filter_map(|row| values.get(row as usize).cloned()).collect()
+        }
+        let column = |column: &AddedColumn| match column {
+            AddedColumn::U64(values) => AddedColumn::U64(chosen(values, rows)),
+            AddedColumn::U32(values) => AddedColumn::U32(chosen(values, rows)),
+            AddedColumn::F32(values) => AddedColumn::F32(chosen(values, rows)),
+            AddedColumn::Utf8(values) => AddedColumn::Utf8(chosen(values, rows)),
+        };
+        let columns = self.columns.iter().map(|(name, values)| (name.clone(), column(values))).collect();
+        Self { columns }
     }
 
     /// The cluster of a row, if `dedup` has added both columns.
