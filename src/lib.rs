@@ -4,7 +4,7 @@
 //! needs only this package and `pipe-stage`.
 
 pub use pipe_engine::{
-    command, devices, expiry, figures, garbage, graph, lock, machine, manifest, plan, project, record,
+    command, devices, expiry, figures, garbage, graph, lock, machine, manifest, plan, project, purge, record,
     reference, roots, run, schema, secrets, sources, stage_type, warning,
 };
 

@@ -12,10 +12,7 @@ use std::{process::ExitCode, sync::LazyLock};
 mod init;
 
 #[cfg(feature = "data")]
-mod sample;
-
-#[cfg(feature = "data")]
-mod stats;
+mod account;
 
 #[cfg(feature = "model")]
 mod generate;
@@ -31,6 +28,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         StageType::of::<pipe_data::Ingest>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::IngestTokens>(),
+        #[cfg(feature = "data")]
+        StageType::of::<pipe_data::Remove>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Clean>(),
         #[cfg(feature = "data")]
@@ -75,9 +74,17 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
 
 const COMMANDS: &[FolderCommand] = &[
     #[cfg(feature = "data")]
-    sample::COMMAND,
+    account::stats::COMMAND,
     #[cfg(feature = "data")]
-    stats::COMMAND,
+    account::sample::COMMAND,
+    #[cfg(feature = "data")]
+    account::trace::COMMAND,
+    #[cfg(feature = "data")]
+    account::batch::COMMAND,
+    #[cfg(feature = "data")]
+    account::remove::COMMAND,
+    #[cfg(feature = "data")]
+    account::purge::COMMAND,
     #[cfg(feature = "model")]
     generate::COMMAND,
     #[cfg(feature = "serve")]

@@ -54,3 +54,5 @@ pub mod run;
 pub mod expiry;
 
 pub mod roots;
+
+pub mod purge;

@@ -111,10 +111,10 @@ fn time(text: &str) -> Result<Duration, String> {
 pub(super) struct Place {
     /// Cache folder [default: .pipe in the project root].
     #[arg(long, env = "PIPE_CACHE", value_name = "DIR", value_parser = super::pipeline::folder_or_none())]
-    cache: Option<PathBuf>,
+    pub(super) cache: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Place {
@@ -123,7 +123,7 @@ impl Place {
         project.map_err(|error| Failure::Failed(format!("cannot find the project: {error}"), None))
     }
 
-    fn open(&self) -> Result<Store, Failure> {
+    pub(super) fn open(&self) -> Result<Store, Failure> {
         let project = self.project()?;
         if !project.cache.is_dir() {
             return Err(Failure::Usage(

@@ -11,6 +11,8 @@ mod pipeline;
 
 mod selection;
 
+mod results;
+
 mod folder;
 
 mod init;
@@ -64,9 +66,10 @@ use crate::{
 };
 use clap::{ArgMatches, Parser};
 use failure::{Failure, Outcome};
-pub use folder::{FolderCommand, Work, arguments};
+pub use folder::{FolderCommand, StageConfig, Work, arguments};
 pub use init::{Ci, Template};
 use pipeline::{Pins, Pipeline, notes};
+pub use results::{ResultInput, ResultOutput, Results, StageResult};
 use std::{
     io::{self, Write},
     process::ExitCode,

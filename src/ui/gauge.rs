@@ -30,6 +30,8 @@ impl Gauge {
     /// Takes an event of the stage; returns whether the line changed.
     pub(super) fn see(&mut self, event: &Event, now: Instant) -> bool {
         match event {
+            // A step of an input without shards.
+            Event::Step { tasks: 0, .. } => return false,
             Event::Step { step, tasks, missing } => {
                 let of = figure(*tasks as f64);
                 self.step =
@@ -153,6 +155,8 @@ mod tests {
     fn a_step_begins_a_count_of_its_own() {
         let mut gauge = gauge(0, 10, Duration::from_secs(1));
         gauge.see(&Event::Step { step: "merge".to_owned(), tasks: 12, missing: 4 }, Instant::now());
+        assert_eq!(gauge.line(60), "merge: 4 of 12 tasks to do");
+        assert!(!gauge.see(&Event::Step { step: "empty".to_owned(), tasks: 0, missing: 0 }, Instant::now()));
         assert_eq!(gauge.line(60), "merge: 4 of 12 tasks to do");
     }
 }

@@ -36,6 +36,8 @@ impl Lines {
 
     fn told(&mut self, stage: &str, event: &Event) {
         match event {
+            // A step of an input without shards.
+            Event::Step { tasks: 0, .. } => {}
             Event::Step { step, tasks, missing } => {
                 let (missing, of) = (figure(*missing as f64), figure(*tasks as f64));
                 say(&format!("{stage}: {step}, {missing} of {of} tasks to do"));

@@ -50,6 +50,9 @@ mod stopping;
 mod matrix;
 
 #[cfg(feature = "data")]
+mod account;
+
+#[cfg(feature = "data")]
 mod formats;
 
 #[cfg(feature = "data")]

@@ -260,7 +260,8 @@ impl Session {
         &self.manifest.stages[stage].config.essence
     }
 
-    pub(super) fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
+    /// The source files of a stage.
+    pub fn listing(&self, stage: usize) -> Arc<Vec<SourceFile>> {
         self.listings[stage].clone().unwrap_or_default()
     }
 

@@ -135,6 +135,16 @@ impl LocalEntry {
         }
     }
 
+    /// Returns the path of the file without verifying it. For commands that look something up in many files: damage shows
+    /// as a file that cannot be read, and whether it exists is for the caller to see.
+    pub fn unverified_path(&self) -> PathBuf {
+        match &self.input {
+            Input::Entry(entry) => self.store.object_path(&entry.content.blob.digest),
+            Input::Part(part) => self.store.object_path(&part.whole.digest),
+            Input::Source(file) => file.path.clone(),
+        }
+    }
+
     /// Opens the file to be read once from the beginning, whatever its size.
     ///
     /// The bytes of a source are verified while they are read, so they can be trusted only after [`Stream::finish`]

@@ -13,7 +13,7 @@ use pipe_stage::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Removes training documents that contain text of evaluation sets.
 ///
@@ -50,12 +50,15 @@ impl Default for Decontaminate {
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents for training.");
 const BENCHMARKS: In = In::new("benchmarks", &DOCUMENTS, "Evaluation sets, by name.").many();
 const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "The documents without text of evaluation sets.");
-const REMOVED: Out =
-    Out::new("removed", &FILES, "Removed documents with the text that matched, as JSON Lines.");
+const REMOVED: Out = Out::new(
+    "removed",
+    &FILES,
+    "Removed documents with the text and the examples that matched, as JSON Lines.",
+);
 const EXAMPLES: Out = Out::new(
     "examples",
     &FILES,
-    "Examples of the evaluation sets that occur in training documents, as JSON Lines.",
+    "Examples of the evaluation sets that occur in training documents, with their texts, as JSON Lines.",
 );
 
 const METRICS: [&str; 3] = ["documents", "documents_in", "removed"];
@@ -70,8 +73,8 @@ const UNCHECKED: &str = "examples_unchecked.";
 
 impl Stage for Decontaminate {
     const NAME: &'static str = "decontaminate";
-    /// History: 1: initial version.
-    const REVISION: u32 = 1;
+    /// History: 1: initial version. 2: `removed` names examples, and `examples` has their texts.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] =
         &[INPUT.port(), BENCHMARKS.port(), OUTPUT.port(), REMOVED.port(), EXAMPLES.port()];
@@ -130,7 +133,10 @@ impl Stage for Decontaminate {
             make_index,
         )?;
         let index = index.entries("index").into_iter().next();
-        let shards = ctx.input(INPUT).shards().into_iter().map(|shard| shard.with(index.clone()));
+        let ids = ctx.once("ids", &(), vec![Item::new("examples", grams.entries("examples"))], list_ids)?;
+        let ids = ids.entries("ids").into_iter().next();
+        let shards = ctx.input(INPUT).shards().into_iter();
+        let shards = shards.map(|shard| shard.with(index.clone()).with(ids.clone()));
         let matched = ctx.each("matched", &self.matching(&sets), shards.collect(), find_matches)?;
         let examples =
             grams.entries("examples").into_iter().map(|file| Item::new(&file.name.clone(), [file]));
@@ -186,25 +192,51 @@ impl Decontaminate {
     }
 }
 
-/// Leaves the sequences of a shard of examples, and the names of the examples.
+/// An example, with the beginning of its text for people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Example {
+    id: String,
+    text: String,
+}
+
+/// The beginning of a text.
+fn shortened(text: &str) -> String {
+    const TEXT_CHARACTERS_MAX: usize = 2000;
+    let end = text.char_indices().nth(TEXT_CHARACTERS_MAX).map_or(text.len(), |(end, _)| end);
+    text[..end].to_owned()
+}
+
+/// Joins the ids of the examples of all shards: the example with number `n` is in line `n`.
+fn list_ids(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+    let mut ids = Vec::new();
+    for file in inputs.item().entries() {
+        ids.extend(read_lines::<Example>(file)?.into_iter().map(|example| example.id));
+    }
+    let mut file = share.named("ids", "ids.jsonl")?;
+    write_lines(&mut file, &ids)?;
+    share.keep(file)?;
+    Ok(())
+}
+
+/// Leaves the sequences of a shard of examples, and the examples.
 fn find_grams(widths: &Widths, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let columns = [Column::Id, Column::Text];
     let rows = DocumentReader::of_entry(&inputs.item().entries()[0])?.columns(&columns).rows()?;
-    let (mut grams, mut texts, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut grams, mut texts, mut examples) = (Vec::new(), Vec::new(), Vec::new());
     for row in share.track("examples", rows) {
         let document = row??.document;
-        let example = ids.len() as u32;
+        let example = examples.len() as u32;
         let (more, text) =
             grams_of(&document.text, widths.ngram as usize, widths.words_min as usize, example);
         grams.extend(more);
         texts.push(text);
-        ids.push(document.id);
+        examples.push(Example { text: shortened(&document.text), id: document.id });
     }
     let mut file = share.file("grams")?;
     write_buffered(&mut file, |file| grams::write(file, &texts, &grams))?;
     share.keep(file)?;
     let mut file = share.file("examples")?;
-    write_lines(&mut file, &ids)?;
+    write_lines(&mut file, &examples)?;
     share.keep(file)?;
     Ok(())
 }
@@ -254,15 +286,25 @@ struct Removed {
     text: String,
     /// Number of different sequences of the set in the document.
     matches: u32,
+    /// Ids of the examples that have them, at most [`EXAMPLES_LISTED`].
+    examples: Vec<String>,
+    /// Number of all these examples, if there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    examples_count: Option<u64>,
 }
+
+/// Examples that a line of `removed` names.
+const EXAMPLES_LISTED: usize = 10;
 
 /// Selects the documents without text of the sets.
 fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Result<()> {
     static LAST: Memo<Index> = Memo::new();
-    let [documents, index] = inputs.item().entries() else {
+    static LAST_IDS: Memo<Vec<String>> = Memo::new();
+    let [documents, index, ids] = inputs.item().entries() else {
         return Err(Error::Panic { message: "an entry is missing".into() });
     };
     let index = LAST.get(index, Index::read)?;
+    let ids = LAST_IDS.get(ids, |_| read_lines(ids))?;
     let reader = DocumentReader::of_entry(documents)?.columns(&[Column::Id, Column::Text]);
     let rows = reader.rows_total() as u32;
     let (mut selected, mut hits) = (RoaringBitmap::new(), RoaringBitmap::new());
@@ -280,7 +322,11 @@ fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Resu
         for (set, found) in found {
             *by_set.entry(set).or_default() += 1;
             hits |= &found.examples;
+            let count = found.examples.len();
+            let examples = found.examples.iter().filter_map(|example| ids.get(example as usize)).cloned();
             removed.push(Removed {
+                examples: examples.take(EXAMPLES_LISTED).collect(),
+                examples_count: (count > EXAMPLES_LISTED as u64).then_some(count),
                 id: row.document.id.clone(),
                 set: matching.sets.get(set as usize).cloned().unwrap_or_default(),
                 text: row.document.text.get(found.place).unwrap_or_default().to_owned(),
@@ -311,10 +357,11 @@ fn find_matches(matching: &Matching, inputs: &Inputs, share: &mut Share) -> Resu
 struct Contaminated<'a> {
     set: &'a str,
     id: String,
+    /// The beginning of its text.
+    text: String,
 }
 
-/// Lists the examples that occur in training documents. The items are what was found in all shards, and the names of the
-/// examples.
+/// Lists the examples that occur in training documents. The items are what was found in all shards, and the examples.
 fn list_examples(sets: &Vec<Set>, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [hits, examples @ ..] = inputs.items() else {
         return Err(Error::Panic { message: "an item is missing".into() });
@@ -327,12 +374,12 @@ fn list_examples(sets: &Vec<Set>, inputs: &Inputs, share: &mut Share) -> Result<
     let mut examples = examples.iter();
     let (mut first, mut lines) = (0_u32, Vec::new());
     for set in sets {
-        let (mut all, mut contaminated) = (0_u64, BTreeSet::new());
+        let (mut all, mut contaminated) = (0_u64, BTreeMap::new());
         for file in examples.by_ref().take(set.shards) {
-            for id in read_lines::<String>(&file.entries()[0])? {
+            for Example { id, text } in read_lines::<Example>(&file.entries()[0])? {
                 all += 1;
                 if found.contains(first) {
-                    contaminated.insert(id);
+                    contaminated.insert(id, text);
                 }
                 first += 1;
             }
@@ -344,7 +391,7 @@ fn list_examples(sets: &Vec<Set>, inputs: &Inputs, share: &mut Share) -> Result<
                 Metric::new(format!("{SHARE_CONTAMINATED}{}", set.name), count as f64 / all as f64, "");
             share.metric(share_of_set.lower_is_better().merged_by(Merge::Mean(1.0)));
         }
-        lines.extend(contaminated.into_iter().map(|id| Contaminated { set: &set.name, id }));
+        lines.extend(contaminated.into_iter().map(|(id, text)| Contaminated { set: &set.name, id, text }));
     }
     let mut file = share.named(EXAMPLES.name(), "examples.jsonl")?;
     write_lines(&mut file, &lines)?;
@@ -392,6 +439,8 @@ mod tests {
         assert!(removed.contains("\"matches\":3"), "15 words have three sequences of 13: {removed}");
         let examples = lines(&bench, &outcome, "examples");
         assert_eq!(examples.lines().count(), 3, "{examples}");
+        assert!(removed.contains("\"examples\":[\"e3\"]"), "{removed}");
+        assert!(examples.contains(&format!("\"id\":\"e3\",\"text\":\"{}\"", words(1003, 15))), "{examples}");
         let value = |name: &str| outcome.metrics.iter().find(|metric| metric.name == name).unwrap().value;
         assert_eq!(
             (value("documents"), value("removed"), value("examples_contaminated.set-1")),

@@ -71,6 +71,8 @@ mod rejected;
 
 mod rust_docs;
 
+mod origin;
+
 #[cfg(test)]
 mod record_tests;
 
@@ -84,6 +86,7 @@ pub use columns::Columns;
 pub use format::Format;
 pub use mediawiki::Sections;
 pub use metadata::MetadataColumns;
+pub use origin::{likely_shards, origin};
 pub use source::Source;
 pub(crate) use source::split_glob;
 

@@ -15,6 +15,10 @@ mod parquet;
 mod parts;
 mod url;
 
+pub mod address;
+pub mod random;
+pub mod windows;
+
 pub mod documents;
 pub mod segment;
 pub mod tokens;
@@ -53,6 +57,8 @@ pub mod classify;
 
 pub mod filter;
 
+pub mod remove;
+
 #[cfg(test)]
 mod testing;
 
@@ -70,6 +76,7 @@ pub use ingest::Ingest;
 pub use ingest_tokens::IngestTokens;
 pub use mix::Mix;
 pub use passages::DedupPassages;
+pub use remove::Remove;
 pub use split::Split;
 pub use substrings::DedupSubstrings;
 pub use tokenize::Tokenize;

@@ -25,8 +25,8 @@ use arrow::array::{
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Field, Schema, UInt16Type, UInt32Type};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -256,6 +256,12 @@ impl TokensReader {
         &self.metadata
     }
 
+    /// Opens an entry of an artifact without reading the whole file to verify it; of a view, only the selected rows. For
+    /// commands that look something up in many shards.
+    pub fn of_unverified(entry: &LocalEntry) -> pipe_stage::Result<Self> {
+        Ok(Self::open(&entry.unverified_path(), entry.selection()?.as_ref())?)
+    }
+
     fn next_document(&mut self) -> Result<Option<(String, Vec<u32>)>, TokensError> {
         loop {
             if let Some((batch, row)) = &mut self.batch
@@ -303,6 +309,38 @@ impl TokensReader {
     }
 }
 
+/// Calls `visit` with the row and the id of each document of a shard, or of the selected ones; token ids are not decoded.
+///
+/// # Errors
+/// If the file cannot be read, or is no token shard.
+pub fn each_id(
+    path: &Path,
+    selection: Option<&RoaringBitmap>,
+    mut visit: impl FnMut(u32, &str),
+) -> Result<(), TokensError> {
+    const ROWS_AT_ONCE: usize = 4096;
+    let file = File::open(path).map_err(|source| TokensError::Open { path: path.to_owned(), source })?;
+    let unreadable = |reason| TokensError::Format { path: path.to_owned(), reason };
+    let (footer, _) = crate::parquet::open(&file).map_err(unreadable)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer);
+    metadata(&builder).map_err(unreadable)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["id"]);
+    let builder = builder.with_projection(mask).with_batch_size(ROWS_AT_ONCE);
+    let mut rows = guarded(|| builder.build()).map_err(unreadable)?;
+    let mut row = 0_u32;
+    while let Some(batch) = guarded(|| rows.next().transpose()).map_err(unreadable)? {
+        let ids = batch.column_by_name("id").and_then(|ids| ids.as_string_opt::<i32>());
+        let ids = ids.ok_or_else(|| unreadable("its column `id` is no text".to_owned()))?;
+        for at in 0..ids.len() {
+            if ids.is_valid(at) && selection.is_none_or(|selection| selection.contains(row)) {
+                visit(row, ids.value(at));
+            }
+            row = row.saturating_add(1);
+        }
+    }
+    Ok(())
+}
+
 /// Writes the selected documents as a separate token shard.
 fn materialize(entry: &LocalEntry, path: &Path) -> pipe_stage::Result<()> {
     if !entry.is_view() {
@@ -328,16 +366,28 @@ fn look(entries: &[LocalEntry], lines_max: usize) -> pipe_stage::Result<String> 
     let mut vocabulary_size = 0;
     for entry in entries {
         let mut shard = TokensReader::of_entry(entry)?;
-        documents += shard.metadata().documents;
-        tokens += shard.metadata().tokens;
-        vocabulary_size = shard.metadata().vocabulary_size;
-        for document in shard.by_ref().take(left) {
+        let of_shard = shard.metadata().clone();
+        vocabulary_size = of_shard.vocabulary_size;
+        // Only the selected documents of a view count, and only reading them tells how many tokens they have.
+        let (is_view, mut of_view) = (entry.is_view(), 0);
+        documents += match entry.selection()? {
+            Some(selection) => selection.len(),
+            None => of_shard.documents,
+        };
+        tokens += if is_view { 0 } else { of_shard.tokens };
+        while is_view || left > 0 {
+            let Some(document) = shard.next() else { break };
             let (document, ids) = document?;
+            of_view += ids.len() as u64;
+            if left == 0 {
+                continue;
+            }
             let first: Vec<String> = ids.iter().take(IDS_SHOWN).map(u32::to_string).collect();
             let more = if ids.len() > IDS_SHOWN { " …" } else { "" };
             shown += &format!("{document}  {} tokens: {}{more}\n", ids.len(), first.join(" "));
             left -= 1;
         }
+        tokens += if is_view { of_view } else { 0 };
     }
     let (tokens, documents) = (counted(tokens, "token"), counted(documents, "document"));
     let shards = counted(entries.len() as u64, "shard");

@@ -239,13 +239,7 @@ fn pretrain(config: &Pretrain, inputs: &Inputs, share: &mut Share) -> Result<()>
     let tokens = train.len();
     let task = LanguageModelling {
         architecture,
-        windows: Windows {
-            order: config.order,
-            seed: config.seed,
-            tokens,
-            rows: config.batch_size,
-            context: architecture.context,
-        },
+        windows: config.windows(tokens),
         train,
         validation,
         validation_batches: config.validation.eval_batches,
@@ -306,6 +300,14 @@ fn report_result(
 }
 
 impl Pretrain {
+    /// The windows of a stream of so many tokens that make up its micro-batches. Step `n`, from 1, takes the
+    /// [`gradient_accumulation_steps`](Self::gradient_accumulation_steps) micro-batches behind those of the steps before.
+    pub fn windows(&self, tokens: u64) -> Windows {
+        // The context does not depend on the vocabulary.
+        let context = self.architecture(1).context;
+        Windows { order: self.order, seed: self.seed, tokens, rows: self.batch_size, context }
+    }
+
     fn architecture(&self, vocabulary: usize) -> Architecture {
         self.model.over(self.preset.shape(vocabulary))
     }

@@ -27,6 +27,16 @@ impl DocumentReader {
         let (path, selection, added) = (entry.path()?, entry.selection()?, entry.columns()?);
         Ok(Self::open(path)?.select(selection)?.with_added(added.as_deref())?)
     }
+
+    /// As [`of_entry`](Self::of_entry), without reading the whole file to verify it. For commands that look a document up
+    /// in many shards.
+    ///
+    /// # Errors
+    /// As [`of_entry`](Self::of_entry).
+    pub fn of_unverified(entry: &LocalEntry) -> Result<Self> {
+        let (path, selection, added) = (entry.unverified_path(), entry.selection()?, entry.columns()?);
+        Ok(Self::open(path)?.select(selection)?.with_added(added.as_deref())?)
+    }
 }
 
 /// Writes the selected rows as a documents file; added columns become metadata.

@@ -116,13 +116,17 @@ impl Source {
         let several = || format!("matches files of several formats: {}", names());
         let is_known = self.format.is_some() || is_docs || unknown.is_empty();
         let endings = unknown.iter().map(|ending| format!("`.{ending}`")).collect::<Vec<_>>().join(", ");
-        let unknown = match unknown.iter().all(String::is_empty) {
+        let message = match unknown.iter().all(String::is_empty) {
             true => "has no file extension, so the format of its files is unknown".to_owned(),
             false => format!("matches files of an unknown format: {endings}"),
         };
+        let unknown: Vec<&str> = unknown.iter().map(String::as_str).collect();
         let character = "must be one ASCII character other than a line break";
         [
-            Misfit::unless(is_known, &field("glob"), unknown).map(|misfit| misfit.help(FORMAT_HELP)),
+            Misfit::unless(is_known, &field("glob"), message).map(|misfit| match unknown[..] {
+                ["xml"] => misfit.help(XML_HELP),
+                _ => misfit.help(FORMAT_HELP),
+            }),
             Misfit::unless(self.format.is_some() || formats.len() < 2, &field("glob"), several())
                 .map(|misfit| misfit.help("make a source for each, or set one `format` for all")),
             Misfit::unless(
@@ -382,6 +386,9 @@ impl Source {
         }
     }
 }
+
+const XML_HELP: &str = "if they are exports of a MediaWiki such as Wikipedia, set `format: mediawiki`; convert other XML first, \
+    for example to JSON Lines";
 
 const FORMAT_HELP: &str = "set `format` to one of `html`, `text`, `code`, `markdown`, `jsonl`, `json`, `csv`, \
     `parquet`, `arrow`, `warc`, `mediawiki`, `wikipedia_html`, `gutenberg`, `epub`; other archives, `.7z` files and office \

@@ -1,6 +1,6 @@
 //! Language modelling: predicting each next token of a stream.
 
-use super::{LOSS, Loss, Objective, Sample, TokenFile, Windows};
+use super::{Batch, LOSS, Loss, Objective, Sample, TokenFile, Windows};
 use crate::kernels::loss::Targets;
 use crate::transformer::{Architecture, CausalLm, Ids, Noise};
 use pipe_stage::{Error, Result};
@@ -27,7 +27,7 @@ impl Objective for LanguageModelling<'_> {
     type Model = CausalLm;
 
     fn loss(&self, model: &CausalLm, batch: u64, noise: Noise) -> Result<Loss> {
-        let batch = self.windows.batch(&self.train, batch).map_err(|error| unreadable(&error))?;
+        let batch = Batch::read(&self.windows, &self.train, batch).map_err(|error| unreadable(&error))?;
         let tokens = batch.ids.len() as u64;
         let ids = Ids::new(batch.ids, self.windows.rows);
         Ok(Loss { value: model.loss(&ids, &Targets::mean(batch.targets), noise), tokens })
@@ -40,8 +40,7 @@ impl Objective for LanguageModelling<'_> {
         let mut total = 0.0;
         for batch in 0..batches {
             // Not the head alone: a few long documents are no sample of all.
-            let batch = windows
-                .batch(&self.validation, batch * whole / batches)
+            let batch = Batch::read(&windows, &self.validation, batch * whole / batches)
                 .map_err(|error| unreadable(&error))?;
             let ids = Ids::new(batch.ids, windows.rows);
             let loss = model.loss(&ids, &Targets::mean(batch.targets), Noise::NONE);

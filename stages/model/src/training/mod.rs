@@ -18,7 +18,7 @@ pub use batches::Order;
 pub use schedule::LrSchedule;
 pub use settings::{AdamW, Interval, Validation};
 
-pub(crate) use batches::Windows;
+pub(crate) use batches::{Batch, Windows};
 pub(crate) use checkpoints::{Ending, Folder, RATES, Rates};
 pub(crate) use classification::{Classification, Examples, ExamplesWriter};
 pub(crate) use labels::{LabelRule, noted_cluster};

@@ -1,11 +1,12 @@
 //! `pipe data stats`: what a stage's documents are, by source, language, licence and year, or why they were dropped.
 
+use super::find::body;
 use clap::Args;
 use pipe::{
     cli::{FolderCommand, Work, arguments},
     ui::{self, Cell, Narrow, counted, escape, units},
 };
-use pipe_data::documents::{Document, DocumentReader};
+use pipe_data::documents::{Document, DocumentReader, Fact, Row};
 use pipe_stage::{Error, LocalEntry, Result};
 use serde::Serialize;
 use std::{
@@ -179,7 +180,7 @@ impl Stats {
             Counting::new("language", |document| document.language.clone()),
             Counting::new("licence", |document| document.license.clone()),
             Counting::new("year", |document| year(&document.date)),
-            Counting::new("characters", |document| length(document.text.chars().count())),
+            Counting::new("characters", |document| length(body(document).chars().count())),
         ];
         if self.hosts {
             countings.push(Counting::new("host", |document| host(&document.url)));
@@ -190,17 +191,17 @@ impl Stats {
         for entry in entries {
             for row in DocumentReader::of_entry(entry)?.rows()? {
                 let row = row?;
-                let document = row.document;
+                let document = &row.document;
                 let bytes = document.text.len() + document.html.as_ref().map_or(0, Vec::len);
-                let characters = document.text.chars().count() as u64;
+                let characters = body(&document).chars().count() as u64;
                 let count = Count { documents: 1, characters, bytes: bytes as u64 };
                 total.add(count);
-                countings.iter_mut().for_each(|counting| counting.add(&document, count));
-                if let Some(rule) = document.metadata.get("rule") {
-                    rules.entry(rule.clone()).or_default().add(&document);
+                countings.iter_mut().for_each(|counting| counting.add(document, count));
+                if let Some(rule) = row.fact("rule") {
+                    rules.entry(rule.text().into_owned()).or_default().add(&row);
                 }
                 if let Some(cluster) = row.cluster.filter(|cluster| cluster.size > 1) {
-                    clusters.push(std::cmp::Reverse(Cluster { size: cluster.size, id: document.id }));
+                    clusters.push(std::cmp::Reverse(Cluster { size: cluster.size, id: document.id.clone() }));
                     if clusters.len() > self.top {
                         clusters.pop();
                     }
@@ -227,17 +228,16 @@ fn ordered(counting: Counting) -> Group {
 }
 
 impl Dropped {
-    fn add(&mut self, document: &Document) {
+    fn add(&mut self, row: &Row) {
         self.documents += 1;
-        let fact = |name: &str| document.metadata.get(name).map(String::as_str).unwrap_or_default();
-        if let Ok(value) = fact("value").parse::<f64>()
+        if let Some(value) = row.fact("value").and_then(Fact::number)
             && value.is_finite()
             && self.numbers.len() < NUMBERS_MAX
         {
             self.numbers.push(value);
         }
         if self.threshold.is_empty() {
-            fact("threshold").clone_into(&mut self.threshold);
+            self.threshold = row.fact("threshold").map(|fact| fact.text().into_owned()).unwrap_or_default();
         }
     }
 
