@@ -20,12 +20,26 @@ mod generate;
 #[cfg(feature = "serve")]
 mod serve;
 
+/// Access to files on servers.
+#[cfg(feature = "remote")]
+static SERVERS: pipe_remote::Servers = pipe_remote::Servers::of_environment();
+
+#[cfg(feature = "remote")]
+fn ingest() -> StageType {
+    StageType::of::<pipe_data::Ingest>().reading(&SERVERS)
+}
+
+#[cfg(all(feature = "data", not(feature = "remote")))]
+fn ingest() -> StageType {
+    StageType::of::<pipe_data::Ingest>()
+}
+
 static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
     Box::new([
         #[cfg(feature = "crawl")]
         StageType::of::<pipe_crawl::Crawl>(),
         #[cfg(feature = "data")]
-        StageType::of::<pipe_data::Ingest>(),
+        ingest(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::IngestTokens>(),
         #[cfg(feature = "data")]

@@ -7,10 +7,11 @@ use std::{
 };
 
 /// Packages in an order in which each uses only those before it.
-const PACKAGES: [(&str, &str, &[&str]); 10] = [
+const PACKAGES: [(&str, &str, &[&str]); 11] = [
     ("pipe-cache", "cache", &[]),
     ("pipe-stage", "stages/api", &["pipe-cache"]),
     ("pipe-crawl", "stages/crawl", &["pipe-stage"]),
+    ("pipe-remote", "stages/remote", &["pipe-stage"]),
     ("pipe-wiki", "stages/wiki", &[]),
     ("pipe-linear", "stages/linear", &[]),
     ("pipe-data", "stages/data", &["pipe-cache", "pipe-stage", "pipe-wiki", "pipe-linear"]),
@@ -20,7 +21,16 @@ const PACKAGES: [(&str, &str, &[&str]); 10] = [
     (
         "pipe",
         ".",
-        &["pipe-cache", "pipe-stage", "pipe-crawl", "pipe-data", "pipe-model", "pipe-serve", "pipe-engine"],
+        &[
+            "pipe-cache",
+            "pipe-stage",
+            "pipe-crawl",
+            "pipe-remote",
+            "pipe-data",
+            "pipe-model",
+            "pipe-serve",
+            "pipe-engine",
+        ],
     ),
 ];
 

@@ -27,6 +27,8 @@ pub mod lock;
 
 pub mod sources;
 
+pub(crate) mod remotes;
+
 pub mod devices;
 
 pub mod manifest;

@@ -15,7 +15,7 @@ use crate::machine;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 pub(crate) use patterns::escape;
 use patterns::{Pattern, Pruned, literal};
-use pipe_stage::{Digest, Links, SourceFile, SourceRequest};
+use pipe_stage::{Digest, Links, Location, SourceFile, SourceRequest};
 use rayon::{ThreadPool, ThreadPoolBuilder, prelude::*};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -133,7 +133,8 @@ pub fn list(request: &SourceRequest, stamps: Option<&Path>) -> Result<Vec<Source
         let trusted = known.get(&name).filter(|(before, _)| *before == stamp).map(|(_, digest)| *digest);
         let digest = trusted.map_or_else(|| hash(&path).map_err(fail), Ok)?;
         let shown = if name.is_empty() { file_name(&path) } else { name.clone() };
-        let file = SourceFile { source: request.source.clone(), name: shown, digest, size: stamp.size, path };
+        let (source, at) = (request.source.clone(), Location::Path(path));
+        let file = SourceFile { source, name: shown, digest, size: stamp.size, at };
         Ok(Seen { name, file, stamp, hashed: trusted.is_none() })
     };
     let pool = if names.len() > FILES_PER_THREAD_MIN { pool() } else { None };
@@ -560,8 +561,8 @@ mod tests {
         let stamp = Stamp { size: 1, mtime: 2, ctime: 3, inode: 4 };
         let seen = |name: &str| {
             let digest = Digest::of(name.as_bytes());
-            let file =
-                SourceFile { source: "s".into(), name: name.into(), digest, size: 1, path: "p".into() };
+            let at = Location::Path("p".into());
+            let file = SourceFile { source: "s".into(), name: name.into(), digest, size: 1, at };
             Seen { name: name.into(), file, stamp, hashed: true }
         };
         for names in [&[][..], &[""], &["a", "b "], &["x\u{2028}"]] {

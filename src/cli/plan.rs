@@ -22,6 +22,9 @@ pub(super) struct Plan {
     pub(super) pipeline: Pipeline,
     #[command(flatten)]
     selection: Selection,
+    /// Show what a run with `--update-pins` would do.
+    #[arg(long)]
+    update_pins: bool,
     /// Exit with code 3 if a stage would run.
     #[arg(long)]
     detailed_exitcode: bool,
@@ -29,8 +32,8 @@ pub(super) struct Plan {
 
 impl Command for Plan {
     fn run(self, program: &Program<'_>) -> Outcome {
-        let (session, stages, targets) =
-            self.selection.session(&self.pipeline, program.types, Pins::Locked)?;
+        let pins = if self.update_pins { Pins::Fresh } else { Pins::Locked };
+        let (session, stages, targets) = self.selection.session(&self.pipeline, program.types, pins)?;
         let planned = session.plan(&stages, &targets)?;
         let resumes = Resumes::of(&session, &planned)?;
         let notes = [notes(&session), session.files_unseen(&stages), unmet(&session, &planned)].concat();

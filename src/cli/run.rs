@@ -34,7 +34,7 @@ pub(super) struct RunCommand {
     /// Fail if the manifest or a result differs from the lock file.
     #[arg(long)]
     locked: bool,
-    /// Accept the installed source revisions, and write them to the lock file.
+    /// Accept the installed revisions of sources and what servers have now, and write them to the lock file.
     #[arg(long, conflicts_with = "locked")]
     update_pins: bool,
     /// When a stage fails, continue with stages that do not depend on it.
@@ -53,6 +53,7 @@ impl Command for RunCommand {
         let (mut session, stages, targets) = self.session(program.types)?;
         // Created only now that the manifest and its sources are valid.
         Store::open(&session.project.cache)?;
+        session.keep_listings();
         let locked = session.lock.clone();
         let recipes = session.recipes(&stages);
         if self.locked && locked.stages.is_empty() {
@@ -65,6 +66,8 @@ impl Command for RunCommand {
         }
         session.refuse_unsettled(&stages)?;
         let is_full = self.selection.is_full() && self.pipeline.sets.is_empty();
+        let locked =
+            if is_full && !self.locked && !self.update_pins { pinned(&session, locked)? } else { locked };
         let options = Options {
             jobs: self.jobs.map(|jobs| jobs as usize),
             cpus: self.cpus.map(|cpus| cpus as usize),
@@ -210,6 +213,21 @@ fn check_bytes(summary: &Summary) -> Outcome {
                 .to_owned(),
         ),
     ))
+}
+
+/// Pins files on servers that are read for the first time, so that a run that fails and is started again reads the same.
+fn pinned(session: &Session, locked: Lock) -> Result<Lock, Failure> {
+    let mut pinned = locked.clone();
+    let pins = session.new_pins().map(|pin| (pin.name.clone(), pin.revision.clone()));
+    pinned.pins.extend(pins);
+    if pinned == locked {
+        return Ok(locked);
+    }
+    pinned.version = 1;
+    let path = session.project.lock();
+    let failed = |error| Failure::from(Error::io("write", &path, &error));
+    pinned.write(&path).map_err(failed)?;
+    Ok(pinned)
 }
 
 /// Writes the lock file. Entries with the same recipe that were made with other instruction sets are kept.

@@ -94,6 +94,7 @@ fn again(session: &Session, stage: usize, resolved: &crate::plan::Resolved) -> R
         mode: Mode::Here,
         inputs,
         sources: resolved.sources.to_vec(),
+        remotes: session.kind(stage).remotes,
         threads: crate::machine::cpus(),
         events: Arc::new(|_: Event| {}),
         stop: Stop::default(),

@@ -29,6 +29,9 @@ mod killed;
 
 mod sharing;
 
+#[cfg(feature = "remote")]
+mod remote;
+
 mod damaged;
 
 mod unreadable;

@@ -2,7 +2,7 @@
 //! table.
 
 use crate::manifest::{config::read_config, fault::Faults, node::Node, ports::Ports, source::Span};
-use pipe_stage::{Code, Digest, DynStage, Identity, Port, Probe, Stage, canonical};
+use pipe_stage::{Code, Digest, DynStage, Identity, Port, Probe, Remotes, Stage, canonical};
 use serde_json::{Map, Value};
 use std::{os::unix::ffi::OsStringExt, sync::OnceLock};
 
@@ -16,6 +16,8 @@ pub struct StageType {
     pub code: Code,
     /// Finds the devices that its stages can run on.
     pub probe: Option<&'static Probe>,
+    /// Access to files on servers, if the program gives its stages any.
+    pub remotes: Option<&'static dyn Remotes>,
     /// The ports, if they are the same for every stage of this type.
     pub ports: &'static [Port],
     /// Whether outputs come from each stage's config, and inputs may have any name.
@@ -88,6 +90,7 @@ impl StageType {
             revision: S::REVISION,
             code: S::CODE,
             probe: S::PROBE,
+            remotes: None,
             ports: S::PORTS,
             has_own_ports: false,
             read: |kind, with, key, faults| {
@@ -101,6 +104,13 @@ impl StageType {
             make_schema: canonical::schema::<S>,
             schema: OnceLock::new(),
         }
+    }
+
+    /// Gives its stages access to files on servers.
+    #[must_use]
+    pub const fn reading(mut self, remotes: &'static dyn Remotes) -> Self {
+        self.remotes = Some(remotes);
+        self
     }
 
     /// Makes the row of a type whose ports depend on its config.

@@ -85,7 +85,7 @@ mod tests {
             name: "a.html".into(),
             digest: Digest::of(b"a"),
             size: 1,
-            path: path.into(),
+            at: pipe_stage::Location::Path(path.into()),
         };
         let of = |path| key_of(&json!({}), None, &InputDigests::new(), &[file(path)]);
         assert_eq!(of("/here/a.html"), of("/there/a.html"));

@@ -219,6 +219,7 @@ impl Session {
             mode: Mode::Count,
             inputs,
             sources: resolved.sources.to_vec(),
+            remotes: None,
             threads: 1,
             events: Arc::new(|_: Event| {}),
             stop: Stop::default(),

@@ -10,7 +10,7 @@ use crate::{
     record::{Amounts, Record, Visit, read_artifact},
     sources,
 };
-use pipe_stage::{Digest, Misfit, Places, WorkInputs, covers, guarded};
+use pipe_stage::{Digest, Misfit, Places, SourceFile, WorkInputs, covers, guarded};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -157,7 +157,7 @@ impl Session {
         let (mut notes, mut told) = (Vec::new(), BTreeSet::new());
         for &stage in stages {
             let sources = self.listing(stage);
-            let seen: BTreeSet<&Path> = sources.iter().map(|file| file.path.as_path()).collect();
+            let seen: BTreeSet<&Path> = sources.iter().filter_map(SourceFile::path).collect();
             for pattern in &self.manifest.stages[stage].config.patterns {
                 // The stages of a matrix have the same line.
                 let of = self.manifest.family(stage).map_or(self.name(stage), |family| &family.name);

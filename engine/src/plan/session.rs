@@ -11,11 +11,13 @@ use crate::{
     plan::key::{self, Asked, InputDigests},
     project::Project,
     record::{Journal, read_artifact},
+    remotes::{self, Listed},
     secrets,
     sources::{self, SourceError},
 };
 use pipe_stage::{
-    Devices, Digest, Identity, KnownInputs, Misfit, Pin, Places, SourceFile, SourceRequest, Store,
+    Devices, Digest, Error, Identity, KnownInputs, Misfit, Pin, Places, RemoteRequest, SourceFile,
+    SourceRequest, Store,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +43,8 @@ pub struct Session {
     pub lock: Lock,
     listings: Vec<Option<Arc<Vec<SourceFile>>>>,
     pins: BTreeSet<Pin>,
+    /// Files on servers, by the names of their pins.
+    remote: BTreeMap<String, Listed>,
     /// Digest of this program, if a stage has a type with [`pipe_stage::Code::Program`].
     program: Option<Digest>,
     /// A stage whose result is taken from a folder, in place of a run.
@@ -88,7 +92,7 @@ impl Session {
         let journal = Journal::new(&project.cache, &manifest.pipeline);
         let listings = vec![None; manifest.stages.len()];
         let known = known_inputs(&manifest, &graph);
-        let pins = BTreeSet::new();
+        let (pins, remote) = (BTreeSet::new(), BTreeMap::new());
         let (program, unsettled) = (None, BTreeMap::new());
         let mut session = Self {
             manifest,
@@ -100,6 +104,7 @@ impl Session {
             lock,
             listings,
             pins,
+            remote,
             program,
             adopted: None,
             forced: BTreeSet::new(),
@@ -223,7 +228,61 @@ impl Session {
                 self.pins.insert(pin);
             }
         }
+        files.extend(self.remote_files(stage, &places, faults));
         self.listings[stage] = Some(Arc::new(files));
+    }
+
+    /// The files on servers that a stage reads.
+    fn remote_files(&mut self, stage: usize, places: &Places, faults: &mut Faults) -> Vec<SourceFile> {
+        let requests = match self.manifest.stages[stage].config.stage.remotes(places) {
+            Ok(requests) => requests,
+            Err(misfits) => {
+                misfits.iter().for_each(|misfit| faults.push(self.manifest.misfit(stage, misfit)));
+                return Vec::new();
+            }
+        };
+        let mut files = Vec::new();
+        for request in requests {
+            match self.listed(stage, &request) {
+                Ok(listed) => {
+                    files.extend(listed.files(&request.source));
+                    self.pins.insert(listed.pin.clone());
+                    self.remote.insert(listed.pin.name.clone(), listed);
+                }
+                Err(error) => {
+                    let misfit = Misfit::of_error(request.field.clone(), &error);
+                    faults.push(self.manifest.misfit(stage, &misfit).coded(Code::MissingSource));
+                }
+            }
+        }
+        files
+    }
+
+    /// Finds the files of a request: those of the lock file, those that this session has found before, or those that are
+    /// there now.
+    fn listed(&self, stage: usize, request: &RemoteRequest) -> Result<Listed, Error> {
+        let Some(remotes) = self.kind(stage).remotes else {
+            let message = format!("`{}` is on a server", remotes::named(&request.root));
+            return Err(Error::input(message).help("use a program that is built with the feature `remote`"));
+        };
+        let name = remotes.pin_name(&request.root)?;
+        if let Some(listed) = self.remote.get(&name) {
+            return Ok(listed.clone());
+        }
+        let locked = |name: &str| self.lock.pins.get(name).cloned();
+        remotes::list(remotes, request, locked, &sources::stamps(&self.project.cache))
+    }
+
+    /// Keeps listings of files on servers in the cache, which may not have existed when they were made.
+    pub fn keep_listings(&self) {
+        let stamps = sources::stamps(&self.project.cache);
+        self.remote.values().for_each(|listed| listed.keep(&stamps));
+    }
+
+    /// Pins of files on servers that the lock file does not have yet.
+    pub fn new_pins(&self) -> impl Iterator<Item = &Pin> {
+        let pins = self.remote.values().map(|listed| &listed.pin);
+        pins.filter(|pin| !self.lock.pins.contains_key(&pin.name))
     }
 
     fn check_pin(&self, stage: usize, field: &str, pin: &Pin, faults: &mut Faults) {

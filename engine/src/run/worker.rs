@@ -300,6 +300,7 @@ fn run(spec: &Spec, types: &[StageType], events: Events, stop: Stop) -> Result<O
         mode: spec.mode.clone(),
         inputs,
         sources: spec.sources.clone(),
+        remotes: kind.remotes,
         threads: spec.threads,
         events,
         stop,

@@ -169,7 +169,7 @@ pub enum Input {
     Entry(Entry),
     /// A part of a file of the cache; only its own bytes are part of the key.
     Part(Part),
-    /// A file outside the cache; its name is part of the key.
+    /// A file outside the cache, on this machine or a server; its name is part of the key.
     Source(SourceFile),
 }
 

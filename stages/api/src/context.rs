@@ -5,8 +5,8 @@
 //! position. A finished step has one record for all its items, so entering a stage again takes one read per step.
 
 use crate::{
-    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Metric, Out, Result, Share,
-    ShareRecord, SourceFile, Step,
+    Artifact, Entry, Error, Event, Events, Halt, Identity, Inputs, Item, Location, Metric, Out, Remotes,
+    Result, Share, ShareRecord, SourceFile, Step,
     canonical::{Encoder, essence},
     port::In,
 };
@@ -112,6 +112,8 @@ pub struct Setup {
     pub inputs: BTreeMap<String, Vec<InputArtifact>>,
     /// Source files, sorted by source and name.
     pub sources: Vec<SourceFile>,
+    /// Access to those that are on servers.
+    pub remotes: Option<&'static dyn Remotes>,
     /// Number of threads to use.
     pub threads: usize,
     /// Receives the events.
@@ -155,6 +157,7 @@ pub struct Outcome {
 /// The part of the context that shares use, from any thread.
 pub(crate) struct Running {
     pub(crate) store: Store,
+    pub(crate) remotes: Option<&'static dyn Remotes>,
     pub(crate) events: Events,
     pub(crate) stop: Stop,
     pub(crate) threads: usize,
@@ -249,12 +252,13 @@ struct StepRecord {
 impl Context {
     /// Creates a context. It uses no thread and no file until a step has work to do.
     pub fn new(setup: Setup) -> Self {
-        let Setup { store, identity, mode, inputs, sources, threads, events, stop, lease } = setup;
+        let Setup { store, identity, mode, inputs, sources, remotes, threads, events, stop, lease } = setup;
         let (done, said) = (AtomicU64::new(0), Mutex::new(None));
         let emptied = mode.is_afresh().then(Mutex::default);
         let adopted = if let Mode::Adopt(folder) = &mode { Some(folder.clone()) } else { None };
         let running = Running {
             store,
+            remotes,
             events,
             stop,
             threads: threads.max(1),
@@ -322,8 +326,8 @@ impl Context {
     pub fn as_sources(&self, label: &str, artifact: &Artifact) -> Vec<SourceFile> {
         let file = |entry: &Entry| {
             let Blob { digest, size } = entry.content.blob;
-            let path = self.running.store.object_path(&digest);
-            SourceFile { source: label.to_owned(), name: entry.name.clone(), digest, size, path }
+            let at = Location::Path(self.running.store.object_path(&digest));
+            SourceFile { source: label.to_owned(), name: entry.name.clone(), digest, size, at }
         };
         artifact.entries.iter().map(file).collect()
     }
@@ -511,7 +515,7 @@ impl Context {
     }
 
     fn share<P>(&self, params: &P, items: &[Item], key: &Digest, work: Work<P>) -> Result<ShareRecord> {
-        let inputs = Inputs::new(&self.running.store, items);
+        let inputs = Inputs::new(&self.running.store, self.running.remotes, items);
         let mut share = Share::new(&self.running, items);
         work(params, &inputs, &mut share)?;
         let (record, objects, outlived) = share.finish();

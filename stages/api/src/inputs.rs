@@ -1,6 +1,9 @@
 //! The inputs of a share as verified files.
 
-use crate::{Content, Entry, Error, Input, Result, artifact::Part, files, source::SourceFile, step::Name};
+use crate::{
+    Content, Entry, Error, Input, Location, Remotes, Result, artifact::Part, files, remote::RemoteStream,
+    source::SourceFile, step::Name,
+};
 use pipe_cache::{Blob, Digest, Store};
 use roaring::RoaringBitmap;
 use std::{
@@ -21,20 +24,23 @@ pub struct InputItem {
     entries: Vec<LocalEntry>,
 }
 
-/// An entry or a source file on this machine. Its bytes are checked against its digest before use.
+/// An entry or a source file. Its bytes are checked against its digest or version before use.
 #[derive(Clone)]
 pub struct LocalEntry {
     pub(crate) store: Store,
+    /// Access to remote files, if there is any.
+    pub(crate) remotes: Option<&'static dyn Remotes>,
     pub(crate) input: Input,
     /// For inputs of a share: the position of the item, and of the input within it.
     pub(crate) place: Option<(u32, u32)>,
 }
 
 impl Inputs {
-    pub(crate) fn new(store: &Store, items: &[crate::Item]) -> Self {
+    pub(crate) fn new(store: &Store, remotes: Option<&'static dyn Remotes>, items: &[crate::Item]) -> Self {
         let item = |(number, item): (usize, &crate::Item)| {
             let entry = |(position, input): (usize, &Input)| LocalEntry {
                 store: store.clone(),
+                remotes,
                 input: input.clone(),
                 place: Some((number as u32, position as u32)),
             };
@@ -83,12 +89,20 @@ impl InputItem {
 impl LocalEntry {
     /// An entry of an artifact in a store.
     pub fn new(store: &Store, entry: &Entry) -> Self {
-        Self { store: store.clone(), input: Input::Entry(entry.clone()), place: None }
+        Self { store: store.clone(), remotes: None, input: Input::Entry(entry.clone()), place: None }
     }
 
     /// The name of the entry, or the path of the source relative to its root.
     pub fn name(&self) -> &str {
         self.input.name()
+    }
+
+    /// Licence of a remote file as its server states it; empty if unknown.
+    pub fn license(&self) -> &str {
+        match &self.input {
+            Input::Source(file) => file.remote().map_or("", |remote| &remote.license),
+            Input::Entry(_) | Input::Part(_) => "",
+        }
     }
 
     /// The label of a source file.
@@ -128,10 +142,13 @@ impl LocalEntry {
         match &self.input {
             Input::Entry(entry) => Ok(self.store.verified(&entry.content.blob)?),
             Input::Part(_) => Err(Error::Panic { message: "a part of a file has no path".into() }),
-            Input::Source(file) => {
-                Stream::of_source(&self.store, file)?.finish()?;
-                Ok(file.path.clone())
-            }
+            Input::Source(file) => match &file.at {
+                Location::Path(path) => {
+                    Stream::of_source(&self.store, file, path)?.finish()?;
+                    Ok(path.clone())
+                }
+                Location::Remote(_) => Err(Error::Panic { message: "a remote file has no path".into() }),
+            },
         }
     }
 
@@ -154,10 +171,16 @@ impl LocalEntry {
             Input::Entry(entry) => {
                 let path = self.store.verified(&entry.content.blob)?;
                 let file = File::open(&path).map_err(|error| Error::io("open", &path, &error))?;
-                Ok(Stream { file, path, expected: None, failed: None })
+                Ok(Stream { file: Opened::File(file, path), expected: None, failed: None })
             }
             Input::Part(part) => Stream::of_part(&self.store, part),
-            Input::Source(file) => Stream::of_source(&self.store, file),
+            Input::Source(file) => match &file.at {
+                Location::Path(path) => Stream::of_source(&self.store, file, path),
+                Location::Remote(remote) => {
+                    let remote = RemoteStream::new(self.remotes, &self.store, remote, file.size)?;
+                    Ok(Stream { file: Opened::Remote(Box::new(remote)), expected: None, failed: None })
+                }
+            },
         }
     }
 
@@ -173,7 +196,15 @@ impl LocalEntry {
                 read.map_err(|error| Error::io("read", Path::new(&part.name), &error))?;
                 Ok(bytes)
             }
-            Input::Source(file) => source_bytes(&self.store, file),
+            Input::Source(file) => match &file.at {
+                Location::Path(path) => source_bytes(&self.store, file, path),
+                Location::Remote(remote) => {
+                    let mut stream = RemoteStream::new(self.remotes, &self.store, remote, file.size)?;
+                    let mut bytes = Vec::new();
+                    stream.read_to_end(&mut bytes).map_err(|error| stream.error(error))?;
+                    Ok(bytes)
+                }
+            },
         }
     }
 
@@ -231,11 +262,35 @@ impl LocalEntry {
 
 /// A file while it is read. See [`LocalEntry::stream`].
 pub struct Stream {
-    file: File,
-    path: PathBuf,
+    file: Opened,
     /// What is verified when reading ends, and what has been read so far; none if the file was verified before.
     expected: Option<(Expected, Box<blake3::Hasher>)>,
     failed: Option<io::Error>,
+}
+
+enum Opened {
+    File(File, PathBuf),
+    /// It verifies itself.
+    Remote(Box<RemoteStream>),
+}
+
+impl Opened {
+    /// The error of a read.
+    fn error(&self, error: io::Error) -> Error {
+        match self {
+            Self::File(_, path) => Error::io("read", path, &error),
+            Self::Remote(remote) => remote.error(error),
+        }
+    }
+}
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file, _) => file.read(buffer),
+            Self::Remote(remote) => remote.read(buffer),
+        }
+    }
 }
 
 enum Expected {
@@ -280,21 +335,26 @@ impl Stream {
             _ => Error::io("open", &path, &error),
         })?;
         file.seek(SeekFrom::Start(part.at)).map_err(|error| Error::io("read", &path, &error))?;
-        Ok(Self { file, path, expected: Some((Expected::Part(part.clone()), Box::default())), failed: None })
+        let expected = Some((Expected::Part(part.clone()), Box::default()));
+        Ok(Self { file: Opened::File(file, path), expected, failed: None })
     }
 
-    fn of_source(store: &Store, source: &SourceFile) -> Result<Self> {
-        let file = files::open(&source.path).map_err(|error| match error.kind() {
+    fn of_source(store: &Store, source: &SourceFile, path: &Path) -> Result<Self> {
+        let file = files::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => changed(store, source),
-            _ => Error::io("read", &source.path, &error),
+            _ => Error::io("read", path, &error),
         })?;
         let expected = Some((Expected::Source(source.clone(), changed(store, source)), Box::default()));
-        Ok(Self { file, path: source.path.clone(), expected, failed: None })
+        Ok(Self { file: Opened::File(file, path.to_owned()), expected, failed: None })
     }
 
-    /// Opens the file again for random access; [`Stream::finish`] also verifies what is read there.
-    pub fn seekable(&self) -> Result<File> {
-        files::open(&self.path).map_err(|error| Error::io("open", &self.path, &error))
+    /// Opens the file again for random access; [`Stream::finish`] also verifies what is read there. A remote file is
+    /// first copied to this machine, for as long as the stream exists.
+    pub fn seekable(&mut self) -> Result<File> {
+        match &mut self.file {
+            Opened::File(_, path) => files::open(path).map_err(|error| Error::io("open", path, &error)),
+            Opened::Remote(remote) => remote.seekable(),
+        }
     }
 
     /// Reads the rest and compares the whole file with what the plan recorded.
@@ -303,18 +363,17 @@ impl Stream {
     /// If the file changed or could not be read, even if its reader ignored that.
     pub fn finish(mut self) -> Result<()> {
         if let Some(error) = self.failed {
-            return Err(Error::io("read", &self.path, &error));
+            return Err(self.file.error(error));
+        }
+        if let Opened::Remote(remote) = self.file {
+            return remote.finish();
         }
         let Some((expected, mut hasher)) = self.expected.take() else { return Ok(()) };
         let mut buffer = vec![0; 128 << 10];
         // A file that has grown is detected without reading all of it.
         while hasher.count() <= expected.blob().size {
             let room = expected.room(&hasher, buffer.len());
-            match self
-                .file
-                .read(&mut buffer[..room])
-                .map_err(|error| Error::io("read", &self.path, &error))?
-            {
+            match self.file.read(&mut buffer[..room]).map_err(|error| self.file.error(error))? {
                 0 => break,
                 read => drop(hasher.update(&buffer[..read])),
             }
@@ -348,7 +407,7 @@ impl Read for Stream {
 /// The error of a source that is not as the plan recorded it: it changed, or, if it is an object of the cache that is
 /// read like a source (see [`crate::Context::as_sources`]), it is damaged.
 fn changed(store: &Store, file: &SourceFile) -> Error {
-    if file.path == store.object_path(&file.digest) {
+    if file.path() == Some(store.object_path(&file.digest).as_path()) {
         Error::Damaged { digest: file.digest }
     } else {
         Error::SourceChanged { name: file.name.clone() }
@@ -356,17 +415,17 @@ fn changed(store: &Store, file: &SourceFile) -> Error {
 }
 
 /// Reads a source file and compares it with what the plan recorded.
-fn source_bytes(store: &Store, file: &SourceFile) -> Result<Vec<u8>> {
+fn source_bytes(store: &Store, file: &SourceFile, path: &Path) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(file.size as usize);
         // Reads one byte more than expected, so that a file that has grown is detected without reading all of it.
-        files::open(&file.path)?.take(file.size + 1).read_to_end(&mut bytes)?;
+        files::open(path)?.take(file.size + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     match read() {
         Ok(bytes) if Digest::of(&bytes) == file.digest => Ok(bytes),
         Ok(_) => Err(changed(store, file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(changed(store, file)),
-        Err(error) => Err(Error::io("read", &file.path, &error)),
+        Err(error) => Err(Error::io("read", path, &error)),
     }
 }

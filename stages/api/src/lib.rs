@@ -16,6 +16,8 @@ mod artifact;
 
 mod source;
 
+mod remote;
+
 pub mod files;
 
 mod context;
@@ -51,8 +53,9 @@ pub use machine::{instruction_set, raise_open_files};
 pub use metric::{Better, Merge, Metric, Number, merge};
 pub use pipe_cache::{Blob, Digest, Durable, LeaseToken, Scratch, Store};
 pub use port::{Direction, FILES, In, Kind, Out, Port};
+pub use remote::{Listing, Remote, RemoteFile, RemoteRequest, RemoteRoot, Remotes, shown};
 pub use roaring::RoaringBitmap;
 pub use share::{PartsFile, Share, ShareFile, Track};
-pub use source::{Links, Pin, Places, SourceFile, SourceRequest};
+pub use source::{Links, Location, Pin, Places, SourceFile, SourceRequest};
 pub use stage::{Code, DynStage, Identity, Misfit, Stage, WorkInputs, covers};
 pub use step::{Made, Name, PartRecord, ShareRecord, Step};

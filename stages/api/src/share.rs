@@ -5,7 +5,7 @@ use crate::{
     canonical::{Encoder, essence},
     context::Running,
     machine::instruction_set,
-    source::SourceFile,
+    source::{Location, SourceFile},
     step::{Made, Name, PartRecord},
 };
 use pipe_cache::{Blob, Digest, Durable, ObjectWriter, Staged};
@@ -153,9 +153,10 @@ impl<'a> Share<'a> {
 
     /// Opens a local file as an entry, so that the functions of its kind can read it.
     pub fn local(&self, name: &str, path: &Path, blob: Blob) -> LocalEntry {
-        let (name, path, source) = (name.to_owned(), path.to_owned(), String::new());
-        let file = SourceFile { source, name, digest: blob.digest, size: blob.size, path };
-        LocalEntry { store: self.running.store.clone(), input: Input::Source(file), place: None }
+        let (name, at, source) = (name.to_owned(), Location::Path(path.to_owned()), String::new());
+        let file = SourceFile { source, name, digest: blob.digest, size: blob.size, at };
+        let (store, input) = (self.running.store.clone(), Input::Source(file));
+        LocalEntry { store, remotes: None, input, place: None }
     }
 
     /// Passes on an entry of this share's inputs unchanged, under its own name.

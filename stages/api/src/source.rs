@@ -1,8 +1,9 @@
 //! Files outside the cache: how a stage requests them and how it receives them.
 
+use crate::Remote;
 use pipe_cache::Digest;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a stage may look for its sources.
 pub struct Places<'a> {
@@ -67,17 +68,46 @@ pub struct Pin {
     pub revision: String,
 }
 
-/// A source file, listed and hashed.
+/// A source file, as it was listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// Label of the request.
     pub source: String,
     /// Path relative to the root, with `/`.
     pub name: String,
-    /// BLAKE3 of its bytes; checked again when they are read.
+    /// Identifies its content: BLAKE3 of the bytes of a local file, which is checked again when they are read; of a remote
+    /// file, [`Remote::identity`].
     pub digest: Digest,
     /// Size in bytes.
     pub size: u64,
-    /// Its path on this machine; not part of any key.
-    pub path: PathBuf,
+    /// Where it is; not part of any key.
+    pub at: Location,
+}
+
+/// Where a source file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// Its path on this machine.
+    Path(PathBuf),
+    /// On a server.
+    Remote(Remote),
+}
+
+impl SourceFile {
+    /// Its path on this machine; `None` if it is on a server.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.at {
+            Location::Path(path) => Some(path),
+            Location::Remote(_) => None,
+        }
+    }
+
+    /// Where it is on a server; `None` if it is on this machine.
+    pub const fn remote(&self) -> Option<&Remote> {
+        match &self.at {
+            Location::Path(_) => None,
+            Location::Remote(remote) => Some(remote),
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The traits that a stage author implements.
 
 use crate::{
-    Artifact, Context, Devices, Error, Facts, KnownInputs, Places, Port, Probe, Result, SourceFile,
-    SourceRequest,
+    Artifact, Context, Devices, Error, Facts, KnownInputs, Places, Port, Probe, RemoteRequest, Result,
+    SourceFile, SourceRequest,
 };
 use pipe_cache::Digest;
 use schemars::JsonSchema;
@@ -54,6 +54,11 @@ pub trait Stage: Default + Clone + Serialize + DeserializeOwned + JsonSchema + S
     /// Lists the files outside the cache that this stage reads. It looks at paths, never at contents, and starts no
     /// process.
     fn sources(&self, _places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
+        Ok(Vec::new())
+    }
+
+    /// Lists the files on servers that this stage reads. It makes no request.
+    fn remotes(&self, _places: &Places) -> std::result::Result<Vec<RemoteRequest>, Vec<Misfit>> {
         Ok(Vec::new())
     }
 
@@ -217,6 +222,8 @@ pub trait DynStage: Send + Sync {
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit>;
     /// See [`Stage::sources`].
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>>;
+    /// See [`Stage::remotes`].
+    fn remotes(&self, places: &Places) -> std::result::Result<Vec<RemoteRequest>, Vec<Misfit>>;
     /// See [`Stage::preview`].
     fn preview(&self, places: &Places, sources: &[SourceFile]) -> Vec<Misfit>;
     /// See [`Stage::work`].
@@ -256,6 +263,10 @@ impl<S: Stage> DynStage for S {
 
     fn sources(&self, places: &Places) -> std::result::Result<Vec<SourceRequest>, Vec<Misfit>> {
         Stage::sources(self, places)
+    }
+
+    fn remotes(&self, places: &Places) -> std::result::Result<Vec<RemoteRequest>, Vec<Misfit>> {
+        Stage::remotes(self, places)
     }
 
     fn preview(&self, places: &Places, sources: &[SourceFile]) -> Vec<Misfit> {

@@ -71,12 +71,26 @@ pub enum Name {
 pub struct PartRecord(pub u32, pub u64, pub Digest);
 
 /// A finished step: for each share, its items and its results.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Step {
     pub(crate) shares: Vec<(Vec<Item>, ShareRecord)>,
 }
 
 impl Step {
+    /// The first shares, as if there were no others.
+    #[must_use]
+    pub fn first(mut self, shares: usize) -> Self {
+        self.shares.truncate(shares);
+        self
+    }
+
+    /// The shares of this step and then those of another one with the same work.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.shares.extend(other.shares);
+        self
+    }
+
     /// Returns everything in a slot as entries, in the order of the shares.
     pub fn entries(&self, slot: &str) -> Vec<Entry> {
         self.entries_by_share(slot).concat()

@@ -2,7 +2,7 @@
 
 use crate::{
     Artifact, Content, Context, DynStage, Entry, Event, Identity, InputArtifact, KnownInput, KnownInputs,
-    LocalEntry, Mode, Outcome, Result, Setup, SourceFile, Stage, Stop, covers,
+    LocalEntry, Location, Mode, Outcome, Remotes, Result, Setup, SourceFile, Stage, Stop, covers,
 };
 use pipe_cache::{Acquire, Commit, Digest, Lease, Store};
 use std::{
@@ -19,6 +19,8 @@ pub struct Bench {
     pub threads: usize,
     /// Events so far.
     pub events: Arc<Mutex<Vec<Event>>>,
+    /// Access to remote files.
+    pub remotes: Option<&'static dyn Remotes>,
     /// Requests a stop of the running stage.
     pub stop: Stop,
 }
@@ -27,7 +29,7 @@ impl Bench {
     /// Opens a store in a folder that the caller owns and removes.
     pub fn new(folder: &Path) -> Result<Self> {
         let store = Store::open(folder)?;
-        Ok(Self { store, threads: 2, events: Arc::default(), stop: Stop::default() })
+        Ok(Self { store, threads: 2, events: Arc::default(), remotes: None, stop: Stop::default() })
     }
 
     /// Stores files as an artifact.
@@ -75,6 +77,7 @@ impl Bench {
             mode,
             inputs: by_port,
             sources,
+            remotes: self.remotes,
             threads: self.threads,
             events: Arc::new(move |event| {
                 events.lock().expect("invariant: no test panics in here").push(event)
@@ -122,7 +125,7 @@ impl Bench {
                     name: name.into_owned(),
                     digest,
                     size,
-                    path,
+                    at: Location::Path(path),
                 });
             }
         }

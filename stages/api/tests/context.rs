@@ -232,6 +232,7 @@ fn without_a_lease_nothing_is_retired() {
         )]
         .into(),
         sources: Vec::new(),
+        remotes: None,
         threads: 1,
         events: std::sync::Arc::new(|_: Event| {}),
         stop: Default::default(),

@@ -232,7 +232,7 @@ impl Stage for ClassifierStage {
             return Vec::new();
         };
         // A file that cannot be opened is reported by the run.
-        let Ok(file) = std::fs::File::open(&source.path) else { return Vec::new() };
+        let Some(Ok(file)) = source.path().map(std::fs::File::open) else { return Vec::new() };
         match Model::read(file, source.size) {
             Ok(_) => Vec::new(),
             Err(error) => vec![Misfit::of_error("from", &unreadable(&source.name, &error))],

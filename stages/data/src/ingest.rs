@@ -9,6 +9,8 @@
 
 mod source;
 
+mod remote;
+
 mod format;
 
 mod borders;
@@ -87,6 +89,7 @@ pub use format::Format;
 pub use mediawiki::Sections;
 pub use metadata::MetadataColumns;
 pub use origin::{likely_shards, origin};
+pub use remote::{HuggingFace, Paths};
 pub use source::Source;
 pub(crate) use source::split_glob;
 
@@ -100,7 +103,7 @@ use ids::{Repeated, find_duplicates, leave_out};
 use pages::{Reading, read_pages};
 use pipe_stage::{
     Code, Context, Entry, Error, FILES, Facts, In, Item, KnownInputs, Metric, Misfit, Out, Places, Port,
-    Result, SourceFile, SourceRequest, Stage, WorkInputs,
+    RemoteRequest, Result, SourceFile, SourceRequest, Stage, Step, WorkInputs,
 };
 use records::{Given, RecordReading};
 use rejected::{Budgets, Tally};
@@ -108,7 +111,7 @@ use sample::{Sampling, hash_ids, last_of_sample};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shards::{Naming, Sharding, read_shards};
-use source::{format_of, name_of};
+use source::{format_of, label_of, name_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads pages, text, Markdown, source code, books (EPUB, Project Gutenberg), JSON, CSV, Parquet and Arrow files, web
@@ -226,12 +229,15 @@ impl Stage for Ingest {
         .flatten()
         .collect();
         let mut names = BTreeSet::new();
-        if self.files.as_ref().is_some_and(|files| !(files.glob.is_empty() && files.rust_docs.is_empty())) {
-            let message = "has `glob` or `rust-docs`, but its files are those of the input `files`";
+        if self.files.as_ref().is_some_and(|files| !files.is_of_input()) {
+            let message = "says where its files are, but they are those of the input `files`";
             misfits.push(Misfit::new("files", message).help("list files of the project as `sources`"));
         }
         for (path, source) in self.all_sources() {
             misfits.extend(source.check(&path));
+            let may_take = source.take().is_none() || self.shard_by == ShardBy::File;
+            let message = "needs the whole data set with `shard_by: id`";
+            misfits.extend(Misfit::unless(may_take, &format!("{path}.hf.take"), message));
             for name in source.names() {
                 if !names.insert(name.clone()) {
                     let message = format!("is a second source with the name `{name}`");
@@ -287,13 +293,21 @@ impl Stage for Ingest {
         if misfits.is_empty() { Ok(requests) } else { Err(misfits) }
     }
 
+    fn remotes(&self, places: &Places) -> Result<Vec<RemoteRequest>, Vec<Misfit>> {
+        let request = |(position, source): (usize, &Source)| {
+            source.remote_request(&format!("sources[{position}]"), places)
+        };
+        Ok(self.sources.iter().enumerate().filter_map(request).collect())
+    }
+
     fn preview(&self, _: &Places, files: &[SourceFile]) -> Vec<Misfit> {
-        let misfits = by_label(files).into_iter().filter(|(label, _)| format_of(label).has_records());
+        let by_label = by_label(files);
+        let misfits = by_label.iter().filter(|(label, _)| format_of(label).has_records());
         misfits
             .flat_map(|(label, files)| {
                 let name = name_of(label);
                 let at = self.sources.iter().position(|source| source.names().any(|own| own == name));
-                preview::look(&self.record_reading(label), &files, &format!("sources[{}]", at.unwrap_or(0)))
+                preview::look(&self.record_reading(label), files, &format!("sources[{}]", at.unwrap_or(0)))
             })
             .collect()
     }
@@ -301,8 +315,8 @@ impl Stage for Ingest {
     /// Bytes that are read: of files that are a document each, those of the sample.
     fn work(&self, inputs: &WorkInputs) -> Option<f64> {
         let of_sources = by_label(&inputs.sources).into_iter().map(|(label, files)| {
-            let is_whole = format_of(label).has_records();
-            total(if is_whole { files } else { self.sampled(label, files) })
+            let is_whole = format_of(&label).has_records();
+            total(if is_whole { files } else { self.sampled(&label, files) })
         });
         let sources: f64 = of_sources.sum();
         Some(sources + inputs.artifact_bytes()? as f64)
@@ -311,10 +325,11 @@ impl Stage for Ingest {
     /// Bytes that are read and taken; how many records a `limit` takes of a file, only reading it tells.
     fn output_amount(&self, inputs: &WorkInputs) -> Option<f64> {
         let bytes = by_label(&inputs.sources).into_iter().map(|(label, files)| {
-            if !format_of(label).has_records() {
-                return Some(total(self.sampled(label, files)));
+            if !format_of(&label).has_records() {
+                return Some(total(self.sampled(&label, files)));
             }
-            let source = self.source(label).filter(|source| source.limit.is_none())?;
+            let source =
+                self.source(&label).filter(|source| source.limit.is_none() && source.take().is_none())?;
             Some(total(files) * source.fraction.unwrap_or(1.0))
         });
         let sources: f64 = bytes.sum::<Option<f64>>()?;
@@ -352,15 +367,18 @@ impl Stage for Ingest {
             ctx.sources().iter().cloned().chain(given.into_iter().flatten()).collect();
         // One set of steps per source, so that the keys of a source do not depend on other sources.
         for (label, files) in by_label(&files) {
-            match (format_of(label).has_records(), self.shard_by) {
-                (false, _) => self.pages(ctx, label, files, &mut made)?,
-                (true, ShardBy::File) => self.files(ctx, label, &files, &mut made)?,
-                (true, ShardBy::Id) => unfinished.push((label, self.rows(ctx, label, &files, &mut made)?)),
+            match (format_of(&label).has_records(), self.shard_by) {
+                (false, _) => self.pages(ctx, &label, files, &mut made)?,
+                (true, ShardBy::File) => self.files(ctx, &label, &files, &mut made)?,
+                (true, ShardBy::Id) => {
+                    let rows = self.rows(ctx, &label, &files, &mut made)?;
+                    unfinished.push((label, rows));
+                }
             }
         }
         made.tally.check(self.budgets())?;
         for (label, rows) in unfinished {
-            self.cut(ctx, label, rows, &mut made)?;
+            self.cut(ctx, &label, rows, &mut made)?;
         }
         made.tally.check(self.budgets())?;
         if made.documents.is_empty() {
@@ -373,9 +391,9 @@ impl Stage for Ingest {
 }
 
 /// Files by the label of their source.
-fn by_label(files: &[SourceFile]) -> BTreeMap<&str, Vec<SourceFile>> {
-    let mut by_label: BTreeMap<&str, Vec<SourceFile>> = BTreeMap::new();
-    files.iter().for_each(|file| by_label.entry(&file.source).or_default().push(file.clone()));
+fn by_label(files: &[SourceFile]) -> BTreeMap<String, Vec<SourceFile>> {
+    let mut by_label: BTreeMap<String, Vec<SourceFile>> = BTreeMap::new();
+    files.iter().for_each(|file| by_label.entry(label_of(file)).or_default().push(file.clone()));
     by_label
 }
 
@@ -395,6 +413,7 @@ struct Made {
 struct Rows {
     slices: Vec<Vec<Entry>>,
     weights: Vec<borders::Weight>,
+    naming: Naming,
 }
 
 impl Ingest {
@@ -466,6 +485,7 @@ impl Ingest {
             encoding: source.as_ref().map(|source| source.encoding.clone()).unwrap_or_default(),
             page_mib_max: self.page_mib_max,
             sample_max: source.as_ref().and_then(Source::fraction_max),
+            take: None,
             pages: source.as_ref().map(Source::selection).unwrap_or_default(),
         }
     }
@@ -483,8 +503,11 @@ impl Ingest {
     }
 
     /// What the documents of a source of records get from it.
-    fn naming(&self, label: &str) -> Naming {
-        let license = self.source(label).map(|source| source.license.clone()).unwrap_or_default();
+    fn naming(&self, label: &str, files: &[SourceFile]) -> Naming {
+        let license = self.source(label).map(|source| source.license.clone());
+        let stated =
+            || files.iter().filter_map(SourceFile::remote).next().map(|remote| remote.license.clone());
+        let license = license.filter(|license| !license.is_empty()).or_else(stated).unwrap_or_default();
         let columns = self.source(label).as_ref().map(Source::columns_of_format).unwrap_or_default();
         Naming { source: name_of(label).to_owned(), license, media_types: !columns.media_type.is_empty() }
     }
@@ -494,9 +517,12 @@ impl Ingest {
         let items = groups::items(name_of(label), files, format_of(label));
         let reading = self.sampling(ctx, label, &items)?;
         let has_ids = !reading.columns.id.is_empty();
-        let sharding = Sharding { reading, naming: self.naming(label), caps: self.caps(), has_ids };
+        let sharding = Sharding { reading, naming: self.naming(label, files), caps: self.caps(), has_ids };
         let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
-        let step = ctx.each("shards_by_file", &sharding, items, read_shards)?;
+        let step = match self.source(label).and_then(|source| source.take()) {
+            Some(take) => first_documents(ctx, sharding, items, take)?,
+            None => ctx.each("shards_by_file", &sharding, items, read_shards)?,
+        };
         let mut shards = step.entries_by_share(PAGES.name());
         made.rejected.extend(step.entries(REJECTED.name()));
         let given = step.values::<Given>()?;
@@ -542,6 +568,7 @@ impl Ingest {
         let rows = Rows {
             slices: branches::by_branch(&step, slicing.depth),
             weights: branches::weights(&branched, slicing.depth),
+            naming: self.naming(label, files),
         };
         let given: Vec<Given> = branched.into_iter().map(|branched| branched.given).collect();
         check_missing(name_of(label), &given)?;
@@ -555,11 +582,11 @@ impl Ingest {
         let mut by_depth: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
         for branch in borders::branches(&rows.weights, caps) {
             let name = format!("{source}/{:02x}.rows", branch.parts.start);
-            let item = Item::new(&name, rows.slices[branch.parts].concat());
+            let item = Item::new(&name, rows.slices[branch.parts.clone()].concat());
             by_depth.entry(branch.depth).or_default().push(item);
         }
         for (depth, items) in by_depth {
-            let cutting = Cutting { naming: self.naming(label), caps, depth };
+            let cutting = Cutting { naming: rows.naming.clone(), caps, depth };
             let step = ctx.each("shards", &cutting, items, cut_shards)?;
             made.documents.extend(step.entries(PAGES.name()));
             made.rejected.extend(step.entries(REJECTED.name()));
@@ -599,6 +626,45 @@ impl Ingest {
         let files = self.files.iter().map(|_| ("files".to_owned(), self.files_source()));
         listed.chain(files).collect()
     }
+}
+
+/// Reads files in their order until there are `take` documents, and no more than that takes: first one, then as many at
+/// once as it takes if they are like those before. Where the last ones turn out to have too many, the one with the last
+/// document is read again up to there, and those behind it do not count.
+fn first_documents(ctx: &Context, mut sharding: Sharding, items: Vec<Item>, take: u64) -> Result<Step> {
+    const AT_ONCE_MAX: u64 = 256;
+    let (mut read, mut left, mut at_once) = (Step::default(), take, 1);
+    let mut rest = items.as_slice();
+    while left > 0 && !rest.is_empty() {
+        let (batch, behind) = rest.split_at(at_once.min(rest.len()));
+        sharding.reading.take = Some(left);
+        let step = ctx.each("shards_by_file", &sharding, batch.to_vec(), read_shards)?;
+        let documents = step.values::<Given>()?.into_iter().map(|given| given.documents);
+        let (mut sum, mut whole) = (0, 0);
+        for documents in documents {
+            if documents > left - sum {
+                break;
+            }
+            (sum, whole) = (sum + documents, whole + 1);
+        }
+        read = read.and(step.first(whole));
+        left -= sum;
+        (rest, at_once) = match batch.get(whole) {
+            Some(last) => {
+                sharding.reading.take = Some(left);
+                if left > 0 {
+                    read =
+                        read.and(ctx.each("shards_by_file", &sharding, vec![last.clone()], read_shards)?);
+                }
+                return Ok(read);
+            }
+            None => (
+                behind,
+                usize::try_from((left * whole as u64 / sum.max(1)).clamp(1, AT_ONCE_MAX)).unwrap_or(1),
+            ),
+        };
+    }
+    Ok(read)
 }
 
 /// Warns that there are no documents, only what is rejected or outside the sample.

@@ -216,7 +216,7 @@ fn look(reading: &Reading, item: &Item) -> Result<()> {
     // A file that cannot be opened is reported by the run.
     let read = |file: &SourceFile, bytes_max: u64| -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        files::open(&file.path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
+        files::open(file.path()?).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     };
     match item.inputs.as_slice() {

@@ -225,7 +225,7 @@ impl Stage for TokenizerStage {
         let read = |name: &str| {
             let source = sources.iter().find(|source| source.name == name)?;
             // A file that cannot be opened is reported by the run.
-            files::read(&source.path, TOKENIZER_BYTES_MAX).ok()
+            files::read(source.path()?, TOKENIZER_BYTES_MAX).ok()
         };
         let config = Some(TOKENIZER_CONFIG_JSON).filter(|config| *config != file).and_then(read);
         match read(&file).map(|json| usable(&file, &json, config.as_deref())) {

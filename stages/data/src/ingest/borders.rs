@@ -180,7 +180,7 @@ mod tests {
             digest: Digest::of(name.as_bytes()),
             name,
             size: 10,
-            path: "x".into(),
+            at: pipe_stage::Location::Path("x".into()),
         }
     }
 

@@ -201,6 +201,12 @@ impl Wanted {
         self.slots.iter().map(|slot| slot.column.as_str())
     }
 
+    /// The columns that are not present, by slot.
+    pub(super) fn missing(&self, present: &[bool]) -> Vec<String> {
+        let names = self.names().zip(present);
+        names.filter(|(_, is_present)| !**is_present).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// These columns and another one, which gets the last slot.
     pub(super) fn with_metadata(&self, column: &str) -> Self {
         let mut more = self.clone();

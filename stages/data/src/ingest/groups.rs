@@ -55,11 +55,12 @@ fn is_first(file: &SourceFile, size: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipe_stage::Digest;
+    use pipe_stage::{Digest, Location};
     use proptest::prelude::*;
 
     fn file(name: String, size: u64) -> SourceFile {
-        SourceFile { source: "s".into(), digest: Digest::of(name.as_bytes()), name, size, path: "x".into() }
+        let (digest, at) = (Digest::of(name.as_bytes()), Location::Path("x".into()));
+        SourceFile { source: "s".into(), digest, name, size, at }
     }
 
     fn groups(files: &[SourceFile]) -> Vec<(String, Vec<String>)> {

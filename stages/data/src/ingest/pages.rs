@@ -179,7 +179,7 @@ fn book(
     limits: Limits,
     rejections: &mut Rejections,
 ) -> Result<Result<(usize, Document), Unread>> {
-    let stream = file.stream()?;
+    let mut stream = file.stream()?;
     let read = epub::read(stream.seekable()?, file.size(), limits.bytes_max);
     stream.finish()?;
     let book = match read {

@@ -47,7 +47,7 @@ pub(super) fn look(reading: &RecordReading, files: &[SourceFile], path: &str) ->
     let mut present: Option<Vec<bool>> = None;
     for file in files.iter().take(FILES_MAX) {
         // A file that cannot be opened is reported by the run.
-        let Ok(opened) = files::open(&file.path) else { return Vec::new() };
+        let Some(Ok(opened)) = file.path().map(files::open) else { return Vec::new() };
         let seen = first_rows(reading, opened, file);
         match seen.unreadable {
             Some(

@@ -31,6 +31,9 @@ pub(super) struct RecordReading {
     pub(super) page_mib_max: u32,
     /// The largest sample hash to take.
     pub(super) sample_max: Option<u64>,
+    /// Number of documents to take, from the beginning of the first file; the rest is not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) take: Option<u64>,
     /// Which pages of wikis are taken.
     #[serde(skip_serializing_if = "Selection::is_default")]
     pub(super) pages: Selection,
@@ -59,15 +62,19 @@ pub(super) fn sampled(
     let mut given = Given::default();
     let mut rejections = Rejections::default();
     for file in files {
+        if reading.take.is_some_and(|take| given.documents >= take) {
+            break;
+        }
         rejections.begin(id(file));
         let missing = documents(reading, file, share, &mut rejections, |document, share| {
             let sample = Place::of(&document.id).sample;
             if reading.sample_max.is_some_and(|max| sample > max) {
-                return Ok(());
+                return Ok(Next::Go);
             }
             given.documents += 1;
             given.bytes += (document.text.len() + document.html.as_ref().map_or(0, Vec::len)) as u64;
-            take(document, share)
+            take(document, share)?;
+            Ok(if reading.take.is_some_and(|take| given.documents >= take) { Next::End } else { Next::Go })
         })?;
         given.missing = match (given.missing, missing) {
             (Some(mut all), Some(more)) => {
@@ -89,8 +96,17 @@ pub(super) fn sampled(
     Ok(given)
 }
 
+/// Whether more documents of a file are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Go,
+    End,
+}
+
 /// Why reading ends before the end of the file.
 enum Stop {
+    /// No more documents are wanted.
+    Enough,
     /// The content, or the disk; the stream knows which.
     Bytes(io::Error),
     Stage(Error),
@@ -109,7 +125,7 @@ pub(super) fn documents(
     file: &LocalEntry,
     share: &mut Share,
     rejections: &mut Rejections,
-    mut take: impl FnMut(Document, &mut Share) -> Result<()>,
+    mut take: impl FnMut(Document, &mut Share) -> Result<Next>,
 ) -> Result<Option<Vec<String>>> {
     const TOLD_EVERY: u64 = 1024;
     let bytes_max = (reading.page_mib_max as usize) << 20;
@@ -129,14 +145,17 @@ pub(super) fn documents(
         }
         let place = || format!("{}:{number}", file.name());
         match row.and_then(|row| wanted.document(row, place, bytes_max)) {
-            Ok(document) => take(document, share).map_err(Stop::Stage),
+            Ok(document) => match take(document, share).map_err(Stop::Stage)? {
+                Next::Go => Ok(()),
+                Next::End => Err(Stop::Enough),
+            },
             Err(fault) => {
                 rejections.row(number, &fault);
                 Ok(())
             }
         }
     };
-    let mut present = None;
+    let mut present: Option<Vec<bool>> = None;
     let ended = match reading.format {
         Format::Parquet => table::read_parquet(stream.seekable()?, &wanted, &mut present, each),
         Format::Arrow => table::read_arrow(stream.seekable()?, &wanted, &mut present, each),
@@ -167,6 +186,8 @@ pub(super) fn documents(
     // A changed file or a failed disk takes precedence over errors of rows.
     let unreadable = match ended {
         Err(Stop::Stage(error)) => return Err(error),
+        // The rest of a remote file need not arrive.
+        Err(Stop::Enough) => return Ok(present.map(|present| wanted.missing(&present))),
         Err(Stop::Bytes(error)) => {
             let broken = Broken::of(&error, Compression::of_name(file.name()));
             Some(Unreadable::Inflating { row: last, broken })
@@ -179,10 +200,7 @@ pub(super) fn documents(
         None if rows == 0 => rejections.without_records(),
         None => {}
     }
-    Ok(present.map(|present: Vec<bool>| {
-        let names = wanted.names().zip(present);
-        names.filter(|(_, is_present)| !is_present).map(|(name, _)| name.to_owned()).collect()
-    }))
+    Ok(present.map(|present| wanted.missing(&present)))
 }
 
 impl RecordReading {

@@ -1,7 +1,7 @@
 //! Which records belong to a sample of a given size: those with the smallest hashes.
 
 use super::borders::Place;
-use super::records::{RecordReading, documents, id};
+use super::records::{Next, RecordReading, documents, id};
 use super::rejected::Rejections;
 use pipe_stage::{Error, Inputs, Item, Result, Share, Step};
 use schemars::JsonSchema;
@@ -31,7 +31,7 @@ pub(super) fn hash_ids(sampling: &Sampling, inputs: &Inputs, share: &mut Share) 
             if sampling.reading.sample_max.is_none_or(|max| sample <= max) {
                 smallest.add(sample);
             }
-            Ok(())
+            Ok(Next::Go)
         })?;
     }
     let bytes: Vec<u8> = smallest.0.iter().flat_map(|hash| hash.to_le_bytes()).collect();

@@ -7,15 +7,16 @@ use super::epub;
 use super::format::{Compression, Format};
 use super::gutenberg;
 use super::mediawiki::{self, Sections, Selection};
+use super::remote::{self, HuggingFace, Paths};
 use super::rust_docs;
 use super::warc;
 use crate::documents::WithoutText;
-use pipe_stage::{Links, Misfit, Pin, Places, SourceRequest};
+use pipe_stage::{Links, Misfit, Pin, Places, RemoteRequest, RemoteRoot, SourceFile, SourceRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A source: either `rust-docs`, or `glob` with settings for its files.
+/// A source: `glob`, `paths`, `hf` or `rust-docs`, with settings for its files.
 ///
 /// All files of a source have one format. The file extension in the glob determines it: `.html`, `.txt`, `.md`,
 /// `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.warc`, `.wet`, `.arc`, `.epub`, those of source code (`.py`, `.rs`, `.c`, and
@@ -33,8 +34,14 @@ pub struct Source {
     /// `nomicon`, `error_codes` and others. Each becomes a source with its own name.
     #[serde(rename = "rust-docs")]
     pub rust_docs: Vec<String>,
-    /// Glob of the files, relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`.
+    /// Glob of the files, relative to the project, such as `pages/**/*.html` or `data/*.jsonl.gz`; or the URL of a file
+    /// (`https://example.org/a.jsonl.zst`) or of objects, with wildcards (`s3://bucket/data/**/*.parquet`, `gs://`, `az://`).
     pub glob: String,
+    /// Files that a list names, such as web archives of Common Crawl. Their default format is `warc`.
+    pub paths: Option<Box<Paths>>,
+    /// A data set of Hugging Face's hub. Its licence is that of its documents, unless `license` or `columns.license` says
+    /// something else.
+    pub hf: Option<Box<HuggingFace>>,
     /// Format of the files, if the file extension does not determine it: `html`, `text`, `code`, `markdown`, `jsonl`,
     /// `json`, `csv`, `parquet`, `arrow`, `warc`, `mediawiki`, `wikipedia_html`, `gutenberg`, `epub`.
     pub format: Option<Format>,
@@ -79,9 +86,13 @@ impl Source {
     pub(super) fn check(&self, path: &str) -> Vec<Misfit> {
         let is_docs = !self.rust_docs.is_empty();
         let mut misfits = Vec::new();
-        if is_docs != self.glob.is_empty() {
-            misfits.push(Misfit::new(path, "needs either `rust-docs` or `glob`"));
+        let kinds = [is_docs, !self.glob.is_empty(), self.paths.is_some(), self.hf.is_some()];
+        if kinds.iter().filter(|is_set| **is_set).count() != 1 {
+            misfits.push(Misfit::new(path, "needs one of `glob`, `paths`, `hf` and `rust-docs`"));
         }
+        misfits.extend(remote::check_url(&format!("{path}.glob"), &self.glob));
+        misfits.extend(self.paths.iter().flat_map(|paths| paths.check(&format!("{path}.paths"))));
+        misfits.extend(self.hf.iter().flat_map(|hf| hf.check(&format!("{path}.hf"))));
         if is_docs && !(self.name.is_empty() && self.url.is_empty() && self.license.is_empty()) {
             let message = "has `name`, `url` or `license` with `rust-docs`, whose books have their own";
             misfits.push(Misfit::new(path, message));
@@ -107,14 +118,14 @@ impl Source {
     }
 
     fn check_format(&self, path: &str) -> Vec<Misfit> {
-        let (formats, unknown) = Format::of_glob(&self.glob);
+        let (formats, unknown) = Format::of_glob(remote::pattern(&self.glob));
         let names = || formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ");
         let (has_records, is_docs) = (self.format().has_records(), !self.rust_docs.is_empty());
         let has_columns = self.columns != Columns::default();
         let is_csv = self.format() == Format::Csv;
         let field = |name: &str| format!("{path}.{name}");
         let several = || format!("matches files of several formats: {}", names());
-        let is_known = self.format.is_some() || is_docs || unknown.is_empty();
+        let is_known = self.format.is_some() || self.glob.is_empty() || unknown.is_empty();
         let endings = unknown.iter().map(|ending| format!("`.{ending}`")).collect::<Vec<_>>().join(", ");
         let message = match unknown.iter().all(String::is_empty) {
             true => "has no file extension, so the format of its files is unknown".to_owned(),
@@ -199,7 +210,13 @@ impl Source {
 
     /// The format of its files.
     pub(super) fn format(&self) -> Format {
-        self.format.unwrap_or_else(|| Format::of_glob(&self.glob).0.first().copied().unwrap_or_default())
+        let of_kind = match (&self.paths, &self.hf) {
+            (Some(_), _) => Some(Format::Warc),
+            // Whichever its files have: they are records.
+            (_, Some(_)) => Some(Format::Parquet),
+            _ => Format::of_glob(remote::pattern(&self.glob)).0.first().copied(),
+        };
+        self.format.or(of_kind).unwrap_or_default()
     }
 
     /// The names that the metadata of its documents may have; `None` if its files determine them.
@@ -219,6 +236,21 @@ impl Source {
         is_known.then(|| of_format.chain(of_columns).collect())
     }
 
+    /// Whether it says where files are.
+    fn has_files(&self) -> bool {
+        !self.glob.is_empty() || self.paths.is_some() || self.hf.is_some()
+    }
+
+    /// Whether it leaves open where its files are.
+    pub(super) fn is_of_input(&self) -> bool {
+        !self.has_files() && self.rust_docs.is_empty()
+    }
+
+    /// Number of documents to take from the beginning of its files.
+    pub(super) fn take(&self) -> Option<u64> {
+        self.hf.as_ref().and_then(|hf| hf.take)
+    }
+
     /// Which of its documents have no text.
     pub(super) fn without_text(&self) -> Option<WithoutText> {
         self.columns.are_without_text().then_some(WithoutText::All)
@@ -227,7 +259,10 @@ impl Source {
     /// Which of its documents are pages whose text is yet to be extracted.
     pub(super) fn pages_of_html(&self) -> Option<WithoutText> {
         // The files of Common Crawl with the text of pages are `*.warc.wet.gz`.
-        let is_text = || Compression::strip(&self.glob).ends_with(".wet");
+        let is_text = || {
+            let is_wet = self.paths.as_ref().is_some_and(|paths| paths.is_wet());
+            is_wet || Compression::strip(remote::pattern(&self.glob)).ends_with(".wet")
+        };
         match self.format() {
             Format::Html | Format::Epub | Format::WikipediaHtml => Some(WithoutText::All),
             Format::Warc if !is_text() => Some(WithoutText::Some),
@@ -299,29 +334,35 @@ impl Source {
 
     /// The largest sample hash that `fraction` takes; none if it takes all.
     pub(super) fn fraction_max(&self) -> Option<u64> {
-        const ALL_HASHES: f64 = 18_446_744_073_709_551_616.0;
-        let fraction = self.fraction.filter(|fraction| *fraction < 1.0)?;
-        // Exact: a multiplication by a power of two. The cast saturates.
-        Some(((fraction * ALL_HASHES) as u64).saturating_sub(1))
+        self.fraction.and_then(remote::hash_max)
     }
 
     /// Names of the sources that this entry expands to.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
-        let of_glob = (!self.glob.is_empty()).then(|| self.glob_name());
-        self.rust_docs.iter().cloned().chain(of_glob)
+        let of_files = self.has_files().then(|| self.files_name());
+        self.rust_docs.iter().cloned().chain(of_files)
     }
 
     /// The label of its files.
     pub(super) fn label(&self) -> String {
-        label(&self.glob_name(), self.format())
+        if self.hf.is_some() && self.format.is_none() {
+            return format!("{}:{ANY}", self.files_name());
+        }
+        label(&self.files_name(), self.format())
     }
 
-    /// The given name, or the last folder of the glob without a pattern.
-    fn glob_name(&self) -> String {
+    /// The given name, or that of the list or data set, or the last folder of the glob without a pattern.
+    fn files_name(&self) -> String {
         if !self.name.is_empty() {
             return self.name.clone();
         }
-        let (root, pattern) = split_glob(&self.glob);
+        if let Some(name) = self.paths.as_ref().map(|paths| paths.name()) {
+            return name;
+        }
+        if let Some(name) = self.hf.as_ref().map(|hf| hf.name()) {
+            return name;
+        }
+        let (root, pattern) = split_glob(remote::pattern(&self.glob));
         let mut last = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if self.format().has_records() && pattern.is_empty() {
             // The name of a file of records without its extension, so that ids survive a change of format.
@@ -341,7 +382,8 @@ impl Source {
 
     pub(super) fn requests(&self, path: &str, places: &Places) -> Result<Vec<SourceRequest>, Vec<Misfit>> {
         if self.rust_docs.is_empty() {
-            return Ok(vec![self.glob_request(path, places)]);
+            let is_local = !self.glob.is_empty() && !remote::is_url(&self.glob);
+            return Ok(is_local.then(|| self.glob_request(path, places)).into_iter().collect());
         }
         let docs = rust_docs::find(places).ok_or_else(|| {
             let message = "needs the documentation of the Rust toolchain, which is not installed";
@@ -372,8 +414,21 @@ impl Source {
         if missing.is_empty() { Ok(found.into_iter().flatten().collect()) } else { Err(missing) }
     }
 
+    /// The files on servers.
+    pub(super) fn remote_request(&self, path: &str, places: &Places) -> Option<RemoteRequest> {
+        if let Some(paths) = &self.paths {
+            return Some(paths.request(self.label(), path, places));
+        }
+        if let Some(hf) = &self.hf {
+            return Some(hf.request(self.label(), path));
+        }
+        let root = RemoteRoot::Url { url: self.glob.clone() };
+        let field = format!("{path}.glob");
+        remote::is_url(&self.glob).then(|| RemoteRequest { source: self.label(), root, field })
+    }
+
     fn glob_request(&self, path: &str, places: &Places) -> SourceRequest {
-        let (root, pattern) = split_glob(&self.glob);
+        let (root, pattern) = split_glob(remote::local(&self.glob));
         SourceRequest {
             source: self.label(),
             root: places.project.join(root),
@@ -414,6 +469,20 @@ fn label(name: &str, format: Format) -> String {
     }
 }
 
+/// The format in the label of files that have any format of records.
+const ANY: &str = "any";
+
+/// The label of a file: where that of its source leaves the format open, with the format of the file's name.
+pub(super) fn label_of(file: &SourceFile) -> String {
+    match file.source.split_once(':') {
+        Some((name, ANY)) => {
+            let (formats, _) = Format::of_glob(&file.name);
+            label(name, formats.first().copied().unwrap_or(Format::Jsonl))
+        }
+        _ => file.source.clone(),
+    }
+}
+
 /// The name of the source with a label.
 pub(super) fn name_of(label: &str) -> &str {
     label.split_once(':').map_or(label, |(name, _)| name)
@@ -424,7 +493,7 @@ pub(super) fn format_of(label: &str) -> Format {
     label.split_once(':').and_then(|(_, format)| Format::named(format)).unwrap_or_default()
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
 }

@@ -129,6 +129,7 @@ impl World {
             mode: Mode::Here,
             inputs: inputs.map(|(port, artifact)| (port.to_owned(), vec![input(artifact)])).into(),
             sources: Vec::new(),
+            remotes: None,
             threads: self.bench.threads,
             events: Arc::new(move |event| {
                 if matches!(&event, Event::Metric { name, step: at, .. } if name == "loss" && *at == step) {

@@ -1,0 +1,47 @@
+//! Why a request did not succeed, and whether another may.
+
+use pipe_stage::Error;
+use std::time::Duration;
+
+/// Why there is no answer, or none that is of use.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The same request may succeed later, not before the pause that the server asks for.
+    Passing { message: String, pause: Option<Duration> },
+    /// It cannot.
+    Lasting(Error),
+}
+
+impl Failure {
+    pub(crate) fn passing(message: impl Into<String>) -> Self {
+        Self::Passing { message: message.into(), pause: None }
+    }
+
+    pub(crate) fn lasting(message: impl Into<String>, help: &str) -> Self {
+        Self::Lasting(Error::input(message).help(help))
+    }
+
+    /// The error after the last attempt at `shown`.
+    pub(crate) fn into_error(self, shown: &str) -> Error {
+        match self {
+            Self::Passing { message, .. } => Error::Machine { action: format!("read `{shown}`"), message },
+            Self::Lasting(error) => error,
+        }
+    }
+}
+
+/// What to do about a file that is no longer the one that was listed.
+const HELP: &str = "accept what is there now with `pipe run --update-pins`";
+
+/// A file is no longer what was listed.
+pub(crate) fn changed(shown: &str, how: &str) -> Failure {
+    Failure::lasting(format!("the remote file `{shown}` changed since it was pinned: {how}"), HELP)
+}
+
+/// A file is gone.
+pub(crate) fn gone(shown: &str) -> Failure {
+    Failure::lasting(
+        format!("there is no file `{shown}`"),
+        "correct the address; if it was there before, `pipe run --update-pins` lists again what is there now",
+    )
+}

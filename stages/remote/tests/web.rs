@@ -1,0 +1,252 @@
+//! Files of web servers that break off, refuse, move, change and stall.
+
+mod world;
+
+use pipe_remote::{Limits, Servers};
+use pipe_stage::{Error, Listing, RemoteRoot, Remotes};
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
+use world::{Page, Site};
+
+fn servers() -> Servers {
+    let pause = Duration::from_millis(2);
+    let limits = Limits { pause, stall: Duration::from_secs(5), attempts: 4, ..Limits::default() };
+    Servers::new(limits, "http://127.0.0.1:9", None).unwrap()
+}
+
+fn body() -> Vec<u8> {
+    (0..300_000_u32).flat_map(u32::to_le_bytes).collect()
+}
+
+fn page() -> Page {
+    Page { body: body(), etag: "\"one\"".into(), ..Page::default() }
+}
+
+fn list(servers: &Servers, url: &str) -> Result<Listing, Error> {
+    servers.list(&RemoteRoot::Url { url: url.to_owned() }, None)
+}
+
+/// Reads a listed file from a byte on.
+fn read_at(servers: &Servers, listing: &Listing, at: u64) -> Result<Vec<u8>, String> {
+    let file = &listing.files[0];
+    let mut bytes = Vec::new();
+    let mut reader = servers.open(&file.remote, file.size, at).map_err(|error| error.to_string())?;
+    let read = reader.read_to_end(&mut bytes);
+    read.map(|_| bytes).map_err(|error| match error.downcast::<Error>() {
+        Ok(Error::Input { message, help }) => format!("{message} (help: {})", help.unwrap_or_default()),
+        Ok(error) => error.to_string(),
+        Err(error) => panic!("an error without what the engine needs: {error}"),
+    })
+}
+
+fn read(servers: &Servers, listing: &Listing) -> Result<Vec<u8>, String> {
+    read_at(servers, listing, 0)
+}
+
+#[test]
+fn a_file_is_listed_with_its_version_and_read_whole() {
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/data/a.jsonl.gz?x=1", page());
+    let listing = list(&servers, &url).unwrap();
+    let file = &listing.files[0];
+    assert_eq!((file.name.as_str(), file.size), ("a.jsonl.gz", 1_200_000));
+    assert_eq!((file.remote.version.as_str(), listing.revision.as_str()), ("etag:\"one\"", "etag:\"one\""));
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    assert_eq!(read_at(&servers, &listing, 1_199_990).unwrap(), body()[1_199_990..]);
+    assert_eq!(site.seen().last().unwrap().header("if-match"), Some("\"one\""));
+}
+
+#[test]
+fn a_download_that_breaks_off_goes_on_where_it_ended() {
+    for without_ranges in [false, true] {
+        let (site, servers) = (Site::new(), servers());
+        let breaks = (500_001, 2);
+        let url = site.page("/a", Page { breaks, without_ranges, ..page() });
+        let listing = list(&servers, &url).unwrap();
+        site.change("/a", |page| page.breaks = if without_ranges { (500_001, 1) } else { breaks });
+        assert_eq!(read(&servers, &listing).unwrap(), body());
+        let ranges: Vec<_> =
+            site.seen().iter().filter_map(|seen| seen.headers.get("range").cloned()).collect();
+        let expected: &[&str] =
+            if without_ranges { &["bytes=500001-"] } else { &["bytes=500001-", "bytes=1000002-"] };
+        assert_eq!(ranges, expected);
+    }
+}
+
+#[test]
+fn a_body_that_is_too_short_is_no_file() {
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    // It ends as if it were whole, again and again.
+    site.change("/a", |page| {
+        page.body.truncate(1000);
+        page.without_length = true;
+        page.without_ranges = true;
+    });
+    let error = read(&servers, &listing).unwrap_err();
+    assert!(error.contains("the download ended after 1000 of 1200000 bytes"), "{error}");
+}
+
+#[test]
+fn busy_servers_are_asked_again_when_they_want() {
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", |page| page.refusals = vec![(503, None), (429, Some("1".into())), (500, None)]);
+    let began = Instant::now();
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    site.change("/a", |page| page.refusals = vec![(503, None); 9]);
+    let error = read(&servers, &listing).unwrap_err();
+    assert!(error.contains("503"), "{error}");
+    assert_eq!(site.seen().iter().filter(|seen| seen.method == "GET").count(), 4 + 4);
+    // A refusal that lasts is not repeated.
+    site.change("/a", |page| (page.refusals, page.status) = (vec![], Some(403)));
+    let before = site.seen().len();
+    assert!(read(&servers, &listing).unwrap_err().contains("refuses access"));
+    assert_eq!(site.seen().len(), before + 1);
+}
+
+#[test]
+fn a_file_that_changes_is_an_error_that_says_what_to_do() {
+    for without_conditions in [false, true] {
+        let (site, servers) = (Site::new(), servers());
+        let url = site.page("/a?sig=secret", Page { without_conditions, ..page() });
+        let listing = list(&servers, &url).unwrap();
+        let file = &listing.files[0];
+        let mut reader = servers.open(&file.remote, file.size, 0).unwrap();
+        site.change("/a?sig=secret", |page| page.breaks = (600_000, 1));
+        let mut half = vec![0; 600_000];
+        reader.read_exact(&mut half).unwrap();
+        site.change("/a?sig=secret", |page| page.etag = "\"two\"".into());
+        let error = reader.read_to_end(&mut half).unwrap_err().downcast::<Error>().unwrap();
+        let Error::Input { message, help: Some(help) } = error else { panic!("{error}") };
+        assert!(message.contains("changed since it was pinned"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+        assert!(help.contains("--update-pins"), "{help}");
+    }
+    // The same tag with another size.
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", |page| page.body.push(1));
+    let error = read(&servers, &listing).unwrap_err();
+    assert!(error.contains("it had 1200000 bytes and has 1200001"), "{error}");
+    // Gone altogether.
+    site.change("/a", |page| page.status = Some(404));
+    assert!(read(&servers, &listing).unwrap_err().contains("there is no file"));
+}
+
+#[test]
+fn a_server_that_stalls_is_left_and_asked_again() {
+    let site = Site::new();
+    let pause = Duration::from_millis(2);
+    let limits = Limits { pause, stall: Duration::from_millis(300), attempts: 2, ..Limits::default() };
+    let servers = Servers::new(limits, "http://127.0.0.1:9", None).unwrap();
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", |page| page.pause = Duration::from_secs(2));
+    let began = Instant::now();
+    // Each attempt brings half of what is left, which is progress.
+    let read = read(&servers, &listing);
+    assert!(read.is_err() || read.unwrap() == body());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(site.seen().len() > 2, "it was asked again");
+}
+
+#[test]
+fn files_may_be_elsewhere_and_servers_may_lack_head() {
+    let (site, other, servers) = (Site::new(), Site::new(), servers());
+    let to = other.page("/real", Page { without_head: true, ..page() });
+    let url = site.page("/a.csv", Page { moved_to: Some(to), ..Page::default() });
+    let listing = list(&servers, &url).unwrap();
+    assert_eq!((listing.files[0].name.as_str(), listing.files[0].size), ("a.csv", 1_200_000));
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    // Without a tag, the time of the change is the version; a weak tag is not sent back.
+    let modified = ("Last-Modified".to_owned(), "Wed, 21 Oct 2015 07:28:00 GMT".to_owned());
+    let url = site.page("/b", Page { etag: String::new(), headers: vec![modified], ..page() });
+    let listing = list(&servers, &url).unwrap();
+    assert_eq!(listing.files[0].remote.version, "modified:Wed, 21 Oct 2015 07:28:00 GMT");
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    let url = site.page("/c", Page { etag: "W/\"weak\"".into(), ..page() });
+    let listing = list(&servers, &url).unwrap();
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    assert_eq!(site.seen().last().unwrap().header("if-match"), None);
+    // Without either, a change would not be seen.
+    let url = site.page("/d", Page { etag: String::new(), ..page() });
+    assert!(list(&servers, &url).unwrap_err().to_string().contains("which version"));
+    let url = site.page("/empty", Page { body: vec![], ..page() });
+    let listing = list(&servers, &url).unwrap();
+    assert_eq!((listing.files[0].size, read(&servers, &listing).unwrap()), (0, vec![]));
+}
+
+#[test]
+fn what_cannot_be_listed_says_why() {
+    let (site, servers) = (Site::new(), servers());
+    let of = |url: &str| list(&servers, url).unwrap_err().to_string();
+    assert!(of(&site.url("/none?sig=secret")).contains("/none?…"));
+    assert!(of(&site.url("/*.jsonl")).contains("wildcards"));
+    assert!(of(&site.url("/")).contains("names no file"));
+    assert!(of("ftp://h/a").contains("no address of a known kind"));
+    // Nobody listens there: a retry may help.
+    let error = list(&servers, "http://127.0.0.1:9/a").unwrap_err();
+    assert!(matches!(error, Error::Machine { .. }), "{error}");
+}
+
+#[test]
+fn lists_name_files_relative_to_their_base() {
+    let (site, servers) = (Site::new(), servers());
+    for name in ["a", "b", "c"] {
+        site.page(&format!("/crawl/{name}.warc.gz"), page());
+    }
+    let text = "crawl/b.warc.gz\ncrawl/a.warc.gz\n";
+    let url = site.page("/warc.paths", Page { body: text.into(), ..page() });
+    let root = |list: &str, hash_max| RemoteRoot::List {
+        list: list.to_owned(),
+        base: format!("{}/", site.address),
+        hash_max,
+    };
+    let listing = servers.list(&root(&url, None), None).unwrap();
+    let names: Vec<&str> = listing.files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!((names, listing.revision.as_str()), (vec!["crawl/a.warc.gz", "crawl/b.warc.gz"], "2 files"));
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    // The same as a file on this machine, with the name of its content.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("warc.paths");
+    std::fs::write(&path, text).unwrap();
+    let local = root(path.to_str().unwrap(), None);
+    assert_eq!(servers.list(&local, None).unwrap(), listing);
+    let before = servers.pin_name(&local).unwrap();
+    std::fs::write(&path, "crawl/c.warc.gz\n").unwrap();
+    assert_ne!(servers.pin_name(&local).unwrap(), before);
+    std::fs::write(&path, "crawl/none.warc.gz\n").unwrap();
+    assert!(servers.list(&local, None).unwrap_err().to_string().contains("crawl/none.warc.gz"));
+}
+
+#[test]
+fn names_of_pins_have_no_secrets_but_tell_addresses_apart() {
+    let servers = servers();
+    let name = |url: &str| servers.pin_name(&RemoteRoot::Url { url: url.to_owned() }).unwrap();
+    assert_eq!(name("https://h/a"), "https://h/a");
+    assert!(!name("https://h/a?sig=secret").contains("secret"));
+    assert_ne!(name("https://h/a?id=1"), name("https://h/a?id=2"));
+}
+
+#[test]
+fn connections_are_limited() {
+    let site = Site::new();
+    let limits = Limits { concurrency: 1, ..Limits::default() };
+    let servers = Servers::new(limits, "http://127.0.0.1:9", None).unwrap();
+    let url = site.page("/a", Page { pause: Duration::from_millis(150), ..page() });
+    let listing = list(&servers, &url).unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(read(&servers, &listing).unwrap(), body()));
+        }
+    });
+    assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
+}
