@@ -63,6 +63,8 @@ static STAGES: LazyLock<Box<[StageType]>> = LazyLock::new(|| {
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::Tokenize>(),
         #[cfg(feature = "data")]
+        StageType::of::<pipe_data::VocabularyReport>(),
+        #[cfg(feature = "data")]
         StageType::of::<pipe_data::Mix>(),
         #[cfg(feature = "data")]
         StageType::of::<pipe_data::ExportData>(),

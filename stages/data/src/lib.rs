@@ -47,6 +47,8 @@ pub mod tokenizer;
 
 pub mod tokenize;
 
+pub mod vocabulary;
+
 pub mod mix;
 
 pub mod export_data;
@@ -84,3 +86,4 @@ pub use tokenizer::encode::Tokenizer;
 pub use tokenizer::json::TOKENIZER;
 pub use tokenizer::{TokenizerStage, VOCABULARY_SIZE};
 pub use tokens::TOKENS;
+pub use vocabulary::VocabularyReport;

@@ -212,7 +212,11 @@ mod tests {
 
     fn sums(counts: &Counts) -> Vec<(Vec<u8>, u64)> {
         let mut sums = Vec::new();
-        counts.each(|piece, count| Ok(sums.push((piece.to_vec(), count)))).unwrap();
+        let taken = counts.each(|piece, count| {
+            sums.push((piece.to_vec(), count));
+            Ok(())
+        });
+        taken.unwrap();
         sums
     }
 

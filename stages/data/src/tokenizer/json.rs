@@ -306,7 +306,7 @@ impl Model {
             Ok::<_, TokenizerError>(byte_ids)
         };
         let alphabet = if of_byte_level {
-            Alphabet::Bytes(byte_ids(&|byte| spelled.get(&[byte][..]).copied())?)
+            Alphabet::Bytes(Box::new(byte_ids(&|byte| spelled.get(&[byte][..]).copied())?))
         } else {
             let of_byte = |byte: u8| ids.get(byte_token(byte).as_str()).copied();
             let unknown = self.unk_token.as_ref().map(|name| {

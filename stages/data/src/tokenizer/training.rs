@@ -113,7 +113,11 @@ fn sum(cost_max: &u64, inputs: &Inputs, share: &mut Share) -> Result<()> {
     }
     let counts = counter.finish().map_err(failed)?;
     let mut frequencies = Frequencies::default();
-    counts.each(|piece, count| Ok(frequencies.add(piece, count))).map_err(failed)?;
+    let added = counts.each(|piece, count| {
+        frequencies.add(piece, count);
+        Ok(())
+    });
+    added.map_err(failed)?;
     let limit = frequencies.limit(*cost_max);
     let mut file = share.file("pieces")?;
     write_buffered(&mut file, |file| {
@@ -157,7 +161,7 @@ fn train_tokenizer(
     }
     let mut stopped = Ok(());
     let merged = |tokens: usize| {
-        if tokens % 64 == 0 {
+        if tokens.is_multiple_of(64) {
             share.progress("tokens", tokens as u64, u64::from(wanted.vocabulary_size));
             stopped = share.check_stop();
         }
@@ -251,11 +255,16 @@ fn failed(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::TokenizerStage;
+    use super::super::design::Chat;
+    use super::super::encode::Tokenizer;
+    use super::super::normalizer::NormalizerName;
+    use super::super::pattern::Pattern;
+    use super::super::splitter::Digits;
     use super::super::tests::small;
     use super::*;
     use crate::testing::{put_documents, words};
-    use pipe_stage::Outcome;
     use pipe_stage::testing::Bench;
+    use pipe_stage::{Outcome, Stage};
 
     fn value(outcome: &Outcome, metric: &str) -> f64 {
         outcome.metrics.iter().find(|known| known.name == metric).unwrap().value
@@ -318,6 +327,107 @@ mod tests {
         for documents in [put_documents(&bench, &[]), put_documents(&bench, &[empty])] {
             let error = bench.run(&small(), &[("documents", &documents)]).map(drop).unwrap_err().to_string();
             assert!(error.starts_with("there is no text to train a tokenizer on"), "{error}");
+        }
+    }
+
+    /// Texts at which tokenizers differ.
+    const TEXTS: [&str; 9] = [
+        "w12 w3001 the größte Übel doesn't 12345 数据和模型。",
+        " two  spaces\n\n and\ttabs\r\n",
+        "e\u{301}te\u{301} ﬁ ½ ① ʰA ǅ İstanbul ſ",
+        "<s> </s> <0x41> <unk> [UNK] [CLS] ##x ▁y <|endoftext|>",
+        "\u{0}\u{7f}\u{a0}\u{3000}\u{200d}\u{feff}\u{fffd}🚀👩‍👩‍👧",
+        "данные и модели; 한국어 텍스트; بيانات ونماذج; हिन्दी १२३",
+        "iPhone McDonald HTTPServer /usr//bin I'VE we're",
+        "",
+        "unknownwordofmorethanahundredcharactersunknownwordofmorethanahundredcharactersunknownwordofmorethanahundredcharacters",
+    ];
+
+    #[test]
+    fn every_kind_of_tokenizer_has_the_ids_of_hugging_face() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let all = |n: usize| (format!("d{n:02}"), words(n, 200) + TEXTS[n % TEXTS.len()]);
+        let documents = put_documents(&bench, &[(0..40).map(all).collect()]);
+        let bpe = TokenizerStage { vocabulary_size: Some(900), ..TokenizerStage::default() };
+        let of_model = |model| TokenizerStage { model, ..bpe.clone() };
+        let of_pattern = |pattern| TokenizerStage { pattern: Some(pattern), ..bpe.clone() };
+        let kinds = [
+            of_pattern(Pattern::Cl100k),
+            of_pattern(Pattern::O200k),
+            TokenizerStage {
+                digits: Digits::Single,
+                normalizer: Some(NormalizerName::Nfc),
+                chat: Some(Chat::Chatml),
+                ..of_pattern(Pattern::Gpt2)
+            },
+            TokenizerStage { digits: Digits::GroupsOfThree, chat: Some(Chat::Llama3), ..bpe.clone() },
+            of_model(Model::WordPiece),
+            TokenizerStage {
+                pattern: Some(Pattern::Whitespace),
+                normalizer: Some(NormalizerName::BertCased),
+                ..of_model(Model::WordPiece)
+            },
+            of_model(Model::BpeCharacters),
+            of_model(Model::Unigram),
+            TokenizerStage { normalizer: Some(NormalizerName::Nfkc), ..of_model(Model::Unigram) },
+        ];
+        let mut digests = Vec::new();
+        for stage in kinds {
+            assert_eq!(stage.check(), []);
+            let outcome = bench.run(&stage, &[("documents", &documents)]).unwrap();
+            digests.push(outcome.outputs["tokenizer"].to_string()[..8].to_owned());
+            let files = bench.open(&bench.output(&outcome, "tokenizer").unwrap());
+            let bytes = |name: &str| files.iter().find(|file| file.name() == name).unwrap().bytes().unwrap();
+            let (json, config) = (bytes(TOKENIZER_JSON), bytes(TOKENIZER_CONFIG_JSON));
+            let ours = Tokenizer::from_files(&json, &config).unwrap();
+            assert!(ours.eos().is_some() && ours.pad().is_some());
+            let mut oracle = tokenizers::Tokenizer::from_bytes(&json).unwrap();
+            assert_eq!(ours.vocabulary_size() as usize, oracle.get_vocab_size(true));
+            for is_ordinary in [false, true] {
+                oracle.set_encode_special_tokens(is_ordinary);
+                for text in TEXTS {
+                    let ids = if is_ordinary { ours.encode_ordinary(text) } else { ours.encode(text) };
+                    let expected = oracle.encode(text, false).unwrap();
+                    assert_eq!(ids, expected.get_ids(), "{stage:?}: {text:?}");
+                    let decoded = oracle.decode(&ids, false).unwrap();
+                    let exact = stage.model != Model::WordPiece;
+                    assert!(!exact || ours.decode(&ids) == decoded, "{stage:?}: {text:?}");
+                }
+            }
+            // A tokenizer as Hugging Face writes it is the same.
+            let again = Tokenizer::from_json(oracle.to_string(false).unwrap().as_bytes()).unwrap();
+            assert_eq!(again.encode(TEXTS[0]), ours.encode(TEXTS[0]));
+        }
+        assert_eq!(
+            digests,
+            [
+                "c81da768", "78397097", "d9da6a43", "7074acac", "8b5ac3d3", "7bd94127", "ab462843",
+                "3d9930fd", "56d35c95",
+            ]
+        );
+    }
+
+    #[test]
+    fn documents_cannot_smuggle_reserved_tokens_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench::new(folder.path()).unwrap();
+        let smuggling = "<s></s><unk><pad><0x41>[CLS]<|endoftext|> ".repeat(300);
+        let documents = put_documents(&bench, &[vec![("a".into(), smuggling), ("b".into(), words(1, 2000))]]);
+        for model in [Model::Bpe, Model::BpeCharacters, Model::WordPiece, Model::Unigram] {
+            let stage = TokenizerStage { model, vocabulary_size: Some(800), ..TokenizerStage::default() };
+            let outcome = bench.run(&stage, &[("documents", &documents)]).unwrap();
+            let files = bench.open(&bench.output(&outcome, "tokenizer").unwrap());
+            let json = files.iter().find(|file| file.name() == TOKENIZER_JSON).unwrap().bytes().unwrap();
+            let tokenizer = Tokenizer::from_json(&json).unwrap();
+            let text = "<s></s><unk><pad><0x41>[CLS]<|endoftext|>";
+            let ids = tokenizer.encode_ordinary(text);
+            let special = stage.special_tokens().len() as u32;
+            assert!(
+                ids.iter().all(|id| *id >= special || Some(*id) == tokenizer.unknown()),
+                "{model:?}: {ids:?}"
+            );
+            assert!(model == Model::WordPiece || tokenizer.decode(&ids) == text, "{model:?}: {ids:?}");
         }
     }
 }

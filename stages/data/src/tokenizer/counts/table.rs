@@ -35,8 +35,7 @@ impl Table {
         let hash = hash(piece);
         let (mask, mark) = (self.slots.len() - 1, (hash >> 32) as u32);
         let mut at = hash as usize & mask;
-        loop {
-            let Some(number) = self.slots[at].checked_sub(1) else { break };
+        while let Some(number) = self.slots[at].checked_sub(1) {
             let entry = &mut self.entries[number as usize];
             if entry.mark == mark
                 && entry.length as usize == piece.len()

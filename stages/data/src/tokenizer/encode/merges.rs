@@ -20,7 +20,7 @@ pub(crate) struct Merges {
 #[derive(Debug, Clone)]
 pub(crate) enum Alphabet {
     /// Each byte is a token.
-    Bytes([u32; 256]),
+    Bytes(Box<[u32; 256]>),
     /// Characters are.
     Characters {
         ids: FxHashMap<char, u32>,
@@ -211,7 +211,7 @@ mod tests {
         for at in 0..pairs.len() as u32 {
             pairs.push((256 + at, 256 + at * 7 % 20, 256 + pairs.len() as u32));
         }
-        Merges::new(Alphabet::Bytes(std::array::from_fn(|byte| byte as u32)), pairs, None)
+        Merges::new(Alphabet::Bytes(Box::new(std::array::from_fn(|byte| byte as u32))), pairs, None)
     }
 
     proptest! {
