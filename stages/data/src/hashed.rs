@@ -102,7 +102,7 @@ fn read_groups<const N: usize>(
 
 /// The pass of a hash: by bits that the number of its part does not depend on.
 fn pass_of(hash: u64, passes: u64) -> u64 {
-    (hash >> 16 & 0xffff_ffff) * passes >> 32
+    ((hash >> 16 & 0xffff_ffff) * passes) >> 32
 }
 
 /// What a share leaves for each shard of an earlier step, by the shard's position; [`Step::by_item`] hands it out.

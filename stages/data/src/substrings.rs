@@ -223,9 +223,12 @@ fn find_candidates(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     by_shard.write(share, "candidates")
 }
 
+/// Words with their records, by row.
+type ByRow<const N: usize> = BTreeMap<u32, Vec<(usize, [u8; N])>>;
+
 /// Records of places, by row.
-fn by_row<const N: usize>(files: &[LocalEntry]) -> Result<BTreeMap<u32, Vec<(usize, [u8; N])>>> {
-    let mut rows: BTreeMap<u32, Vec<(usize, [u8; N])>> = BTreeMap::new();
+fn by_row<const N: usize>(files: &[LocalEntry]) -> Result<ByRow<N>> {
+    let mut rows = ByRow::<N>::new();
     for record in read_records::<N>(files)? {
         let (row, word) = row_and_word(&record);
         rows.entry(row).or_default().push((word, record));

@@ -37,6 +37,9 @@ pub(crate) fn canonical(text: &str, dropped: &[String]) -> String {
         return text.to_owned();
     };
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    if host.is_empty() {
+        return text.to_owned();
+    }
     let mut out = format!("https://{host}");
     if let Some(port) = url.port() {
         out += &format!(":{port}");
@@ -119,6 +122,7 @@ mod tests {
             ("https://bücher.example/A", "https://xn--bcher-kva.example/A"),
             (" ftp://Example.org/ ", "ftp://Example.org/"),
             ("no address", "no address"),
+            ("http://./a", "http://./a"),
         ] {
             assert_eq!(short(text), expected, "{text}");
         }

@@ -60,7 +60,7 @@ fn sequences_do_not_extend_over_code_and_code_stays() {
 fn a_text_that_repeats_itself_keeps_one_round() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::new(folder.path()).unwrap();
-    let documents = numbered(&[words(1, 20).repeat(1) + &format!(" {}", words(1, 20)).repeat(500)]);
+    let documents = numbered(&[words(1, 20) + &format!(" {}", words(1, 20)).repeat(500)]);
     let stage = DedupSubstrings { words: 50, document_words_min: 1 };
     let outcome = run(&bench, &stage, &documents, 1);
     // The first sequence of 50 words, and those that begin in its first 20 words: each is kept once.
