@@ -193,7 +193,7 @@ impl Stats {
                 let row = row?;
                 let document = &row.document;
                 let bytes = document.text.len() + document.html.as_ref().map_or(0, Vec::len);
-                let characters = body(&document).chars().count() as u64;
+                let characters = body(document).chars().count() as u64;
                 let count = Count { documents: 1, characters, bytes: bytes as u64 };
                 total.add(count);
                 countings.iter_mut().for_each(|counting| counting.add(document, count));
