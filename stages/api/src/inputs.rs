@@ -158,7 +158,7 @@ impl LocalEntry {
         match &self.input {
             Input::Entry(entry) => self.store.object_path(&entry.content.blob.digest),
             Input::Part(part) => self.store.object_path(&part.whole.digest),
-            Input::Source(file) => file.path.clone(),
+            Input::Source(file) => file.path().map(Path::to_owned).unwrap_or_default(),
         }
     }
 
