@@ -77,6 +77,9 @@ mod rust_docs;
 mod record_tests;
 
 #[cfg(test)]
+mod remote_tests;
+
+#[cfg(test)]
 mod shard_tests;
 
 #[cfg(test)]
