@@ -253,7 +253,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
             headers = {"X_Repo_Commit": COMMIT, "ETag": f'"{found["oid"]}"'}
             if is_large(name):
                 headers |= {"X_Linked_Etag": f'"{found["lfs"]["oid"]}"', "X_Linked_Size": str(found["size"])}
-                self.send(302, Location=f"/store/{name}", **headers)
+                # As on the hub, large files are on another host.
+                port = self.server.server_address[1]
+                self.send(302, Location=f"http://localhost:{port}/store/{name}", **headers)
             else:
                 self.body(HUB[name], headers)
         elif path.startswith("/store/"):

@@ -512,7 +512,11 @@ mod tests {
         assert_eq!(names(&["a/y.txt", "../other/x.txt", "a/none", "a"], &[]), ["../other/x.txt", "a/y.txt"]);
         assert_eq!(names(&["a/y.txt"], &["a/**"]), Vec::<String>::new());
         fs::write(root.join("a/y.txt.gz"), "").unwrap();
-        assert_eq!(names(&["a/*.txt{,.gz}"], &[]), ["a/y.txt", "a/y.txt.gz"], "nothing is an alternative, too");
+        assert_eq!(
+            names(&["a/*.txt{,.gz}"], &[]),
+            ["a/y.txt", "a/y.txt.gz"],
+            "nothing is an alternative, too"
+        );
     }
 
     fn once(root: &Path, include: &[&str]) -> SourceRequest {

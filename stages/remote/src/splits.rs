@@ -37,6 +37,9 @@ const ENDINGS: [(&str, &str); 9] = [
 
 const COMPRESSIONS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
 
+/// Finds the split of a path.
+type Way<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Paths by split.
 pub(crate) type Splits = BTreeMap<String, Vec<String>>;
 
@@ -77,7 +80,7 @@ pub(crate) fn by_names(paths: &[String], folder: &str) -> Splits {
         Some(rest.to_owned())
     };
     let inner: Vec<(&String, String)> = paths.iter().filter_map(|path| Some((path, below(path)?))).collect();
-    let ways: [&dyn Fn(&str) -> Option<String>; 4] = [
+    let ways: [Way; 4] = [
         &sharded,
         &|rest| keyword(rest.rsplit('/').next().unwrap_or_default()),
         &|rest| rest.rsplit('/').skip(1).find_map(keyword),
