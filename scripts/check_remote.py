@@ -169,23 +169,39 @@ configs:
     path: en/train-*.jsonl.gz
   - split: validation
     path: en/valid.jsonl
-- config_name: tables
-  data_dir: tables
+- config_name: de
+  data_dir: de
 ---
 # Lights
 """
-HUB = {
+LIGHTS = {
     "README.md": CARD.encode(),
     "en/train-0.jsonl.gz": gzip.compress(jsonl(rows(0, 200))),
     "en/train-1.jsonl.gz": gzip.compress(jsonl(rows(200, 200))),
     "en/valid.jsonl": jsonl(rows(1000, 30)),
-    "tables/data/train-00000-of-00001.parquet": parquet(rows(3000, 90)),
-    "tables/data/test-00000-of-00001.parquet": parquet(rows(4000, 10)),
+    "de/my-train.jsonl": jsonl(rows(5000, 25)),
+    "de/dev/more.jsonl": jsonl(rows(6000, 15)),
 }
+TABLES = {
+    "README.md": b"# Tables\n",
+    "data/train-00000-of-00002.parquet": parquet(rows(3000, 90)),
+    "data/train-00001-of-00002.parquet": parquet(rows(3090, 90)),
+    "data/test-00000-of-00001.parquet": parquet(rows(4000, 10)),
+    "notes.csv": b"a,b\n1,2\n",
+}
+HUB = {"o/lights": LIGHTS, "o/tables": TABLES}
+# What is read with both; configuration and split are as `datasets` names them.
+SPLITS = [
+    ("o/lights", "en", "train"),
+    ("o/lights", "en", "validation"),
+    ("o/lights", "de", "validation"),
+    ("o/tables", "default", "train"),
+    ("o/tables", "default", "test"),
+]
 
 
-def node(path):
-    body = HUB[path]
+def node(files, path):
+    body = files[path]
     oid = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
     found = {"type": "file", "path": path, "size": len(body), "oid": oid}
     if is_large(path):
@@ -196,6 +212,10 @@ def node(path):
 
 def is_large(path):
     return path.endswith((".gz", ".parquet"))
+
+
+def folder(path):
+    return {"type": "directory", "path": path, "size": 0, "oid": "0" * 40}
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -218,49 +238,60 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.do_GET()
 
+    def files(self, path, before, after):
+        """The files of the data set that a path names, and what is behind `after` in it."""
+        repo, _, rest = path.removeprefix(before).partition(after)
+        return (HUB[repo], rest) if path.startswith(before) and after in path and repo in HUB else (None, "")
+
     def do_POST(self):
         length = int(self.headers.get("Content-Length", 0))
         sent = self.rfile.read(length)
         # Which of these paths there are: a form or JSON.
-        if urllib.parse.urlsplit(self.path).path == f"/api/datasets/o/lights/paths-info/{COMMIT}":
-            try:
-                asked = json.loads(sent)["paths"]
-            except ValueError:
-                asked = urllib.parse.parse_qs(sent.decode())["paths"]
-            folders = {str(parent) for path in HUB for parent in pathlib.PurePosixPath(path).parents} - {"."}
-            answer = [node(path) for path in asked if path in HUB]
-            answer += [{"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in asked if path in folders]
-            self.json(answer)
-        else:
-            self.send(404)
+        files, _ = self.files(self.path, "/api/datasets/", f"/paths-info/{COMMIT}")
+        if not files:
+            return self.send(404)
+        try:
+            asked = json.loads(sent)["paths"]
+        except ValueError:
+            asked = urllib.parse.parse_qs(sent.decode())["paths"]
+        folders = {str(parent) for path in files for parent in pathlib.PurePosixPath(path).parents} - {"."}
+        found = [node(files, path) for path in asked if path in files]
+        self.json(found + [folder(path) for path in asked if path in folders])
 
     def do_GET(self):
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        if path in ("/api/datasets/o/lights", "/api/datasets/o/lights/revision/main", f"/api/datasets/o/lights/revision/{COMMIT}"):
-            siblings = [{"rfilename": name} for name in HUB]
-            self.json({"id": "o/lights", "sha": COMMIT, "private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
-        elif path.startswith(tree := f"/api/datasets/o/lights/tree/{COMMIT}"):
-            below = path[len(tree) :].strip("/")
-            below = f"{below}/" if below else ""
-            recursive = "recursive=true" in self.path.lower()
-            inner = [name for name in HUB if name.startswith(below)]
-            files = [node(name) for name in inner if recursive or "/" not in name[len(below) :]]
-            folders = {below + name[len(below) :].split("/")[0] for name in inner if "/" in name[len(below) :]}
-            self.json(files + [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in sorted(folders)])
-        elif path.startswith(resolve := f"/datasets/o/lights/resolve/{COMMIT}/") and path[len(resolve) :] in HUB:
-            name = path[len(resolve) :]
-            found = node(name)
-            headers = {"X_Repo_Commit": COMMIT, "ETag": f'"{found["oid"]}"'}
-            if is_large(name):
-                headers |= {"X_Linked_Etag": f'"{found["lfs"]["oid"]}"', "X_Linked_Size": str(found["size"])}
-                self.send(302, Location=f"/store/{name}", **headers)
-            else:
-                self.body(HUB[name], headers)
-        elif path.startswith("/store/"):
-            name = path[len("/store/") :]
-            self.body(HUB[name], {"ETag": f'"{node(name)["lfs"]["oid"]}"'})
-        else:
-            self.send(404, X_Error_Code="EntryNotFound")
+        files, below = self.files(path, "/api/datasets/", f"/tree/{COMMIT}")
+        if files:
+            return self.tree(files, below.strip("/"))
+        files, name = self.files(path, "/datasets/", f"/resolve/{COMMIT}/")
+        if files and name in files:
+            return self.resolve(path, files, name)
+        files, name = self.files(path, "/store/datasets/", f"/resolve/{COMMIT}/")
+        if files:
+            return self.body(files[name], {"ETag": f'"{node(files, name)["lfs"]["oid"]}"'})
+        repo, _, revision = path.removeprefix("/api/datasets/").partition("/revision/")
+        if repo in HUB and revision in ("", "main", COMMIT):
+            about = {"id": repo, "sha": COMMIT, "private": False, "gated": False, "disabled": False, "downloads": 0}
+            return self.json({**about, "likes": 0, "tags": [], "siblings": [{"rfilename": name} for name in HUB[repo]]})
+        return self.send(404, X_Error_Code="EntryNotFound")
+
+    def tree(self, files, below):
+        below = f"{below}/" if below else ""
+        is_recursive = "recursive=true" in self.path.lower()
+        inner = [name[len(below) :] for name in files if name.startswith(below)]
+        found = [node(files, below + name) for name in inner if is_recursive or "/" not in name]
+        folders = {name.split("/")[0] for name in inner if "/" in name}
+        self.json(found + [folder(below + name) for name in sorted(folders)])
+
+    def resolve(self, path, files, name):
+        found = node(files, name)
+        headers = {"X_Repo_Commit": COMMIT, "ETag": f'"{found["oid"]}"'}
+        if "lfs" not in found:
+            return self.body(files[name], headers)
+        headers |= {"X_Linked_Etag": f'"{found["lfs"]["oid"]}"', "X_Linked_Size": str(found["size"])}
+        # As on the hub, large files are on another host.
+        port = self.server.server_address[1]
+        return self.send(302, Location=f"http://localhost:{port}/store{path}", **headers)
 
     def body(self, body, headers):
         sent = self.headers.get("Range", "")
@@ -276,9 +307,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 DATASETS = """
 import json, sys
 import datasets
-for config, split in [("en", "train"), ("en", "validation"), ("tables", "train"), ("tables", "test")]:
-    rows = datasets.load_dataset("o/lights", config, split=split)
-    print(json.dumps([config, split, sorted(row["text"] for row in rows)]))
+for repo, config, split in json.loads(sys.argv[1]):
+    rows = datasets.load_dataset(repo, config, split=split)
+    print(json.dumps(sorted(row["text"] for row in rows)))
 """
 
 
@@ -290,19 +321,18 @@ def check_hub():
         folder = pathlib.Path(temporary)
         variables = {"HF_ENDPOINT": endpoint, "HF_TOKEN": TOKEN}
         stock = {**os.environ, **variables, "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        told = subprocess.run([sys.executable, "-c", DATASETS], env=stock, capture_output=True, text=True)
+        told = subprocess.run([sys.executable, "-c", DATASETS, json.dumps(SPLITS)], env=stock, capture_output=True, text=True)
         assert told.returncode == 0, told.stderr
         project = folder / "project"
         project.mkdir()
-        for line in told.stdout.splitlines():
-            config, split, expected = json.loads(line)
-            manifest(project, {"hf": {"repo": "o/lights", "config": config, "split": split}})
+        for (repo, config, split), line in zip(SPLITS, told.stdout.splitlines(), strict=True):
+            manifest(project, {"hf": {"repo": repo, "config": config, "split": split}})
             pipe(project, "run", "pipeline.yaml", **variables)
-            assert texts(project, **variables) == expected, (config, split)
+            assert texts(project, **variables) == json.loads(line), (repo, config, split)
             pipe(project, "plan", "pipeline.yaml", "--detailed-exitcode", HF_ENDPOINT="http://127.0.0.1:9")
         has_nowhere(project, TOKEN)
     server.shutdown()
-    print("hub: the rows of `datasets` for 4 splits, offline plans")
+    print(f"hub: the rows of `datasets` for {len(SPLITS)} splits, offline plans")
 
 
 check_s3()

@@ -365,7 +365,7 @@ fn globs(patterns: &[String], request: &SourceRequest) -> Result<GlobSet, Source
     };
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+        let glob = GlobBuilder::new(pattern).literal_separator(true).empty_alternates(true).build();
         set.add(glob.map_err(|error| bad(pattern, &error))?);
     }
     set.build().map_err(|error| bad(&patterns.join(" "), &error))
@@ -511,6 +511,12 @@ mod tests {
         assert_eq!(names(&[], &["a/more/**"]), ["a/y.txt"]);
         assert_eq!(names(&["a/y.txt", "../other/x.txt", "a/none", "a"], &[]), ["../other/x.txt", "a/y.txt"]);
         assert_eq!(names(&["a/y.txt"], &["a/**"]), Vec::<String>::new());
+        fs::write(root.join("a/y.txt.gz"), "").unwrap();
+        assert_eq!(
+            names(&["a/*.txt{,.gz}"], &[]),
+            ["a/y.txt", "a/y.txt.gz"],
+            "nothing is an alternative, too"
+        );
     }
 
     fn once(root: &Path, include: &[&str]) -> SourceRequest {

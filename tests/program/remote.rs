@@ -74,7 +74,7 @@ fn documents(project: &Project) -> Vec<Value> {
 }
 
 fn verdict(project: &Project, more: &[&str]) -> String {
-    project.plan(more)["pages"]["verdict"].as_str().unwrap_or_default().to_owned()
+    project.plan(more)["pages"]["plan"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Fails where a text is in a file below a folder.

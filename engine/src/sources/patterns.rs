@@ -85,6 +85,7 @@ impl Part {
         // A part that is not a valid glob matches everything: the whole glob decides.
         GlobBuilder::new(glob)
             .literal_separator(true)
+            .empty_alternates(true)
             .build()
             .map_or(Self::Any, |glob| Self::One(glob.compile_matcher()))
     }
@@ -97,7 +98,9 @@ impl Pruned {
     pub(super) fn new(exclude: &[String]) -> Self {
         let mut set = GlobSetBuilder::new();
         let folders = exclude.iter().filter_map(|glob| glob.strip_suffix("/**"));
-        for glob in folders.filter_map(|glob| GlobBuilder::new(glob).literal_separator(true).build().ok()) {
+        for glob in folders.filter_map(|glob| {
+            GlobBuilder::new(glob).literal_separator(true).empty_alternates(true).build().ok()
+        }) {
             set.add(glob);
         }
         Self(set.build().unwrap_or_default())

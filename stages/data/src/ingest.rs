@@ -79,6 +79,9 @@ mod origin;
 mod record_tests;
 
 #[cfg(test)]
+mod remote_tests;
+
+#[cfg(test)]
 mod shard_tests;
 
 #[cfg(test)]

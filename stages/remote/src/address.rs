@@ -97,7 +97,7 @@ pub(crate) fn is_pattern(part: &str) -> bool {
 
 /// A glob in which `*` matches within a folder and `**` any folders.
 pub(crate) fn glob(pattern: &str) -> Result<GlobMatcher> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+    let glob = GlobBuilder::new(pattern).literal_separator(true).empty_alternates(true).build();
     let glob = glob.map_err(|error| {
         Error::input(format!("`{pattern}` is not a valid glob pattern: {}", error.kind()))
     })?;
@@ -150,6 +150,15 @@ mod tests {
         assert_eq!(of("s3://b"), split(true, "s3://b", "", "**"));
         assert!(Address::new("s3:///x").is_err());
         assert_eq!(split_object("s3://b/x/y z"), ("s3://b", "x/y z"));
+    }
+
+    #[test]
+    fn patterns_match_as_in_folders() {
+        let matches = |pattern: &str, path: &str| glob(pattern).unwrap().is_match(path);
+        assert!(matches("*.jsonl{,.gz}", "a.jsonl") && matches("*.jsonl{,.gz}", "a.jsonl.gz"));
+        assert!(matches("**/*.csv", "a.csv") && matches("**/*.csv", "b/c/a.csv"));
+        assert!(!matches("*.csv", "b/a.csv"));
+        assert!(glob("[").is_err());
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Servers {
     /// With limits and credentials from the environment of the process: see [`Limits::of_variables`], `HF_ENDPOINT` and
     /// `HF_TOKEN`, and the variables of the object stores.
     pub const fn of_environment() -> Self {
-        Self { settings: settings, shared: OnceLock::new() }
+        Self { settings, shared: OnceLock::new() }
     }
 
     /// With these limits, this hub and its token.

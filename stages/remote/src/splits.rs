@@ -37,6 +37,9 @@ const ENDINGS: [(&str, &str); 9] = [
 
 const COMPRESSIONS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
 
+/// Finds the split of a path.
+type Way<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Paths by split.
 pub(crate) type Splits = BTreeMap<String, Vec<String>>;
 
@@ -69,18 +72,18 @@ pub(crate) fn matching(paths: &[String], folder: &str, patterns: &[String]) -> R
     Ok(found)
 }
 
-/// The files below a folder by split: shards named `data/SPLIT-00000-of-00001.*`, else those with a keyword in their
-/// names, else in the names of their folders, else all for training.
+/// The files below a folder by split: shards named `data/SPLIT-00000-of-00001.*`, else those with a keyword in the names of
+/// their folders, else in their own names, else all for training.
 pub(crate) fn by_names(paths: &[String], folder: &str) -> Splits {
     let below = |path: &str| -> Option<String> {
         let rest = if folder.is_empty() { path } else { path.strip_prefix(folder)?.strip_prefix('/')? };
         Some(rest.to_owned())
     };
     let inner: Vec<(&String, String)> = paths.iter().filter_map(|path| Some((path, below(path)?))).collect();
-    let ways: [&dyn Fn(&str) -> Option<String>; 4] = [
+    let ways: [Way; 4] = [
         &sharded,
-        &|rest| keyword(rest.rsplit('/').next().unwrap_or_default()),
         &|rest| rest.rsplit('/').skip(1).find_map(keyword),
+        &|rest| keyword(rest.rsplit('/').next().unwrap_or_default()),
         &|_| Some("train".to_owned()),
     ];
     for way in ways {
@@ -119,7 +122,8 @@ fn sharded(path: &str) -> Option<String> {
     let is_word =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
     let total = rest.split('.').next().unwrap_or_default();
-    let fits = number.len() == 5 && is_number(number) && is_number(total) && is_word(split);
+    let fits =
+        number.len() == 5 && total.len() >= 5 && is_number(number) && is_number(total) && is_word(split);
     fits.then(|| split.to_owned())
 }
 
@@ -168,6 +172,9 @@ mod tests {
         );
         let folders = ["train/a.jsonl", "eval/b.jsonl"];
         assert_eq!(splits(&folders, ""), [split("test", &folders[1..]), split("train", &folders[..1])]);
+        // Folders come before names of files, and what they leave is in no split.
+        let both = ["my-train.jsonl", "dev/more.jsonl"];
+        assert_eq!(splits(&both, ""), [split("validation", &both[1..])]);
         assert_eq!(splits(&["a.jsonl", "b.jsonl"], ""), [split("train", &["a.jsonl", "b.jsonl"])]);
         assert_eq!(splits(&["en/a.jsonl", "de/a.jsonl"], "en"), [split("train", &["en/a.jsonl"])]);
         assert_eq!(splits(&[], ""), []);
