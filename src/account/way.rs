@@ -233,13 +233,22 @@ struct State {
     derived: BTreeSet<(usize, usize)>,
 }
 
+/// The path of a file, or its address on a server.
+fn place(file: &pipe_stage::SourceFile) -> String {
+    match (file.path(), file.remote()) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(remote)) => remote.url.clone(),
+        (None, None) => file.name.clone(),
+    }
+}
+
 /// Follows a document from where it was found.
 pub(crate) fn follow_through(results: &Results, found: &Found, work: &mut Work) -> Result<Way> {
     let mut state = State::default();
     let mut way = Way { id: found.id.clone(), url: found.url.clone(), origin: None, stages: Vec::new() };
     let first = &results.stages[found.output.0];
     way.origin = pipe_data::ingest::origin(&first.sources, &found.id)
-        .map(|(file, row)| Origin { path: file.path.display().to_string(), row });
+        .map(|(file, row)| Origin { path: place(file), row });
     for at in found.output.0..results.stages.len() {
         let stop = if at == found.output.0 {
             state.places.insert(found.output, vec![found.place.clone()]);

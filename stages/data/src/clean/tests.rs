@@ -453,7 +453,7 @@ fn licences_and_block_lists_drop_documents() {
     );
     let mut wrong = sources.clone();
     let at = wrong.iter().position(|file| file.name == "domains.txt").unwrap();
-    std::fs::write(&wrong[at].path, "ok.example\nads.example/page\n").unwrap();
+    std::fs::write(wrong[at].path().unwrap(), "ok.example\nads.example/page\n").unwrap();
     wrong[at] = Bench::sources(&wrong[at].source, folder.path())
         .unwrap()
         .into_iter()

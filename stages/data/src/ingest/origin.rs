@@ -72,7 +72,7 @@ mod tests {
             name: name.into(),
             digest: Digest::of(b""),
             size: 0,
-            path: "p".into(),
+            at: pipe_stage::Location::Path("p".into()),
         };
         let files = [file("s:jsonl", "a/r.jsonl"), file("t", "p.html")];
         let found = |id: &str| origin(&files, id).map(|(file, row)| (file.name.clone(), row));
