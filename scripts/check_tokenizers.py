@@ -66,7 +66,7 @@ def main():
     pipe, path = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        texts = {f"d{number:06}": text for number, text in enumerate(documents(path))}
+        texts = {f"d{number:06}": text for number, text in enumerate(documents(path)) if text}
         with open(folder / "texts.jsonl", "w", encoding="utf-8") as file:
             for name, text in texts.items():
                 file.write(json.dumps({"id": name, "text": text}) + "\n")

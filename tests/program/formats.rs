@@ -171,7 +171,7 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
         project.pipe(&[&words, more].concat()).expect(0)
     };
     let told = sample("gopher_duplicate_lines", &["-n", "20"]);
-    let heads = told.stdout.lines().filter(|line| line.contains("dropped by gopher_duplicate_lines: "));
+    let heads = told.stdout.lines().filter(|line| line.contains("by gopher_duplicate_lines: "));
     let heads: Vec<&str> = heads.collect();
     assert!(heads.len() == 20 && heads.iter().all(|line| line.contains(" (threshold ")), "{}", told.stdout);
     let told = told.says(&["20 of 25 documents dropped by `gopher_duplicate_lines`"]);

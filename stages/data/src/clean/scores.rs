@@ -7,7 +7,7 @@
 use super::block_lists::{BlockLists, is_block_lists};
 use super::pii::{Pii, mask};
 use super::rules::{Measured, Rule, Rules};
-use super::texts::is_code;
+use super::texts::{REFUSED, is_code};
 use super::{NOTES, lines_cut, masked};
 use crate::documents::{AddedColumn, AddedColumns, Document, DocumentReader, DocumentWriter};
 use pipe_stage::{Inputs, LocalEntry, Result, RoaringBitmap, Share, ShareFile};
@@ -111,7 +111,7 @@ impl Scores {
         figures: &mut Figures,
     ) -> (bool, Vec<(Rule, f32)>) {
         let is_wanted = is_code || self.languages.is_empty() || self.languages.contains(&document.language);
-        if !is_wanted || document.text.is_empty() {
+        if !is_wanted || document.metadata.contains_key(REFUSED) {
             return (false, Vec::new());
         }
         let cut = if is_code { None } else { self.lines.cut_lines(&document.text, &document.language) };

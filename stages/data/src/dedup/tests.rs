@@ -146,8 +146,8 @@ fn a_score_is_compared_with_the_columns_that_ingest_copies() {
     ] {
         assert_eq!(check(columns, score), [""; 0], "{columns} {score}");
     }
-    let message = "no document has `star` in its metadata, which contains `language_declared`, `language_score`, \
-        `stars`, `title`";
+    let message = "no document has `star` in its metadata, which contains `characters`, `language_declared`, \
+        `language_score`, `stars`, `title`, the values of the rules of `clean`";
     assert_eq!(check(r#"["stars"]"#, "star"), [message]);
     let dedup = Dedup { score: Some("x".into()), ..Dedup::default() };
     assert_eq!(dedup.check_known(&known(Facts::default())), []);

@@ -1,5 +1,6 @@
 //! What is known of documents before they exist: the names of their metadata, and whether they have text.
 
+use crate::clean::rules::Rule;
 use pipe_stage::{Facts, In, KnownInputs, Misfit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -23,8 +24,12 @@ fn metadata_names(inputs: &KnownInputs, port: In) -> Option<BTreeSet<String>> {
 /// The error that no document of an input has a name in its metadata; `None` if one may have it.
 pub(crate) fn missing_metadata(inputs: &KnownInputs, port: In, name: &str) -> Option<String> {
     let names = metadata_names(inputs, port).filter(|names| !names.contains(name))?;
-    let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let names = if names.is_empty() { "nothing".to_owned() } else { names };
+    // The rules are many, and all are there or none.
+    let (rules, others): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| Rule::all().any(|rule| rule.name() == name.as_str()));
+    let rules = (!rules.is_empty()).then(|| "the values of the rules of `clean`".to_owned());
+    let names: Vec<String> = others.into_iter().map(|name| format!("`{name}`")).chain(rules).collect();
+    let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     Some(format!("no document has `{name}` in its metadata, which contains {names}"))
 }
 
