@@ -174,9 +174,9 @@ fn documents_that_a_rule_dropped_are_sampled_with_value_and_threshold() {
     let heads = told.stdout.lines().filter(|line| line.contains("by gopher_duplicate_lines: "));
     let heads: Vec<&str> = heads.collect();
     assert!(heads.len() == 20 && heads.iter().all(|line| line.contains(" (threshold ")), "{}", told.stdout);
-    let told = told.says(&["20 of 25 documents dropped by `gopher_duplicate_lines`"]);
+    let told = told.says(&["20 of 25 documents left out by `gopher_duplicate_lines`"]);
     assert_eq!(sample("gopher_duplicate_lines", &["-n", "20"]).stdout, told.stdout);
-    sample("any", &["-n", "1"]).says(&["1 of 30 documents dropped by any rule"]);
+    sample("any", &["-n", "1"]).says(&["1 of 30 documents left out for any reason"]);
     sample("no_rule", &[]).says(&["0 of 0", "gopher_duplicate_lines (25)"]);
 
     let page = project.path("stats.html");
