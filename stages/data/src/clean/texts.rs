@@ -100,7 +100,7 @@ impl Texts {
 
     fn limits(&self) -> Limits {
         // `ingest` has already checked that the file can be represented.
-        Limits { nodes_max: self.elements_max as usize, bytes_max: DOCUMENT_BYTES_MAX, ..Limits::default() }
+        Limits { nodes_max: self.elements_max as usize, bytes_max: DOCUMENT_BYTES_MAX }
     }
 }
 
