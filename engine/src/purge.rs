@@ -368,7 +368,7 @@ impl Purge {
         Ok((objects, folders))
     }
 
-    /// Writes the list, so that whoever comes next can go on.
+    /// Writes the list, so that the next purge can finish this one.
     fn note(&self, store: &Store) -> Result<(), PurgeError> {
         let path = list_path(store);
         let mut all = unfinished(store)?.unwrap_or_default();

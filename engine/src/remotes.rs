@@ -20,7 +20,7 @@ use std::{
 /// A listing has about 300 bytes a file.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// What to do about a root that no longer stands for what its pin says.
+/// What to do about a root whose files are not those of its pin.
 pub(crate) const HELP: &str = "accept what is there now with `pipe run --update-pins`";
 
 /// The files of a root, and its pin.

@@ -334,7 +334,7 @@ struct Folder {
     real: Option<PathBuf>,
 }
 
-/// The path of an entry without links, if it is one or stands in a folder that one led to.
+/// The path of an entry without links, if it is a link or in a folder that a link led to.
 fn real_path(entry: &fs::DirEntry, is_link: bool, folder: Option<&Path>) -> io::Result<Option<PathBuf>> {
     match folder {
         _ if is_link => fs::canonicalize(entry.path()).map(Some),

@@ -1,5 +1,5 @@
-//! Where documents are: in which shards and rows of an artifact. Only columns with names are read, and those of a shard
-//! only if nothing tells that the document is in another one. Knows nothing of output.
+//! Where documents are: in which shards and rows of an artifact. Only columns with names are read, and no shard that
+//! cannot have the document. Knows nothing of output.
 
 use pipe::cli::{Results, StageResult};
 use pipe_data::documents::{Column, Document, DocumentReader, Row};

@@ -200,8 +200,8 @@ fn is_parquet(path: &Path) -> Result<bool> {
     }
 }
 
-/// What an object is: shards say which documents they have, and so do the lists of documents that stages write. A line that
-/// only names a document is no copy of it; one with its text is.
+/// What an object is: shards say which documents they have, and so do the lists of documents that stages write. A line with
+/// the text of a document is a copy of it; a line with only its id or address is not.
 fn look(path: &Path, targets: &Targets) -> Result<Content> {
     let has = RefCell::new(false);
     let has_documents = each_document(path, |id, url| {
@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(content("{\"id\":\"a\",\"kept\":\"b\"}\n"), Content::HasNot);
         assert_eq!(content("{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n"), Content::Has);
         assert_eq!(content("{\"id\":\"b\",\"text\":\"x\"}\n"), Content::HasNot);
-        // What a model wrote, and what is no list of documents.
+        // Samples of a model, and files that are not lists of documents.
         assert_eq!(content("{\"step\":1,\"text\":\"x\"}\n"), Content::Unknown);
         assert_eq!(
             (content(""), content("PAR1"), content("a\nb")),

@@ -1,4 +1,5 @@
-//! `pipe data remove`: adds entries to the lists of a stage of type `remove`, and tells what follows from that.
+//! `pipe data remove`: adds entries to the lists of a stage of type `remove`, and prints which shards, stages and
+//! models that changes.
 
 use super::find::{Work as Reads, each_name, has_documents};
 use clap::Args;

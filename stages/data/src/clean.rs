@@ -85,7 +85,7 @@ pub struct Clean {
     pub thresholds: BTreeMap<Rule, f64>,
     /// Words and phrases that the rule `c4_bad_words` counts, ignoring case.
     pub bad_words: Vec<String>,
-    /// Licences to keep, as SPDX expressions such as `CC-BY-4.0`; `unknown` stands for documents without a licence. A document
+    /// Licences to keep, as SPDX expressions such as `CC-BY-4.0`; `unknown` means documents without a licence. A document
     /// is kept if its licence can be satisfied by these: one in an `OR`, all in an `AND`. Empty keeps all documents.
     pub licenses: Vec<String>,
     /// Files with domains, addresses and words that drop documents.

@@ -2,7 +2,7 @@
 
 use spdx::{Expression, LicenseReq, ParseMode};
 
-/// Stands for documents without a licence.
+/// Means documents without a licence.
 const UNKNOWN: &str = "unknown";
 
 /// A list of allowed licences.
