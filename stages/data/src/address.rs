@@ -68,6 +68,11 @@ mod tests {
     #[test]
     fn hosts_have_no_port_and_belong_to_their_domains() {
         assert_eq!(host("https://a@www.Docs.example.org:80/x"), "docs.example.org");
+        assert_eq!(
+            (host("https://docs.example.org./"), host("https://WWW.e.org:8080/a")),
+            ("docs.example.org".into(), "e.org".into())
+        );
+        assert_eq!((host("data:text/html,x"), host("")), (String::new(), String::new()));
         assert_eq!((host("e.org/x"), host("https://localhost/x")), (String::new(), "localhost".into()));
         let above: Vec<&str> = hosts_above("a.b.example.org").collect();
         assert_eq!(above, ["a.b.example.org", "b.example.org", "example.org"]);

@@ -1,6 +1,7 @@
 //! Owns: which lines are repeated over the pages of a site, and what is left of the pages. Nothing here depends on threads,
 //! caches or the manifest.
 
+use crate::address::host;
 use crate::clean::fences::{Line, lines};
 use crate::cuts::{
     ABOUT_CUT, ABOUT_DOCUMENTS, ABOUT_DROPPED, METRICS, Outputs, cut, start_metrics, warn_if_none_left,
@@ -8,7 +9,6 @@ use crate::cuts::{
 use crate::dedup::minhash::{hash_of_units, hashed_units};
 use crate::documents::{Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text};
 use crate::hashed::{ByShard, for_each_group, number_at, parts, read_records, write};
-use crate::url::host;
 use pipe_stage::{
     Code, Context, Error, FILES, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share,
     Stage, WorkInputs,
@@ -149,7 +149,7 @@ struct Counts {
 
 /// The hash of a host.
 fn hash_of_host(url: &str) -> Option<u64> {
-    let host = host(url)?;
+    let host = Some(host(url)).filter(|host| !host.is_empty())?;
     let digest = blake3::hash(host.as_bytes());
     Some(u64::from_le_bytes(std::array::from_fn(|at| digest.as_bytes()[at])))
 }

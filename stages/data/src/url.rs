@@ -57,14 +57,6 @@ pub(crate) fn canonical(text: &str, dropped: &[String]) -> String {
     out
 }
 
-/// The host of an address in lower case, without `www.`; `None` if it has none.
-pub(crate) fn host(text: &str) -> Option<String> {
-    let url = Url::parse(text.trim()).ok()?;
-    let host = url.host_str()?.trim_end_matches('.');
-    let host = host.strip_prefix("www.").unwrap_or(host);
-    (!host.is_empty()).then(|| host.to_owned())
-}
-
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
@@ -126,13 +118,6 @@ mod tests {
         ] {
             assert_eq!(short(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn hosts_are_those_of_sites() {
-        assert_eq!(host("https://WWW.example.org:8080/a").as_deref(), Some("example.org"));
-        assert_eq!(host("https://docs.example.org./").as_deref(), Some("docs.example.org"));
-        assert_eq!((host("data:text/html,x"), host("example.org/a"), host("")), (None, None, None));
     }
 
     proptest! {

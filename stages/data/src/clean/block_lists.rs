@@ -8,6 +8,7 @@
 //!                        u64 little-endian, ascending: digests of domains, then of addresses
 //! ```
 
+use crate::address::{host, plain};
 use crate::documents::text_digest;
 use crate::ingest::split_glob;
 use crate::lines::{write_buffered, write_json_line};
@@ -15,6 +16,7 @@ use crate::memo::Memo;
 use pipe_stage::{Error, Inputs, Links, LocalEntry, Places, Result, Share, SourceRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -104,7 +106,7 @@ pub(super) fn collect(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> 
             each_entry(file, |entry| {
                 match item.name() {
                     "domains" => domains.push(digest(&domain(entry)?)),
-                    "urls" => urls.push(digest(&address(entry))),
+                    "urls" => urls.push(digest(&plain(&with_scheme(entry)))),
                     "url_words" => drop(head.url_words.insert(word_of_url(entry)?)),
                     _ => drop(head.words.insert(entry.to_lowercase())),
                 }
@@ -166,7 +168,8 @@ fn digest(text: &str) -> u64 {
 
 /// The form of a domain in a list.
 fn domain(entry: &str) -> std::result::Result<String, &'static str> {
-    let entry = without_scheme(entry).strip_prefix("*.").unwrap_or(without_scheme(entry));
+    let entry = entry.split_once("://").map_or(entry, |(_, rest)| rest);
+    let entry = ["*.", "www."].into_iter().find_map(|start| entry.strip_prefix(start)).unwrap_or(entry);
     let entry = entry.trim_matches('.').trim_end_matches('/');
     if entry.is_empty() || entry.contains(['/', '?', '#', '@']) || entry.contains(char::is_whitespace) {
         return Err("is not a domain; lists of addresses belong in `block_lists.urls`");
@@ -182,29 +185,12 @@ fn word_of_url(entry: &str) -> std::result::Result<String, &'static str> {
     }
 }
 
-fn without_scheme(url: &str) -> &str {
-    match url.split_once("//") {
-        Some((scheme, rest)) if scheme.is_empty() || scheme.ends_with(':') => rest,
-        _ => url,
+/// An address with a scheme, which lists and documents may leave out.
+fn with_scheme(url: &str) -> Cow<'_, str> {
+    match url.trim() {
+        url if url.contains("://") => url.into(),
+        url => format!("http://{}", url.trim_start_matches('/')).into(),
     }
-}
-
-/// The host of an address without its scheme, and the rest of the address.
-fn split_host(url: &str) -> (String, &str) {
-    let end = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let (authority, rest) = url.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
-    (host.trim_end_matches('.').to_lowercase(), rest)
-}
-
-/// The form in which addresses are compared.
-fn address(url: &str) -> String {
-    let (host, rest) = split_host(without_scheme(url.trim()));
-    let rest = rest.split('#').next().unwrap_or_default();
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    format!("{}{rest}", host.strip_prefix("www.").unwrap_or(&host))
 }
 
 /// The block lists of a stage.
@@ -247,11 +233,11 @@ impl BlockLists {
 
     /// Finds the first list that an address is in, and the entry.
     pub(super) fn find(&self, url: &str) -> Option<(&'static str, String)> {
-        let url = url.trim();
-        if url.is_empty() {
+        if url.trim().is_empty() {
             return None;
         }
-        let (host, _) = split_host(without_scheme(url));
+        let url = with_scheme(url);
+        let host = host(&url);
         // The domain itself, and the ones that it is below.
         let below = host.match_indices('.').map(|(at, _)| &host[at + 1..]);
         let mut domains = std::iter::once(host.as_str()).chain(below);
@@ -261,14 +247,15 @@ impl BlockLists {
             return Some((BLOCKED[0], domain.to_owned()));
         }
         if !self.urls.is_empty() {
-            let address = address(url);
+            let address = plain(&url);
             if self.urls.binary_search(&digest(&address)).is_ok() {
                 return Some((BLOCKED[1], address));
             }
         }
         if !self.url_words.is_empty() {
-            let url = without_scheme(url).to_lowercase();
-            let word = url.split(|c: char| !c.is_alphanumeric()).find(|word| self.url_words.contains(*word));
+            let address = plain(&url).to_lowercase();
+            let word =
+                address.split(|c: char| !c.is_alphanumeric()).find(|word| self.url_words.contains(*word));
             if let Some(word) = word {
                 return Some((BLOCKED[2], word.to_owned()));
             }
@@ -283,7 +270,7 @@ mod tests {
 
     fn lists(domains: &[&str], urls: &[&str], words: &[&str]) -> BlockLists {
         let mut domains: Vec<u64> = domains.iter().map(|entry| digest(&domain(entry).unwrap())).collect();
-        let mut urls: Vec<u64> = urls.iter().map(|entry| digest(&address(entry))).collect();
+        let mut urls: Vec<u64> = urls.iter().map(|entry| digest(&plain(&with_scheme(entry)))).collect();
         domains.sort_unstable();
         urls.sort_unstable();
         let url_words = words.iter().map(|word| word_of_url(word).unwrap()).collect();
@@ -296,13 +283,14 @@ mod tests {
 
     #[test]
     fn a_domain_includes_those_below_it() {
-        let lists = lists(&["Example.ORG", "*.ads.net", "http://spam.com/"], &[], &[]);
+        let lists = lists(&["Example.ORG", "www.w.org", "*.ads.net", "http://spam.com/"], &[], &[]);
         for url in [
             "https://example.org",
             "http://user@www.Example.org:8080/a",
             "example.org/x",
             "//a.b.example.org./",
             "https://ads.net/?q",
+            "https://www.w.org/",
             "https://x.spam.com#y",
         ] {
             assert_eq!(found(&lists, url), Some("blocked_domain"), "{url}");
