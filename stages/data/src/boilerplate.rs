@@ -3,15 +3,13 @@
 
 use crate::address::host;
 use crate::clean::fences::{Line, lines};
-use crate::cuts::{
-    ABOUT_CUT, ABOUT_DOCUMENTS, ABOUT_DROPPED, METRICS, Outputs, cut, start_metrics, warn_if_none_left,
-};
+use crate::cuts::{self, METRICS, cut, start_metrics};
 use crate::dedup::minhash::{hash_of_units, hashed_units};
-use crate::documents::{Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
 use crate::hashed::{ByShard, for_each_group, number_at, parts, read_records, write};
 use pipe_stage::{
-    Code, Context, Error, FILES, Facts, In, Inputs, KnownInputs, Metric, Misfit, Out, Port, Result, Share,
-    Stage, WorkInputs,
+    Code, Context, Error, Facts, In, Inputs, KnownInputs, Metric, Misfit, Port, Result, Share, Stage,
+    WorkInputs,
 };
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -61,21 +59,15 @@ impl Default for Boilerplate {
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text and `url`.");
-const OUTPUTS: Outputs = Outputs {
-    documents: Out::main("documents", &DOCUMENTS, ABOUT_DOCUMENTS),
-    cut: Out::new("cut", &FILES, ABOUT_CUT),
-    dropped: Out::new("dropped", &FILES, ABOUT_DROPPED),
-};
 /// Documents whose `url` names no host.
 const WITHOUT_HOST: &str = "documents_without_host";
 
 impl Stage for Boilerplate {
     const NAME: &'static str = "boilerplate";
-    /// History: 1: initial version.
-    const REVISION: u32 = 1;
+    /// History: 1: initial version. 2: hosts in any script and spelling are compared in ASCII.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] =
-        &[INPUT.port(), OUTPUTS.documents.port(), OUTPUTS.cut.port(), OUTPUTS.dropped.port()];
+    const PORTS: &'static [Port] = &cuts::ports(INPUT);
 
     fn check(&self) -> Vec<Misfit> {
         let share = (0.0..=1.0).contains(&self.share_min);
@@ -87,11 +79,7 @@ impl Stage for Boilerplate {
     }
 
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
-        if output == OUTPUTS.documents.name() {
-            facts_passed_on(inputs, INPUT, &[])
-        } else {
-            Facts::default()
-        }
+        cuts::facts(output, inputs, INPUT)
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
@@ -129,11 +117,7 @@ impl Stage for Boilerplate {
         let shards = shards.into_iter().zip(&lines).zip(&hosts);
         let shards = shards.map(|((shard, lines), hosts)| shard.and(lines).and(hosts)).collect();
         let cut = ctx.each("cut", self, shards, cut_lines)?;
-        warn_if_none_left(ctx);
-        for output in [OUTPUTS.documents, OUTPUTS.cut, OUTPUTS.dropped] {
-            ctx.output(output, cut.entries(output.name()))?;
-        }
-        Ok(())
+        cuts::give(ctx, &cut)
     }
 }
 
@@ -252,7 +236,7 @@ fn cut_lines(stage: &Boilerplate, inputs: &Inputs, share: &mut Share) -> Result<
         let of = if number_at(&record, 12) == LINE { &mut lines } else { &mut hosts };
         of.insert(hash, number_at(&record, 8));
     }
-    cut(share, &OUTPUTS, shard, stage.document_words_min, &[Column::Url], |row| {
+    cut(share, shard, stage.document_words_min, &[Column::Url], |row| {
         let Some((host, pages)) =
             hash_of_host(&row.document.url).and_then(|host| Some((host, *hosts.get(&host)?)))
         else {

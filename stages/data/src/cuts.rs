@@ -2,26 +2,39 @@
 //! here depends on why a part is cut.
 
 use crate::dedup::minhash::hashed_units;
-use crate::documents::{Column, DocumentReader, DocumentWriter, Row};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, DocumentWriter, Row, facts_passed_on};
 use crate::lines::write_lines;
-use pipe_stage::{LocalEntry, Metric, Out, Result, RoaringBitmap, Share};
+use pipe_stage::{
+    Context, FILES, Facts, In, KnownInputs, LocalEntry, Metric, Out, Port, Result, RoaringBitmap, Share, Step,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The outputs of a stage that cuts texts.
-pub(crate) struct Outputs {
-    pub(crate) documents: Out,
-    /// Documents whose text was changed, as JSON Lines.
-    pub(crate) cut: Out,
-    /// Documents that have too little text after that, as JSON Lines.
-    pub(crate) dropped: Out,
+const OUTPUT: Out = Out::main("documents", &DOCUMENTS, "The documents, some with shorter texts.");
+const CUT: Out = Out::new("cut", &FILES, "Documents whose text was cut, with what was cut, as JSON Lines.");
+const DROPPED: Out =
+    Out::new("dropped", &FILES, "Documents with too little text after cutting, as JSON Lines.");
+
+/// The ports of a stage that cuts the texts of an input.
+pub(crate) const fn ports(input: In) -> [Port; 4] {
+    [input.port(), OUTPUT.port(), CUT.port(), DROPPED.port()]
 }
 
-/// What the outputs are about.
-pub(crate) const ABOUT_DOCUMENTS: &str = "The documents, some with shorter texts.";
-pub(crate) const ABOUT_CUT: &str = "Documents whose text was cut, with what was cut, as JSON Lines.";
-pub(crate) const ABOUT_DROPPED: &str = "Documents with too little text after cutting, as JSON Lines.";
+/// What is known of an output of such a stage before it runs.
+pub(crate) fn facts(output: &str, inputs: &KnownInputs, input: In) -> Facts {
+    if output == OUTPUT.name() { facts_passed_on(inputs, input, &[]) } else { Facts::default() }
+}
+
+/// Makes the outputs of such a stage from its last step, whose tasks call [`cut`].
+pub(crate) fn give(ctx: &Context, step: &Step) -> Result<()> {
+    warn_if_none_left(ctx);
+    for output in [OUTPUT, CUT, DROPPED] {
+        ctx.output(output, step.entries(output.name()))?;
+    }
+    Ok(())
+}
 
 /// Metrics of a stage that cuts texts.
 pub(crate) const METRICS: [&str; 6] =
@@ -46,7 +59,6 @@ struct CutLine {
 /// `columns` are those that `find` reads besides the id and the text.
 pub(crate) fn cut(
     share: &mut Share,
-    outputs: &Outputs,
     entry: &LocalEntry,
     words_min: u32,
     columns: &[Column],
@@ -87,14 +99,14 @@ pub(crate) fn cut(
             dropped.len() as u64,
         ],
     );
-    for (output, lines) in [(&outputs.cut, &changed), (&outputs.dropped, &dropped)] {
+    for (output, lines) in [(CUT, &changed), (DROPPED, &dropped)] {
         if !lines.is_empty() {
             let mut file = share.file_with(output.name(), "jsonl")?;
             write_lines(&mut file, lines)?;
             share.keep(file)?;
         }
     }
-    let slot = outputs.documents.name();
+    let slot = OUTPUT.name();
     if cuts.is_empty() && dropped.is_empty() {
         return share.pass(slot, entry);
     }
@@ -235,7 +247,7 @@ fn breaks(space: &str) -> usize {
 }
 
 /// The warning of a stage whose output has no documents.
-pub(crate) fn warn_if_none_left(ctx: &pipe_stage::Context) {
+fn warn_if_none_left(ctx: &Context) {
     if ctx.value(METRICS[0]) == 0.0 {
         let dropped = (
             ctx.value(METRICS[5]) as u64,
@@ -246,7 +258,7 @@ pub(crate) fn warn_if_none_left(ctx: &pipe_stage::Context) {
 }
 
 /// A metric that is listed even if no shard reports it.
-pub(crate) fn start_metrics(ctx: &pipe_stage::Context) {
+pub(crate) fn start_metrics(ctx: &Context) {
     METRICS.iter().for_each(|metric| ctx.metric(Metric::count(*metric, 0)));
 }
 

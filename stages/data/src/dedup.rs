@@ -25,6 +25,7 @@ use roaring::RoaringBitmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::TRACKING;
 use crate::documents::{
     AddedColumn, CLUSTER, CLUSTER_SIZE, Column, DOCUMENTS, DocumentReader, METADATA_HELP, facts_passed_on,
     lacks_text, missing_metadata, text_digest,
@@ -32,7 +33,6 @@ use crate::documents::{
 use crate::lines::{read_lines, write_buffered, write_lines};
 use crate::none_left;
 use crate::parts::ranges;
-use crate::url::TRACKING;
 use clusters::{Fate, Instead, Reason, find_clusters, judge};
 pub(crate) use corpus::{open_signatures, unreadable};
 use minhash::{Bands, MinHash, shingles};
@@ -63,8 +63,8 @@ use urls::{Addressing, Choosing, find_addresses, find_copies, no_addresses};
 /// other, are kept before all others, and are not part of the output: of each cluster or address with one of them, all
 /// documents are removed.
 ///
-/// The text is not copied: the output is a view of the input with the columns `cluster` (the smallest hash of its
-/// members' ids) and `cluster_size`. The output `removed` lists removed documents, the document that was kept
+/// The text is not copied: the output is a view of the input with the columns `cluster` (the hash of the
+/// id of the kept document) and `cluster_size`. The output `removed` lists removed documents, the document that was kept
 /// instead, the reason (`exact`, `near` or `url`), and the similarity of texts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -116,8 +116,9 @@ const REMOVED: Out = Out::new(
     &FILES,
     "Removed documents, the document kept instead, the reason, and their similarity, as JSON Lines.",
 );
-use clusters::{DOCUMENTS_IN, LIMITED, METRICS};
+use clusters::{LIMITED, METRICS};
 /// Documents that were removed for others with the same address.
+const DOCUMENTS_IN: &str = "documents_in";
 const REMOVED_URL: &str = "removed_url";
 /// Removed documents whose copy is of an earlier release; the other metrics count them too.
 const REMOVED_EARLIER: &str = "removed_earlier";
@@ -125,8 +126,9 @@ const REMOVED_EARLIER: &str = "removed_earlier";
 impl Stage for Dedup {
     const NAME: &'static str = "dedup";
     /// History: 1: initial version. 2: shingles depend on the characters of a text and no longer on its language. 3: bands
-    /// are compared by parts, so other candidates may be left out where there are too many. 4: `removed` has reasons.
-    const REVISION: u32 = 4;
+    /// are compared by parts, so other candidates may be left out where there are too many. 4: `removed` has reasons. 5: a
+    /// cluster is named after the document that is kept, and its size is that document's alone.
+    const REVISION: u32 = 5;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), EARLIER.port(), OUTPUT.port(), REMOVED.port()];
 
@@ -175,7 +177,13 @@ impl Stage for Dedup {
     }
 
     fn metrics(&self, _: &KnownInputs) -> Option<Vec<String>> {
-        Some(METRICS.into_iter().chain([REMOVED_URL, REMOVED_EARLIER, LIMITED]).map(str::to_owned).collect())
+        Some(
+            METRICS
+                .into_iter()
+                .chain([DOCUMENTS_IN, REMOVED_URL, REMOVED_EARLIER, LIMITED])
+                .map(str::to_owned)
+                .collect(),
+        )
     }
 
     fn run(&self, ctx: &Context) -> Result<()> {
@@ -208,10 +216,10 @@ impl Stage for Dedup {
         let fates = fates.by_item("fates", shards.len());
         let items = shards.into_iter().zip(&fates).zip(&copies).skip(earlier as usize);
         let items = items.map(|((shard, fates), copies)| shard.and(fates).and(copies));
-        if ctx.value(DOCUMENTS_IN) == 0.0 && ctx.value(REMOVED_URL) == 0.0 {
+        let survivors = ctx.each("survivors", &(), items.collect(), survive)?;
+        if ctx.value(DOCUMENTS_IN) == 0.0 {
             none_left::warn(ctx, "no documents are left", []);
         }
-        let survivors = ctx.each("survivors", &(), items.collect(), survive)?;
         ctx.output(OUTPUT, survivors.entries("documents"))?;
         ctx.output(REMOVED, survivors.entries("removed"))
     }
@@ -356,19 +364,25 @@ fn survive(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut added = reader.added().cloned().unwrap_or_default();
     let (mut clusters, mut sizes) = (vec![0; rows as usize], vec![0; rows as usize]);
     let (mut selected, mut removed) = (RoaringBitmap::new(), Vec::new());
+    let mut documents = 0;
     for row in share.track("documents", reader.rows()?) {
         let row = row??;
         let id = row.document.id;
+        documents += 1;
         let fate = fates.remove(&row.index);
-        let (cluster, size) =
-            fate.as_ref().map_or_else(|| (stand_in(&id), 1), |fate| (fate.cluster, fate.size));
-        clusters[row.index as usize] = cluster;
-        sizes[row.index as usize] = size;
+        let cluster = fate.as_ref().map_or_else(|| stand_in(&id), |fate| fate.cluster);
+        let size = fate.as_ref().map_or(1, |fate| fate.size);
         match fate.and_then(|fate| fate.kept) {
             Some(kept) => removed.push((id, kept, cluster)),
-            None => drop(selected.insert(row.index)),
+            None => {
+                // Only of these, so that a cluster that grows elsewhere leaves this view as it is.
+                clusters[row.index as usize] = cluster;
+                sizes[row.index as usize] = size;
+                selected.insert(row.index);
+            }
         }
     }
+    share.count(DOCUMENTS_IN, documents);
     added.insert(CLUSTER, AddedColumn::U64(clusters))?;
     added.insert(CLUSTER_SIZE, AddedColumn::U32(sizes))?;
     let columns = added.write(share.file("columns")?)?;

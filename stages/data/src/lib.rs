@@ -13,7 +13,6 @@ mod memo;
 mod none_left;
 mod parquet;
 mod parts;
-mod url;
 
 pub mod address;
 pub mod random;

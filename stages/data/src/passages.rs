@@ -3,14 +3,11 @@
 
 pub(crate) mod units;
 
-use crate::cuts::{
-    ABOUT_CUT, ABOUT_DOCUMENTS, ABOUT_DROPPED, METRICS, Outputs, cut, start_metrics, subtract,
-    warn_if_none_left,
-};
-use crate::documents::{Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text};
+use crate::cuts::{self, METRICS, cut, start_metrics, subtract};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
 use crate::hashed::{ByShard, for_each_group, number_at, parts, read_records, write};
 use pipe_stage::{
-    Code, Context, FILES, Facts, In, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage, WorkInputs,
+    Code, Context, Facts, In, Inputs, KnownInputs, Misfit, Port, Result, Share, Stage, WorkInputs,
 };
 use rustc_hash::FxHashMap;
 use schemars::JsonSchema;
@@ -53,19 +50,13 @@ impl Default for DedupPassages {
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text.");
-const OUTPUTS: Outputs = Outputs {
-    documents: Out::main("documents", &DOCUMENTS, ABOUT_DOCUMENTS),
-    cut: Out::new("cut", &FILES, ABOUT_CUT),
-    dropped: Out::new("dropped", &FILES, ABOUT_DROPPED),
-};
 
 impl Stage for DedupPassages {
     const NAME: &'static str = "dedup-passages";
     /// History: 1: initial version.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] =
-        &[INPUT.port(), OUTPUTS.documents.port(), OUTPUTS.cut.port(), OUTPUTS.dropped.port()];
+    const PORTS: &'static [Port] = &cuts::ports(INPUT);
 
     fn check(&self) -> Vec<Misfit> {
         let has_sentences = self.unit == Unit::Sentences || self.sentences == Self::default().sentences;
@@ -79,11 +70,7 @@ impl Stage for DedupPassages {
     }
 
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
-        if output == OUTPUTS.documents.name() {
-            facts_passed_on(inputs, INPUT, &[])
-        } else {
-            Facts::default()
-        }
+        cuts::facts(output, inputs, INPUT)
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
@@ -112,11 +99,7 @@ impl Stage for DedupPassages {
         let repeated = repeated.by_item("repeated", shards.len());
         let shards = shards.into_iter().zip(&repeated).map(|(shard, repeated)| shard.and(repeated)).collect();
         let cut = ctx.each("cut", &Cutting { finding, document_words_min }, shards, cut_passages)?;
-        warn_if_none_left(ctx);
-        for output in [OUTPUTS.documents, OUTPUTS.cut, OUTPUTS.dropped] {
-            ctx.output(output, cut.entries(output.name()))?;
-        }
-        Ok(())
+        cuts::give(ctx, &cut)
     }
 }
 
@@ -189,7 +172,7 @@ fn cut_passages(cutting: &Cutting, inputs: &Inputs, share: &mut Share) -> Result
         (hash, number_at(&record, 8))
     };
     let repeated: FxHashMap<u64, u32> = read_records::<12>(repeated)?.into_iter().map(record).collect();
-    cut(share, &OUTPUTS, shard, cutting.document_words_min, &[], |row| {
+    cut(share, shard, cutting.document_words_min, &[], |row| {
         if repeated.is_empty() {
             return Vec::new();
         }

@@ -30,8 +30,8 @@ use std::path::Path;
 /// Removes documents that are on a list, such as those whose authors asked for it.
 ///
 /// Lists are files with one entry a line, relative to the project; blank lines and lines that begin with `#` are no entries.
-/// Addresses are compared without scheme, `www.`, fragment and a slash at the end. A host stands for all hosts that belong to
-/// it.
+/// Addresses are compared without scheme, `www.`, fragment and slashes at the end, with hosts in ASCII and percent escapes in one
+/// spelling. A host stands for all hosts that belong to it.
 ///
 /// Shards with such documents are written again without them; the others are passed on as they are, so a new entry of a
 /// list makes only few tasks of this stage and of those after it run again. Best right after `ingest`: what comes before it
@@ -64,8 +64,8 @@ const NAME_BYTES: usize = 12;
 
 impl Stage for Remove {
     const NAME: &'static str = "remove";
-    /// History: 1: initial version.
-    const REVISION: u32 = 1;
+    /// History: 1: initial version. 2: hosts in any script and spelling are compared in ASCII.
+    const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port(), UNMATCHED.port()];
 

@@ -4,16 +4,12 @@
 mod winnow;
 
 use crate::clean::fences::{Line, lines};
-use crate::cuts::{
-    ABOUT_CUT, ABOUT_DOCUMENTS, ABOUT_DROPPED, METRICS, Outputs, cut, start_metrics, subtract,
-    warn_if_none_left,
-};
+use crate::cuts::{self, METRICS, cut, start_metrics, subtract};
 use crate::dedup::minhash::hashed_units;
-use crate::documents::{Column, DOCUMENTS, DocumentReader, facts_passed_on, lacks_text};
+use crate::documents::{Column, DOCUMENTS, DocumentReader, lacks_text};
 use crate::hashed::{ByShard, Found, for_each_group, number_at, parts, read_records, write};
 use pipe_stage::{
-    Code, Context, FILES, Facts, In, Inputs, KnownInputs, LocalEntry, Misfit, Out, Port, Result, Share,
-    Stage, WorkInputs,
+    Code, Context, Facts, In, Inputs, KnownInputs, LocalEntry, Misfit, Port, Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,19 +47,13 @@ impl Default for DedupSubstrings {
 }
 
 const INPUT: In = In::new("documents", &DOCUMENTS, "Documents with text, best after dedup.");
-const OUTPUTS: Outputs = Outputs {
-    documents: Out::main("documents", &DOCUMENTS, ABOUT_DOCUMENTS),
-    cut: Out::new("cut", &FILES, ABOUT_CUT),
-    dropped: Out::new("dropped", &FILES, ABOUT_DROPPED),
-};
 
 impl Stage for DedupSubstrings {
     const NAME: &'static str = "dedup-substrings";
     /// History: 1: initial version.
     const REVISION: u32 = 1;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] =
-        &[INPUT.port(), OUTPUTS.documents.port(), OUTPUTS.cut.port(), OUTPUTS.dropped.port()];
+    const PORTS: &'static [Port] = &cuts::ports(INPUT);
 
     fn check(&self) -> Vec<Misfit> {
         Misfit::unless((10..=1000).contains(&self.words), "words", "must be from 10 to 1000")
@@ -72,11 +62,7 @@ impl Stage for DedupSubstrings {
     }
 
     fn facts(&self, output: &str, inputs: &KnownInputs) -> Facts {
-        if output == OUTPUTS.documents.name() {
-            facts_passed_on(inputs, INPUT, &[])
-        } else {
-            Facts::default()
-        }
+        cuts::facts(output, inputs, INPUT)
     }
 
     fn check_known(&self, inputs: &KnownInputs) -> Vec<Misfit> {
@@ -110,11 +96,7 @@ impl Stage for DedupSubstrings {
         let repeated = ctx.each_of("repeated", &(), repeated, find_repeated)?;
         let repeated = with(&repeated.by_item("repeated", shards.len()));
         let cut = ctx.each("cut", self, repeated, cut_sequences)?;
-        warn_if_none_left(ctx);
-        for output in [OUTPUTS.documents, OUTPUTS.cut, OUTPUTS.dropped] {
-            ctx.output(output, cut.entries(output.name()))?;
-        }
-        Ok(())
+        cuts::give(ctx, &cut)
     }
 }
 
@@ -252,7 +234,8 @@ fn find_sequences(words_min: &u32, inputs: &Inputs, share: &mut Share) -> Result
             let words = Words::of(&row.document.text);
             let (compared, ends) = words.compared();
             for prose in &words.proses {
-                let own = candidates.iter().map(|(word, _)| *word).filter(|word| prose.contains(word));
+                let before = |end: usize| candidates.partition_point(|(word, _)| *word < end);
+                let own = candidates[before(prose.start)..before(prose.end)].iter().map(|(word, _)| *word);
                 let starts = winnow.starts(own.map(|word| word - prose.start), prose.len());
                 for start in starts.into_iter().flatten().map(|start| prose.start + start) {
                     let from = start.checked_sub(1).map_or(0, |before| ends[before]);
@@ -297,7 +280,7 @@ fn find_repeated(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
 fn cut_sequences(stage: &DedupSubstrings, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [shard, repeated @ ..] = inputs.item().entries() else { return Ok(()) };
     let repeated = by_row::<12>(repeated)?;
-    cut(share, &OUTPUTS, shard, stage.document_words_min, &[], |row| {
+    cut(share, shard, stage.document_words_min, &[], |row| {
         let Some(places) = repeated.get(&row.index) else { return Vec::new() };
         let sequence = |(word, _): &(usize, [u8; 12])| *word..*word + stage.words as usize;
         let (kept, cut): (Vec<_>, Vec<_>) = places.iter().partition(|(_, record)| number_at(record, 8) == 1);

@@ -8,7 +8,7 @@
 //!                        u64 little-endian, ascending: digests of domains, then of addresses
 //! ```
 
-use crate::address::{host, plain};
+use crate::address::{host, host_of_entry, hosts_above, plain};
 use crate::documents::text_digest;
 use crate::ingest::split_glob;
 use crate::lines::{write_buffered, write_json_line};
@@ -16,7 +16,6 @@ use crate::memo::Memo;
 use pipe_stage::{Error, Inputs, Links, LocalEntry, Places, Result, Share, SourceRequest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -105,8 +104,8 @@ pub(super) fn collect(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> 
         for file in item.entries() {
             each_entry(file, |entry| {
                 match item.name() {
-                    "domains" => domains.push(digest(&domain(entry)?)),
-                    "urls" => urls.push(digest(&plain(&with_scheme(entry)))),
+                    "domains" => domains.push(digest(&host_of_entry(entry)?)),
+                    "urls" => urls.push(digest(&plain(entry))),
                     "url_words" => drop(head.url_words.insert(word_of_url(entry)?)),
                     _ => drop(head.words.insert(entry.to_lowercase())),
                 }
@@ -166,30 +165,11 @@ fn digest(text: &str) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }
 
-/// The form of a domain in a list.
-fn domain(entry: &str) -> std::result::Result<String, &'static str> {
-    let entry = entry.split_once("://").map_or(entry, |(_, rest)| rest);
-    let entry = ["*.", "www."].into_iter().find_map(|start| entry.strip_prefix(start)).unwrap_or(entry);
-    let entry = entry.trim_matches('.').trim_end_matches('/');
-    if entry.is_empty() || entry.contains(['/', '?', '#', '@']) || entry.contains(char::is_whitespace) {
-        return Err("is not a domain; lists of addresses belong in `block_lists.urls`");
-    }
-    Ok(entry.to_lowercase())
-}
-
 /// A word as it occurs in an address.
 fn word_of_url(entry: &str) -> std::result::Result<String, &'static str> {
     match entry.chars().all(char::is_alphanumeric) {
         true => Ok(entry.to_lowercase()),
         false => Err("is not a word of letters and digits"),
-    }
-}
-
-/// An address with a scheme, which lists and documents may leave out.
-fn with_scheme(url: &str) -> Cow<'_, str> {
-    match url.trim() {
-        url if url.contains("://") => url.into(),
-        url => format!("http://{}", url.trim_start_matches('/')).into(),
     }
 }
 
@@ -236,24 +216,21 @@ impl BlockLists {
         if url.trim().is_empty() {
             return None;
         }
-        let url = with_scheme(url);
-        let host = host(&url);
-        // The domain itself, and the ones that it is below.
-        let below = host.match_indices('.').map(|(at, _)| &host[at + 1..]);
-        let mut domains = std::iter::once(host.as_str()).chain(below);
-        if !self.domains.is_empty()
-            && let Some(domain) = domains.find(|domain| self.domains.binary_search(&digest(domain)).is_ok())
-        {
-            return Some((BLOCKED[0], domain.to_owned()));
+        if !self.domains.is_empty() {
+            let host = host(url);
+            let listed = |domain: &&str| self.domains.binary_search(&digest(domain)).is_ok();
+            if let Some(domain) = hosts_above(&host).find(listed) {
+                return Some((BLOCKED[0], domain.to_owned()));
+            }
         }
         if !self.urls.is_empty() {
-            let address = plain(&url);
+            let address = plain(url);
             if self.urls.binary_search(&digest(&address)).is_ok() {
                 return Some((BLOCKED[1], address));
             }
         }
         if !self.url_words.is_empty() {
-            let address = plain(&url).to_lowercase();
+            let address = plain(url).to_lowercase();
             let word =
                 address.split(|c: char| !c.is_alphanumeric()).find(|word| self.url_words.contains(*word));
             if let Some(word) = word {
@@ -269,8 +246,9 @@ mod tests {
     use super::*;
 
     fn lists(domains: &[&str], urls: &[&str], words: &[&str]) -> BlockLists {
-        let mut domains: Vec<u64> = domains.iter().map(|entry| digest(&domain(entry).unwrap())).collect();
-        let mut urls: Vec<u64> = urls.iter().map(|entry| digest(&plain(&with_scheme(entry)))).collect();
+        let mut domains: Vec<u64> =
+            domains.iter().map(|entry| digest(&host_of_entry(entry).unwrap())).collect();
+        let mut urls: Vec<u64> = urls.iter().map(|entry| digest(&plain(entry))).collect();
         domains.sort_unstable();
         urls.sort_unstable();
         let url_words = words.iter().map(|word| word_of_url(word).unwrap()).collect();
@@ -325,7 +303,7 @@ mod tests {
 
     #[test]
     fn entries_of_the_wrong_form_are_refused() {
-        assert!(domain("example.org/page").is_err() && domain("two words").is_err() && domain("*.").is_err());
+        assert!(host_of_entry("example.org/page").is_err() && host_of_entry("two words").is_err());
         assert!(word_of_url("two-words").is_err());
     }
 

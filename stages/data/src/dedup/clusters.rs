@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-pub(super) const DOCUMENTS_IN: &str = "documents_in";
-pub(super) const METRICS: [&str; 5] =
-    ["documents", DOCUMENTS_IN, "removed_exact", "removed_near", "clusters"];
+pub(super) const METRICS: [&str; 4] = ["documents", "removed_exact", "removed_near", "clusters"];
 /// Documents that were not compared with all candidates; reported if there are any.
 pub(super) const LIMITED: &str = "comparisons_limited";
 
@@ -22,7 +20,7 @@ const MEMBERS_MAX: usize = 1 << 16;
 /// Two or more documents that are linked.
 #[derive(Debug, Serialize, Deserialize)]
 struct Cluster {
-    /// The smallest stand-in of its members.
+    /// The stand-in of the kept member.
     id: u64,
     /// Position of the member that is kept.
     kept: u32,
@@ -79,7 +77,7 @@ pub(super) fn find_clusters(earlier: &u32, inputs: &Inputs, share: &mut Share) -
     share.keep_parts(parts)?;
     share.value(&(part + u32::from(members > 0)));
     let all = u64::from(numbers.total() - numbers.starts[*earlier as usize]);
-    share.counts(METRICS, [all - removed_exact - removed_near, all, removed_exact, removed_near, clusters]);
+    share.counts(METRICS, [all - removed_exact - removed_near, removed_exact, removed_near, clusters]);
     Ok(())
 }
 
@@ -145,17 +143,15 @@ impl Numbers {
 /// of earlier releases; if there are any, it is one of them.
 fn keep_best(places: &[Place], own: usize, corpus: &mut Corpus) -> Result<Cluster> {
     let mut best: Option<(u64, String, u32)> = None;
-    let mut id = u64::MAX;
     for (position, place) in (0..).zip(places) {
         let (rank, id_of) = (corpus.rank(*place)?, corpus.id(*place)?);
-        id = id.min(stand_in(&id_of));
         let is_better =
             best.as_ref().is_none_or(|(best, of, _)| rank.cmp(best).then_with(|| of.cmp(&id_of)).is_gt());
         if is_better && (own == 0 || (position as usize) < own) {
             best = Some((rank, id_of, position));
         }
     }
-    let kept = best.map_or(0, |(_, _, position)| position);
+    let (id, kept) = best.map_or((0, 0), |(_, id, position)| (stand_in(&id), position));
     Ok(Cluster { id, kept, members: places.iter().map(|place| (place.shard, place.document)).collect() })
 }
 
@@ -164,9 +160,15 @@ fn keep_best(places: &[Place], own: usize, corpus: &mut Corpus) -> Result<Cluste
 pub(super) struct Fate {
     pub(super) row: u32,
     pub(super) cluster: u64,
+    /// Number of documents of the cluster; 0 for those that are removed, so that their shards need no new task if it grows.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) size: u32,
     /// The document that is kept instead; none for the kept one.
     pub(super) kept: Option<Instead>,
+}
+
+fn is_zero(size: &u32) -> bool {
+    *size == 0
 }
 
 /// What a document is removed for.
@@ -239,6 +241,7 @@ fn fates_of(cluster: &Cluster, earlier: u32, corpus: &mut Corpus) -> Result<Vec<
                 is_earlier: keeper.shard < earlier,
             })
         };
+        let size = if kept.is_none() { size } else { 0 };
         fates.push((place, Fate { row: corpus.row(place)?, cluster: cluster.id, size, kept }));
     }
     Ok(fates)

@@ -5,10 +5,10 @@ use super::corpus::{Corpus, Place};
 use super::rank::{Kept, rank_of_copy};
 use super::signatures::{self, Signature};
 use super::{first_own, stand_in};
+use crate::address::canonical;
 use crate::documents::{Column, DocumentReader};
 use crate::hashed::{ByShard, Found, for_each_group, number_at, write};
 use crate::lines::{write_buffered, write_json_line};
-use crate::url::canonical;
 use pipe_stage::{Error, Inputs, Result, Share};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -97,7 +97,7 @@ pub(super) fn find_copies(choosing: &Choosing, inputs: &Inputs, share: &mut Shar
                     is_earlier: own > 0,
                 };
                 let cluster = stand_in(&corpus.id(place)?);
-                let fate = Fate { row: corpus.row(place)?, cluster, size: 1, kept: Some(instead) };
+                let fate = Fate { row: corpus.row(place)?, cluster, size: 0, kept: Some(instead) };
                 write_json_line(&fate, |line| {
                     fates.of(place.shard).extend_from_slice(line);
                     Ok(())

@@ -16,8 +16,8 @@ pub(super) const TOKENS_OF_DOCUMENT: &str = "tokens";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Buckets {
-    /// The fact: `tokens`, the number of tokens of a document; or a score, a number in the metadata, or `date` and the like, of
-    /// the documents in `needs.documents`.
+    /// The fact: `tokens`, the number of tokens of a document; or a score or another number in the
+    /// metadata of the documents in `needs.documents`.
     pub by: String,
     /// The limits between buckets, ascending: `[0.3, 0.7]` makes three buckets. A document at a limit is in the upper one.
     /// Documents without the fact are in the lowest one.

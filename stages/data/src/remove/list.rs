@@ -48,8 +48,8 @@ pub fn read_list(by: By, bytes: &[u8]) -> Result<Vec<String>, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if by == By::Host && plain_host(line).is_empty() {
-            return Err(format!("line {number}: `{line}` is no host"));
+        if by == By::Host {
+            address::host_of_entry(line).map_err(|what| format!("line {number}: `{line}` {what}"))?;
         }
         entries.push(line.to_owned());
     }
@@ -61,14 +61,9 @@ fn plain(by: By, entry: &str) -> String {
     match by {
         By::Id => entry.to_owned(),
         By::Url => address::plain(entry),
-        By::Host => plain_host(entry),
+        // Entries were checked when the list was read.
+        By::Host => address::host_of_entry(entry).unwrap_or_default(),
     }
-}
-
-/// A host that is written as such, as `*.example.org`, or as an address.
-fn plain_host(entry: &str) -> String {
-    let entry = entry.strip_prefix("*.").unwrap_or(entry);
-    if entry.contains("://") { address::host(entry) } else { address::host(&format!("x://{entry}")) }
 }
 
 /// The names by which a document can be on a list, as they are compared.
@@ -148,7 +143,10 @@ mod tests {
         assert_eq!(read_list(By::Url, text).unwrap(), ["https://e.org/a", "b", "last"]);
         assert_eq!(read_list(By::Id, b"").unwrap(), [""; 0]);
         assert_eq!(read_list(By::Id, b"a\n\xff").unwrap_err(), "line 2 is not UTF-8");
-        assert_eq!(read_list(By::Host, b"e.org\n/path").unwrap_err(), "line 2: `/path` is no host");
+        assert_eq!(
+            read_list(By::Host, b"e.org\n/path").unwrap_err(),
+            "line 2: `/path` is not a domain; addresses of pages belong in `urls`"
+        );
         assert!(read_list(By::Id, &vec![b'x'; LINE_BYTES_MAX + 1]).unwrap_err().contains("more than"));
     }
 

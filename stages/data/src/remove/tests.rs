@@ -150,7 +150,10 @@ fn lists_that_cannot_be_read_are_errors() {
         .map(drop)
         .unwrap_err()
         .to_string();
-    assert_eq!(error, "the list `list.txt`: line 2: `/b` is no host");
+    assert_eq!(
+        error,
+        "the list `list.txt`: line 2: `/b` is not a domain; addresses of pages belong in `urls`"
+    );
     assert_eq!(Remove::default().check()[0].message, "names no list");
 }
 

@@ -2,7 +2,8 @@
 //! training or stages.
 //!
 //! Byte-level BPE models like those of GPT-2, Llama 3 and Qwen 2 are supported, BPE of characters like that of Llama 2,
-//! WordPiece and Unigram. Anything else that would change ids is refused by name, never ignored.
+//! WordPiece and Unigram. Anything else that would change ids is refused by name, never ignored; `truncation` and `padding`
+//! are settings of a call, which transformers replaces with those of its own calls, and do not apply here.
 
 mod file;
 mod parts;
@@ -68,6 +69,8 @@ pub enum TokenizerError {
 
 /// Maximum number of ids of a tokenizer; a hostile id would otherwise request any amount of memory.
 const IDS_MAX: u32 = 1 << 24;
+/// Most times as long that normalizers may make a text.
+const GROWTH_MAX: usize = 1 << 10;
 
 /// The types of models that are supported.
 const MODELS: [&str; 3] = ["BPE", "WordPiece", "Unigram"];
@@ -215,6 +218,10 @@ impl File {
             false => of_text(self.pre_tokenizer.as_ref())?,
         };
         let normalizer = self.normalizer.as_ref().map_or(Ok(Vec::new()), normalizer)?;
+        let growth = normalizer.iter().try_fold(1_usize, |product, step| product.checked_mul(step.growth()));
+        if growth.is_none_or(|growth| growth > GROWTH_MAX) {
+            return Err(unsupported(format!("a normalizer that may make texts {GROWTH_MAX} times as long")));
+        }
         let names = names(&self.model.vocab, &self.added_tokens);
         let ids = self.model.vocab.0.iter().map(|(_, id)| *id);
         let ids = ids.chain(self.added_tokens.iter().map(|token| token.id));
@@ -222,6 +229,7 @@ impl File {
         if last >= IDS_MAX {
             return Err(damaged(format!("token id {last} is above {IDS_MAX}")));
         }
+        self.check_ids()?;
         let mut tokens = vec![Box::<[u8]>::default(); last as usize + 1];
         for (name, id) in &self.model.vocab.0 {
             tokens[*id as usize] = decoding.bytes(name).into();
@@ -245,6 +253,23 @@ impl File {
             .map_err(|error| unsupported(format!("too many added tokens ({error})")))?;
         let digest = String::new();
         Ok(Tokenizer { splitter, model, start, tokens, names, added, eos: None, pad: None, digest })
+    }
+
+    /// Refuses added tokens that contradict the vocabulary or each other: other programs choose one of the two ids.
+    fn check_ids(&self) -> Result<(), TokenizerError> {
+        let vocabulary = || self.model.vocab.0.iter();
+        let mut ids: FxHashMap<&str, u32> = vocabulary().map(|(token, id)| (token.as_str(), *id)).collect();
+        let mut tokens: FxHashMap<u32, &str> =
+            vocabulary().map(|(token, id)| (*id, token.as_str())).collect();
+        for file::Added { content, id, .. } in &self.added_tokens {
+            if let Some(other) = ids.insert(content, *id).filter(|other| other != id) {
+                return Err(damaged(format!("the token `{content}` has two ids, {other} and {id}")));
+            }
+            if let Some(other) = tokens.insert(*id, content).filter(|other| other != content) {
+                return Err(damaged(format!("the id {id} is that of two tokens, `{other}` and `{content}`")));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses whatever would change ids or decoded bytes.
@@ -345,6 +370,9 @@ impl Model {
         }
         if self.unk_id.is_some_and(|id| id as usize >= tokens.len()) {
             return Err(damaged("its unknown token is not in the vocabulary"));
+        }
+        if self.unk_id.is_none() && !self.byte_fallback {
+            return Err(damaged("its Unigram model has no unknown token and no tokens of bytes"));
         }
         let tokens: Vec<(String, f64)> =
             tokens.into_iter().zip(scores).map(|((token, _), score)| (token, score)).collect();
@@ -551,7 +579,17 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_id_is_refused() {
+    fn ids_that_contradict_and_texts_that_explode_are_refused() {
+        let refused = |change: fn(&mut Value)| changed(change).unwrap_err().to_string();
+        let error = refused(|json| json["added_tokens"][0]["id"] = json!(1 << 20));
+        assert!(error.contains("has two ids"), "{error}");
+        let error = refused(|json| json["added_tokens"][0]["content"] = json!("of another name"));
+        assert!(error.contains("is that of two tokens"), "{error}");
+        let error = changed(|json| {
+            let growing = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+            json["normalizer"] = json!({"type": "Sequence", "normalizers": vec![growing; 40]});
+        });
+        assert!(error.unwrap_err().to_string().contains("1024 times as long"));
         let error = changed(|json| json["added_tokens"][0]["id"] = json!(u32::MAX)).unwrap_err();
         assert_eq!(error.to_string(), "tokenizer.json is damaged: token id 4294967295 is above 16777216");
     }

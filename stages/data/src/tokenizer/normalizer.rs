@@ -91,6 +91,16 @@ impl Normalizer {
 }
 
 impl Step {
+    /// How many times as long a text may become by replacing.
+    pub(crate) fn growth(&self) -> usize {
+        match self {
+            Self::Replace(from, to) => to.len().div_ceil(from.len()).max(1),
+            _ => 1,
+        }
+    }
+}
+
+impl Step {
     fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let composing = matches!(self, Self::Nfc | Self::Nfd | Self::Nfkc | Self::Nfkd | Self::StripAccents);
         if composing && text.is_ascii() {
