@@ -72,9 +72,11 @@ impl<'t> Iterator for Units<'t> {
     fn next(&mut self) -> Option<&'t str> {
         let (start, end) = match self.segmenter {
             Segmenter::Words => {
-                let start = self.rest.find(|c: char| !c.is_whitespace())?;
-                let word = &self.rest[start..];
-                (start, start + word.find(char::is_whitespace).unwrap_or(word.len()))
+                let start = skip(self.rest, 0, true);
+                if start == self.rest.len() {
+                    return None;
+                }
+                (start, skip(self.rest, start, false))
             }
             Segmenter::Characters => {
                 let start = self.rest.find(char::is_alphanumeric)?;
@@ -96,6 +98,23 @@ impl<'t> Iterator for Units<'t> {
         self.rest = &self.rest[end..];
         Some(unit)
     }
+}
+
+/// The place after the characters from `at` on that are white space, or are not.
+fn skip(text: &str, mut at: usize, white_space: bool) -> usize {
+    let bytes = text.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
+        let (is_space, length) = if byte.is_ascii() {
+            (matches!(byte, b' ' | b'\t'..=b'\r'), 1)
+        } else {
+            text[at..].chars().next().map_or((true, 1), |c| (c.is_whitespace(), c.len_utf8()))
+        };
+        if is_space != white_space {
+            break;
+        }
+        at += length;
+    }
+    at
 }
 
 /// Counts sentences: `. ! ?` at the end of a word, `。！？` anywhere, and the terminal marks of Arabic and Hindi. Each line

@@ -20,14 +20,25 @@ pub enum Line {
 /// Lines with their line ends, each with its kind.
 pub fn lines(text: &str) -> impl Iterator<Item = (Line, &str)> {
     let mut blocks = blocks(text).into_iter().peekable();
-    text.split_inclusive('\n').enumerate().map(move |(number, line)| {
-        while blocks.next_if(|block| block.close < number).is_some() {}
+    each_line(text).map(move |(at, line)| {
+        while blocks.next_if(|block| block.close < at).is_some() {}
         let kind = match blocks.peek() {
-            Some(block) if number == block.open || number == block.close => Line::Fence,
-            Some(block) if number > block.open => Line::Code,
+            Some(block) if at == block.open || at == block.close => Line::Fence,
+            Some(block) if at > block.open => Line::Code,
             _ => Line::Prose,
         };
         (kind, line)
+    })
+}
+
+/// Lines with their line ends, each with the place where it begins.
+pub fn each_line(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut breaks = memchr::memchr_iter(b'\n', text.as_bytes());
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from;
+        from = breaks.next().map_or(text.len(), |at| at + 1);
+        (at < text.len()).then(|| (at, &text[at..from]))
     })
 }
 
@@ -95,7 +106,7 @@ fn without_heading(line: &str) -> &str {
     if (1..=6).contains(&level) && rest.starts_with([' ', '\t', '\n']) { rest } else { line }
 }
 
-/// Line numbers of a block's fences.
+/// Where the lines of a block's fences begin.
 struct Block {
     open: usize,
     close: usize,
@@ -103,6 +114,7 @@ struct Block {
 
 /// A line that may open or close a block.
 struct Mark {
+    /// Where it begins.
     line: usize,
     sign: u8,
     length: usize,
@@ -117,8 +129,11 @@ const UNCLOSED_MAX: usize = 64;
 const INDENT_MAX: usize = 3;
 
 fn blocks(text: &str) -> Vec<Block> {
-    let marks: Vec<Mark> =
-        text.split_inclusive('\n').enumerate().filter_map(|(number, line)| mark(number, line)).collect();
+    let has = |fence: &str| memchr::memmem::find(text.as_bytes(), fence.as_bytes()).is_some();
+    if !has("```") && !has("~~~") {
+        return Vec::new();
+    }
+    let marks: Vec<Mark> = each_line(text).filter_map(|(at, line)| mark(at, line)).collect();
     let mut blocks = Vec::new();
     let mut unclosed: Vec<&Mark> = Vec::new();
     let mut at = 0;
@@ -151,7 +166,7 @@ fn blocks(text: &str) -> Vec<Block> {
 
 /// Parses a line that starts with three or more backticks or tildes, after indentation and the marks of quotations
 /// and list items.
-fn mark(number: usize, line: &str) -> Option<Mark> {
+fn mark(line_at: usize, line: &str) -> Option<Mark> {
     let bytes = line.as_bytes();
     let mut at = 0;
     let mut in_item = false;
@@ -166,7 +181,7 @@ fn mark(number: usize, line: &str) -> Option<Mark> {
     let info = line[at + length..].trim();
     let opens = length >= 3 && !(sign == b'`' && info.contains('`'));
     let closes = length >= 3 && info.is_empty() && !in_item;
-    (opens || closes).then_some(Mark { line: number, sign, length, indent: at, opens, closes })
+    (opens || closes).then_some(Mark { line: line_at, sign, length, indent: at, opens, closes })
 }
 
 /// Length of `- `, `* `, `+ `, `1. ` or `1) ` at the start.

@@ -258,9 +258,9 @@ impl Rules {
         for (kind, line) in lines(text) {
             let is_blank = line.trim().is_empty();
             if kind == Line::Prose && !is_blank {
-                let broken = on.iter().find(|(spec, threshold)| {
-                    !spec.is_good(measures::of_line(spec.rule, line, segmenter), *threshold)
-                });
+                let broken = on
+                    .iter()
+                    .find(|(spec, threshold)| !measures::is_good_line(spec, *threshold, line, segmenter));
                 if let Some((spec, _)) = broken {
                     *cut.lines.entry(spec.rule).or_default() += 1;
                     removed += segmenter.units(line).count();

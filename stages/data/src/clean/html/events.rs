@@ -23,18 +23,23 @@ pub(super) struct Element<'h> {
 impl<'h> Element<'h> {
     /// The value of an attribute; empty if there is none.
     pub(super) fn value(&self, name: &str) -> &'h str {
-        let value = |at: usize| {
-            let rest = self.attributes[at..].strip_prefix(' ')?.strip_prefix(name)?.strip_prefix("=\"")?;
-            rest.split('"').next()
+        let value = |behind: &'h str| {
+            let rest = behind.strip_prefix(name)?.strip_prefix("=\"")?;
+            Some(&rest[..memchr::memchr(b'"', rest.as_bytes()).unwrap_or(rest.len())])
         };
-        self.attributes.match_indices(' ').find_map(|(at, _)| value(at)).unwrap_or_default()
+        self.behind_spaces().find_map(value).unwrap_or_default()
     }
 
     /// Whether there is an attribute of that name. Serialisers write a value for each.
     pub(super) fn has(&self, name: &str) -> bool {
-        let rest = |at: usize| self.attributes[at..].strip_prefix(' ')?.strip_prefix(name);
-        let is_name = |at: usize| rest(at).is_some_and(|rest| rest.starts_with("=\""));
-        self.attributes.match_indices(' ').any(|(at, _)| is_name(at))
+        self.behind_spaces()
+            .any(|behind| behind.strip_prefix(name).is_some_and(|rest| rest.starts_with("=\"")))
+    }
+
+    /// What is behind each space: a name of an attribute may begin there.
+    fn behind_spaces(&self) -> impl Iterator<Item = &'h str> {
+        let attributes = self.attributes;
+        memchr::memchr_iter(b' ', attributes.as_bytes()).map(move |at| &attributes[at + 1..])
     }
 }
 
@@ -129,13 +134,16 @@ impl<'h> Events<'h> {
 }
 
 /// Number of bytes up to and including the `>` that ends a tag; a quoted `>` does not.
-fn end_of_tag(tag: &str) -> Option<usize> {
+pub(super) fn end_of_tag(tag: &str) -> Option<usize> {
     let mut quoted = false;
-    let ends = |&byte: &u8| {
-        quoted ^= byte == b'"';
-        byte == b'>' && !quoted
-    };
-    tag.as_bytes().iter().position(ends).map(|at| at + 1)
+    for at in memchr::memchr2_iter(b'>', b'"', tag.as_bytes()) {
+        match tag.as_bytes()[at] {
+            b'"' => quoted = !quoted,
+            _ if !quoted => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Resolves character references: the five that serialisers write, and numeric ones.

@@ -4,6 +4,7 @@
 //! Anything else gives `None`, and a parser reads it. What counts as plain follows the standard's "in body" and "in table"
 //! insertion modes (<https://html.spec.whatwg.org/multipage/parsing.html>); the tests compare with a parser.
 
+use super::events::end_of_tag;
 use super::scan::ORIGINAL_NAME;
 
 /// Elements that end an open `<p>`.
@@ -71,21 +72,6 @@ pub(super) fn serialised(html: &str) -> Option<String> {
 /// As in the standard.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\u{c}' | '\r')
-}
-
-/// Number of bytes of a tag whose values are in quotes.
-fn end_of_tag(tag: &str) -> Option<usize> {
-    let mut quoted = false;
-    let mut from = 0;
-    while let Some(at) = memchr::memchr2(b'>', b'"', &tag.as_bytes()[from..]) {
-        from += at + 1;
-        match tag.as_bytes()[from - 1] {
-            b'"' => quoted = !quoted,
-            _ if !quoted => return Some(from),
-            _ => {}
-        }
-    }
-    None
 }
 
 #[derive(Default)]

@@ -1,12 +1,15 @@
 //! The values that rules compare. Each group is computed once, when the first of its rules needs it.
 
 use super::code::{Code, encoded_share, foreign_parts};
+use super::table::Spec;
 use super::{Measured, Rule, values};
-use crate::clean::fences::{Line, Piece, lines, pieces};
+use crate::clean::fences::{Line, Piece, each_line, lines, pieces};
 use crate::clean::pii::{Pii, mask};
 use crate::segment::{Segmenter, sentences};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind};
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 /// Values of a text. They are made of sums and divisions only, so they are the same on every machine.
 pub(super) struct Measures<'t> {
@@ -36,7 +39,8 @@ impl<'t> Measures<'t> {
                 share(memchr::memchr_iter(b'#', self.prose.as_bytes()).count(), self.words().count())
             }
             Rule::GopherEllipsisRatio => {
-                let ellipses = self.prose.matches('…').count() + self.prose.matches("...").count();
+                let count = |mark: &str| memchr::memmem::find_iter(self.prose.as_bytes(), mark).count();
+                let ellipses = count("…") + count("...");
                 share(ellipses, self.words().count())
             }
             Rule::GopherBulletLines => share(self.lines().bullets, self.lines().count),
@@ -64,7 +68,7 @@ impl<'t> Measures<'t> {
             Rule::GopherDuplicate10Grams => self.words().repeated(10),
             Rule::C4Sentences => count(sentences(self.prose)).filter(|_| self.words().count() > 0),
             Rule::C4LoremIpsum => count(count_ignoring_case(self.prose, "lorem ipsum")),
-            Rule::C4Braces => count(without_inline_code(self.measured.text).matches('{').count()),
+            Rule::C4Braces => count(braces(self.measured.text)),
             Rule::C4BadWords => count(self.bad_words()),
             Rule::FinewebLinePunctuation => share(self.lines().punctuated, self.lines().count),
             Rule::FinewebShortLines => share(self.lines().short, self.lines().count),
@@ -145,10 +149,23 @@ impl<'t> Measures<'t> {
     }
 }
 
+/// Whether a line is good by a rule about lines. Does not measure more of it than the threshold needs.
+pub(super) fn is_good_line(spec: &Spec, threshold: f64, line: &str, segmenter: Segmenter) -> bool {
+    match spec.rule {
+        Rule::C4LineWordCharacters if line.len() as f64 <= threshold => true,
+        Rule::C4LineWords if threshold >= 0.0 => {
+            words_of_line(line, segmenter).take(threshold.ceil() as usize).count() as f64 >= threshold
+        }
+        rule => spec.is_good(of_line(rule, line, segmenter), threshold),
+    }
+}
+
+fn words_of_line(line: &str, segmenter: Segmenter) -> impl Iterator<Item = &str> {
+    segmenter.units(line).filter(|unit| unit.contains(char::is_alphanumeric))
+}
+
 /// The value for a rule about lines, for one line.
-pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
-    const POLICIES: [&str; 6] =
-        ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
     let share_of = |is_in: fn(char) -> bool| {
         let line = line.trim_end_matches(['\n', '\r']);
         share(line.chars().filter(|c| is_in(*c)).count(), line.chars().count()).unwrap_or(0.0)
@@ -167,11 +184,9 @@ pub(super) fn of_line(rule: Rule, line: &str, segmenter: Segmenter) -> f64 {
             let ellipsis = line.ends_with("...") || line.ends_with('…');
             usize::from(!ellipsis && ends_in_punctuation(line))
         }
-        Rule::C4LineWords => {
-            segmenter.units(line).filter(|unit| unit.contains(char::is_alphanumeric)).count()
-        }
+        Rule::C4LineWords => words_of_line(line, segmenter).count(),
         Rule::C4LineJavascript => count_ignoring_case(line, "javascript"),
-        Rule::C4LinePolicy => POLICIES.iter().map(|policy| count_ignoring_case(line, policy)).sum(),
+        Rule::C4LinePolicy => policies().find_overlapping_iter(line).count(),
         _ => 0,
     };
     count as f64
@@ -224,6 +239,18 @@ fn ends_in_punctuation(line: &str) -> bool {
     ])
 }
 
+/// C4's words of policies.
+fn policies() -> &'static AhoCorasick {
+    const POLICIES: [&str; 6] =
+        ["terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies"];
+    static BUILT: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        let builder =
+            AhoCorasickBuilder::new().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).clone();
+        builder.build(POLICIES).expect("six short patterns are within the limits")
+    });
+    &BUILT
+}
+
 /// Occurrences of an ASCII text, ignoring case.
 fn count_ignoring_case(text: &str, wanted: &str) -> usize {
     let (bytes, wanted) = (text.as_bytes(), wanted.as_bytes());
@@ -233,11 +260,15 @@ fn count_ignoring_case(text: &str, wanted: &str) -> usize {
         .count()
 }
 
-/// Prose without the text between backticks.
-fn without_inline_code(text: &str) -> String {
-    let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
-    let outside = |piece| if let Piece::Prose(text) = piece { Some(text) } else { None };
-    prose.flat_map(|(_, line)| pieces(line)).filter_map(outside).collect()
+/// Opening braces in prose, without inline code.
+fn braces(text: &str) -> usize {
+    let braces = |text: &str| memchr::memchr_iter(b'{', text.as_bytes()).count();
+    if braces(text) == 0 {
+        return 0;
+    }
+    let prose = lines(text).filter(|(kind, line)| *kind == Line::Prose && line.contains('{'));
+    let outside = |piece| if let Piece::Prose(text) = piece { braces(text) } else { 0 };
+    prose.flat_map(|(_, line)| pieces(line)).map(outside).sum()
 }
 
 fn share(part: usize, whole: usize) -> Option<f64> {
@@ -267,8 +298,13 @@ impl Words {
         for unit in segmenter.units(prose) {
             words.hashes.push(hash(unit));
             words.characters_before.push(words.characters);
-            words.characters += unit.chars().count();
-            words.with_letter += usize::from(unit.contains(char::is_alphabetic));
+            let (characters, has_letter) = if unit.is_ascii() {
+                (unit.len(), unit.bytes().any(|byte| byte.is_ascii_alphabetic()))
+            } else {
+                (unit.chars().count(), unit.contains(char::is_alphabetic))
+            };
+            words.characters += characters;
+            words.with_letter += usize::from(has_letter);
         }
         words.characters_before.push(words.characters);
         words
@@ -347,8 +383,8 @@ impl Lines {
         const BULLETS: [char; 7] = ['-', '*', '•', '‣', '●', '▪', '·'];
         let mut found = Lines::default();
         let mut seen: FxHashSet<u64> = FxHashSet::default();
-        for line in prose.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let characters = line.chars().count();
+        for line in each_line(prose).map(|(_, line)| line.trim()).filter(|line| !line.is_empty()) {
+            let characters = if line.is_ascii() { line.len() } else { line.chars().count() };
             found.count += 1;
             found.characters += characters;
             found.punctuated += usize::from(ends_in_punctuation(line));
