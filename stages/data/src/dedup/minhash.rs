@@ -70,13 +70,36 @@ pub fn common(a: &[u64], b: &[u64]) -> usize {
     if long.len() / RATIO >= short.len() {
         return short.iter().filter(|value| long.binary_search(value).is_ok()).count();
     }
-    let (mut i, mut j, mut common) = (0, 0, 0);
-    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
-        common += usize::from(x == y);
-        i += usize::from(x <= y);
-        j += usize::from(y <= x);
+    // Each comparison waits for the one before it, so two halves are walked in turns.
+    let half = a.len() / 2;
+    let place = a.get(half).map_or(0, |middle| b.partition_point(|value| value < middle));
+    let ((a, later_a), (b, later_b)) = (a.split_at(half), b.split_at(place));
+    let (mut walk, mut later) = (Walk::default(), Walk::default());
+    while walk.step(a, b) && later.step(later_a, later_b) {}
+    while walk.step(a, b) {}
+    while later.step(later_a, later_b) {}
+    walk.common + later.common
+}
+
+/// A walk through two ascending lists of distinct values.
+#[derive(Default)]
+struct Walk {
+    a: usize,
+    b: usize,
+    /// Common values so far.
+    common: usize,
+}
+
+impl Walk {
+    /// Passes the smaller of the next values, or both if they are equal; false at the end of a list.
+    #[inline(always)]
+    fn step(&mut self, a: &[u64], b: &[u64]) -> bool {
+        let (Some(x), Some(y)) = (a.get(self.a), b.get(self.b)) else { return false };
+        self.common += usize::from(x == y);
+        self.a += usize::from(x <= y);
+        self.b += usize::from(y <= x);
+        true
     }
-    common
 }
 
 /// The Jaccard similarity of two ascending lists of distinct values; 0 if both are empty.
