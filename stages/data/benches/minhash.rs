@@ -2,7 +2,7 @@
 //! `text` on each line. Prints CPU time, and the pairs that are found and missed compared with all pairs. `scripts/bench-minhash.py`
 //! prints the same of other programs.
 
-use pipe_data::dedup::minhash::{Bands, MinHash, band_hashes, common, jaccard, may_reach, shingles};
+use pipe_data::dedup::minhash::{Bands, Orders, common, jaccard, may_reach, shingles};
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::fs::File;
@@ -22,13 +22,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         texts.push(document["text"].as_str().ok_or("a line has no `text`")?.to_owned());
     }
     let megabytes = texts.iter().map(String::len).sum::<usize>() as f64 / 1e6;
-    let orders = MinHash::orders(Bands { bands: 14, rows: 8 });
+    let orders = Orders::new(Bands { bands: 14, rows: 8 });
 
     let start = cpu_seconds()?;
     let documents: Vec<Vec<u64>> = texts.iter().map(|text| shingles(text, WIDTH)).collect();
     let mut entries: Vec<(u64, u32)> = Vec::new();
     for (number, document) in (0..).zip(&documents) {
-        entries.extend(band_hashes(document, &orders).into_iter().map(|hash| (hash, number)));
+        entries.extend(orders.band_hashes(document).into_iter().map(|hash| (hash, number)));
     }
     let signed = cpu_seconds()?;
     entries.sort_unstable();

@@ -35,7 +35,7 @@ use crate::none_left;
 use crate::parts::ranges;
 use clusters::{Fate, Instead, Reason, find_clusters, judge};
 pub(crate) use corpus::{open_signatures, unreadable};
-use minhash::{Bands, MinHash, shingles};
+use minhash::{Bands, Orders, shingles};
 use pairs::{Pairing, find_pairs};
 pub use rank::Kept;
 use rank::rank;
@@ -281,7 +281,7 @@ struct Counts {
 
 /// Computes the signatures of a shard's documents, and divides their bands into parts.
 fn sign(signing: &Signing, inputs: &Inputs, share: &mut Share) -> Result<()> {
-    let orders = MinHash::orders(Bands { bands: signing.bands as usize, rows: signing.rows as usize });
+    let orders = Orders::new(Bands { bands: signing.bands as usize, rows: signing.rows as usize });
     let columns = [Column::Id, Column::Text, Column::Metadata];
     let [shard, copies @ ..] = inputs.item().entries() else { return Ok(()) };
     let copies: BTreeSet<u32> = read_fates(copies)?.into_keys().collect();

@@ -4,9 +4,15 @@
 //! Broder 1997 for shingles and MinHash, Leskovec et al. (Mining of Massive Datasets, chapter 3) for bands.
 //! All arithmetic is on integers, so results are the same on every machine.
 
+mod orders;
+mod sorting;
+mod units;
+
 use rustc_hash::FxHashMap;
 
-use crate::segment::{Segmenter, is_unspaced};
+pub use orders::Orders;
+use sorting::sort_distinct;
+use units::HashedUnits;
 
 /// Parameters of the search for candidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,95 +34,32 @@ pub fn shingles(text: &str, width: usize) -> Vec<u64> {
     // itself a million times takes little memory.
     const UNITS_HELD: usize = 4096;
     let width = width.max(1);
-    let mut lower = String::new();
     let mut units = Vec::new();
-    let (mut shingles, mut distinct) = (Vec::new(), 0);
-    for unit in units_of(text) {
-        units.push(hash_lower(unit, &mut lower));
+    let (mut shingles, mut scratch, mut distinct) = (Vec::new(), Vec::new(), 0);
+    for (unit, _) in HashedUnits::of(text) {
+        units.push(unit);
         if units.len() == UNITS_HELD + width {
             shingles.extend(units.windows(width).map(combine));
             units.drain(..=UNITS_HELD);
             if shingles.len() > 2 * distinct + UNITS_HELD {
-                shingles.sort_unstable();
-                shingles.dedup();
+                sort_distinct(&mut shingles, &mut scratch);
                 distinct = shingles.len();
             }
         }
     }
     shingles.extend(units.windows(width).map(combine));
-    shingles.sort_unstable();
-    shingles.dedup();
+    sort_distinct(&mut shingles, &mut scratch);
     shingles
 }
 
 /// The units of a text, each as its hash and its place in the text, in bytes: what [`shingles`] are made of.
 pub(crate) fn hashed_units(text: &str) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> + '_ {
-    let mut lower = String::new();
-    units_of(text).map(move |unit| {
-        let start = unit.as_ptr().addr() - text.as_ptr().addr();
-        (hash_lower(unit, &mut lower), start..start + unit.len())
-    })
+    HashedUnits::of(text)
 }
 
 /// The hash of a sequence of units, given theirs.
 pub(crate) fn hash_of_units(units: &[u64]) -> u64 {
     combine(units)
-}
-
-/// Words between spaces, without surrounding punctuation. Words with characters of a script without spaces are split
-/// as [`Segmenter::Characters`] does.
-fn units_of(text: &str) -> impl Iterator<Item = &str> {
-    Segmenter::Words.units(text).flat_map(|word| {
-        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        match word.is_ascii() || !word.contains(is_unspaced) {
-            true => Segmenter::Words.units(word),
-            false => Segmenter::Characters.units(word),
-        }
-    })
-}
-
-fn hash_lower(unit: &str, lower: &mut String) -> u64 {
-    if unit.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        return hash(unit.as_bytes());
-    }
-    lower.clear();
-    lower.extend(unit.chars().flat_map(char::to_lowercase));
-    hash(lower.as_bytes())
-}
-
-/// The hash of each band of a text's MinHash signature; empty for a text without shingles.
-pub fn band_hashes(shingles: &[u64], bands: &[Vec<MinHash>]) -> Vec<u64> {
-    if shingles.is_empty() {
-        return Vec::new();
-    }
-    let band =
-        |hashes: &Vec<MinHash>| combine(&hashes.iter().map(|hash| hash.least(shingles)).collect::<Vec<_>>());
-    bands.iter().map(band).collect()
-}
-
-/// A random order of shingles; the MinHash is the first shingle in this order.
-#[derive(Debug, Clone, Copy)]
-pub struct MinHash {
-    factor: u64,
-    summand: u64,
-}
-
-impl MinHash {
-    /// The orders of all bands. They are constant, so signatures of any two runs can be compared.
-    pub fn orders(bands: Bands) -> Vec<Vec<MinHash>> {
-        let mut state = 0x5eed;
-        let mut next = || {
-            state += 1;
-            mix(state)
-        };
-        let mut order = || MinHash { factor: next() | 1, summand: next() };
-        (0..bands.bands).map(|_| (0..bands.rows).map(|_| order()).collect()).collect()
-    }
-
-    fn least(self, shingles: &[u64]) -> u64 {
-        let place = |shingle: &u64| shingle.wrapping_mul(self.factor).wrapping_add(self.summand);
-        shingles.iter().map(place).min().unwrap_or(u64::MAX)
-    }
 }
 
 /// Number of common values of two ascending lists of distinct values.
@@ -127,13 +70,36 @@ pub fn common(a: &[u64], b: &[u64]) -> usize {
     if long.len() / RATIO >= short.len() {
         return short.iter().filter(|value| long.binary_search(value).is_ok()).count();
     }
-    let (mut i, mut j, mut common) = (0, 0, 0);
-    while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {
-        common += usize::from(x == y);
-        i += usize::from(x <= y);
-        j += usize::from(y <= x);
+    // Each comparison waits for the one before it, so two halves are walked in turns.
+    let half = a.len() / 2;
+    let place = a.get(half).map_or(0, |middle| b.partition_point(|value| value < middle));
+    let ((a, later_a), (b, later_b)) = (a.split_at(half), b.split_at(place));
+    let (mut walk, mut later) = (Walk::default(), Walk::default());
+    while walk.step(a, b) && later.step(later_a, later_b) {}
+    while walk.step(a, b) {}
+    while later.step(later_a, later_b) {}
+    walk.common + later.common
+}
+
+/// A walk through two ascending lists of distinct values.
+#[derive(Default)]
+struct Walk {
+    a: usize,
+    b: usize,
+    /// Common values so far.
+    common: usize,
+}
+
+impl Walk {
+    /// Passes the smaller of the next values, or both if they are equal; false at the end of a list.
+    #[inline(always)]
+    fn step(&mut self, a: &[u64], b: &[u64]) -> bool {
+        let (Some(x), Some(y)) = (a.get(self.a), b.get(self.b)) else { return false };
+        self.common += usize::from(x == y);
+        self.a += usize::from(x <= y);
+        self.b += usize::from(y <= x);
+        true
     }
-    common
 }
 
 /// The Jaccard similarity of two ascending lists of distinct values; 0 if both are empty.
@@ -297,15 +263,6 @@ impl Components {
     }
 }
 
-/// A 64-bit hash of bytes: 8 at a time, multiplied to 128 bits and folded, as wyhash does.
-fn hash(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let words = words.iter().chain(std::iter::once(&last)).map(|word| u64::from_le_bytes(*word));
-    mix(words.fold(bytes.len() as u64, |state, word| fold(state ^ A, word ^ B)))
-}
-
 /// Combines several hashes, in order.
 fn combine(hashes: &[u64]) -> u64 {
     mix(hashes.iter().fold(0, |state, hash| fold(state ^ A, hash ^ B)))
@@ -461,9 +418,9 @@ mod tests {
             let word = |n: usize| if n % 100 < changed { format!("x{n} ") } else { format!("w{} ", n * n) };
             words(&(0..2000).map(word).collect::<String>())
         };
-        let orders = MinHash::orders(BANDS);
+        let orders = Orders::new(BANDS);
         let shared = |a: &[u64], b: &[u64]| {
-            let pairs = band_hashes(a, &orders).into_iter().zip(band_hashes(b, &orders));
+            let pairs = orders.band_hashes(a).into_iter().zip(orders.band_hashes(b));
             pairs.filter(|(a, b)| a == b).count()
         };
         assert!(jaccard(&text(0), &text(2)) > 0.8);
@@ -483,19 +440,23 @@ mod tests {
                 set
             };
             let (a, b) = (set(0), set(50)); // 100 of 200 in common
-            for order in MinHash::orders(BANDS).concat() {
-                equal += usize::from(order.least(&a) == order.least(&b));
-                all += 1;
-            }
+            let signatures = [&a, &b].map(|set| Orders::new(BANDS).signature(set));
+            equal += signatures[0].iter().zip(&signatures[1]).filter(|(a, b)| a == b).count();
+            all += signatures[0].len();
         }
-        let estimate = f64::from(equal as u32) / f64::from(all);
+        let estimate = equal as f64 / all as f64;
         assert!((estimate - 0.5).abs() < 0.03, "{estimate}");
     }
 
     #[test]
     fn hashes_are_stable() {
-        let bands = band_hashes(&[1, 2, 3], &MinHash::orders(BANDS));
-        let found = [hash(b"shingle"), words("one two three four five")[0], bands[0], bands[13]];
+        let bands = Orders::new(BANDS).band_hashes(&[1, 2, 3]);
+        let found = [
+            hashed_units("shingle").next().unwrap().0,
+            words("one two three four five")[0],
+            bands[0],
+            bands[13],
+        ];
         let expected = [
             13_349_238_103_523_150_097,
             12_818_308_080_176_082_459,

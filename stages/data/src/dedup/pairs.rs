@@ -13,7 +13,7 @@
 
 use super::corpus::{Corpus, Place, unreadable};
 use super::first_own;
-use super::minhash::{Components, MinHash, band_hashes, jaccard, join_group, may_reach};
+use super::minhash::{Components, Orders, jaccard, join_group, may_reach};
 use crate::parts::part_of;
 use pipe_stage::{Inputs, PartsFile, Result, Share};
 use schemars::JsonSchema;
@@ -57,13 +57,13 @@ pub(super) fn entries<'a>(
     document: u32,
     text: &[u8; 16],
     shingles: &'a [u64],
-    orders: &'a [Vec<MinHash>],
+    orders: &'a Orders,
 ) -> impl Iterator<Item = Entry> + use<'a> {
     let half = |half: usize| u64::from_le_bytes(std::array::from_fn(|at| text[8 * half + at]));
     let place = Place { shard: 0, document };
     let (first, text) = (half(0), half(1));
     let by_text = shingles.is_empty().then_some(first);
-    let hashes = band_hashes(shingles, orders).into_iter().chain(by_text);
+    let hashes = orders.band_hashes(shingles).into_iter().chain(by_text);
     let shingles = u32::try_from(shingles.len()).unwrap_or(u32::MAX);
     hashes.map(move |hash| Entry { hash, text, place, shingles })
 }

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::tokenizer::splitter::{Numbers, Pieces, Splitter};
 pub(crate) use added::{AddedToken, AddedTokens};
 use added::{Part, Specials};
-use cache::{Cache, Key};
+use cache::{Cache, Key, Known};
 use merges::Scratch;
 pub(crate) use merges::{Alphabet, Merges};
 pub(crate) use unigram::{Trie, Unigram};
@@ -76,7 +76,7 @@ impl Tokenizer {
 
     /// An encoder for many texts, which caches pieces.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder { tokenizer: self, cache: Cache::default(), scratch: Scratch::default() }
+        Encoder { tokenizer: self, cache: Cache::default(), scratch: Scratch::default(), new_ids: Vec::new() }
     }
 
     /// The text of these ids, including special tokens; bytes that are not valid UTF-8 become U+FFFD.
@@ -176,6 +176,7 @@ pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     cache: Cache,
     scratch: Scratch,
+    new_ids: Vec<u32>,
 }
 
 impl Encoder<'_> {
@@ -203,48 +204,91 @@ impl Encoder<'_> {
 
     fn encode_text(&mut self, text: &str, is_first: bool, ids: &mut Vec<u32>) {
         let splitter = self.tokenizer.splitter;
+        let mut output = Output::new(ids);
         let Splitter { numbers: Numbers::Within, pieces: Pieces::Pattern(pattern) } = splitter else {
-            return splitter.split(text, is_first, &mut |piece| self.encode_piece(piece.as_bytes(), ids));
+            splitter.split(text, is_first, &mut |piece| {
+                self.encode_piece(piece.as_bytes(), 0, piece.len(), &mut output);
+            });
+            return output.finish();
         };
         let mut pieces = pattern.pieces(text);
         while let Some((start, end)) = pieces.next_range() {
-            if end - start <= Key::BYTES_MAX {
-                let key = Key::new(text.as_bytes(), start, end);
-                if let Some(known) = self.cache.get(&key) {
-                    ids.extend_from_slice(known);
-                    continue;
-                }
-                self.encode_new(key, &text.as_bytes()[start..end], ids);
-            } else {
-                self.encode_long(&text.as_bytes()[start..end], ids);
-            }
+            self.encode_piece(text.as_bytes(), start, end, &mut output);
+        }
+        output.finish();
+    }
+
+    /// Appends the ids of a piece of a text.
+    #[inline(always)]
+    fn encode_piece(&mut self, text: &[u8], start: usize, end: usize, output: &mut Output<'_>) {
+        if end - start > Key::BYTES_MAX {
+            return self.encode_long(&text[start..end], output);
+        }
+        let key = Key::new(text, start, end);
+        match self.cache.get(key) {
+            Some(Known::Few(ids, length)) => output.push(ids, length),
+            Some(Known::Many(ids)) => output.extend(ids),
+            None => self.encode_new(key, &text[start..end], output),
         }
     }
 
-    fn encode_piece(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
-        if piece.len() > Key::BYTES_MAX {
-            return self.encode_long(piece, ids);
-        }
-        let key = Key::new(piece, 0, piece.len());
-        match self.cache.get(&key) {
-            Some(known) => ids.extend_from_slice(known),
-            None => self.encode_new(key, piece, ids),
-        }
+    #[inline(never)]
+    fn encode_new(&mut self, key: Key, piece: &[u8], output: &mut Output<'_>) {
+        self.new_ids.clear();
+        self.tokenizer.model.encode(piece, &mut self.scratch, &mut self.new_ids);
+        self.cache.insert(key, &self.new_ids);
+        output.extend(&self.new_ids);
     }
 
-    fn encode_new(&mut self, key: Key, piece: &[u8], ids: &mut Vec<u32>) {
-        let first = ids.len();
-        self.tokenizer.model.encode(piece, &mut self.scratch, ids);
-        self.cache.insert(key, &ids[first..]);
-    }
-
-    fn encode_long(&mut self, piece: &[u8], ids: &mut Vec<u32>) {
+    #[inline(never)]
+    fn encode_long(&mut self, piece: &[u8], output: &mut Output<'_>) {
         if let Some(known) = self.cache.get_long(piece) {
-            return ids.extend_from_slice(known);
+            return output.extend(known);
         }
-        let first = ids.len();
-        self.tokenizer.model.encode(piece, &mut self.scratch, ids);
-        self.cache.insert_long(piece, &ids[first..]);
+        self.new_ids.clear();
+        self.tokenizer.model.encode(piece, &mut self.scratch, &mut self.new_ids);
+        self.cache.insert_long(piece, &self.new_ids);
+        output.extend(&self.new_ids);
+    }
+}
+
+/// Ids that are appended to a list. Behind them the list has room for the next ones, so that a few are stored at once, without
+/// regard to how many count.
+struct Output<'a> {
+    ids: &'a mut Vec<u32>,
+    length: usize,
+}
+
+impl<'a> Output<'a> {
+    fn new(ids: &'a mut Vec<u32>) -> Self {
+        Self { length: ids.len(), ids }
+    }
+
+    /// Appends the first `length` of these.
+    #[inline(always)]
+    fn push(&mut self, ids: [u32; 4], length: usize) {
+        if self.ids.len() < self.length + ids.len() {
+            self.grow(ids.len());
+        }
+        self.ids[self.length..self.length + ids.len()].copy_from_slice(&ids);
+        self.length += length;
+    }
+
+    fn extend(&mut self, ids: &[u32]) {
+        if self.ids.len() < self.length + ids.len() {
+            self.grow(ids.len());
+        }
+        self.ids[self.length..self.length + ids.len()].copy_from_slice(ids);
+        self.length += ids.len();
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        self.ids.resize(self.length * 2 + more + 64, 0);
+    }
+
+    fn finish(self) {
+        self.ids.truncate(self.length);
     }
 }
 
