@@ -212,7 +212,7 @@ fn a_purge_waits_for_no_one() {
     // A run of a slow command is active.
     project.write(
         "slow.yaml",
-        "pipeline: slow\nstages:\n  slow: { uses: command, with: { run: sleep 60 > $PIPE_OUTPUT_out, outputs: { out: file } } }\n",
+        "pipeline: slow\nstages:\n  slow: { uses: command, with: { run: 'sleep 60; touch $PIPE_OUTPUT_out/done', outputs: { out: files } } }\n",
     );
     let mut run = project.command(&["run", "slow.yaml"]);
     let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
