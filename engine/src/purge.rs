@@ -4,7 +4,7 @@
 //! An object goes if it has a document, or if it was made of one and nothing proves that it has none:
 //!
 //! - outputs of stages, if the stage read an artifact of which something goes, unless the caller knows that they have none
-//!   of the documents, or they consist of metrics;
+//!   of the documents, or they consist of metrics, or a stage that read nothing of the kind made the same bytes;
 //! - what only tasks refer to, and what nothing refers to: nothing says what it was made of;
 //! - checkpoints of stages that read such artifacts, and those that no run tells the stage of.
 //!
@@ -22,8 +22,8 @@ use crate::{
         seen::{EventsError, Seen},
     },
 };
-use pipe_cache::{Acquire, EntryKind};
-use pipe_stage::{Artifact, Blob, Digest, ShareRecord, Store};
+use pipe_cache::{Acquire, EntryKind, Lease};
+use pipe_stage::{Artifact, Blob, Digest, Entry, ShareRecord, Store};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -68,6 +68,9 @@ pub struct Survey {
     pub of_tasks: u64,
     /// Stages of which outputs go.
     pub stages: Vec<Affected>,
+    /// Stages whose models stay, although they were made of documents that are missing from the cache: nothing says whether
+    /// the documents were among them.
+    pub unknown: Vec<Affected>,
 }
 
 /// A stage of which outputs go.
@@ -170,6 +173,91 @@ impl Records {
     }
 }
 
+/// What goes because of some objects.
+struct Spread {
+    gone: HashSet<Digest>,
+    /// Artifacts of which something goes.
+    tainted: HashSet<Digest>,
+}
+
+/// Whether an artifact has one of these objects, apart from those of its views.
+fn has_any(artifact: &Artifact, objects: &HashSet<Digest>) -> bool {
+    artifact.entries.iter().any(|entry| objects.contains(&entry.content.blob.digest))
+}
+
+impl Records {
+    /// What goes with some objects, and with artifacts: what stages made that read them, and so on. An object that another
+    /// stage made without them stays: it has the same bytes, so it says nothing about them. The tokenizer after a takedown
+    /// has other merges than the one before, for example, and the same settings. Such a stage must have read none of the
+    /// `doubtful` artifacts; if they are not known yet, none of those that are found here.
+    fn spread(
+        &self,
+        Spread { mut gone, mut tainted }: Spread,
+        contents: &HashMap<Digest, Content>,
+        doubtful: Option<&HashSet<Digest>>,
+    ) -> Spread {
+        let reads = |record: &Record, artifacts: &HashSet<Digest>| {
+            record.inputs.values().flatten().any(|input| artifacts.contains(&input.digest))
+        };
+        let records = || self.stages.iter().map(|(_, record)| record);
+        let made = |record| self.unknown_outputs(record, contents);
+        loop {
+            let before = (gone.len(), tainted.len());
+            let new = self.artifacts.iter().filter(|(_, artifact)| has_any(artifact, &gone));
+            tainted.extend(new.map(|(digest, _)| *digest));
+            let is_clean = |record: &&Record| !reads(record, doubtful.unwrap_or(&tainted));
+            let clean: HashSet<Digest> = records().filter(is_clean).flat_map(made).collect();
+            let dirty = records().filter(|record| reads(record, &tainted)).flat_map(made);
+            gone.extend(dirty.filter(|digest| !clean.contains(digest)));
+            if (gone.len(), tainted.len()) == before {
+                return Spread { gone, tainted };
+            }
+        }
+    }
+
+    /// Objects in the outputs of a stage that only what it read tells something about.
+    fn unknown_outputs<'r>(
+        &'r self,
+        record: &'r Record,
+        contents: &'r HashMap<Digest, Content>,
+    ) -> impl Iterator<Item = Digest> + use<'r> {
+        let artifacts = record.outputs.values().filter_map(|digest| self.artifacts.get(digest));
+        let objects = artifacts
+            .filter(|artifact| artifact.kind != METRICS)
+            .flat_map(|artifact| artifact.entries.iter().map(|entry| entry.content.blob.digest));
+        objects.filter(|digest| contents.get(digest) == Some(&Content::Unknown))
+    }
+
+    /// What may have been made of the documents: all that read shards or lists that are missing from the cache, too.
+    fn doubtful(&self, mut gone: HashSet<Digest>, contents: &HashMap<Digest, Content>) -> Spread {
+        let documents =
+            self.artifacts.values().filter(|artifact| DOCUMENTS.contains(&artifact.kind.as_str()));
+        let objects = documents.flat_map(|artifact| &artifact.entries).map(|entry| entry.content.blob.digest);
+        gone.extend(objects.filter(|digest| !contents.contains_key(digest)));
+        let inputs = self.stages.iter().flat_map(|(_, record)| record.inputs.values().flatten());
+        let missing = inputs.map(|input| input.digest).filter(|digest| !self.artifacts.contains_key(digest));
+        self.spread(Spread { gone, tainted: missing.collect() }, contents, None)
+    }
+
+    /// The stages with such outputs.
+    fn affected(&self, is_meant: impl Fn(&Artifact) -> bool) -> Vec<Affected> {
+        let mut affected = Vec::new();
+        for (key, record) in &self.stages {
+            let mut outputs = BTreeMap::new();
+            for (port, digest) in &record.outputs {
+                if let Some(artifact) = self.artifacts.get(digest).filter(|artifact| is_meant(artifact)) {
+                    outputs.insert(port.clone(), artifact.kind.clone());
+                }
+            }
+            if !outputs.is_empty() {
+                let (uses, finished) = (record.uses.clone(), record.finished.clone());
+                affected.push(Affected { key: *key, uses, finished, outputs, names: BTreeSet::new() });
+            }
+        }
+        affected
+    }
+}
+
 /// Finds everything that was made of the documents. Nothing is changed.
 ///
 /// # Errors
@@ -183,44 +271,25 @@ pub fn survey(store: &Store, look: Look<'_>) -> Result<Survey, PurgeError> {
         sizes.insert(entry.digest, entry.size);
         contents.insert(entry.digest, look(&entry.digest, &store.object_path(&entry.digest))?);
     }
-    let content = |digest: &Digest| contents.get(digest).copied().unwrap_or(Content::HasNot);
-    let mut gone: HashSet<Digest> =
+    let has: HashSet<Digest> =
         contents.iter().filter(|(_, content)| **content == Content::Has).map(|(digest, _)| *digest).collect();
-    survey.with_documents = gone.len() as u64;
-    // Artifacts of which something goes: those with such objects, and what was made of them.
-    let mut tainted: HashSet<Digest> = HashSet::new();
-    let taints = |artifact: &Artifact, gone: &HashSet<Digest>| {
-        artifact.blobs().any(|blob| gone.contains(&blob.digest))
-    };
-    loop {
-        let before = (gone.len(), tainted.len());
-        for (digest, artifact) in &records.artifacts {
-            if taints(artifact, &gone) {
-                tainted.insert(*digest);
-            }
-            // What a view says about the rows of a file goes with the file.
-            for entry in &artifact.entries {
-                if gone.contains(&entry.content.blob.digest) {
-                    gone.extend(entry.content.blobs().map(|blob| blob.digest));
-                }
-            }
-        }
-        for (_, record) in &records.stages {
-            if !record.inputs.values().flatten().any(|input| tainted.contains(&input.digest)) {
-                continue;
-            }
-            for artifact in record.outputs.values().filter_map(|digest| records.artifacts.get(digest)) {
-                if artifact.kind == METRICS {
-                    continue;
-                }
-                let unknown = artifact.entries.iter().map(|entry| &entry.content.blob.digest);
-                gone.extend(unknown.filter(|digest| content(digest) == Content::Unknown));
-            }
-        }
-        if (gone.len(), tainted.len()) == before {
-            break;
-        }
-    }
+    survey.with_documents = has.len() as u64;
+    let doubtful = records.doubtful(has.clone(), &contents);
+    let start = Spread { gone: has, tainted: HashSet::new() };
+    let Spread { mut gone, tainted } = records.spread(start, &contents, Some(&doubtful.tainted));
+    survey.unknown = records.affected(|artifact| {
+        let mut objects = artifact.entries.iter().map(|entry| entry.content.blob.digest);
+        artifact.kind == MODEL
+            && objects.any(|digest| contents.contains_key(&digest) && doubtful.gone.contains(&digest))
+            && !has_any(artifact, &gone)
+    });
+    // What a view says about the rows of a file goes with the file, unless it says the same about one that stays.
+    let entries = || records.artifacts.values().flat_map(|artifact| &artifact.entries);
+    let is_gone = |entry: &&Entry| gone.contains(&entry.content.blob.digest);
+    let views = |entry: &Entry| entry.content.blobs().skip(1).map(|blob| blob.digest).collect::<Vec<_>>();
+    let kept: HashSet<Digest> = entries().filter(|entry| !is_gone(entry)).flat_map(views).collect();
+    let of_gone: Vec<Digest> = entries().filter(is_gone).flat_map(views).collect();
+    gone.extend(of_gone.into_iter().filter(|view| !kept.contains(view)));
     // What no output of a stage has, tells nothing about what it was made of.
     let named: HashSet<Digest> =
         records.artifacts.values().flat_map(Artifact::blobs).map(|blob: &Blob| blob.digest).collect();
@@ -236,18 +305,9 @@ pub fn survey(store: &Store, look: Look<'_>) -> Result<Survey, PurgeError> {
     gone.retain(|digest| sizes.contains_key(digest));
     survey.bytes = gone.iter().filter_map(|digest| sizes.get(digest)).sum();
     let names = names_of_stages(store, &tainted, &mut survey.purge.checkpoints)?;
-    for (key, record) in &records.stages {
-        let goes = |(_, digest): &(&String, &Digest)| {
-            records.artifacts.get(*digest).is_some_and(|artifact| taints(artifact, &gone))
-        };
-        let outputs = record.outputs.iter().filter(goes);
-        let outputs: BTreeMap<String, String> =
-            outputs.map(|(port, digest)| (port.clone(), records.artifacts[digest].kind.clone())).collect();
-        if !outputs.is_empty() {
-            let (uses, finished) = (record.uses.clone(), record.finished.clone());
-            let names = names.get(key).cloned().unwrap_or_default();
-            survey.stages.push(Affected { key: *key, uses, finished, outputs, names });
-        }
+    survey.stages = records.affected(|artifact| has_any(artifact, &gone));
+    for stage in survey.stages.iter_mut().chain(&mut survey.unknown) {
+        stage.names = names.get(&stage.key).cloned().unwrap_or_default();
     }
     let of_gone = |(_, objects): &&(Digest, Vec<Digest>)| objects.iter().any(|digest| gone.contains(digest));
     survey.purge.records = records.tasks.iter().filter(of_gone).map(|(key, _)| *key).collect();
@@ -258,6 +318,10 @@ pub fn survey(store: &Store, look: Look<'_>) -> Result<Survey, PurgeError> {
 
 /// Kind of artifacts that have figures only.
 const METRICS: &str = "metrics";
+/// Kinds of artifacts with documents.
+const DOCUMENTS: [&str; 2] = ["documents", "tokens"];
+/// Kind of trained models.
+const MODEL: &str = "model";
 
 /// A run could make copies of what is deleted.
 fn check_idle(store: &Store) -> Result<(), PurgeError> {
@@ -332,21 +396,51 @@ fn fault(action: &'static str, path: &Path, message: &dyn std::fmt::Display) -> 
     PurgeError::List { action, path: path.to_owned(), message: message.to_string() }
 }
 
-impl Purge {
-    /// Deletes everything; returns the number of objects and checkpoint folders that were there.
+/// The right to delete from a cache: one process has it at a time, a purge or `pipe cache gc`.
+#[derive(Debug)]
+pub struct Deleting<'s> {
+    store: &'s Store,
+    _lease: Lease,
+}
+
+impl<'s> Deleting<'s> {
+    /// Takes it.
     ///
     /// # Errors
-    /// If a run is active or another process deletes. What is left then is deleted by the next call with this list, or
+    /// If another process has it, or nothing can be written to the cache.
+    pub fn begin(store: &'s Store) -> Result<Self, PurgeError> {
+        match store.acquire(&Digest::derive("pipe garbage v1", b""))? {
+            Acquire::Held(lease) => Ok(Self { store, _lease: lease }),
+            Acquire::Busy(holder) => Err(PurgeError::Busy(holder.to_string())),
+        }
+    }
+}
+
+/// What a purge deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Objects that were there.
+    pub objects: u64,
+    /// Folders of checkpoints that were there.
+    pub folders: u64,
+    /// A run that began meanwhile: it may have made copies again.
+    pub began: Option<String>,
+    /// What an interrupted process left, and could not be removed.
+    pub failed: Vec<String>,
+}
+
+impl Purge {
+    /// Deletes everything.
+    ///
+    /// # Errors
+    /// If a run is active or something cannot be deleted. What is left then is deleted by the next call with this list, or
     /// the one that [`unfinished`] reads.
-    pub fn carry_out(&self, store: &Store) -> Result<(u64, u64), PurgeError> {
-        let lease = match store.acquire(&Digest::derive("pipe garbage v1", b""))? {
-            Acquire::Held(lease) => lease,
-            Acquire::Busy(holder) => return Err(PurgeError::Busy(holder.to_string())),
-        };
+    pub fn carry_out(&self, deleting: &Deleting<'_>) -> Result<Deleted, PurgeError> {
+        let store = deleting.store;
         check_idle(store)?;
-        // What an earlier purge had moved away is still there if it was killed.
-        drop(store.sweep()?);
         self.note(store)?;
+        // What an earlier purge had moved away is still there if it was killed.
+        let failed = store.sweep()?.failed.iter().map(ToString::to_string).collect();
         let ever = SystemTime::now() + Duration::from_secs(365 * 24 * 60 * 60);
         let mut trash = store.trash()?;
         let mut objects = 0;
@@ -364,8 +458,11 @@ impl Purge {
         trash.empty();
         let path = list_path(store);
         fs::remove_file(&path).map_err(|error| fault("remove", &path, &error))?;
-        drop(lease);
-        Ok((objects, folders))
+        let began = match check_idle(store) {
+            Err(PurgeError::Running(run)) => Some(run),
+            idle => idle.map(|()| None)?,
+        };
+        Ok(Deleted { objects, folders, began, failed })
     }
 
     /// Writes the list, so that the next purge can finish this one.
@@ -417,10 +514,12 @@ mod tests {
         purge.note(&store).unwrap();
         let again = unfinished(&store).unwrap().unwrap();
         assert_eq!(again, purge);
-        assert_eq!(again.carry_out(&store).unwrap(), (2, 0));
+        let deleting = Deleting::begin(&store).unwrap();
+        assert!(matches!(Deleting::begin(&store), Err(PurgeError::Busy(_))), "one at a time");
+        assert_eq!(again.carry_out(&deleting).unwrap(), Deleted { objects: 2, ..Deleted::default() });
         assert!(!blobs.iter().any(|blob| store.holds(blob)) && store.holds(&kept));
         assert_eq!(unfinished(&store).unwrap(), None);
-        assert_eq!(again.carry_out(&store).unwrap(), (0, 0), "it may be run again");
+        assert_eq!(again.carry_out(&deleting).unwrap(), Deleted::default(), "it may be run again");
     }
 
     #[test]

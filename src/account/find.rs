@@ -107,8 +107,9 @@ impl Search {
             let names = [id, url].map(|name| similarity(query, name));
             let score = names[0].max(names[1]);
             let at = self.near_scores.partition_point(|other| *other >= score);
-            if at < NEAR_MAX && score > SIMILAR_MIN {
-                let name = if names[0] >= names[1] { id } else { url };
+            let name = if names[0] >= names[1] { id } else { url };
+            // Later stages have the same documents again.
+            if at < NEAR_MAX && score > SIMILAR_MIN && !self.near.iter().any(|near| near == name) {
                 self.near_scores.insert(at, score);
                 self.near.insert(at, name.to_owned());
                 self.near_scores.truncate(NEAR_MAX);
@@ -342,6 +343,15 @@ pub(crate) fn each_line(entry: &LocalEntry, mut visit: impl FnMut(&[u8])) -> Res
     }
 }
 
+/// Refuses a shard that is missing from the cache.
+pub(crate) fn check_there(entry: &LocalEntry) -> Result<()> {
+    if entry.unverified_path().is_file() {
+        return Ok(());
+    }
+    let message = format!("the shard `{}` is missing from the cache", entry.name());
+    Err(Error::input(message).help("run the stage that makes it: `pipe run MANIFEST STAGE`"))
+}
+
 /// A name without the extension of its last component.
 fn stem(name: &str) -> &str {
     let file = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -368,6 +378,8 @@ mod tests {
             search.visit("book/ch0x.html", (0, 0), place.clone(), id, url);
         }
         assert_eq!(search.near, ["book/ch01.html", "book/ch02.html"]);
+        search.visit("book/ch0x.html", (1, 0), place.clone(), "book/ch01.html", "");
+        assert_eq!(search.near.len(), 2, "each name once");
         search.visit("https://E.org/ch01/#top", (0, 0), place.clone(), "other", "http://e.org/ch01");
         assert_eq!(search.exact.len(), 1);
         search.visit("boo", (0, 0), place, "book/ch01.html", "");

@@ -4,7 +4,7 @@ use super::remove::Named;
 use clap::Args;
 use pipe::{
     cli::{FolderCommand, Work, arguments},
-    purge::{Content, PurgeError, Survey, survey, unfinished},
+    purge::{Content, Deleting, PurgeError, Survey, survey, unfinished},
     ui::{self, counted, units},
 };
 use pipe_data::{
@@ -54,14 +54,17 @@ impl Purge {
         for (by, entry) in self.named.entries()? {
             targets.insert(by, &entry);
         }
+        // Before the long search: two purges at once would ask for the same.
+        let deleting = if self.dry_run { None } else { Some(Deleting::begin(store).map_err(failed)?) };
         if let Some(rest) = unfinished(store).map_err(failed)? {
-            ui::say(&format!(
-                "an earlier purge was interrupted: {} left to delete",
-                objects(rest.objects.len() as u64)
-            ));
-            if !self.dry_run {
+            let left = objects(rest.objects.len() as u64);
+            ui::say(&match self.dry_run {
+                true => format!("an earlier purge is not finished: {left} on its list"),
+                false => format!("an earlier purge was interrupted: {left} on its list, to be deleted first"),
+            });
+            if let Some(deleting) = &deleting {
                 self.confirm()?;
-                rest.carry_out(store).map_err(failed)?;
+                rest.carry_out(deleting).map_err(failed)?;
             }
         }
         let found = find(store, &targets)?;
@@ -73,27 +76,30 @@ impl Purge {
             }
             // Without the documents, nothing says what else was made of them.
             ui::say("no shard in the cache has any of these documents; nothing is deleted");
+            if !json {
+                doubts(&survey).iter().for_each(|line| ui::say(line));
+            }
             return Ok(());
         }
         if !json {
             ui::print(&as_text(&found, &survey));
         }
-        if self.dry_run {
+        let Some(deleting) = deleting else {
             if json {
                 ui::print_json(&as_json(&found, &survey, false));
             }
             return Ok(());
-        }
+        };
         self.confirm()?;
-        let (deleted, folders) = survey.purge.carry_out(store).map_err(failed)?;
+        let deleted = survey.purge.carry_out(&deleting).map_err(failed)?;
         if json {
             ui::print_json(&as_json(&found, &survey, true));
         }
         ui::say(&format!(
             "deleted {} ({}) and {}",
-            objects(deleted),
+            objects(deleted.objects),
             units::bytes(survey.bytes),
-            match folders {
+            match deleted.folders {
                 1 => "1 folder of checkpoints".to_owned(),
                 folders => format!("{folders} folders of checkpoints"),
             }
@@ -102,6 +108,14 @@ impl Purge {
             "not deleted: source files, and copies outside of the cache, such as those of `pipe get`, and models that were \
              published; the next run makes again what it has to read",
         );
+        for left in &deleted.failed {
+            ui::say(&format!("warning: what an interrupted process left could not be deleted: {left}"));
+        }
+        if let Some(run) = &deleted.began {
+            ui::say(&format!(
+                "warning: the run {run} began meanwhile, and may have copied the documents again; purge again when it is done"
+            ));
+        }
         Ok(())
     }
 
@@ -233,7 +247,8 @@ fn look_at_lines(path: &Path, targets: &Targets) -> Result<Content> {
             return Ok(Content::Unknown);
         }
         content = Content::HasNot;
-        if !text("text").is_empty() && targets.find(text("id"), text("url")).is_some() {
+        let has_text = ["text", "html"].into_iter().any(|field| !text(field).is_empty());
+        if has_text && targets.find(text("id"), text("url")).is_some() {
             return Ok(Content::Has);
         }
     }
@@ -276,7 +291,19 @@ fn as_text(found: &Found, survey: &Survey) -> String {
         lines.push("models that were trained on them, or made of such models:".to_owned());
         lines.extend(trained);
     }
+    lines.extend(doubts(survey));
     lines.join("\n")
+}
+
+/// Models that stay although their documents cannot be looked at any more.
+fn doubts(survey: &Survey) -> Vec<String> {
+    if survey.unknown.is_empty() {
+        return Vec::new();
+    }
+    let head = "models that stay, and were made of documents that are no longer in the cache, so nobody knows of which:";
+    let models = survey.unknown.iter();
+    let models = models.map(|stage| format!("  {}  {}  key {}", name(stage), stage.finished, stage.key));
+    [head.to_owned()].into_iter().chain(models).collect()
 }
 
 /// The names of a stage, with its type.
@@ -298,6 +325,7 @@ fn as_json(found: &Found, survey: &Survey, deleted: bool) -> Value {
         "checkpoints": survey.purge.checkpoints,
         "stages": survey.stages,
         "models": models(survey).collect::<Vec<_>>(),
+        "models_unknown": survey.unknown,
     })
 }
 
@@ -318,6 +346,7 @@ mod tests {
         assert_eq!(content("{\"id\":\"a\",\"kept\":\"b\"}\n"), Content::HasNot);
         assert_eq!(content("{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n"), Content::Has);
         assert_eq!(content("{\"id\":\"b\",\"text\":\"x\"}\n"), Content::HasNot);
+        assert_eq!(content("{\"id\":\"a\",\"html\":\"x\"}\n"), Content::Has, "a page that was exported");
         // Samples of a model, and files that are not lists of documents.
         assert_eq!(content("{\"step\":1,\"text\":\"x\"}\n"), Content::Unknown);
         assert_eq!(

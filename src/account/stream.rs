@@ -1,8 +1,9 @@
 //! The stream of tokens that a model is trained on: all documents of an artifact of tokens, each ended by the tokenizer's
 //! end-of-document token. Knows where in it each shard and each document begins; reads no text.
 
+use super::find::check_there;
 use pipe_data::tokens::TokensReader;
-use pipe_stage::{Error, LocalEntry, Result};
+use pipe_stage::{LocalEntry, Result};
 use std::ops::Range;
 
 /// Where the shards of a stream begin.
@@ -127,14 +128,6 @@ impl TokenStream {
         }
         Ok(documents)
     }
-}
-
-fn check_there(entry: &LocalEntry) -> Result<()> {
-    if entry.unverified_path().is_file() {
-        return Ok(());
-    }
-    let message = format!("the shard `{}` is missing from the cache", entry.name());
-    Err(Error::input(message).help("run the stage that makes it: `pipe run MANIFEST STAGE`"))
 }
 
 #[cfg(test)]

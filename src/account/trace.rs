@@ -1,7 +1,8 @@
 //! `pipe data trace`: the way of one document through all stages of a pipeline.
 
 use super::find::{Found, Work as Reads, each_line, search};
-use super::way::{Facts, Outcome, Stop, Training, Way, follow_through};
+use super::training::{Part, Training};
+use super::way::{Facts, Outcome, Stop, Way, follow_through};
 use clap::Args;
 use pipe::{
     cli::{FolderCommand, Results, Work, arguments},
@@ -194,13 +195,15 @@ fn as_text(way: &Way, steps: usize) -> String {
 }
 
 fn outcome(stop: &Stop) -> String {
+    let inputs = || stop.inputs.iter().map(|port| format!("`{port}`")).collect::<Vec<_>>().join(", ");
     match stop.outcome {
         Outcome::Read => "read",
         Outcome::Kept => "kept",
         Outcome::Changed => "changed",
         Outcome::Dropped => "dropped",
         Outcome::Used if stop.training.is_some() => "trained on it",
-        Outcome::Used => "made of it",
+        Outcome::Used => return format!("made of it, as part of {}", inputs()),
+        Outcome::NotTrainedOn => "not trained on it",
         Outcome::Derived => "made of what was made of it",
         Outcome::OutOfDate => "out of date, so not looked at",
     }
@@ -254,8 +257,15 @@ fn details(stop: &Stop, steps: usize) -> Vec<String> {
             |name: &&String| *name != "url" && !["rule", "value", "threshold"].contains(&name.as_str());
         let names =
             document.facts.keys().filter(|name| added(name) || (is_cluster(name) && stop.uses == "dedup"));
-        let facts: Vec<String> =
-            names.filter(is_shown).map(|name| format!("{name}: {}", short(&document.facts[name]))).collect();
+        // `clean` measures some forty figures.
+        const FACTS_MAX: usize = 12;
+        let names: Vec<&String> = names.filter(is_shown).collect();
+        let shown = names.iter().take(FACTS_MAX);
+        let mut facts: Vec<String> =
+            shown.map(|name| format!("{name}: {}", short(&document.facts[*name]))).collect();
+        if names.len() > FACTS_MAX {
+            facts.push(format!("{} more with --json", names.len() - FACTS_MAX));
+        }
         if !facts.is_empty() {
             lines.push(facts.join(", "));
         }
@@ -297,6 +307,9 @@ pub(super) fn reason_line(reason: &Map<String, Value>) -> String {
     if let Some((by, entry)) = text("by").zip(text("entry")) {
         return format!("by the {by} `{entry}` on a list");
     }
+    if let (Some(reason), 1) = (text("reason"), reason.len()) {
+        return reason;
+    }
     let known = ["reason", "explanation", "set", "training", "containment", "matches", "text"];
     let others = reason
         .keys()
@@ -325,8 +338,13 @@ fn short(value: &str) -> String {
 }
 
 fn training_lines(training: &Training, shown: usize) -> Vec<String> {
-    let Training { first, tokens, steps, steps_count, steps_of_training } = training;
-    let at = format!("{} from {first} of the stream", counted(*tokens as usize, "token"));
+    let Training { part, steps, steps_count, steps_of_training } = training;
+    let at = match part {
+        Part::Stream { first, tokens } => {
+            format!("{} from {first} of the stream", counted(*tokens as usize, "token"))
+        }
+        Part::Text { text, texts, label } => format!("text {text} of {texts}, label {}", short(label)),
+    };
     let all = counted(*steps_of_training as usize, "step");
     let list: Vec<String> = steps.iter().take(shown).map(u64::to_string).collect();
     let more = if *steps_count > list.len() as u64 { ", ..." } else { "" };

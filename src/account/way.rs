@@ -2,10 +2,9 @@
 //! Knows nothing of output.
 
 use super::find::{Found, Place, Work, body, follow, has_documents, lines_about, read};
-use super::stream::{Known, TokenStream};
-use pipe::cli::{ResultInput, Results, StageResult};
+use super::training::{Seen, Training, seen};
+use pipe::cli::{Results, StageResult};
 use pipe_data::documents::{Document, Row};
-use pipe_data::{Tokenizer, windows::Windows};
 use pipe_stage::{Entry, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -37,6 +36,9 @@ pub(crate) struct Stop {
     pub(crate) stage: String,
     pub(crate) uses: String,
     pub(crate) outcome: Outcome,
+    /// The inputs that have it, if the stage makes something else of it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) inputs: BTreeSet<String>,
     /// Where it is now; several places if it is repeated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) places: Vec<InOutput>,
@@ -65,6 +67,8 @@ pub(crate) enum Outcome {
     Dropped,
     /// The stage makes something else of it.
     Used,
+    /// The stage trains on documents, and not on this one.
+    NotTrainedOn,
     /// The stage reads what others made of it.
     Derived,
     /// The result of the stage is out of date.
@@ -127,103 +131,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// When a model saw a document.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Training {
-    /// Position of its first token in the training stream, and number of its tokens.
-    pub(crate) first: u64,
-    pub(crate) tokens: u64,
-    /// The first steps, from 1, at which a window with some of its tokens was read; at most [`STEPS_MAX`].
-    pub(crate) steps: Vec<u64>,
-    /// Number of all these steps.
-    pub(crate) steps_count: u64,
-    /// Steps that the training took, or is to take.
-    pub(crate) steps_of_training: u64,
-}
-
-/// Steps of a training that are listed.
-const STEPS_MAX: usize = 1000;
-
-/// The order of a training: which windows of the stream its steps read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TrainingOrder {
-    pub(crate) windows: Windows,
-    pub(crate) micro_batches: u64,
-    pub(crate) steps: u64,
-}
-
-impl TrainingOrder {
-    /// That of a stage that trains on a stream of so many tokens; `None` for other stages.
-    #[cfg(feature = "model")]
-    pub(crate) fn of(stage: &StageResult, tokens: u64) -> Option<Self> {
-        use pipe_stage::Stage;
-        if stage.uses != pipe_model::Pretrain::NAME {
-            return None;
-        }
-        let config: pipe_model::Pretrain = serde_json::from_value(stage.config.clone()).ok()?;
-        let windows = config.windows(tokens);
-        // Early stopping ends a training before its last step.
-        let taken =
-            stage.metrics.iter().find(|metric| metric.name == "steps").map(|metric| metric.value as u64);
-        let steps = taken.unwrap_or(config.steps);
-        (tokens > windows.context as u64).then_some(Self {
-            windows,
-            micro_batches: config.gradient_accumulation_steps,
-            steps,
-        })
-    }
-
-    /// A program without models has no stages that train on tokens.
-    #[cfg(not(feature = "model"))]
-    pub(crate) fn of(_: &StageResult, _: u64) -> Option<Self> {
-        None
-    }
-
-    /// Steps, from 1, that read any of these tokens, ascending.
-    fn steps_of(&self, tokens: std::ops::Range<u64>) -> BTreeSet<u64> {
-        let visits = self.windows.visits(tokens, self.steps.saturating_mul(self.micro_batches));
-        visits.map(|visit| visit.batch / self.micro_batches + 1).collect()
-    }
-}
-
-/// The stream that a stage trains on: the input `train`, tokens.
-pub(crate) fn stream_of(results: &Results, stage: &StageResult) -> Result<Option<(usize, TokenStream)>> {
-    let input = |port: &str| stage.inputs.iter().position(|input| input.port == port);
-    let Some(train) = input("train") else { return Ok(None) };
-    let Some(artifact) = results.artifact(&stage.inputs[train]) else { return Ok(None) };
-    if artifact.kind != "tokens" {
-        return Ok(None);
-    }
-    let tokenizer =
-        input("tokenizer").map(|tokenizer| tokenizer_of(results, &stage.inputs[tokenizer])).transpose()?;
-    let eos = tokenizer.flatten().and_then(|tokenizer| tokenizer.eos());
-    let reported = stage.metrics.iter().find(|metric| metric.name == "tokens_train");
-    let known = match reported {
-        Some(metric) => Known::Tokens(metric.value as u64),
-        None if makes_no_eos(results, &stage.inputs[train]) => Known::NoEos,
-        None => Known::Nothing,
-    };
-    let entries = artifact.entries.iter().map(|entry| results.open(entry)).collect();
-    Ok(Some((train, TokenStream::of(entries, eos, known)?)))
-}
-
-/// Whether `tokenize` made the tokens, which adds no special tokens.
-fn makes_no_eos(results: &Results, input: &ResultInput) -> bool {
-    let stage = &results.stages[input.stage];
-    stage.uses == "tokenize"
-        || (stage.uses == "mix" && stage.inputs.iter().all(|input| makes_no_eos(results, input)))
-}
-
-/// The tokenizer of an input; `None` if it is missing from the cache.
-pub(crate) fn tokenizer_of(results: &Results, input: &ResultInput) -> Result<Option<Tokenizer>> {
-    let Some(artifact) = results.artifact(input) else { return Ok(None) };
-    let file = |name: &str| artifact.entries.iter().find(|entry| entry.name == name);
-    let Some(json) = file("tokenizer.json") else { return Ok(None) };
-    let config = file("tokenizer_config.json").map(|entry| results.open(entry).bytes()).transpose()?;
-    let json = results.open(json).bytes()?;
-    Ok(Some(Tokenizer::from_files(&json, config.as_deref().unwrap_or(b"{}"))?))
-}
-
 /// Where a document is after each stage.
 #[derive(Default)]
 struct State {
@@ -273,6 +180,7 @@ fn stop(stage: &StageResult, outcome: Outcome) -> Stop {
         stage: stage.name.clone(),
         uses: stage.uses.to_owned(),
         outcome,
+        inputs: BTreeSet::new(),
         places: Vec::new(),
         document: None,
         change: None,
@@ -345,8 +253,11 @@ fn pass(results: &Results, at: usize, id: &str, state: &mut State, work: &mut Wo
     }
     let outcome = if came.is_empty() { Outcome::Derived } else { Outcome::Used };
     let mut stop = stop(stage, outcome);
+    if !stage.outputs.iter().any(|output| has_documents(&output.kind)) {
+        stop.inputs = came.iter().map(|input| input.port.clone()).collect();
+    }
     if !stage.is_up_to_date {
-        stop.training = training(results, stage, id, state)?;
+        note_training(results, stage, id, state, &mut stop)?;
         stop.outcome = Outcome::OutOfDate;
         state.derived.extend((0..stage.outputs.len()).map(|output| (at, output)));
         return Ok(Some(stop));
@@ -380,11 +291,35 @@ fn pass(results: &Results, at: usize, id: &str, state: &mut State, work: &mut Wo
         }
         state.places.insert((at, number), places);
     }
-    stop.training = training(results, stage, id, state)?;
+    note_training(results, stage, id, state, &mut stop)?;
     if passes_on && !from.is_empty() {
         stop.outcome = judge(results, at, state, &stop);
     }
     Ok(Some(stop))
+}
+
+/// Notes when a stage that trains on documents saw the document, or why it did not.
+fn note_training(
+    results: &Results,
+    stage: &StageResult,
+    id: &str,
+    state: &State,
+    stop: &mut Stop,
+) -> Result<()> {
+    let train = stage.inputs.iter().find(|input| input.port == "train");
+    let Some(places) = train.and_then(|train| state.places.get(&(train.stage, train.output))) else {
+        return Ok(());
+    };
+    let shards = places.iter().map(|place| place.entry).collect();
+    match seen(results, stage, id, &shards)? {
+        Some(Seen::At(training)) => stop.training = Some(training),
+        Some(Seen::Not(reason)) => {
+            stop.outcome = Outcome::NotTrainedOn;
+            stop.reasons.push(Map::from_iter([("reason".to_owned(), reason.into())]));
+        }
+        None => {}
+    }
+    Ok(())
 }
 
 /// Whether a stage kept a document: whether it is in an output that holds what is kept.
@@ -515,49 +450,9 @@ fn masked(before: &Document, now: &Document) -> BTreeMap<String, u64> {
     MASKS.iter().filter_map(more).collect()
 }
 
-/// When a stage that trains on tokens saw the document.
-fn training(results: &Results, stage: &StageResult, id: &str, state: &State) -> Result<Option<Training>> {
-    let train = stage.inputs.iter().find(|input| input.port == "train");
-    let Some(places) = train.and_then(|train| state.places.get(&(train.stage, train.output))) else {
-        return Ok(None);
-    };
-    if TrainingOrder::of(stage, u64::MAX / 2).is_none() {
-        return Ok(None);
-    }
-    let Some((_, stream)) = stream_of(results, stage)? else { return Ok(None) };
-    let Some(order) = TrainingOrder::of(stage, stream.tokens()) else { return Ok(None) };
-    let (mut steps, mut first, mut tokens) = (BTreeSet::new(), None, 0);
-    let entries: BTreeSet<usize> = places.iter().map(|place| place.entry).collect();
-    for entry in entries {
-        for document in stream.of_document(entry, id)? {
-            first.get_or_insert(document.tokens.start);
-            tokens += document.tokens.end - document.tokens.start;
-            steps.extend(order.steps_of(document.tokens));
-        }
-    }
-    Ok(Some(Training {
-        first: first.unwrap_or_default(),
-        tokens,
-        steps_count: steps.len() as u64,
-        steps: steps.into_iter().take(STEPS_MAX).collect(),
-        steps_of_training: order.steps,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipe_data::windows::Order;
-
-    #[test]
-    fn steps_of_a_document_are_those_whose_windows_have_its_tokens() {
-        let windows = Windows { order: Order::Sequential, seed: 0, tokens: 101, rows: 2, context: 10 };
-        let order = TrainingOrder { windows, micro_batches: 2, steps: 5 };
-        // Windows of ten tokens, four of them per step; ten windows in a pass.
-        assert_eq!(order.steps_of(0..1).into_iter().collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(order.steps_of(45..46).into_iter().collect::<Vec<_>>(), [2, 4]);
-        assert!(order.steps_of(45..45).is_empty());
-    }
 
     #[test]
     fn lines_that_only_changed_are_not_removed() {

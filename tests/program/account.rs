@@ -23,7 +23,7 @@ stages:
 ";
 
 /// 100 rows: row 9, 19, … repeat the one before, row 7, 32, … are too short, and the last is no JSON.
-fn rows() -> String {
+pub(crate) fn rows() -> String {
     const NOUNS: [&str; 8] =
         ["compiler", "garden", "river", "ledger", "teacher", "market", "engine", "letter"];
     const VERBS: [&str; 5] = ["keeps", "follows", "carries", "opens", "measures"];
@@ -55,7 +55,7 @@ fn finished() -> Project {
     project
 }
 
-fn trace(project: &Project, document: &str) -> Value {
+pub(crate) fn trace(project: &Project, document: &str) -> Value {
     let ended = project.pipe(&["data", "trace", "pipeline.yaml", document, "--json"]);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     serde_json::from_str(&ended.stdout).unwrap()
@@ -68,7 +68,7 @@ fn outcomes(traced: &Value) -> Vec<(String, String)> {
     stages.iter().map(|stop| (text(stop, "stage"), text(stop, "outcome"))).collect()
 }
 
-fn stop<'t>(traced: &'t Value, stage: &str) -> &'t Value {
+pub(crate) fn stop<'t>(traced: &'t Value, stage: &str) -> &'t Value {
     let stages = traced["documents"][0]["stages"].as_array().unwrap();
     stages.iter().find(|stop| stop["stage"] == stage).unwrap()
 }
@@ -186,7 +186,7 @@ fn with_lists() -> Project {
 }
 
 /// Ids of documents and tokens in all objects of the cache, and the texts.
-fn in_cache(project: &Project) -> (std::collections::BTreeSet<String>, String) {
+pub(crate) fn in_cache(project: &Project) -> (std::collections::BTreeSet<String>, String) {
     use pipe_data::documents::DocumentReader;
     let (mut ids, mut texts) = (std::collections::BTreeSet::new(), String::new());
     for path in

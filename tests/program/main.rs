@@ -65,6 +65,9 @@ mod checking;
 mod tiny;
 
 #[cfg(all(feature = "data", feature = "model"))]
+mod takedown;
+
+#[cfg(all(feature = "data", feature = "model"))]
 mod devices;
 
 #[cfg(all(feature = "data", feature = "model"))]

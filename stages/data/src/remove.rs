@@ -11,7 +11,10 @@
 
 mod list;
 
+mod report;
+
 pub use list::{By, Targets, read_list};
+pub use report::Removal;
 
 use crate::documents::{Column, DOCUMENTS, DocumentReader, DocumentWriter, facts_passed_on};
 use crate::lines::{read_lines, write_json_line, write_lines};
@@ -36,7 +39,8 @@ use std::path::Path;
 /// Shards with such documents are written again without them; the others are passed on as they are, so a new entry of a
 /// list makes only few tasks of this stage and of those after it run again. Best right after `ingest`: what comes before it
 /// still has the documents. The output `removed` lists them, with the entry that names them; the output `unmatched` lists
-/// entries that name no document. `pipe data remove` adds entries, `pipe cache purge` deletes what was made of the
+/// entries that name no document; the output `report` counts documents by list and names each list by its digest, for
+/// `export`, whose model card has it. `pipe data remove` adds entries, `pipe cache purge` deletes what was made of the
 /// documents.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -56,6 +60,12 @@ const REMOVED: Out =
 const UNMATCHED: Out =
     Out::new("unmatched", &FILES, "Entries of lists that name no document, as JSON Lines.");
 
+const REPORT: Out = Out::new(
+    "report",
+    &FILES,
+    "Lists by digest, with the number of documents that each removed, as JSON Lines.",
+);
+
 const METRICS: [&str; 3] = ["documents", "documents_in", "removed"];
 const ENTRIES: [&str; 2] = ["entries", "entries_unmatched"];
 /// Maximum names that are compared in one share, if there are enough parts.
@@ -64,10 +74,11 @@ const NAME_BYTES: usize = 12;
 
 impl Stage for Remove {
     const NAME: &'static str = "remove";
-    /// History: 1: initial version. 2: hosts in any script and spelling are compared in ASCII.
+    /// History: 1: initial version. 2: the output `report`; hosts in any script and spelling are compared in ASCII.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] = &[INPUT.port(), OUTPUT.port(), REMOVED.port(), UNMATCHED.port()];
+    const PORTS: &'static [Port] =
+        &[INPUT.port(), OUTPUT.port(), REMOVED.port(), UNMATCHED.port(), REPORT.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let none = self.lists().next().is_none();
@@ -121,14 +132,22 @@ impl Stage for Remove {
         let left = ctx.each("left", &(), shards.collect(), leave)?;
         let found = Item::new("found", left.entries("found"));
         let entries = Item::new("entries", lists.entries("entries"));
-        let unmatched = ctx.once("unmatched", &(), vec![entries, found], find_unmatched)?;
+        let mut reported: Vec<Removal> = lists.values::<Vec<Removal>>()?.concat();
+        for counts in left.values::<BTreeMap<By, u64>>()? {
+            for list in &mut reported {
+                list.documents += counts.get(&list.by).copied().unwrap_or(0);
+            }
+        }
+        let unmatched =
+            ctx.once("unmatched", &Reported { lists: reported }, vec![entries, found], find_unmatched)?;
         if ctx.value(METRICS[0]) == 0.0 {
             let removed = (ctx.value(METRICS[2]) as u64, "they are on a list".to_owned());
             none_left::warn(ctx, "no documents are left", [removed]);
         }
         ctx.output(OUTPUT, left.entries(OUTPUT.name()))?;
         ctx.output(REMOVED, left.entries(REMOVED.name()))?;
-        ctx.output(UNMATCHED, unmatched.entries(UNMATCHED.name()))
+        ctx.output(UNMATCHED, unmatched.entries(UNMATCHED.name()))?;
+        ctx.output(REPORT, unmatched.entries(REPORT.name()))
     }
 }
 
@@ -151,6 +170,12 @@ struct Naming {
     kinds: Vec<By>,
 }
 
+/// The lists, with the documents that they removed.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Reported {
+    lists: Vec<Removal>,
+}
+
 /// An entry of a list.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Listed {
@@ -161,7 +186,7 @@ struct Listed {
 /// Reads all lists, and divides their entries into parts by hash.
 fn read_lists(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     const LIST_BYTES_MAX: u64 = 1 << 30;
-    let mut entries: BTreeSet<Listed> = BTreeSet::new();
+    let (mut entries, mut lists): (BTreeSet<Listed>, Vec<Removal>) = (BTreeSet::new(), Vec::new());
     for file in inputs.item().entries() {
         let by = By::ALL.into_iter().find(|by| Some(by.field()) == file.source()).unwrap_or(By::Url);
         let help = || format!("correct the file that `{}` names", by.field());
@@ -171,8 +196,19 @@ fn read_lists(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
         }
         let listed = read_list(by, &file.bytes()?)
             .map_err(|fault| Error::input(format!("the list `{}`: {fault}", file.name())).help(help()))?;
-        entries.extend(listed.into_iter().map(|entry| Listed { by, entry }));
+        let listed: BTreeSet<Listed> = listed.into_iter().map(|entry| Listed { by, entry }).collect();
+        lists.push(Removal {
+            by,
+            list: file.name().to_owned(),
+            digest: file.digest(),
+            entries: listed.len() as u64,
+            unmatched: 0,
+            documents: 0,
+        });
+        entries.extend(listed);
     }
+    lists.sort_by(|a, b| (a.by, &a.list).cmp(&(b.by, &b.list)));
+    share.value(&lists);
     let mut hashed: Vec<(u64, &Listed)> =
         entries.iter().map(|listed| (hash_of_entry(listed.by, &listed.entry), listed)).collect();
     hashed.sort_unstable();
@@ -283,6 +319,7 @@ fn leave(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
     }
     let all = DocumentReader::of_entry(shard)?.rows_selected();
     let (mut left_out, mut removed, mut found) = (RoaringBitmap::new(), Vec::new(), BTreeSet::new());
+    let mut counts: BTreeMap<By, u64> = BTreeMap::new();
     if !targets.is_empty() {
         let reader = DocumentReader::of_entry(shard)?.columns(&[Column::Id, Column::Url]);
         for row in reader.rows()? {
@@ -294,6 +331,7 @@ fn leave(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
                 continue;
             };
             left_out.insert(row.index);
+            *counts.entry(by).or_default() += 1;
             found.extend(listed.remove(&row.index).into_iter().flatten());
             removed.push(Removed { by, entry: entry.to_owned(), id, url });
         }
@@ -305,6 +343,7 @@ fn leave(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
         _ => {}
     }
     share.counts(METRICS, [all - count, all, count]);
+    share.value(&counts);
     if count > 0 {
         let mut file = share.file_with(REMOVED.name(), "jsonl")?;
         write_lines(&mut file, &removed)?;
@@ -342,8 +381,9 @@ fn write_without(shard: &LocalEntry, left_out: &RoaringBitmap, share: &mut Share
     share.keep_with(file, columns).map(drop)
 }
 
-/// Lists the entries that name no document. The items are all entries and those that were found, by shard.
-fn find_unmatched(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
+/// Lists the entries that name no document, and writes the report. The items are all entries and those that were found, by
+/// shard.
+fn find_unmatched(reported: &Reported, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let [entries, found] = inputs.items() else {
         return Err(Error::Panic { message: "an item is missing".into() });
     };
@@ -357,6 +397,9 @@ fn find_unmatched(_: &(), inputs: &Inputs, share: &mut Share) -> Result<()> {
         }
     }
     share.count(ENTRIES[1], left.len() as u64);
+    let mut unmatched: BTreeMap<By, u64> = BTreeMap::new();
+    left.iter().for_each(|listed| *unmatched.entry(listed.by).or_default() += 1);
+    report::write(&reported.lists, &unmatched, REPORT.name(), share)?;
     if !left.is_empty() {
         const SHOWN: usize = 3;
         let shown: Vec<String> =

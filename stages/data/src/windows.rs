@@ -1,5 +1,5 @@
-//! Which windows of a stream of tokens make up which training batch. There is no state: the windows of any batch follow
-//! from its number, and the batches that contain a token follow from its position.
+//! Which windows of a stream of tokens, or which of some texts, make up which training batch. There is no state: the rows
+//! of any batch follow from its number, and the batches that contain a token or a text follow from its position.
 
 use crate::random::{Purpose, permuted, seed, unpermuted};
 use schemars::JsonSchema;
@@ -115,6 +115,41 @@ impl Windows {
     }
 }
 
+/// The rule from a batch's number to its texts, where each row is a whole text: every epoch reads each text once, in a
+/// random order that follows from the seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Texts {
+    /// Seed of the order.
+    pub seed: u64,
+    /// Number of texts, at least 1.
+    pub texts: u64,
+    /// Rows of a batch.
+    pub rows: usize,
+}
+
+impl Texts {
+    fn key(&self, epoch: u64) -> u64 {
+        seed(self.seed, Purpose::Order, epoch)
+    }
+
+    /// The text, from 0, in row `row` of batch `batch`.
+    pub fn text(&self, batch: u64, row: usize) -> u64 {
+        let index = batch * self.rows as u64 + row as u64;
+        permuted(index % self.texts, self.texts, self.key(index / self.texts))
+    }
+
+    /// Those of the first `batches` batches that have a text, with the row, epoch by epoch. The inverse of
+    /// [`text`](Self::text).
+    pub fn visits(&self, text: u64, batches: u64) -> impl Iterator<Item = (u64, usize)> + use<> {
+        let (own, rows) = (*self, self.rows as u64);
+        let all = batches.saturating_mul(rows);
+        (0..all.div_ceil(own.texts)).filter_map(move |epoch| {
+            let index = epoch * own.texts + unpermuted(text, own.texts, own.key(epoch));
+            (index < all).then_some((index / rows, (index % rows) as usize))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +183,33 @@ mod tests {
             found.sort_unstable();
             prop_assert_eq!(found, expected);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn visits_are_the_rows_that_have_the_text(
+            seed: u64, texts in 1_u64..40, rows in 1_usize..5, batches in 0_u64..60, text in 0_u64..40,
+        ) {
+            let order = Texts { seed, texts, rows };
+            let text = text % texts;
+            let all = (0..batches).flat_map(|batch| (0..rows).map(move |row| (batch, row)));
+            let expected: Vec<_> = all.filter(|(batch, row)| order.text(*batch, *row) == text).collect();
+            let mut found: Vec<_> = order.visits(text, batches).collect();
+            found.sort_unstable();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_epoch_reads_each_text_once() {
+        let order = Texts { seed: 7, texts: 12, rows: 4 };
+        for epoch in 0..3 {
+            let rows = (0..3).flat_map(|batch| (0..4).map(move |row| order.text(3 * epoch + batch, row)));
+            let mut rows: Vec<u64> = rows.collect();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..12).collect::<Vec<_>>());
+        }
+        assert_ne!(order.text(0, 0), Texts { seed: 8, ..order }.text(0, 0));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::transformer::{Form, Placement};
 use crate::{METRICS, MODEL};
 use pipe_data::DOCUMENTS;
 use pipe_data::documents::{Column, DocumentReader};
+use pipe_data::remove::Removal;
 use pipe_stage::{
-    Code, Context, Error, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
+    Code, Context, Error, FILES, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Result, Share, Stage,
     WorkInputs,
 };
 use schemars::JsonSchema;
@@ -41,6 +42,13 @@ const DATA: In =
     In::new("documents", &DOCUMENTS, "Documents that the card counts, under the labels of the map.")
         .optional()
         .many();
+const REMOVALS: In = In::new(
+    "removals",
+    &FILES,
+    "Outputs `report` of stages of type `remove`: the card says how many documents were taken down, by which lists.",
+)
+.optional()
+.many();
 const PARAMETERS: Reported = Reported::new("parameters", "");
 const MODEL_OUT: Out = Out::main("model", &MODEL, "The model folder, with README.md.");
 
@@ -49,7 +57,8 @@ impl Stage for Export {
     /// History: 1, the first. 2, a choice of licences is a list.
     const REVISION: u32 = 2;
     const CODE: Code = Code::Revision;
-    const PORTS: &'static [Port] = &[MODEL_IN.port(), SCORES.port(), DATA.port(), MODEL_OUT.port()];
+    const PORTS: &'static [Port] =
+        &[MODEL_IN.port(), SCORES.port(), DATA.port(), REMOVALS.port(), MODEL_OUT.port()];
 
     fn check(&self) -> Vec<Misfit> {
         let is_line = |text: &str| !text.is_empty() && !text.contains(['\n', '\r']);
@@ -88,7 +97,7 @@ impl Stage for Export {
             label: String::new(),
             digest: digest.to_string(),
         });
-        for port in [SCORES, DATA] {
+        for port in [SCORES, DATA, REMOVALS] {
             for (number, input) in ctx.many(port).iter().enumerate() {
                 items.push(input.artifact.item(&format!("{}/{number}", port.name())));
                 let label = input.label.clone();
@@ -131,6 +140,7 @@ fn export(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     let mut card = Card { config: &params.config, text: String::new() };
     card.head(&files.config);
     card.data(&counts(of_port(DATA.name()), &params.sources)?);
+    card.removals(&removals(of_port(REMOVALS.name()))?);
     for scores in of_port(SCORES.name()) {
         let entry = scores.entry("scores.json").map(|entry| entry.bytes()).transpose()?;
         let Some(bytes) = entry else { continue };
@@ -172,6 +182,19 @@ fn counts<'a>(items: impl Iterator<Item = &'a InputItem>, sources: &[Source]) ->
         Ok(counts)
     };
     items.zip(labels).map(count).collect()
+}
+
+/// Reads the reports of stages of type `remove`.
+fn removals<'a>(items: impl Iterator<Item = &'a InputItem>) -> Result<Vec<Removal>> {
+    let mut all = Vec::new();
+    for file in items.flat_map(InputItem::entries) {
+        let lines = Removal::read(file).map_err(|error| {
+            Error::input(format!("`needs.removals`: `{}` is no report of removals: {error}", file.name()))
+                .help("name the output `report` of a stage of type `remove`: `removals: wanted.report`")
+        })?;
+        all.extend(lines);
+    }
+    Ok(all)
 }
 
 /// The model card, section by section.
@@ -246,6 +269,23 @@ impl Card<'_> {
         }
     }
 
+    /// What was taken down: lists by digest, since their entries are what nobody is to find.
+    fn removals(&mut self, lists: &[Removal]) {
+        if lists.is_empty() {
+            return;
+        }
+        self.line(
+            "\n## Removed documents\n\nDocuments on these lists were taken out of the data before anything was made of it.\n\n\
+             | list | by | entries | documents removed | digest of the list (BLAKE3) |\n|---|---|---:|---:|---|",
+        );
+        for Removal { by, list, digest, entries, unmatched, documents } in lists {
+            let by = by.name();
+            let without =
+                if *unmatched > 0 { format!(" ({unmatched} without a document)") } else { String::new() };
+            self.line(format!("| {} | {by} | {entries}{without} | {documents} | `{digest}` |", cell(list)));
+        }
+    }
+
     fn figures(&mut self, scores: &Scores) {
         let table = scores.to_markdown();
         self.line(
@@ -289,7 +329,24 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::license_field;
+    use super::*;
+    use pipe_data::remove::By;
+    use pipe_stage::Digest;
+
+    #[test]
+    fn cards_name_lists_of_removals_by_digest() {
+        let config = Export::default();
+        let mut card = Card { config: &config, text: String::new() };
+        card.removals(&[]);
+        assert_eq!(card.text, "");
+        let digest = Digest::of(b"https://example.org/page\n");
+        let list =
+            Removal { by: By::Url, list: "a|b.txt".into(), digest, entries: 3, unmatched: 1, documents: 2 };
+        card.removals(&[Removal { unmatched: 0, by: By::Host, ..list.clone() }, list]);
+        let row = format!("| a\\|b.txt | url | 3 (1 without a document) | 2 | `{digest}` |\n");
+        assert!(card.text.ends_with(&row), "{}", card.text);
+        assert!(card.text.contains("| host | 3 | 2 |"), "{}", card.text);
+    }
 
     #[test]
     fn licences_are_in_the_words_of_the_hub() {

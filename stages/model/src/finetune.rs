@@ -12,11 +12,11 @@ use crate::training::{
 };
 use crate::transformer::{Architecture, Classifier};
 use crate::{METRICS, MODEL};
-use pipe_data::documents::{Column, DocumentReader, lacks_text, never_has};
-use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer, examples::LABEL};
+use pipe_data::documents::{Column, DocumentReader, Row, lacks_text, never_has};
+use pipe_data::{DOCUMENTS, TOKENIZER, Tokenizer, examples::LABEL, windows::Texts};
 use pipe_stage::{
-    Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, Misfit, Out, Port, Probe,
-    Result, Share, Stage, WorkInputs,
+    Code, Context, Devices, Error, Facts, In, InputItem, Inputs, KnownInputs, LocalEntry, Misfit, Out, Port,
+    Probe, Result, Share, Stage, WorkInputs,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -248,28 +248,19 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
         return Err(Error::input("`needs.tokenizer` is not the tokenizer of the model"));
     }
     let rule = LabelRule::checked(&config.label)?;
-    let (labels, without) = config.labels(&rule, item("train"))?;
+    let (labels, without) = config.labels(&rule, item("train").entries())?;
     let scratch = share.scratch()?;
-    let divided = inputs.named("validation").is_none().then_some(config.validation_share);
     let folder = scratch.path();
-    let sets = Sets { config, rule: &rule, tokenizer: &tokenizer, labels: &labels, folder, divided };
+    let choice = |side| Choice { config, rule: &rule, labels: &labels, side };
     let max_length = config.max_length.min(base.config.architecture.context);
     let architecture = Architecture { context: max_length, ..base.config.architecture };
-    let (train, validation) = match inputs.named("validation") {
-        Some(held_out) => {
-            let keep_all = |_: u64| true;
-            (
-                sets.examples(share, item("train"), "train", max_length, keep_all)?,
-                sets.examples(share, held_out, "validation", max_length, keep_all)?,
-            )
-        }
-        None => {
-            let is_held_out = |cluster| config.is_held_out(cluster);
-            (
-                sets.examples(share, item("train"), "train", max_length, |cluster| !is_held_out(cluster))?,
-                sets.examples(share, item("train"), "validation", max_length, is_held_out)?,
-            )
-        }
+    let held_out = inputs.named("validation");
+    let sets = Sets { tokenizer: &tokenizer, folder, max_length };
+    let train =
+        sets.examples(share, item("train"), "train", &choice(Side::of_training(held_out.is_some())))?;
+    let validation = match held_out {
+        Some(held_out) => sets.examples(share, held_out, "validation", &choice(Side::Whole))?,
+        None => sets.examples(share, item("train"), "validation", &choice(Side::HeldOut))?,
     };
     let (counts, texts) = (validation.counts(labels.len()), (train.len(), validation.len()));
     let majority = crate::scores::majority(&train.counts(labels.len()));
@@ -347,60 +338,120 @@ fn finetune(params: &Params, inputs: &Inputs, share: &mut Share) -> Result<()> {
     Ok(())
 }
 
-/// What turns documents into examples.
-struct Sets<'a> {
+/// Which part of some documents a set consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Whole,
+    /// What is left if a part is held out.
+    Training,
+    HeldOut,
+}
+
+impl Side {
+    /// That of the documents to train on.
+    const fn of_training(has_validation: bool) -> Self {
+        if has_validation { Self::Whole } else { Self::Training }
+    }
+}
+
+/// Which documents become examples, and of which label.
+struct Choice<'a> {
     config: &'a Finetune,
     rule: &'a LabelRule,
-    tokenizer: &'a Tokenizer,
     labels: &'a [String],
+    side: Side,
+}
+
+impl Choice<'_> {
+    fn columns(&self) -> [Column; 3] {
+        [Column::Id, Column::Text, self.rule.column()]
+    }
+
+    /// What becomes of a document, apart from whether it has tokens.
+    fn judge(&self, row: &Row) -> Judged {
+        let Some(label) = self.rule.label(&row.document) else { return Judged::Unlabelled };
+        let Ok(label) = self.labels.binary_search_by(|own| own.as_str().cmp(label)) else {
+            return Judged::OfRareLabel;
+        };
+        let cluster = row.cluster.map(|cluster| cluster.id).or_else(|| noted_cluster(&row.document));
+        let cluster = cluster.unwrap_or_else(|| hash(&row.document.id));
+        match self.side {
+            Side::Whole => Judged::Example(label),
+            Side::Training if !self.config.is_held_out(cluster) => Judged::Example(label),
+            Side::HeldOut if self.config.is_held_out(cluster) => Judged::Example(label),
+            Side::Training | Side::HeldOut => Judged::OfOtherSide,
+        }
+    }
+}
+
+/// What becomes of a document.
+enum Judged {
+    /// An example of the label of this number.
+    Example(usize),
+    Unlabelled,
+    OfRareLabel,
+    OfOtherSide,
+}
+
+/// What turns documents into examples.
+struct Sets<'a> {
+    tokenizer: &'a Tokenizer,
     folder: &'a Path,
-    /// The fraction that is held out for validation, if there is no input for it.
-    divided: Option<f64>,
+    max_length: usize,
 }
 
 impl Sets<'_> {
-    /// The labelled documents of `item` whose cluster is wanted, cut to `max_length` tokens.
-    fn examples(
-        &self,
-        share: &Share,
-        item: &InputItem,
-        set: &str,
-        max_length: usize,
-        is_wanted: impl Fn(u64) -> bool,
-    ) -> Result<Examples> {
+    /// The chosen documents of `item`, cut to `max_length` tokens.
+    fn examples(&self, share: &Share, item: &InputItem, set: &str, choice: &Choice<'_>) -> Result<Examples> {
         let path = self.folder.join(set);
         let written = |error: std::io::Error| Error::io("write", &path, &error);
         let mut writer =
             ExamplesWriter::create(&path, self.tokenizer.vocabulary_size() as usize).map_err(written)?;
         for entry in item.entries() {
-            let columns = [Column::Id, Column::Text, self.rule.column()];
-            let reader = DocumentReader::of_entry(entry)?.columns(&columns);
+            let reader = DocumentReader::of_entry(entry)?.columns(&choice.columns());
             for row in share.track("documents", reader.rows()?) {
                 let row = row??;
-                let cluster = row.cluster.map(|cluster| cluster.id).or_else(|| noted_cluster(&row.document));
-                let cluster = cluster.unwrap_or_else(|| hash(&row.document.id));
-                let label = self.rule.label(&row.document);
-                let label =
-                    label.and_then(|label| self.labels.binary_search_by(|l| l.as_str().cmp(label)).ok());
-                let Some(label) = label.filter(|_| is_wanted(cluster)) else { continue };
-                writer.push_text(self.tokenizer, &row.document.text, max_length, label).map_err(written)?;
+                let Judged::Example(label) = choice.judge(&row) else { continue };
+                let text = &row.document.text;
+                writer.push_text(self.tokenizer, text, self.max_length, label).map_err(written)?;
             }
         }
         let examples = writer.finish().map_err(written)?;
         if examples.len() == 0 {
             let message = format!("no labelled document is left for the {set} set");
-            return Err(Error::input(message).help(match (self.divided, self.rule) {
-                (Some(share), _) => format!(
-                    "add documents, change `validation_share`, now {share}, or give `needs.validation`"
+            return Err(Error::input(message).help(match (choice.side, choice.rule) {
+                (Side::Training | Side::HeldOut, _) => format!(
+                    "add documents, change `validation_share`, now {}, or give `needs.validation`",
+                    choice.config.validation_share
                 ),
-                (None, LabelRule::Given) => {
+                (Side::Whole, LabelRule::Given) => {
                     "need the output of an `examples` stage, or set `label`".to_owned()
                 }
-                (None, LabelRule::Address(_)) => format!("see `label`, now `{}`", self.config.label),
+                (Side::Whole, LabelRule::Address(_)) => format!("see `label`, now `{}`", choice.config.label),
             }));
         }
         Ok(examples)
     }
+}
+
+/// What a fine-tuning does with a document of its input `train`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TextUse {
+    /// It trains on it: the number of the text, from 0, and its label.
+    Trained {
+        /// Number of the text among those of the training.
+        text: u64,
+        /// Its label.
+        label: String,
+    },
+    /// It is held out for validation.
+    HeldOut,
+    /// It has no label.
+    Unlabelled,
+    /// Too few documents have its label.
+    RareLabel,
+    /// It has no tokens.
+    Empty,
 }
 
 /// Documents left out of every class.
@@ -412,12 +463,58 @@ struct Without {
 }
 
 impl Finetune {
+    /// The order in which the training reads so many texts, at least one. A step reads a batch.
+    pub fn order(&self, texts: u64) -> Texts {
+        Texts { seed: self.seed, texts, rows: self.batch_size }
+    }
+
+    /// Calls `visit` with each document of the input `train`, the position of its shard, and what the training does with it.
+    /// The documents are read twice, for the labels and for the texts. Without the tokenizer, texts without tokens are those
+    /// that are empty.
+    ///
+    /// # Errors
+    /// If documents cannot be read, or fewer than two labels have enough of them.
+    pub fn each_text(
+        &self,
+        train: &[LocalEntry],
+        has_validation: bool,
+        tokenizer: Option<&Tokenizer>,
+        mut visit: impl FnMut(usize, &Row, TextUse),
+    ) -> Result<()> {
+        let rule = LabelRule::checked(&self.label)?;
+        let (labels, _) = self.labels(&rule, train)?;
+        let choice =
+            Choice { config: self, rule: &rule, labels: &labels, side: Side::of_training(has_validation) };
+        let is_empty = |text: &str| match tokenizer {
+            Some(tokenizer) => tokenizer.encode_ordinary(text).is_empty(),
+            None => text.is_empty(),
+        };
+        let mut texts = 0;
+        for (position, entry) in train.iter().enumerate() {
+            for row in DocumentReader::of_entry(entry)?.columns(&choice.columns()).rows()? {
+                let row = row?;
+                let used = match choice.judge(&row) {
+                    Judged::Unlabelled => TextUse::Unlabelled,
+                    Judged::OfRareLabel => TextUse::RareLabel,
+                    Judged::OfOtherSide => TextUse::HeldOut,
+                    Judged::Example(_) if is_empty(&row.document.text) => TextUse::Empty,
+                    Judged::Example(label) => {
+                        texts += 1;
+                        TextUse::Trained { text: texts - 1, label: labels[label].clone() }
+                    }
+                };
+                visit(position, &row, used);
+            }
+        }
+        Ok(())
+    }
+
     /// Labels of enough training documents, in their own order.
-    fn labels(&self, rule: &LabelRule, train: &InputItem) -> Result<(Vec<String>, Without)> {
+    fn labels(&self, rule: &LabelRule, train: &[LocalEntry]) -> Result<(Vec<String>, Without)> {
         const LABELS_MAX: usize = 10_000;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut unlabelled, mut example) = (0, None);
-        for entry in train.entries() {
+        for entry in train {
             let reader = DocumentReader::of_entry(entry)?.columns(&[Column::Id, rule.column()]);
             for row in reader.rows()? {
                 let document = row?.document;

@@ -38,7 +38,7 @@ pub mod speed;
 pub use backend::Backend;
 pub use evaluation::Eval;
 pub use export::Export;
-pub use finetune::Finetune;
+pub use finetune::{Finetune, TextUse};
 pub use generate::{Generator, Options};
 pub use kernels::matrix_peak;
 pub use kinds::{METRICS, MODEL};

@@ -1,7 +1,7 @@
 //! Streams of random numbers for weights and texts; the numbers by name that they start from are in
 //! [`pipe_data::random`].
 
-pub(crate) use pipe_data::random::{Purpose, mix, permuted, seed};
+pub(crate) use pipe_data::random::{Purpose, mix, seed};
 
 /// A number that stands for a name (FNV-1a).
 pub(crate) fn hash(name: &str) -> u64 {

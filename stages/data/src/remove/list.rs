@@ -28,6 +28,15 @@ impl By {
             Self::Host => "hosts",
         }
     }
+
+    /// Its name, as in the outputs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Url => "url",
+            Self::Host => "host",
+        }
+    }
 }
 
 /// Longest line of a list in bytes.

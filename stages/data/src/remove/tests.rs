@@ -80,6 +80,18 @@ fn documents_on_lists_are_removed_and_entries_without_one_are_listed() {
     let unmatched = text(&bench, &outcome, "unmatched");
     let expected = "{\"by\":\"id\",\"entry\":\"s/99\"}\n{\"by\":\"url\",\"entry\":\"https://h3.example.org/77\"}\n{\"by\":\"host\",\"entry\":\"other.example\"}\n";
     assert_eq!(unmatched, expected);
+    let report = text(&bench, &outcome, "report");
+    let digest = |field: &str| {
+        let list = fs::read(folder.path().join(field).join("list.txt")).unwrap();
+        pipe_stage::Digest::of(&list).to_string()
+    };
+    let line = |by: &str, entries: u64, unmatched: u64, documents: u64| {
+        let digest = digest(&format!("{by}s"));
+        format!(
+            r#"{{"by":"{by}","list":"list.txt","digest":"{digest}","entries":{entries},"unmatched":{unmatched},"documents":{documents}}}"#
+        ) + "\n"
+    };
+    assert_eq!(report, line("id", 2, 1, 1) + &line("url", 2, 1, 1) + &line("host", 2, 1, 2));
 }
 
 #[test]

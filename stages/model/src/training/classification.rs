@@ -2,11 +2,10 @@
 
 use super::{LOSS, Loss};
 use crate::kernels::loss::Targets;
-use crate::random::{Purpose, permuted, seed};
 use crate::scores::{Confusion, likeliest};
 use crate::training::{Objective, TokenFile, TokenWriter};
 use crate::transformer::{Architecture, Classifier, Ids, Noise};
-use pipe_data::Tokenizer;
+use pipe_data::{Tokenizer, windows::Texts};
 use pipe_stage::{Error, Result};
 use std::collections::BTreeMap;
 use std::io;
@@ -143,12 +142,8 @@ impl Objective for Classification {
     type Model = Classifier;
 
     fn loss(&self, model: &Classifier, batch: u64, noise: Noise) -> Result<Loss> {
-        let n = self.train.len() as u64;
-        let first = batch * self.rows as u64;
-        let texts = (first..first + self.rows as u64).map(|index| {
-            let key = seed(self.seed, Purpose::Order, index / n);
-            permuted(index % n, n, key) as usize
-        });
+        let order = Texts { seed: self.seed, texts: self.train.len() as u64, rows: self.rows };
+        let texts = (0..self.rows).map(|row| order.text(batch, row) as usize);
         let batch = self.train.padded(texts, self.pad)?;
         let tokens = batch.last.iter().map(|&last| last as u64 + 1).sum();
         let labels = Targets::mean(batch.labels);
