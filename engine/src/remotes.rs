@@ -41,7 +41,7 @@ impl Listed {
         let file = |file: &RemoteFile| SourceFile {
             source: source.to_owned(),
             name: file.name.clone(),
-            digest: file.remote.identity(),
+            digest: file.remote.identity(file.size),
             size: file.size,
             at: Location::Remote(file.remote.clone()),
         };
@@ -140,7 +140,7 @@ pub(crate) fn named(root: &RemoteRoot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipe_stage::Remote;
+    use pipe_stage::{Remote, Stop};
     use std::{
         io::Read,
         sync::atomic::{AtomicU32, Ordering},
@@ -168,7 +168,7 @@ mod tests {
             })
         }
 
-        fn open(&self, _: &Remote, _: u64, _: u64) -> Result<Box<dyn Read + Send>, Error> {
+        fn open(&self, _: &Remote, _: u64, _: u64, _: &Stop) -> Result<Box<dyn Read + Send>, Error> {
             Err(Error::input("not read"))
         }
     }

@@ -183,7 +183,7 @@ fn secrets_of_addresses_and_tokens_are_stored_nowhere() {
         "{}",
         all[0]
     );
-    assert!(project.lock()["pins"]["hf:o/set default/train"].as_str().unwrap().starts_with(&commit));
+    assert!(project.lock()["pins"]["hf:o/set split train"].as_str().unwrap().starts_with(&commit));
     has_nowhere(&project, "hf_verysecret");
     // A few documents: of the first file only.
     server.requests();

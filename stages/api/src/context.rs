@@ -9,6 +9,7 @@ use crate::{
     Result, Share, ShareRecord, SourceFile, Step,
     canonical::{Encoder, essence},
     port::In,
+    remote::Access,
 };
 use pipe_cache::{AcquireDurable, Blob, Commit, Digest, Durable, LeaseToken, Published, Store};
 use rayon::prelude::*;
@@ -515,7 +516,9 @@ impl Context {
     }
 
     fn share<P>(&self, params: &P, items: &[Item], key: &Digest, work: Work<P>) -> Result<ShareRecord> {
-        let inputs = Inputs::new(&self.running.store, self.running.remotes, items);
+        let Running { store, remotes, stop, .. } = &self.running;
+        let access = remotes.map(|remotes| Access { remotes, stop: stop.clone() });
+        let inputs = Inputs::new(store, access.as_ref(), items);
         let mut share = Share::new(&self.running, items);
         work(params, &inputs, &mut share)?;
         let (record, objects, outlived) = share.finish();

@@ -1,8 +1,12 @@
 //! The inputs of a share as verified files.
 
 use crate::{
-    Content, Entry, Error, Input, Location, Remotes, Result, artifact::Part, files, remote::RemoteStream,
-    source::SourceFile, step::Name,
+    Content, Entry, Error, Input, Location, Result,
+    artifact::Part,
+    files,
+    remote::{Access, RemoteStream},
+    source::SourceFile,
+    step::Name,
 };
 use pipe_cache::{Blob, Digest, Store};
 use roaring::RoaringBitmap;
@@ -29,18 +33,18 @@ pub struct InputItem {
 pub struct LocalEntry {
     pub(crate) store: Store,
     /// Access to remote files, if there is any.
-    pub(crate) remotes: Option<&'static dyn Remotes>,
+    pub(crate) access: Option<Access>,
     pub(crate) input: Input,
     /// For inputs of a share: the position of the item, and of the input within it.
     pub(crate) place: Option<(u32, u32)>,
 }
 
 impl Inputs {
-    pub(crate) fn new(store: &Store, remotes: Option<&'static dyn Remotes>, items: &[crate::Item]) -> Self {
+    pub(crate) fn new(store: &Store, access: Option<&Access>, items: &[crate::Item]) -> Self {
         let item = |(number, item): (usize, &crate::Item)| {
             let entry = |(position, input): (usize, &Input)| LocalEntry {
                 store: store.clone(),
-                remotes,
+                access: access.cloned(),
                 input: input.clone(),
                 place: Some((number as u32, position as u32)),
             };
@@ -89,7 +93,7 @@ impl InputItem {
 impl LocalEntry {
     /// An entry of an artifact in a store.
     pub fn new(store: &Store, entry: &Entry) -> Self {
-        Self { store: store.clone(), remotes: None, input: Input::Entry(entry.clone()), place: None }
+        Self { store: store.clone(), access: None, input: Input::Entry(entry.clone()), place: None }
     }
 
     /// The name of the entry, or the path of the source relative to its root.
@@ -177,7 +181,7 @@ impl LocalEntry {
             Input::Source(file) => match &file.at {
                 Location::Path(path) => Stream::of_source(&self.store, file, path),
                 Location::Remote(remote) => {
-                    let remote = RemoteStream::new(self.remotes, &self.store, remote, file.size)?;
+                    let remote = RemoteStream::new(self.access.as_ref(), &self.store, remote, file.size)?;
                     Ok(Stream { file: Opened::Remote(Box::new(remote)), expected: None, failed: None })
                 }
             },
@@ -199,7 +203,7 @@ impl LocalEntry {
             Input::Source(file) => match &file.at {
                 Location::Path(path) => source_bytes(&self.store, file, path),
                 Location::Remote(remote) => {
-                    let mut stream = RemoteStream::new(self.remotes, &self.store, remote, file.size)?;
+                    let mut stream = RemoteStream::new(self.access.as_ref(), &self.store, remote, file.size)?;
                     let mut bytes = Vec::new();
                     stream.read_to_end(&mut bytes).map_err(|error| stream.error(error))?;
                     Ok(bytes)

@@ -1,7 +1,7 @@
 //! Files on servers: how a stage requests them, what is known of them before they are read, and the interface through
 //! which they are listed and read. This crate knows no protocol.
 
-use crate::{Error, Result};
+use crate::{Error, Result, Stop};
 use pipe_cache::{Digest, Scratch, Store};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -89,9 +89,20 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Identifies the content in keys: made from the version and the licence, not from the address.
-    pub fn identity(&self) -> Digest {
-        Digest::of(format!("pipe remote v1\n{}\n{}", self.version, self.license).as_bytes())
+    /// Identifies the content of a file of `size` bytes in keys.
+    ///
+    /// A version that is a digest says all about the bytes, wherever they are. Any other means something only on its
+    /// server, and even there only for one address: servers make entity tags of time and size. Such a version counts with
+    /// the size and the address.
+    pub fn identity(&self, size: u64) -> Digest {
+        let place = (!self.is_digest()).then_some((size, &self.url));
+        let bytes = serde_json::to_vec(&(&self.version, &self.license, place));
+        Digest::derive("pipe remote v2", &bytes.expect("invariant: texts and numbers are plain data"))
+    }
+
+    /// Whether the version is a digest of the bytes.
+    fn is_digest(&self) -> bool {
+        ["sha256:", "git:"].iter().any(|kind| self.version.starts_with(kind))
     }
 
     /// The address for people, without what may be private.
@@ -129,13 +140,22 @@ pub trait Remotes: Send + Sync {
     /// Opens a file for reading from byte `at`.
     ///
     /// The reader ends with an error unless exactly `size` bytes arrive in this version. If it reads from the start to the
-    /// end, a version that is a digest is compared with the bytes. Its errors may contain an [`Error`].
-    fn open(&self, remote: &Remote, size: u64, at: u64) -> Result<Box<dyn Read + Send>>;
+    /// end, a version that is a digest is compared with the bytes. Its errors may contain an [`Error`]; when a stop is
+    /// requested, that is [`Error::Interrupted`], within a second.
+    fn open(&self, remote: &Remote, size: u64, at: u64, stop: &Stop) -> Result<Box<dyn Read + Send>>;
+}
+
+/// How the inputs of a share reach servers.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) remotes: &'static dyn Remotes,
+    /// Ends downloads.
+    pub(crate) stop: Stop,
 }
 
 /// A remote file while it is read from its beginning. Nothing is requested before the first read.
 pub(crate) struct RemoteStream {
-    remotes: &'static dyn Remotes,
+    access: Access,
     store: Store,
     remote: Remote,
     size: u64,
@@ -145,21 +165,22 @@ pub(crate) struct RemoteStream {
 }
 
 impl RemoteStream {
-    pub(crate) fn new(
-        remotes: Option<&'static dyn Remotes>,
-        store: &Store,
-        remote: &Remote,
-        size: u64,
-    ) -> Result<Self> {
-        let remotes = remotes.ok_or_else(|| Error::Panic { message: "no access to remote files".into() })?;
-        Ok(Self { remotes, store: store.clone(), remote: remote.clone(), size, reader: None, copy: None })
+    pub(crate) fn new(access: Option<&Access>, store: &Store, remote: &Remote, size: u64) -> Result<Self> {
+        let access = access.ok_or_else(|| Error::Panic { message: "no access to remote files".into() })?;
+        let access = access.clone();
+        Ok(Self { access, store: store.clone(), remote: remote.clone(), size, reader: None, copy: None })
+    }
+
+    fn open(&self) -> Result<Box<dyn Read + Send>> {
+        let Access { remotes, stop } = &self.access;
+        remotes.open(&self.remote, self.size, 0, stop)
     }
 
     fn reader(&mut self) -> Result<&mut Box<dyn Read + Send>> {
-        match &mut self.reader {
-            Some(reader) => Ok(reader),
-            none => Ok(none.insert(self.remotes.open(&self.remote, self.size, 0)?)),
+        if self.reader.is_none() {
+            self.reader = Some(self.open()?);
         }
+        Ok(self.reader.as_mut().expect("invariant: it was opened"))
     }
 
     /// Copies the file to this machine, for random access. The copy is removed with the stream.
@@ -171,7 +192,7 @@ impl RemoteStream {
         let path = scratch.path().join("remote");
         let failed = |error: &io::Error| Error::io("write", &path, error);
         let mut file = File::create_new(&path).map_err(|error| failed(&error))?;
-        let mut reader = self.remotes.open(&self.remote, self.size, 0)?;
+        let mut reader = self.open()?;
         let mut buffer = vec![0; 128 << 10];
         loop {
             match reader.read(&mut buffer).map_err(|error| self.error(error))? {
@@ -206,5 +227,30 @@ impl RemoteStream {
 impl Read for RemoteStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader().map_err(io::Error::other)?.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_identify_files_everywhere_and_other_versions_only_in_place() {
+        let identity = |url: &str, version: &str, license: &str, size| {
+            let [url, version, license] = [url, version, license].map(str::to_owned);
+            Remote { url, version, license }.identity(size)
+        };
+        for version in ["sha256:ab", "git:ab"] {
+            assert_eq!(identity("https://h/a", version, "", 3), identity("s3://mirror/a", version, "", 3));
+        }
+        for version in ["etag:\"1\"", "etag:W/\"1\"", "modified:Mon", "version:7"] {
+            let here = identity("https://h/a", version, "", 3);
+            assert_eq!(here, identity("https://h/a", version, "", 3));
+            assert_ne!(here, identity("https://h/b", version, "", 3), "{version}");
+            assert_ne!(here, identity("https://h/a?id=2", version, "", 3), "{version}");
+            assert_ne!(here, identity("https://h/a", version, "", 30), "{version}");
+            assert_ne!(here, identity("https://h/a", version, "MIT", 3), "{version}");
+        }
+        assert_ne!(identity("https://h/a", "sha256:ab", "", 3), identity("https://h/a", "sha256:ac", "", 3));
     }
 }

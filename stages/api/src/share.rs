@@ -156,7 +156,7 @@ impl<'a> Share<'a> {
         let (name, at, source) = (name.to_owned(), Location::Path(path.to_owned()), String::new());
         let file = SourceFile { source, name, digest: blob.digest, size: blob.size, at };
         let (store, input) = (self.running.store.clone(), Input::Source(file));
-        LocalEntry { store, remotes: None, input, place: None }
+        LocalEntry { store, access: None, input, place: None }
     }
 
     /// Passes on an entry of this share's inputs unchanged, under its own name.

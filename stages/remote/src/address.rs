@@ -112,6 +112,15 @@ pub(crate) fn file_name(url: &str) -> String {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned()
 }
 
+/// A part of a path, with what addresses cannot hold or read otherwise written as `%XX`.
+pub(crate) fn segment(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 /// A text of another library without what follows `?` in its addresses, which may be a signature.
 pub(crate) fn masked(text: &str) -> String {
     const ENDS: &[char] = &['"', '\'', '`', '<', '>', ')', ']', '}', ',', ' ', '\n', '\t'];

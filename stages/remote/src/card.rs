@@ -124,26 +124,35 @@ const LICENSES: [(&str, &str); 33] = [
     ("cdla-sharing-1.0", "CDLA-Sharing-1.0"),
 ];
 
-/// The licence of a card: an SPDX expression, or the hub's name for one that SPDX does not know. Several hold together.
+/// The licence of a card: an SPDX expression, or the hub's name for one that SPDX does not know. Several hold together; if
+/// one of them is not known, nobody can say what the data set allows, and it counts as without a known licence.
 fn license(head: &Value) -> String {
     let names = match head.get("license") {
-        Some(Value::String(name)) => vec![name.as_str()],
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
+        Some(Value::Array(names)) => &names[..],
+        Some(name) => std::slice::from_ref(name),
+        None => &[],
     };
-    let named = |name: &str| -> String {
-        let name = name.trim();
-        match name {
-            "other" => head.get("license_name").and_then(Value::as_str).unwrap_or_default().trim().to_owned(),
-            "unknown" | "" => String::new(),
-            name => {
-                let known = LICENSES.into_iter().find(|(hub, _)| hub.eq_ignore_ascii_case(name));
-                known.map_or(name, |(_, spdx)| spdx).to_owned()
-            }
+    let named = |name: &Value| -> Option<String> {
+        let name = match name.as_str()?.trim() {
+            name if name.eq_ignore_ascii_case("other") => head.get("license_name")?.as_str()?.trim(),
+            name => name,
+        };
+        if name.is_empty() || name.eq_ignore_ascii_case("unknown") {
+            return None;
         }
+        let known = LICENSES.into_iter().find(|(hub, _)| hub.eq_ignore_ascii_case(name));
+        Some(known.map_or(name, |(_, spdx)| spdx).to_owned())
     };
-    let names: Vec<String> = names.into_iter().map(named).filter(|name| !name.is_empty()).collect();
-    names.join(" AND ")
+    match names.iter().map(named).collect::<Option<Vec<String>>>().unwrap_or_default() {
+        names if names.len() < 2 => names.concat(),
+        names => names.iter().map(|name| operand(name)).collect::<Vec<_>>().join(" AND "),
+    }
+}
+
+/// An expression as an operand of another: `OR` binds less than `AND`.
+fn operand(license: &str) -> String {
+    let has_or = license.split_whitespace().any(|word| word.eq_ignore_ascii_case("or"));
+    if has_or { format!("({license})") } else { license.to_owned() }
 }
 
 #[cfg(test)]
@@ -188,6 +197,17 @@ mod tests {
         assert_eq!(of("license: [mit, cc-by-4.0]"), "MIT AND CC-BY-4.0");
         assert_eq!(of("license: other\nlicense_name: acme-1"), "acme-1");
         assert_eq!(of("license: unknown"), "");
+        assert_eq!(of("license: other"), "");
+        assert_eq!(of("license: []"), "");
+        // One that nobody knows may forbid what the others allow.
+        for list in
+            ["[mit, unknown]", "[mit, other]", "[unknown, mit]", "[mit, '']", "[mit, [x]]", "[mit, null]"]
+        {
+            assert_eq!(of(&format!("license: {list}")), "", "{list}");
+        }
+        assert_eq!(of("license: [mit, other]\nlicense_name: acme-1"), "MIT AND acme-1");
+        assert_eq!(of("license: [mit, other]\nlicense_name: A OR B"), "MIT AND (A OR B)");
+        assert_eq!(of("license: other\nlicense_name: A OR B"), "A OR B");
         assert_eq!(of("license: llama3"), "llama3");
         assert_eq!(of("tags: [a]"), "");
     }

@@ -1,5 +1,6 @@
 //! Why a request did not succeed, and whether another may.
 
+use crate::version::{self, Sent};
 use pipe_stage::Error;
 use std::time::Duration;
 
@@ -36,6 +37,26 @@ const HELP: &str = "accept what is there now with `pipe run --update-pins`";
 /// A file is no longer what was listed.
 pub(crate) fn changed(shown: &str, how: &str) -> Failure {
     Failure::lasting(format!("the remote file `{shown}` changed since it was pinned: {how}"), HELP)
+}
+
+/// The bytes that an answer has are those of the version that was listed, or this is why not.
+pub(crate) fn same_version(
+    shown: &str,
+    listed: &str,
+    etag: Option<&str>,
+    modified: Option<&str>,
+) -> Result<(), Failure> {
+    match version::sent(listed, etag, modified) {
+        Sent::Same => Ok(()),
+        Sent::Other(now) => Err(changed(shown, &format!("its version was {listed} and is {now}"))),
+        Sent::Unsaid => Err(Failure::lasting(
+            format!(
+                "the server sends `{shown}` without its version, so that it may be another file than the one that was \
+                 pinned ({listed})"
+            ),
+            "download the file, and name it with its path",
+        )),
+    }
 }
 
 /// A file is gone.

@@ -1,12 +1,16 @@
 //! Requests to web servers. One request each: [`repeated`] tries again.
 
-use crate::failure::{Failure, changed, gone};
-use crate::limits::Limits;
+use crate::failure::{Failure, changed, gone, same_version};
+use crate::limits::{Limits, Speed};
 use crate::version;
 use pipe_stage::{Error, Result, shown};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
-use std::{error::Error as _, net::IpAddr, time::Duration};
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 use tokio::time::{sleep, timeout};
 use url::{Host, Url};
 
@@ -26,7 +30,7 @@ pub(crate) struct Http {
     usual: Client,
     /// For this machine, which no proxy can reach.
     direct: Client,
-    stall: Duration,
+    limits: Limits,
     token: Option<Token>,
 }
 
@@ -39,8 +43,11 @@ pub(crate) struct Head {
 
 /// A body of which some bytes are to be skipped.
 pub(crate) struct Body {
-    response: Response,
+    /// None where the server says that nothing is left.
+    response: Option<Response>,
     skip: u64,
+    /// How much of it arrived since it was last asked for.
+    skipped: u64,
 }
 
 /// An answer that was read whole.
@@ -73,7 +80,7 @@ impl Http {
         };
         let usual = builder().build().map_err(failed)?;
         let direct = builder().no_proxy().build().map_err(failed)?;
-        Ok(Self { usual, direct, stall: limits.stall, token: None })
+        Ok(Self { usual, direct, limits: limits.clone(), token: None })
     }
 
     /// Sends a secret with requests to this server, and to none that it redirects to.
@@ -103,7 +110,7 @@ impl Http {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
-        match timeout(self.stall.saturating_mul(2), request.send()).await {
+        match timeout(self.limits.stall.saturating_mul(2), request.send()).await {
             Err(_) => Err(Failure::passing("the server does not answer")),
             // A wrong address or a header that cannot be sent.
             Ok(Err(error)) if error.is_builder() || error.is_redirect() => {
@@ -146,7 +153,7 @@ impl Http {
         })
     }
 
-    /// Asks for a file from byte `at`, in the version that was listed.
+    /// Asks for a file from byte `at`, in the version that was listed. At its end, the answer shows whether it is longer.
     pub(crate) async fn open(&self, url: &str, size: u64, at: u64, listed: &str) -> Result<Body, Failure> {
         let mut request = self.request(Method::GET, url)?;
         if at > 0 {
@@ -162,6 +169,9 @@ impl Http {
             return Err(changed(&shown, "the server has another version"));
         }
         if status == StatusCode::RANGE_NOT_SATISFIABLE {
+            if at == size && self::size(&response).is_none_or(|whole| whole == size) {
+                return Ok(Body { response: None, skip: 0, skipped: 0 });
+            }
             return Err(changed(&shown, &format!("it has less than {at} bytes")));
         }
         if !status.is_success() {
@@ -169,25 +179,18 @@ impl Http {
         }
         // Servers may ignore conditions.
         let headers = response.headers();
-        let told = version::etag(listed).map(|tag| (tag, text(headers, header::ETAG)));
-        let told = told
-            .or_else(|| version::modified(listed).map(|time| (time, text(headers, header::LAST_MODIFIED))));
-        if let Some((listed, Some(now))) = told
-            && listed != now
-        {
-            return Err(changed(&shown, &format!("its version was {listed} and is {now}")));
-        }
+        let (etag, modified) = (text(headers, header::ETAG), text(headers, header::LAST_MODIFIED));
+        same_version(&shown, listed, etag, modified)?;
         // They may also ignore ranges, and send the file from its beginning.
-        let start =
-            if status == StatusCode::PARTIAL_CONTENT { range_start(headers).unwrap_or(at) } else { 0 };
+        let start = if status == StatusCode::PARTIAL_CONTENT { range_start(headers) } else { Some(0) };
         let whole = self::size(&response);
         if let Some(whole) = whole.filter(|whole| *whole != size) {
             return Err(changed(&shown, &format!("it had {size} bytes and has {whole}")));
         }
-        let skip = at.checked_sub(start);
+        let skip = start.and_then(|start| at.checked_sub(start));
         let skip =
             skip.ok_or_else(|| Failure::passing("the server sends another part than was asked for"))?;
-        Ok(Body { response, skip })
+        Ok(Body { response: Some(response), skip, skipped: 0 })
     }
 
     /// Reads a whole answer of at most `bytes_max` bytes.
@@ -201,9 +204,14 @@ impl Http {
             .flat_map(|links| links.split(','))
             .find_map(next_of)
             .and_then(|next| response.url().join(next).ok().map(|next| next.to_string()));
-        let mut body = Body { response, skip: 0 };
-        let mut bytes = Vec::new();
-        while let Some(chunk) = body.chunk().await? {
+        let mut body = Body { response: Some(response), skip: 0, skipped: 0 };
+        let (mut bytes, mut speed) = (Vec::new(), Speed::new(&self.limits));
+        loop {
+            let asked = Instant::now();
+            let Some(chunk) = body.chunk().await? else { break };
+            if !speed.suffices(asked.elapsed(), chunk.len() as u64) {
+                return Err(Failure::passing(self.limits.too_slow()));
+            }
             bytes.extend(chunk);
             if bytes.len() > bytes_max {
                 let message = format!("`{}` has more than {} MiB", shown(url), bytes_max >> 20);
@@ -219,14 +227,21 @@ impl Body {
     pub(crate) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         loop {
             // A body that ends before its declared length is an error here.
-            let chunk = self.response.chunk().await.map_err(|error| Failure::passing(told(error)))?;
+            let Some(response) = &mut self.response else { return Ok(None) };
+            let chunk = response.chunk().await.map_err(|error| Failure::passing(told(error)))?;
             let Some(chunk) = chunk else { return Ok(None) };
             let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
             self.skip -= skipped as u64;
+            self.skipped += skipped as u64;
             if skipped < chunk.len() {
                 return Ok(Some(chunk[skipped..].to_vec()));
             }
         }
+    }
+
+    /// Number of bytes that arrived and were skipped since the last call.
+    pub(crate) fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 }
 

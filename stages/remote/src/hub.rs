@@ -6,6 +6,7 @@
 //! /datasets/REPO/resolve/COMMIT/PATH               the bytes, often by a redirect
 //! ```
 
+use crate::address::segment;
 use crate::card::{self, Card, Config};
 use crate::failure::Failure;
 use crate::http::{Http, Page, repeated};
@@ -14,7 +15,7 @@ use crate::splits::{self, Splits};
 use crate::version;
 use pipe_stage::{Error, Listing, Remote, RemoteFile, Result};
 use serde::{Deserialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The branch with Parquet files that the hub makes of most data sets.
 const PARQUET: &str = "refs/convert/parquet";
@@ -22,6 +23,8 @@ const PARQUET: &str = "refs/convert/parquet";
 const PAGE_BYTES_MAX: usize = 64 << 20;
 const CARD_BYTES_MAX: usize = 16 << 20;
 const FILES_MAX: usize = 1_000_000;
+/// The hub has up to 1,000 files on a page.
+const PAGES_MAX: usize = 20_000;
 
 /// The hub.
 pub(crate) struct Hub<'a> {
@@ -96,11 +99,7 @@ impl Hub<'_> {
         let parquet = match pinned_parquet {
             Some(commit) => commit,
             None => self.commit(wanted.repo, PARQUET).await.map_err(|error| match error {
-                Error::Input { .. } => Error::input(format!(
-                    "the data set `{}` has no files of a known format, and the hub has no Parquet files of it",
-                    wanted.repo
-                ))
-                .help("Parquet, JSON Lines, JSON, CSV and Arrow are read, also compressed with gzip, zstd, bzip2 or xz"),
+                Error::Input { .. } => without_files(wanted.repo),
                 error => error,
             })?,
         };
@@ -125,7 +124,7 @@ impl Hub<'_> {
 
     /// Files by path, at a commit.
     async fn tree(&self, repo: &str, commit: &str) -> Result<BTreeMap<String, Node>> {
-        let mut files = BTreeMap::new();
+        let (mut files, mut seen) = (BTreeMap::new(), BTreeSet::new());
         let first =
             format!("{}/api/datasets/{}/tree/{}?recursive=true", self.endpoint, path(repo), segment(commit));
         let mut url = Some(first);
@@ -136,15 +135,19 @@ impl Hub<'_> {
             };
             let Page { bytes, next } = self.page(&page, PAGE_BYTES_MAX, missing).await?;
             let nodes: Vec<Node> = parsed(&page, &bytes)?;
-            let is_empty = nodes.is_empty();
             files.extend(
                 nodes.into_iter().filter(|node| node.kind == "file").map(|node| (node.path.clone(), node)),
             );
             if files.len() > FILES_MAX {
                 return Err(Error::input(format!("the data set `{repo}` has more than {FILES_MAX} files")));
             }
-            // A server that never ends its list is not followed.
-            url = next.filter(|next| !is_empty && *next != page);
+            seen.insert(page);
+            url = next;
+            // A list that never ends is no list.
+            if url.as_ref().is_some_and(|next| seen.contains(next)) || seen.len() > PAGES_MAX {
+                let message = format!("the hub lists the files of the data set `{repo}` without an end");
+                return Err(Error::input(message).help("see `HF_ENDPOINT`"));
+            }
         }
         Ok(files)
     }
@@ -237,18 +240,36 @@ fn of_commit(wanted: Wanted<'_>, card: &Card, paths: &[String]) -> Result<Option
             found
         }
     };
-    let files = found.get(wanted.split).cloned().unwrap_or_default();
-    match splits::of_one_format(files) {
-        files if files.is_empty() => {
+    let fault = |what: String, help: String| {
+        Err(Error::input(format!("the data set `{}` {what}", wanted.repo)).help(help))
+    };
+    let files = splits::of_one_format(found.get(wanted.split).cloned().unwrap_or_default());
+    let named = config.files.iter().find(|(split, _)| split == wanted.split);
+    match (files, named) {
+        (files, Some((split, patterns))) if files.is_empty() => fault(
+            format!("has no files of the split `{split}`, though its card names some"),
+            format!(
+                "nothing of a known format matches {}; choose another `revision`, or name the files by their addresses",
+                listed(patterns.iter().map(String::as_str))
+            ),
+        ),
+        (_, None) if found.is_empty() => fault(
+            format!("has no files of a known format in the folder `{}`", config.folder),
+            "choose another `config`".to_owned(),
+        ),
+        (files, _) if files.is_empty() => {
             Err(unknown(wanted.repo, "split", wanted.split, found.keys().map(String::as_str)))
         }
-        files => Ok(Some(files)),
+        (files, _) => Ok(Some(files)),
     }
 }
 
 /// The files of a split on the Parquet branch.
 fn of_parquet(wanted: Wanted<'_>, paths: &[String]) -> Result<Vec<String>> {
     let configs = splits::of_parquet_branch(paths);
+    if configs.is_empty() {
+        return Err(without_files(wanted.repo));
+    }
     let names = || configs.keys().map(String::as_str);
     let config = match (configs.len(), wanted.config) {
         (1, "") => configs.values().next(),
@@ -265,6 +286,13 @@ fn of_parquet(wanted: Wanted<'_>, paths: &[String]) -> Result<Vec<String>> {
         return Ok(files.clone());
     }
     Err(unknown(wanted.repo, "split", wanted.split, splits.keys().map(String::as_str)))
+}
+
+fn without_files(repo: &str) -> Error {
+    Error::input(format!(
+        "the data set `{repo}` has no files of a known format, and the hub has no Parquet files of it"
+    ))
+    .help("Parquet, JSON Lines, JSON, CSV and Arrow are read, also compressed with gzip, zstd, bzip2 or xz")
 }
 
 fn unknown<'a>(repo: &str, what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
@@ -301,12 +329,4 @@ fn parsed<T: DeserializeOwned>(url: &str, bytes: &[u8]) -> Result<T> {
 /// A path with what addresses cannot hold written as `%XX`.
 fn path(text: &str) -> String {
     text.split('/').map(segment).collect::<Vec<_>>().join("/")
-}
-
-fn segment(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }

@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::time::sleep;
 
 /// Bounds of what is asked of servers. They affect no result.
 #[derive(Debug, Clone)]
@@ -21,6 +22,10 @@ pub struct Limits {
     pub pause: Duration,
     /// Longest pause, also one that a server asks for.
     pub pause_max: Duration,
+    /// Bytes per second that a server has to send at least, on average over [`Limits::speed_time`]; 0 for any.
+    pub speed_min: u64,
+    /// How long a server may send less than [`Limits::speed_min`] before it is asked again.
+    pub speed_time: Duration,
 }
 
 impl Default for Limits {
@@ -32,13 +37,15 @@ impl Default for Limits {
             attempts: 8,
             pause: Duration::from_millis(500),
             pause_max: Duration::from_secs(120),
+            speed_min: 1024,
+            speed_time: Duration::from_secs(60),
         }
     }
 }
 
 impl Limits {
-    /// Reads `PIPE_REMOTE_CONCURRENCY`, `PIPE_REMOTE_BANDWIDTH` (bytes per second, with `KiB`, `MiB` or `GiB`),
-    /// `PIPE_REMOTE_TIMEOUT` (seconds) and `PIPE_REMOTE_ATTEMPTS`.
+    /// Reads `PIPE_REMOTE_CONCURRENCY`, `PIPE_REMOTE_BANDWIDTH` and `PIPE_REMOTE_SPEED_MIN` (bytes per second, with `KiB`,
+    /// `MiB` or `GiB`), `PIPE_REMOTE_TIMEOUT` (seconds) and `PIPE_REMOTE_ATTEMPTS`.
     ///
     /// # Errors
     /// If one has another form.
@@ -57,6 +64,10 @@ impl Limits {
             limits.bandwidth = Some(bytes(text).filter(|bytes| *bytes >= 1024)?);
             Some(())
         })?;
+        read("PIPE_REMOTE_SPEED_MIN", "set it to bytes per second, such as `1KiB`", &mut |limits, text| {
+            limits.speed_min = bytes(text)?;
+            Some(())
+        })?;
         read("PIPE_REMOTE_TIMEOUT", "set it to seconds, such as `60`", &mut |limits, text| {
             let seconds: f64 = text.parse().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 86_400.0)?;
             limits.stall = Duration::try_from_secs_f64(seconds).ok()?;
@@ -73,6 +84,43 @@ impl Limits {
     pub(crate) fn pause_after(&self, failed: u32, asked: Option<Duration>) -> Duration {
         let own = self.pause.saturating_mul(1 << failed.saturating_sub(1).min(16));
         own.max(asked.unwrap_or_default()).min(self.pause_max)
+    }
+
+    /// Why a server is no longer waited for that sends next to nothing.
+    pub(crate) fn too_slow(&self) -> String {
+        let Self { speed_min, speed_time, .. } = self;
+        format!(
+            "the server sent less than {speed_min} bytes a second for {} seconds",
+            speed_time.as_secs_f64()
+        )
+    }
+}
+
+/// Finds a server that sends next to nothing, but never stalls. Only the time counts in which bytes are waited for.
+pub(crate) struct Speed {
+    bytes_min: f64,
+    time: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Speed {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let (time, (waited, bytes)) = (limits.speed_time, Default::default());
+        Self { bytes_min: limits.speed_min as f64 * time.as_secs_f64(), time, waited, bytes }
+    }
+
+    /// Counts bytes that were waited for, and returns whether they and those before were enough.
+    pub(crate) fn suffices(&mut self, waited: Duration, bytes: u64) -> bool {
+        (self.waited, self.bytes) = (self.waited + waited, self.bytes + bytes);
+        if self.waited < self.time {
+            return true;
+        }
+        // Other times may be longer than the one that counts.
+        let is_enough =
+            self.bytes as f64 * self.time.as_secs_f64() >= self.bytes_min * self.waited.as_secs_f64();
+        (self.waited, self.bytes) = Default::default();
+        is_enough
     }
 }
 
@@ -98,7 +146,7 @@ impl Pacer {
     }
 
     /// Waits until these bytes may have arrived.
-    pub(crate) fn pass(&self, bytes: usize) {
+    pub(crate) async fn pass(&self, bytes: usize) {
         let Some(bandwidth) = self.bandwidth else { return };
         let wait = {
             let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +154,7 @@ impl Pacer {
             *due = (*due).max(now) + Duration::from_secs_f64(bytes as f64 / bandwidth as f64);
             due.saturating_duration_since(now)
         };
-        std::thread::sleep(wait);
+        sleep(wait).await;
     }
 }
 
@@ -121,10 +169,13 @@ mod tests {
         };
         assert_eq!(of("PIPE_REMOTE_CONCURRENCY", "3").unwrap().concurrency, 3);
         assert_eq!(of("PIPE_REMOTE_BANDWIDTH", "2MiB").unwrap().bandwidth, Some(2 << 20));
+        assert_eq!(of("PIPE_REMOTE_SPEED_MIN", "2KiB").unwrap().speed_min, 2048);
+        assert_eq!(of("PIPE_REMOTE_SPEED_MIN", "0").unwrap().speed_min, 0);
         assert_eq!(of("PIPE_REMOTE_TIMEOUT", "1.5").unwrap().stall, Duration::from_millis(1500));
         for (name, value) in [
             ("PIPE_REMOTE_CONCURRENCY", "0"),
             ("PIPE_REMOTE_BANDWIDTH", "fast"),
+            ("PIPE_REMOTE_SPEED_MIN", "slow"),
             ("PIPE_REMOTE_TIMEOUT", "-1"),
             ("PIPE_REMOTE_ATTEMPTS", "0"),
         ] {
@@ -143,10 +194,25 @@ mod tests {
     }
 
     #[test]
+    fn a_drip_does_not_suffice() {
+        let second = Duration::from_secs(1);
+        let mut speed = Speed::new(&Limits { speed_min: 10, speed_time: 4 * second, ..Limits::default() });
+        // Enough, in one piece and in several.
+        assert!(speed.suffices(4 * second, 40));
+        assert!([1, 0, 39].iter().all(|bytes| speed.suffices(second, *bytes)) && speed.suffices(second, 0));
+        assert!((0..3).all(|_| speed.suffices(second, 1)) && !speed.suffices(second, 1));
+        // It has another chance.
+        assert!((0..4).all(|_| speed.suffices(second, 10)));
+        assert!(!speed.suffices(8 * second, 79));
+        assert!(Speed::new(&Limits { speed_min: 0, ..Limits::default() }).suffices(99 * second, 0));
+    }
+
+    #[test]
     fn bytes_are_spread_over_time() {
         let pacer = Pacer::new(Some(100_000));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
         let began = Instant::now();
-        (0..4).for_each(|_| pacer.pass(5000));
+        (0..4).for_each(|_| runtime.block_on(pacer.pass(5000)));
         assert!(began.elapsed() >= Duration::from_millis(190), "{:?}", began.elapsed());
     }
 }

@@ -1,5 +1,6 @@
 //! Lists of files: one path or address a line, such as Common Crawl's `warc.paths.gz`.
 
+use crate::address::{Scheme, segment};
 use flate2::read::MultiGzDecoder;
 use pipe_stage::{Digest, Error, Result, shown};
 use std::{
@@ -44,11 +45,17 @@ pub(crate) fn lines(list: &str, bytes: &[u8], base: &str, hash_max: Option<u64>)
             continue;
         }
         let line = match line.split_once("://") {
+            Some((_, rest)) if has_user(line, rest) => {
+                return Err(fault("has a user or password, which would be stored with the results"));
+            }
             Some((_, rest)) => Line { name: plain(rest), url: line.to_owned() },
             None if base.is_empty() => return Err(fault("is no address")),
             None => {
                 let path = line.trim_start_matches('/');
-                Line { name: path.to_owned(), url: format!("{}/{path}", base.trim_end_matches('/')) }
+                if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+                    return Err(fault("has an empty part, `.` or `..`"));
+                }
+                Line { name: path.to_owned(), url: joined(base, path) }
             }
         };
         lines.insert(line);
@@ -67,6 +74,24 @@ fn hash(line: &str) -> u64 {
     let digest = Digest::derive("pipe line of a list v1", line.as_bytes());
     let [first, ..] = digest.as_bytes().as_chunks::<8>().0 else { return 0 };
     u64::from_le_bytes(*first)
+}
+
+/// Whether an address of a web server names who asks.
+fn has_user(url: &str, rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    Scheme::of(url).is_ok_and(|scheme| scheme == Scheme::Web) && authority.contains('@')
+}
+
+/// The address of a path below a base. Paths are those of files, as buckets have them: on a web server, what means
+/// something else in an address is escaped. A query of the base, such as a signature, is that of each address.
+fn joined(base: &str, path: &str) -> String {
+    if !Scheme::of(base).is_ok_and(|scheme| scheme == Scheme::Web) {
+        return format!("{}/{path}", base.trim_end_matches('/'));
+    }
+    let base = base.split('#').next().unwrap_or_default();
+    let (folder, query) = base.find('?').map_or((base, ""), |at| base.split_at(at));
+    let path: Vec<String> = path.split('/').map(segment).collect();
+    format!("{}/{}{query}", folder.trim_end_matches('/'), path.join("/"))
 }
 
 /// An address without scheme, user and query.
@@ -106,14 +131,14 @@ mod tests {
 
     #[test]
     fn lines_are_paths_or_addresses() {
-        let text = "crawl-data/a.warc.gz\r\n\n# none\n/crawl-data/a.warc.gz\nhttps://u@h/x.warc.gz?sig=1\n";
+        let text = "crawl-data/a.warc.gz\r\n\n# none\n/crawl-data/a.warc.gz\nhttps://h/x.warc.gz?sig=1\n";
         let found = lines("l", text.as_bytes(), BASE, None).unwrap();
         let line = |name: &str, url: &str| Line { name: name.into(), url: url.into() };
         assert_eq!(
             found,
             [
                 line("crawl-data/a.warc.gz", "https://data.commoncrawl.org/crawl-data/a.warc.gz"),
-                line("h/x.warc.gz", "https://u@h/x.warc.gz?sig=1"),
+                line("h/x.warc.gz", "https://h/x.warc.gz?sig=1"),
             ]
         );
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -137,9 +162,38 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_those_of_files_and_a_query_belongs_to_the_base() {
+        let url = |base: &str, line: &str| lines("l", line.as_bytes(), base, None).unwrap().remove(0).url;
+        let paths = ["a#1.jsonl", "a?1.jsonl", "a%231.jsonl", "ä.jsonl", "x/a=1&b+c~d.jsonl"];
+        let escaped =
+            ["a%231.jsonl", "a%3F1.jsonl", "a%25231.jsonl", "%C3%A4.jsonl", "x/a%3D1%26b%2Bc~d.jsonl"];
+        for (path, escaped) in paths.into_iter().zip(escaped) {
+            assert_eq!(url("https://h/d/", path), format!("https://h/d/{escaped}"));
+            assert_eq!(
+                url("HTTP://h/d?sv=1&sig=%2B/#x", path),
+                format!("HTTP://h/d/{escaped}?sv=1&sig=%2B/")
+            );
+            assert_eq!(url("s3://b/d", path), format!("s3://b/d/{path}"));
+        }
+    }
+
+    #[test]
     fn bad_lists_say_where() {
         let error = |bytes: &[u8], base: &str| lines("l", bytes, base, None).unwrap_err().to_string();
         assert_eq!(error(b"a\nb c\n", BASE), "line 2 of the list `l` has white space");
+        for line in ["a/../b", "./a", "a//b", "a/"] {
+            assert_eq!(
+                error(line.as_bytes(), BASE),
+                "line 1 of the list `l` has an empty part, `.` or `..`",
+                "{line}"
+            );
+        }
+        for line in ["https://me:secret@h/a", "http://me@h", "HTTPS://me:se/cret@h/a?x", "https://me@h?a=1"] {
+            let error = error(line.as_bytes(), BASE);
+            let has_user = line.split("://").nth(1).unwrap().split('/').next().unwrap().contains('@');
+            assert_eq!(error.contains("has a user or password"), has_user, "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
         assert_eq!(error(b"a\n", ""), "line 1 of the list `l` is no address");
         assert_eq!(error(b"\n", BASE), "the list `l` names no files");
         assert_eq!(error(b"\xff\n", BASE), "the list `l` is not UTF-8");

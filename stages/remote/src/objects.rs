@@ -1,21 +1,26 @@
 //! Objects of S3, Google Cloud Storage and Azure, by `object_store`, with its signatures and its repetition of requests.
 
 use crate::address::{Scheme, masked, split_object};
-use crate::failure::{Failure, changed, gone};
+use crate::failure::{Failure, changed, gone, same_version};
 use crate::http::Head;
 use crate::limits::Limits;
 use crate::version;
 use futures_util::{StreamExt, stream::BoxStream};
 use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
-    aws::AmazonS3Builder, azure::MicrosoftAzureBuilder, gcp::GoogleCloudStorageBuilder, path::Path,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder,
+    path::Path,
 };
 use pipe_stage::{Error, Result, shown};
 use std::{
     collections::BTreeMap,
+    str::FromStr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use url::Url;
 
 /// More objects than a listing may have.
 const OBJECTS_MAX: usize = 10_000_000;
@@ -23,6 +28,8 @@ const OBJECTS_MAX: usize = 10_000_000;
 /// The buckets in use, by scheme and name.
 pub(crate) struct Objects {
     limits: Limits,
+    /// Of the environment, without those that are empty.
+    variables: Vec<(String, String)>,
     buckets: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
 }
 
@@ -36,8 +43,22 @@ pub(crate) struct Object {
 }
 
 impl Objects {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), buckets: Mutex::default() }
+    pub(crate) fn new(limits: &Limits, variables: Vec<(String, String)>) -> Self {
+        let mut variables = variables;
+        variables.retain(|(_, value)| !value.trim().is_empty());
+        Self { limits: limits.clone(), variables, buckets: Mutex::default() }
+    }
+
+    /// The settings that the variables with a prefix contain.
+    ///
+    /// # Errors
+    /// If one cannot be part of a request, which the libraries below do not expect.
+    fn settings<K: FromStr>(&self, prefix: &str) -> Result<Vec<(K, String)>> {
+        let of_prefix = self.variables.iter().filter(|(name, _)| name.starts_with(prefix));
+        of_prefix
+            .filter_map(|(name, value)| Some((name, name.to_ascii_lowercase().parse().ok()?, value.trim())))
+            .map(|(name, key, value)| Ok((key, checked(name, value)?.to_owned())))
+            .collect()
     }
 
     /// The store of a bucket such as `s3://bucket`.
@@ -62,21 +83,41 @@ impl Objects {
         let url = format!("{bucket}/");
         let made: object_store::Result<Arc<dyn ObjectStore>> = match Scheme::of(bucket)? {
             Scheme::S3 => {
-                let builder = AmazonS3Builder::from_env().with_client_options(options.clone());
+                let settings = self.settings("AWS_")?;
                 // An endpoint that is named is meant, encrypted or not.
-                let is_plain = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-                    .iter()
-                    .find_map(|name| std::env::var(name).ok())
-                    .is_some_and(|endpoint| endpoint.starts_with("http://"));
-                let builder = builder.with_client_options(options.with_allow_http(is_plain));
+                let is_plain = settings.iter().any(|(key, value)| {
+                    matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint)
+                        && value.starts_with("http://")
+                });
+                let builder = AmazonS3Builder::new().with_client_options(if is_plain {
+                    options.with_allow_http(true)
+                } else {
+                    options
+                });
+                let builder = settings
+                    .into_iter()
+                    .fold(builder, |builder, (key, value)| builder.with_config(key, value));
                 builder.with_url(url).with_retry(retry).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Google => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_client_options(options);
+                let builder = GoogleCloudStorageBuilder::new().with_client_options(options);
+                let builder = self
+                    .settings("GOOGLE_")?
+                    .into_iter()
+                    .fold(builder, |builder, (key, value)| builder.with_config(key, value));
                 builder.with_url(url).with_retry(retry).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Azure => {
-                let builder = MicrosoftAzureBuilder::from_env().with_client_options(options);
+                let builder = MicrosoftAzureBuilder::new().with_client_options(options);
+                let builder = self
+                    .settings("AZURE_")?
+                    .into_iter()
+                    .fold(builder, |builder, (key, value)| builder.with_config(key, value));
+                let identity = self.variables.iter().find(|(name, _)| name == "IDENTITY_ENDPOINT");
+                let builder = match identity {
+                    Some((name, value)) => builder.with_msi_endpoint(checked(name, value.trim())?),
+                    None => builder,
+                };
                 builder.with_url(url).with_retry(retry).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Web => return Err(Error::input(format!("`{}` is no bucket", shown(bucket)))),
@@ -132,10 +173,8 @@ impl Objects {
         if result.meta.size != size {
             return Err(changed(&shown, &format!("it had {size} bytes and has {}", result.meta.size)));
         }
-        let now = version::stated(result.meta.e_tag.as_deref(), None, None);
-        if let Some(now) = now.filter(|now| version::etag(listed).is_some() && now != listed) {
-            return Err(changed(&shown, &format!("its version was {listed} and is {now}")));
-        }
+        let modified = result.meta.last_modified.to_rfc3339();
+        same_version(&shown, listed, result.meta.e_tag.as_deref(), Some(&modified))?;
         Ok(result.into_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec())).boxed())
     }
 }
@@ -144,6 +183,28 @@ impl Objects {
 const CREDENTIALS: &str = "credentials come from the environment: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION` \
     and `AWS_ENDPOINT_URL` (or `AWS_SKIP_SIGNATURE=true` for public buckets), `GOOGLE_APPLICATION_CREDENTIALS`, \
     `AZURE_STORAGE_ACCOUNT_NAME` and `AZURE_STORAGE_ACCOUNT_KEY`";
+
+/// The value of a variable, if it can be part of a request: an address of a server, or what a header may hold.
+fn checked<'a>(name: &str, value: &'a str) -> Result<&'a str> {
+    // No value is shown: it may be a secret.
+    let fault =
+        |what: &str, help: &str| Err(Error::input(format!("the variable `{name}` {what}")).help(help));
+    if value.contains(char::is_control) {
+        return fault("has a line break or another control character", "set it without");
+    }
+    if name.contains("ENDPOINT") {
+        let is_server = Url::parse(value).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && value.contains("://")
+        });
+        if !is_server || value.contains(char::is_whitespace) {
+            return fault(
+                "is no address of a server",
+                "set it to an address such as `http://localhost:9000`",
+            );
+        }
+    }
+    Ok(value)
+}
 
 fn path(name: &str) -> Result<Path> {
     Path::parse(name).map_err(|error| Error::input(format!("`{name}` is no path of an object: {error}")))

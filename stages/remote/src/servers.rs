@@ -1,6 +1,6 @@
 //! The interface of the package: listing and opening.
 
-use crate::address::{Address, Scheme, file_name, glob, is_pattern};
+use crate::address::{Address, Scheme, file_name, glob, is_pattern, masked};
 use crate::http::{Head, Http, repeated};
 use crate::hub::{Hub, Wanted};
 use crate::limits::{Limits, Pacer};
@@ -8,9 +8,12 @@ use crate::list::{self, Line};
 use crate::objects::Objects;
 use crate::reader::Reader;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use pipe_stage::{Digest, Error, Listing, Remote, RemoteFile, RemoteRoot, Remotes, Result, files, shown};
+use pipe_stage::{
+    Digest, Error, Listing, Remote, RemoteFile, RemoteRoot, Remotes, Result, Stop, files, shown,
+};
 use std::{
     io::Read,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -34,6 +37,8 @@ struct Settings {
     /// Without `/` at its end.
     hub: String,
     token: Option<String>,
+    /// Those of the object stores.
+    variables: Vec<(String, String)>,
 }
 
 /// What all requests of a process share.
@@ -54,12 +59,27 @@ impl Servers {
         Self { settings, shared: OnceLock::new() }
     }
 
-    /// With these limits, this hub and its token.
+    /// With these limits, this hub and its token, and without credentials for object stores.
     ///
     /// # Errors
     /// If the system gives no threads or no root certificates.
     pub fn new(limits: Limits, hub: &str, token: Option<String>) -> Result<Self> {
-        let settings = Settings { limits, hub: hub.trim_end_matches('/').to_owned(), token };
+        Self::with_variables(limits, hub, token, &[])
+    }
+
+    /// As [`Self::new`], with variables of object stores, such as `AWS_ENDPOINT_URL`.
+    ///
+    /// # Errors
+    /// If the system gives no threads or no root certificates.
+    pub fn with_variables(
+        limits: Limits,
+        hub: &str,
+        token: Option<String>,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        let hub = hub.trim_end_matches('/').to_owned();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = Settings { limits, hub, token, variables: variables.collect() };
         let shared = OnceLock::from(Ok(Shared::new(settings)?));
         Ok(Self { settings: self::settings, shared })
     }
@@ -73,12 +93,16 @@ fn settings() -> Result<Settings> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let hub = variable("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned());
     let token = variable("HF_TOKEN").map(|token| token.trim().to_owned());
-    Ok(Settings { limits: Limits::of_variables(variable)?, hub: hub.trim_end_matches('/').to_owned(), token })
+    let hub = hub.trim_end_matches('/').to_owned();
+    let variables = std::env::vars_os();
+    let variables =
+        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Ok(Settings { limits: Limits::of_variables(variable)?, hub, token, variables: variables.collect() })
 }
 
 impl Shared {
     fn new(settings: Settings) -> Result<Arc<Self>> {
-        let Settings { limits, hub, token } = settings;
+        let Settings { limits, hub, token, variables } = settings;
         let runtime =
             Builder::new_multi_thread().worker_threads(2).thread_name("remote").enable_all().build();
         let runtime = runtime.map_err(|error| Error::Machine {
@@ -90,10 +114,19 @@ impl Shared {
             permits: Arc::new(Semaphore::new(limits.concurrency)),
             pacer: Pacer::new(limits.bandwidth),
             http: Http::new(&limits)?.with_token(&hub, token),
-            objects: Objects::new(&limits),
+            objects: Objects::new(&limits, variables),
             limits,
             hub,
         }))
+    }
+
+    /// Runs requests to their end. A panic of a library is an error.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(work))).unwrap_or_else(|panic| {
+            let told = panic.downcast_ref::<String>().map(String::as_str);
+            let told = told.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+            Err(Error::Panic { message: format!("a request to a server panicked: {}", masked(told)) })
+        })
     }
 
     async fn head(&self, url: &str) -> Result<Head> {
@@ -171,10 +204,16 @@ impl Shared {
                     return Err(Error::input(format!("the list `{}` is too large", shown(list))));
                 }
                 let remote = Remote { url: list.to_owned(), version, license: String::new() };
-                Reader::new(self.clone(), &remote, size, 0).whole().await
+                Reader::new(self.clone(), &remote, size, 0, &Stop::default()).whole().await
             }
         }
     }
+}
+
+/// A name, in quotes where it could be taken for more than one.
+fn quoted(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_alphanumeric() || "._-+/".contains(c));
+    if is_plain { name.to_owned() } else { format!("{name:?}") }
 }
 
 fn local_list(list: &str) -> Result<Vec<u8>> {
@@ -221,15 +260,17 @@ impl Remotes for Servers {
             }
             RemoteRoot::Dataset { repo, config, split, revision } => {
                 let at = if revision.is_empty() { String::new() } else { format!("@{revision}") };
-                let config = if config.is_empty() { "default" } else { config };
-                format!("hf:{repo}{at} {config}/{split}")
+                // No configuration is not the one with the name `default`: the card says which one it is.
+                let config =
+                    if config.is_empty() { String::new() } else { format!("config {}, ", quoted(config)) };
+                format!("hf:{repo}{at} {config}split {}", quoted(split))
             }
         })
     }
 
     fn list(&self, root: &RemoteRoot, pinned: Option<&str>) -> Result<Listing> {
         let shared = self.shared()?;
-        shared.runtime.block_on(async {
+        shared.run(async {
             match root {
                 RemoteRoot::Url { url } => shared.of_url(url).await,
                 RemoteRoot::List { list, base, hash_max } => shared.of_list(list, base, *hash_max).await,
@@ -241,7 +282,7 @@ impl Remotes for Servers {
         })
     }
 
-    fn open(&self, remote: &Remote, size: u64, at: u64) -> Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Reader::new(self.shared()?, remote, size, at)))
+    fn open(&self, remote: &Remote, size: u64, at: u64, stop: &Stop) -> Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Reader::new(self.shared()?, remote, size, at, stop)))
     }
 }

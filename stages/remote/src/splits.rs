@@ -113,7 +113,7 @@ pub(crate) fn of_parquet_branch(paths: &[String]) -> BTreeMap<String, Splits> {
     configs
 }
 
-/// The split of `data/SPLIT-00000-of-00001.parquet`.
+/// The split of `data/SPLIT-00000-of-00001.parquet` or `data/SPLIT-00000-of-00001-HASH.parquet`.
 fn sharded(path: &str) -> Option<String> {
     let name = path.strip_prefix("data/").filter(|name| !name.contains('/'))?;
     let (split, rest) = name.split_once('-')?;
@@ -121,10 +121,10 @@ fn sharded(path: &str) -> Option<String> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_word =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-    let total = rest.split('.').next().unwrap_or_default();
-    let fits =
-        number.len() == 5 && total.len() >= 5 && is_number(number) && is_number(total) && is_word(split);
-    fits.then(|| split.to_owned())
+    // Behind the total there may be more, such as the hash that `push_to_hub` wrote for years.
+    let (total, rest) = rest.split_at_checked(5)?;
+    let fits = number.len() == 5 && is_number(number) && is_number(total) && rest.contains('.');
+    (fits && is_word(split)).then(|| split.to_owned())
 }
 
 /// The split whose keyword a name has, between characters that are no letters.
@@ -161,6 +161,19 @@ mod tests {
         let shards =
             ["data/train-00000-of-00002.parquet", "data/val.x-00000-of-00001.parquet", "extra/test.csv"];
         assert_eq!(splits(&shards, ""), [split("train", &shards[..1]), split("val.x", &shards[1..2])]);
+        let shards = [
+            "data/train_sft-00000-of-00001-a3ecf92756993583.parquet",
+            "data/test_sft-00000-of-00001-f7dfac4afe5b93f4.parquet",
+            "data/de-00000-of-100000.jsonl.gz",
+        ];
+        assert_eq!(
+            splits(&shards, ""),
+            [split("de", &shards[2..]), split("test_sft", &shards[1..2]), split("train_sft", &shards[..1])]
+        );
+        // Too few digits, or no extension behind them.
+        for path in ["data/x-00000-of-0001.csv", "data/x-0000-of-00001.csv", "data/x-00000-of-00001"] {
+            assert_eq!(splits(&[path], ""), [split("train", &[path])], "{path}");
+        }
         let names = ["retrain.csv", "a-train.csv", "dev.csv", "x/test1.csv"];
         assert_eq!(
             splits(&names, ""),

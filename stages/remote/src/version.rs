@@ -42,14 +42,9 @@ fn quoted(tag: &str) -> String {
     }
 }
 
-/// The entity tag of a version.
-pub(crate) fn etag(version: &str) -> Option<&str> {
-    version.strip_prefix(ETAG)
-}
-
 /// The entity tag of a version, if `If-Match` may be sent with it: it compares no weak ones (RFC 9110, section 13.1.1).
 pub(crate) fn strong_etag(version: &str) -> Option<&str> {
-    etag(version).filter(|tag| !tag.starts_with("W/"))
+    version.strip_prefix(ETAG).filter(|tag| !tag.starts_with("W/"))
 }
 
 /// The object's version on its server.
@@ -57,9 +52,32 @@ pub(crate) fn object(version: &str) -> Option<&str> {
     version.strip_prefix(OBJECT)
 }
 
-/// When the version was made.
-pub(crate) fn modified(version: &str) -> Option<&str> {
-    version.strip_prefix(MODIFIED)
+/// What a server says about bytes that it sends, beside the version that was listed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// They are of that version, or their digest will tell.
+    Same,
+    /// They are of this one.
+    Other(String),
+    /// Nothing that could be compared.
+    Unsaid,
+}
+
+/// Compares a listed version with the entity tag and the time of change that an answer states.
+pub(crate) fn sent(listed: &str, etag: Option<&str>, modified: Option<&str>) -> Sent {
+    let now = if listed.starts_with(ETAG) {
+        stated(etag, None, None)
+    } else if listed.starts_with(MODIFIED) {
+        stated(None, None, modified)
+    } else {
+        // A digest is compared with the bytes, and the version of an object is part of the request.
+        return Sent::Same;
+    };
+    match now {
+        Some(now) if now == listed => Sent::Same,
+        Some(now) => Sent::Other(now),
+        None => Sent::Unsaid,
+    }
 }
 
 /// Compares bytes with the digest in a version.
@@ -127,5 +145,17 @@ mod tests {
         assert_eq!(stated(Some("\"a\""), Some("7"), None), Some("etag:\"a\"".into()));
         assert_eq!(stated(Some("0x8D"), None, None), Some("etag:\"0x8D\"".into()));
         assert_eq!(stated(Some(""), None, None), None);
+    }
+
+    #[test]
+    fn answers_without_a_version_are_told_from_those_with_another() {
+        assert_eq!(sent("etag:\"a\"", Some("\"a\""), None), Sent::Same);
+        assert_eq!(sent("etag:\"a\"", Some("a"), None), Sent::Same);
+        assert_eq!(sent("etag:\"a\"", Some("\"b\""), None), Sent::Other("etag:\"b\"".into()));
+        assert_eq!(sent("etag:\"a\"", None, Some("Mon")), Sent::Unsaid);
+        assert_eq!(sent("modified:Mon", Some("\"a\""), Some("Mon")), Sent::Same);
+        assert_eq!(sent("modified:Mon", Some("\"a\""), None), Sent::Unsaid);
+        assert_eq!(sent("sha256:00", None, None), Sent::Same);
+        assert_eq!(sent("version:7", None, None), Sent::Same);
     }
 }

@@ -3,7 +3,7 @@
 mod world;
 
 use pipe_remote::{Limits, Servers};
-use pipe_stage::{Error, Listing, RemoteRoot, Remotes};
+use pipe_stage::{Error, Listing, RemoteRoot, Remotes, Stop};
 use std::{io::Read, time::Duration};
 use world::{Page, Site};
 
@@ -108,7 +108,7 @@ fn a_split_is_found_by_the_card_at_a_commit() {
     assert_eq!(file.remote.version, format!("sha256:{SHA256}"));
     // The bytes are those of the digest, and the token is not sent to where they are.
     let mut bytes = String::new();
-    servers.open(&file.remote, file.size, 0).unwrap().read_to_string(&mut bytes).unwrap();
+    servers.open(&file.remote, file.size, 0, &Stop::default()).unwrap().read_to_string(&mut bytes).unwrap();
     assert_eq!(bytes, "hello\n");
     assert!(hub.store.seen().iter().all(|seen| seen.header("authorization").is_none()));
     let expected = format!("Bearer {TOKEN}");
@@ -125,7 +125,7 @@ fn a_split_is_found_by_the_card_at_a_commit() {
         (vec!["de/train a.jsonl"], &*format!("git:{GIT}"))
     );
     let mut bytes = Vec::new();
-    servers.open(&listing.files[0].remote, 6, 0).unwrap().read_to_end(&mut bytes).unwrap();
+    servers.open(&listing.files[0].remote, 6, 0, &Stop::default()).unwrap().read_to_end(&mut bytes).unwrap();
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn other_bytes_than_the_digest_are_noticed() {
     let resolve = format!("/set/resolve/{MAIN}/data/train-00000-of-00001.parquet");
     hub.store.change(&resolve, |page| page.body = b"hallo\n".to_vec());
     let file = &listing.files[0];
-    let mut reader = servers.open(&file.remote, file.size, 0).unwrap();
+    let mut reader = servers.open(&file.remote, file.size, 0, &Stop::default()).unwrap();
     let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("other bytes than sha256:"), "{error}");
 }
@@ -192,6 +192,44 @@ fn files_that_need_a_token_say_so() {
     let servers = hub.servers(None);
     let listing = servers.list(&root("set", "", "train", ""), None).unwrap();
     let file = &listing.files[0];
-    let error = servers.open(&file.remote, file.size, 0).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    let error = servers
+        .open(&file.remote, file.size, 0, &Stop::default())
+        .unwrap()
+        .read_to_end(&mut Vec::new())
+        .unwrap_err();
     assert!(told(&error.downcast::<Error>().unwrap()).contains("HF_TOKEN"));
+}
+
+#[test]
+fn lists_without_an_end_are_left() {
+    let hub = Hub::new();
+    hub.commit("o/set", "main", MAIN, &["train.csv"], "");
+    let tree = format!("/api/datasets/o/set/tree/{MAIN}?recursive=true");
+    // From the last page back to the first, and to itself.
+    for target in [tree.clone(), format!("{tree}&cursor=2")] {
+        let link = ("Link".to_owned(), format!("<{}>; rel=\"next\"", hub.site.url(&target)));
+        hub.site.change(&format!("{tree}&cursor=2"), |page| page.headers = vec![link]);
+        let error = hub.servers(Some(TOKEN)).list(&root("o/set", "", "train", ""), None).unwrap_err();
+        assert!(error.to_string().contains("without an end"), "{error}");
+    }
+}
+
+#[test]
+fn cards_that_name_no_file_say_so() {
+    let hub = Hub::new();
+    let card = "---\nconfigs:\n- config_name: en\n  data_files:\n  - split: train\n    path: none/*.parquet\n- config_name: de\n  data_dir: de\n---\n";
+    hub.commit("o/set", "main", MAIN, &["data/train.csv"], card);
+    let error = |repo: &str, config: &str| {
+        told(&hub.servers(Some(TOKEN)).list(&root(repo, config, "train", ""), None).unwrap_err())
+    };
+    assert_eq!(
+        error("o/set", "en"),
+        "the data set `o/set` has no files of the split `train`, though its card names some (help: nothing of a known format \
+         matches `none/*.parquet`; choose another `revision`, or name the files by their addresses)"
+    );
+    assert!(error("o/set", "de").contains("no files of a known format in the folder `de`"));
+    // A Parquet branch without the folders of configurations.
+    hub.commit("o/dots", "main", MAIN, &["a.wav"], "");
+    hub.commit("o/dots", "refs%2Fconvert%2Fparquet", PARQUET, &["0000.parquet"], "");
+    assert!(error("o/dots", "").contains("the hub has no Parquet files of it"), "{}", error("o/dots", ""));
 }

@@ -3,7 +3,7 @@
 mod world;
 
 use pipe_remote::{Limits, Servers};
-use pipe_stage::{Error, Listing, RemoteRoot, Remotes};
+use pipe_stage::{Error, Listing, RemoteRoot, Remotes, Stop};
 use std::{
     io::Read,
     time::{Duration, Instant},
@@ -32,7 +32,8 @@ fn list(servers: &Servers, url: &str) -> Result<Listing, Error> {
 fn read_at(servers: &Servers, listing: &Listing, at: u64) -> Result<Vec<u8>, String> {
     let file = &listing.files[0];
     let mut bytes = Vec::new();
-    let mut reader = servers.open(&file.remote, file.size, at).map_err(|error| error.to_string())?;
+    let mut reader =
+        servers.open(&file.remote, file.size, at, &Stop::default()).map_err(|error| error.to_string())?;
     let read = reader.read_to_end(&mut bytes);
     read.map(|_| bytes).map_err(|error| match error.downcast::<Error>() {
         Ok(Error::Input { message, help }) => format!("{message} (help: {})", help.unwrap_or_default()),
@@ -117,7 +118,7 @@ fn a_file_that_changes_is_an_error_that_says_what_to_do() {
         let url = site.page("/a?sig=secret", Page { without_conditions, ..page() });
         let listing = list(&servers, &url).unwrap();
         let file = &listing.files[0];
-        let mut reader = servers.open(&file.remote, file.size, 0).unwrap();
+        let mut reader = servers.open(&file.remote, file.size, 0, &Stop::default()).unwrap();
         site.change("/a?sig=secret", |page| page.breaks = (600_000, 1));
         let mut half = vec![0; 600_000];
         reader.read_exact(&mut half).unwrap();
@@ -249,4 +250,155 @@ fn connections_are_limited() {
         }
     });
     assert!(began.elapsed() >= Duration::from_millis(450), "{:?}", began.elapsed());
+}
+
+#[test]
+fn files_with_the_same_version_count_as_one_only_where_it_is_a_digest() {
+    let (site, servers) = (Site::new(), servers());
+    let modified = ("Last-Modified".to_owned(), "Wed, 21 Oct 2015 07:28:00 GMT".to_owned());
+    let dated =
+        |body: &[u8]| Page { body: body.to_vec(), headers: vec![modified.clone()], ..Page::default() };
+    let identity = |url: &str| {
+        let file = list(&servers, url).unwrap().files.remove(0);
+        file.remote.identity(file.size)
+    };
+    let here = identity(&site.page("/a/data.jsonl", dated(b"1")));
+    assert_ne!(here, identity(&site.page("/b/data.jsonl", dated(b"2"))));
+    assert_eq!(here, identity(&site.url("/a/data.jsonl")));
+    // It grew within the second that its version names.
+    assert_ne!(here, identity(&site.page("/a/data.jsonl", dated(b"123"))));
+}
+
+#[test]
+fn more_bytes_than_were_listed_are_an_error() {
+    for chunk in [0, 700] {
+        let (site, servers) = (Site::new(), servers());
+        let url = site.page("/a", Page { body: vec![7; 1000 * chunk], ..page() });
+        let listing = list(&servers, &url).unwrap();
+        // The rest comes later, and no length announces it.
+        site.change("/a", |page| {
+            page.body = vec![7; 2000 * chunk.max(1)];
+            page.without_length = true;
+            page.pause = Duration::from_millis(50);
+        });
+        let error = read(&servers, &listing).unwrap_err();
+        assert!(error.contains(&format!("it has more than {} bytes", 1000 * chunk)), "{error}");
+        assert!(error.contains("--update-pins"), "{error}");
+    }
+    // As many as were listed, without a length, are the file.
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", |page| page.without_length = true);
+    assert_eq!(read(&servers, &listing).unwrap(), body());
+    // From behind the last byte on, there is nothing.
+    assert_eq!(read_at(&servers, &listing, 1_200_000).unwrap(), []);
+    assert_eq!(site.seen().last().unwrap().header("range"), Some("bytes=1200000-"));
+}
+
+#[test]
+fn bytes_without_a_version_are_not_taken_for_those_of_the_pin() {
+    let modified = ("Last-Modified".to_owned(), "Wed, 21 Oct 2015 07:28:00 GMT".to_owned());
+    let dated = Page { etag: String::new(), headers: vec![modified], ..page() };
+    for before in [page(), dated] {
+        let (site, servers) = (Site::new(), servers());
+        let url = site.page("/a", before);
+        let listing = list(&servers, &url).unwrap();
+        let bare = |page: &mut Page| {
+            (page.etag, page.headers, page.without_conditions) = (String::new(), Vec::new(), true);
+            page.body.fill(1);
+        };
+        // After a download broke off.
+        site.change("/a", |page| page.breaks = (600_000, 1));
+        let file = &listing.files[0];
+        let mut reader = servers.open(&file.remote, file.size, 0, &Stop::default()).unwrap();
+        reader.read_exact(&mut vec![0; 600_000]).unwrap();
+        site.change("/a", bare);
+        let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("without its version"), "{error}");
+        // And from the beginning.
+        let error = read(&servers, &listing).unwrap_err();
+        assert!(error.contains("without its version") && error.contains("download the file"), "{error}");
+    }
+}
+
+/// Reads a file whose server takes its time, and asks for a stop meanwhile. Returns the error and the time after that.
+fn stopped(change: impl FnOnce(&mut Page)) -> (Error, Duration) {
+    let (site, servers) = (Site::new(), servers());
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", change);
+    let (file, stop) = (&listing.files[0], Stop::default());
+    let mut reader = servers.open(&file.remote, file.size, 0, &stop).unwrap();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || reader.read_to_end(&mut Vec::new()).unwrap_err());
+        std::thread::sleep(Duration::from_millis(300));
+        let asked = Instant::now();
+        stop.ask();
+        (reading.join().unwrap().downcast::<Error>().unwrap(), asked.elapsed())
+    })
+}
+
+#[test]
+fn a_stop_ends_downloads_and_the_wait_for_servers() {
+    let busy = |page: &mut Page| page.refusals = vec![(503, Some("100".into())); 9];
+    let drip = |page: &mut Page| page.drip = Duration::from_millis(50);
+    let silent = |page: &mut Page| page.pause = Duration::from_secs(4);
+    for (error, took) in [stopped(busy), stopped(drip), stopped(silent)] {
+        assert!(matches!(error, Error::Interrupted), "{error}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+}
+
+#[test]
+fn a_server_that_drips_is_left() {
+    let site = Site::new();
+    let limits = Limits {
+        pause: Duration::from_millis(2),
+        attempts: 2,
+        speed_min: 1000,
+        speed_time: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let servers = Servers::new(limits, "http://127.0.0.1:9", None).unwrap();
+    let url = site.page("/a", page());
+    let listing = list(&servers, &url).unwrap();
+    site.change("/a", |page| page.drip = Duration::from_millis(20));
+    let error = read(&servers, &listing).unwrap_err();
+    assert!(error.contains("less than 1000 bytes a second for 0.3 seconds"), "{error}");
+    let gets = site.seen().iter().filter(|seen| seen.method == "GET").count();
+    assert_eq!(gets, 2, "another request may have reached another server");
+    // So are lists.
+    let list = RemoteRoot::List { list: url, base: site.address.clone(), hash_max: None };
+    let error = servers.list(&list, None).unwrap_err().to_string();
+    assert!(error.contains("less than 1000 bytes a second"), "{error}");
+}
+
+#[test]
+fn listed_paths_may_have_any_characters() {
+    let (site, servers) = (Site::new(), servers());
+    for (path, body) in [("/d/a%231.jsonl?sig=x", "one"), ("/d/a%232.jsonl?sig=x", "two")] {
+        site.page(path, Page { body: body.into(), ..page() });
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list");
+    std::fs::write(&path, "a#1.jsonl\na#2.jsonl\n").unwrap();
+    let (list, base) = (path.to_str().unwrap().to_owned(), format!("{}/d?sig=x", site.address));
+    let mut listing = servers.list(&RemoteRoot::List { list, base, hash_max: None }, None).unwrap();
+    assert_eq!(listing.files[1].name, "a#2.jsonl");
+    assert_eq!(read(&servers, &listing).unwrap(), b"one");
+    listing.files.remove(0);
+    assert_eq!(read(&servers, &listing).unwrap(), b"two");
+}
+
+#[test]
+fn pins_tell_no_configuration_from_the_one_with_the_name_default() {
+    let servers = servers();
+    let name = |config: &str, split: &str| {
+        let [repo, config, split, revision] = ["o/set", config, split, ""].map(str::to_owned);
+        servers.pin_name(&RemoteRoot::Dataset { repo, config, split, revision }).unwrap()
+    };
+    assert_eq!(name("", "train"), "hf:o/set split train");
+    assert_eq!(name("default", "train"), "hf:o/set config default, split train");
+    assert_ne!(name("a, split b", "c"), name("a", "b, split c"));
 }

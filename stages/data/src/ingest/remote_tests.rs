@@ -4,7 +4,7 @@ use super::table::tests::file as parquet;
 use super::*;
 use crate::documents::{Document, DocumentReader};
 use pipe_stage::testing::Bench;
-use pipe_stage::{Listing, Location, Mode, Outcome, Remote, RemoteRoot, Remotes};
+use pipe_stage::{Listing, Location, Mode, Outcome, Remote, RemoteRoot, Remotes, Stop};
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -26,7 +26,7 @@ impl Remotes for Memory {
         Err(Error::input("not listed"))
     }
 
-    fn open(&self, remote: &Remote, _: u64, at: u64) -> Result<Box<dyn Read + Send>> {
+    fn open(&self, remote: &Remote, _: u64, at: u64, _: &Stop) -> Result<Box<dyn Read + Send>> {
         self.opened.lock().unwrap().push(remote.url.clone());
         let bytes = self.files.get(&remote.url).cloned();
         let bytes = bytes.ok_or_else(|| Error::input("the remote file changed").help("`--update-pins`"))?;
@@ -44,11 +44,12 @@ fn server(files: &[(&str, Vec<u8>)]) -> &'static Memory {
 fn listed(server: &Memory, source: &str, size_min: u64) -> Vec<SourceFile> {
     let file = |(url, bytes): (&String, &Vec<u8>)| {
         let remote = Remote { url: url.clone(), version: "etag:1".into(), license: "CC0-1.0".into() };
+        let size = size_min.max(bytes.len() as u64);
         SourceFile {
             source: source.to_owned(),
             name: url.trim_start_matches("x://").to_owned(),
-            digest: remote.identity(),
-            size: size_min.max(bytes.len() as u64),
+            digest: remote.identity(size),
+            size,
             at: Location::Remote(remote),
         }
     };

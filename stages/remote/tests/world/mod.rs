@@ -31,6 +31,8 @@ pub(crate) struct Page {
     pub(crate) without_head: bool,
     /// Pause before the second half of the body.
     pub(crate) pause: Duration,
+    /// Pause before each byte of the body.
+    pub(crate) drip: Duration,
     /// Where it is.
     pub(crate) moved_to: Option<String>,
     /// Secret that is needed.
@@ -179,6 +181,12 @@ fn respond(mut stream: TcpStream, pages: &Pages, request: &Seen) -> std::io::Res
     let (after, times) = page.breaks;
     if times > 0 && body.len() > after {
         return stream.write_all(&body[..after]);
+    }
+    if !page.drip.is_zero() {
+        return body.iter().try_for_each(|byte| {
+            thread::sleep(page.drip);
+            stream.write_all(&[*byte])
+        });
     }
     let (first, second) = body.split_at(body.len() / 2);
     stream.write_all(first)?;
