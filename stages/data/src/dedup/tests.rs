@@ -233,7 +233,8 @@ fn the_order_of_shards_does_not_matter() {
 fn a_cluster_that_grows_changes_only_the_shard_of_the_document_that_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::new(folder.path()).unwrap();
-    let mut shards: Vec<_> = ["a", "b", "c"].map(|id| vec![(id.to_owned(), words(1, 300))]).into();
+    let shard = |id: &str, n| vec![(id.to_owned(), words(1, 300)), (format!("{id}-own"), words(n, 300))];
+    let mut shards = vec![shard("a", 2), shard("b", 3), shard("c", 4)];
     let documents = |shards: &[Vec<(String, String)>]| {
         let documents = put_documents(&bench, shards);
         let outcome = bench.run(&Dedup::default(), &[("documents", &documents)]).unwrap();
@@ -241,7 +242,7 @@ fn a_cluster_that_grows_changes_only_the_shard_of_the_document_that_is_kept() {
         entries.into_iter().map(|entry| serde_json::to_string(&entry).unwrap()).collect::<Vec<_>>()
     };
     let before = documents(&shards);
-    shards.push(vec![("d".to_owned(), words(1, 300))]);
+    shards.push(shard("d", 5));
     let after = documents(&shards);
     assert_ne!(before[0], after[0]);
     assert_eq!(before[1..], after[1..3]);
