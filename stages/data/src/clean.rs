@@ -140,8 +140,9 @@ impl Stage for Clean {
     /// 5: code in items stays within them; headings keep their level; formulas keep their groups; bytes without a
     /// meaning in single-byte encodings are control characters. 6: code: encoded data, code of others, secrets, and more marks
     /// of generated files. 7: three steps; the values of rules are added columns, with 32 bits; dropped documents are a
-    /// view, with their whole text.
-    const REVISION: u32 = 7;
+    /// view, with their whole text. 8: references in text are not resolved again; signs, terms and short lines of a structure
+    /// are kept; site furniture of short pages is not; marks of lists and tables are no words; the language of all of a page.
+    const REVISION: u32 = 8;
     const CODE: Code = Code::Revision;
     const PORTS: &'static [Port] = &[PAGES.port(), LANGUAGE_MODEL.port(), TEXTS.port(), DROPPED.port()];
 

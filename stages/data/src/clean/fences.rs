@@ -44,11 +44,11 @@ pub fn each_line(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// Text without code: fenced blocks, backticks and heading marks are removed.
 ///
-/// Language and quality are scored on prose, not on code.
+/// Language and quality are scored on prose, not on code. Rows that only separate the head of a table are no prose either.
 pub fn prose(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (kind, line) in lines(text) {
-        if kind == Line::Prose {
+        if kind == Line::Prose && !is_delimiter_row(line) {
             let mut rest = without_heading(line);
             while let Some(at) = memchr::memchr(b'`', rest.as_bytes()) {
                 out.push_str(&rest[..at]);
@@ -104,6 +104,28 @@ fn without_heading(line: &str) -> &str {
     let rest = line.trim_start_matches('#');
     let level = line.len() - rest.len();
     if (1..=6).contains(&level) && rest.starts_with([' ', '\t', '\n']) { rest } else { line }
+}
+
+/// Whether a line begins with the mark of a heading.
+pub fn is_heading(line: &str) -> bool {
+    without_heading(line).len() < line.len()
+}
+
+/// Whether a line is the row between the head and the body of a table: `| --- | :-: |`.
+pub fn is_delimiter_row(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('|')
+        && line.contains("---")
+        && line.bytes().all(|byte| matches!(byte, b'|' | b'-' | b':' | b' ' | b'\t'))
+}
+
+/// A line of prose without the marks before its text: of items, definitions and headings.
+pub fn without_marks(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    while let Some(mark) = item_mark(rest.as_bytes()).or_else(|| rest.starts_with(": ").then_some(1)) {
+        rest = rest[mark..].trim_start();
+    }
+    without_heading(rest)
 }
 
 /// Where the lines of a block's fences begin.
@@ -217,6 +239,23 @@ mod tests {
         assert_eq!(kinds("~~~ `sh` ~\n```\nx\n~~~~\nb"), "fccfp");
         assert_eq!(kinds("````\n```\nx\n````\ny"), "fccfp");
         assert_eq!(kinds("``\nx\n``\n```a`\n"), "pppp");
+    }
+
+    #[test]
+    fn marks_are_no_text() {
+        for (line, text) in [
+            ("- a - b\n", "a - b\n"),
+            ("  12. a", "a"),
+            (": - a: b", "a: b"),
+            ("- ### a", " a"),
+            ("-a", "-a"),
+            (":a", ":a"),
+            ("1.5 a", "1.5 a"),
+        ] {
+            assert_eq!(without_marks(line), text);
+        }
+        assert_eq!(prose("| a | b |\n| --- | :-: |\n| 1 | - |\n"), "| a | b |\n| 1 | - |\n");
+        assert!(!is_delimiter_row("---") && !is_delimiter_row("| | |") && !is_delimiter_row("| a - b |"));
     }
 
     #[test]

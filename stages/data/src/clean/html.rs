@@ -12,6 +12,7 @@ mod math;
 mod nested;
 mod scan;
 mod scripts;
+mod sections;
 mod tables;
 mod tag;
 
@@ -19,6 +20,7 @@ use blocks::TextSizes;
 pub(crate) use charset::decode;
 use dom_query::{Document, NodeRef};
 use dom_smoothie::{Config, Readability};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The content of a page.
@@ -183,9 +185,14 @@ fn is_binary(bytes: &[u8]) -> bool {
     SIGNATURES.iter().any(|signature| bytes.starts_with(signature)) || (!marked && head.contains(&0))
 }
 
-/// Minimum share of the page's text outside of links that an extractor should choose; below it, its choice is
-/// doubted.
+/// Minimum share of the page's text outside of links that an extractor should choose; below it, the page is taken as a
+/// whole.
 const CHOICE_MIN: f64 = 0.5;
+/// Below this share, sections like those of the choice are added to it.
+const CHOICE_SURE: f64 = 0.8;
+/// Maximum share of the page's text outside of links in what seems to belong to the site; above it, the names of its parts
+/// mean something else.
+const FURNITURE_MAX: f64 = 0.75;
 /// Maximum share of text in links; above it the page is a list of links and is not taken as a whole.
 const LINKS_MAX: f64 = 0.7;
 
@@ -197,29 +204,66 @@ const NO_TITLE: &str = "<title>\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\
 /// Text of the main content.
 ///
 /// Extractors weigh paragraphs against links. On reference pages, threads, or chapters in languages without commas
-/// they may choose only the heaviest part and lose the rest. So the content of `<main>` is taken as a whole, and so
-/// is a page if the choice would leave out more than half of its running text.
+/// they may choose only the heaviest part and lose the rest. So the content of `<main>` is taken as a whole. A choice that
+/// leaves out a fifth of the running text gets the sections beside it that are of the same kind; if it still leaves out more
+/// than half, the page is taken without the parts that belong to the site.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
     if scanned.has_main
         && let Some(markup) = nested::serialised(&scanned.html)
     {
         return Some(blocks::text_of(&markup));
     }
-    let page = format!("{NO_TITLE}{}", scanned.html);
-    let document = Document::from(page.as_str());
-    let whole = |document: &Document| blocks::text_of(&document.select("body").inner_html());
+    let document = Document::from(format!("{NO_TITLE}{}", scanned.html).as_str());
     if scanned.has_main {
-        return Some(whole(&document));
+        return Some(blocks::text_of(&document.select("body").inner_html()));
     }
     let of_body = document.select("body").nodes().first().map(text_sizes).unwrap_or_default();
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
     let chosen = readability.parse().map(|article| article.content).unwrap_or_default();
-    let doubted = (blocks::text_sizes(&chosen).plain as f64) < CHOICE_MIN * of_body.plain as f64;
+    let chosen_plain = blocks::text_sizes(&chosen).plain;
+    let is_site = scanned.furniture_plain as f64 <= FURNITURE_MAX * of_body.plain as f64;
+    let (furniture, furniture_plain) =
+        if is_site { (&scanned.furniture[..], scanned.furniture_plain) } else { (&[][..], 0) };
+    let content_plain = of_body.plain.saturating_sub(furniture_plain) as f64;
+    let part = |range| without(&scanned.html, furniture, range);
+    if chosen_plain as f64 >= CHOICE_SURE * content_plain {
+        return Some(blocks::text_of(&chosen));
+    }
+    if let Some(sections) = sections::around(&scanned.html, &chosen).map(part) {
+        let plain = blocks::text_sizes(&sections).plain;
+        if plain > chosen_plain && plain as f64 >= CHOICE_MIN * content_plain {
+            return Some(text_of_part(&sections));
+        }
+    }
+    let doubted = (chosen_plain as f64) < CHOICE_MIN * content_plain;
     if doubted && of_body.linked as f64 <= LINKS_MAX * (of_body.plain + of_body.linked) as f64 {
-        return Some(whole(&Document::from(page.as_str())));
+        return Some(text_of_part(&part(0..scanned.html.len())));
     }
     Some(blocks::text_of(&chosen))
+}
+
+/// A part of the markup without parts of it, which are in order.
+fn without(html: &str, parts: &[Range<usize>], range: Range<usize>) -> String {
+    let mut out = String::with_capacity(range.len());
+    let mut from = range.start;
+    for part in parts.iter().filter(|part| part.start >= range.start && part.end <= range.end) {
+        out.push_str(&html[from..part.start]);
+        from = part.end;
+    }
+    out.push_str(&html[from..range.end]);
+    out
+}
+
+/// The text of a part of the markup that is content as a whole.
+fn text_of_part(markup: &str) -> String {
+    match nested::serialised(markup) {
+        Some(markup) => blocks::text_of(&markup),
+        None => {
+            let document = Document::from(format!("{NO_TITLE}{markup}").as_str());
+            blocks::text_of(&document.select("body").inner_html())
+        }
+    }
 }
 
 /// Measures the text under a node, without recursion.
@@ -274,10 +318,44 @@ mod tests {
     }
 
     #[test]
+    fn terms_with_names_of_parts_of_sites_are_text() {
+        let terms: String = ["check", "header", "comment", "footer", "menu", "social"]
+            .iter()
+            .map(|name| format!("<dt id={name}><b>--{name}</b></dt><dd>does what its name says, with all of the lines</dd>"))
+            .collect();
+        let found =
+            text(&format!("<body><div id=content>{PROSE}<dl>{terms}</dl>{PROSE}</div></body>")).unwrap();
+        assert_eq!(found.matches("\n: does what").count(), 6, "{found}");
+        assert!(found.contains("--header\n: ") && found.contains("--comment\n: "), "{found}");
+    }
+
+    #[test]
     fn takes_a_chapter_whole() {
         let section = "<div class=section><h2>节</h2><p>所有权是程序管理内存的一组规则，所有程序都必须管理内存。</p></div>";
         let page = format!("<body><div class=chapter>{}</div></body>", section.repeat(30));
         assert_eq!(text(&page).unwrap().matches("所有权").count(), 30);
+    }
+
+    #[test]
+    fn sections_beside_the_heaviest_are_content() {
+        let section = |name: &str, text: &str| format!("<section class=Sh><h1>{name}</h1>{text}</section>");
+        let table = "<table><tr><th>Code</th><th>Name</th></tr><tr><td>41</td><td>A</td></tr></table>";
+        let links = "<p><a href=x>Another page of this site, with text</a></p>".repeat(9);
+        let page = format!(
+            "<body><div class=side>{links}</div><div class=text>{}{}{}{}</div></body>",
+            section("NAME", "<p>set - a set of characters</p>"),
+            section(
+                "DESCRIPTION",
+                &format!("<p>The set has letters of many languages of the continent.</p>{table}")
+            ),
+            section("TABLE", &PROSE.repeat(4)),
+            section("NOTES", &format!("<p>The names are those of the standard.</p>{table}")),
+        );
+        let found = text(&page).unwrap();
+        for heading in ["NAME", "DESCRIPTION", "TABLE", "NOTES"] {
+            assert!(found.contains(&format!("# {heading}\n")), "{heading}: {found}");
+        }
+        assert!(!found.contains("Another page"), "{found}");
     }
 
     #[test]

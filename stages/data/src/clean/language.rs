@@ -5,6 +5,9 @@
 //! A language model (a classifier whose labels are languages) takes the place of whatlang if there is one; its answer is
 //! not checked.
 //!
+//! The sample is taken from all parts of a text: a page may begin in one language and go on in another. The score is that
+//! of whatlang, which compares languages of one script, times the share of the letters in that script.
+//!
 //! whatlang always answers with one of its 69 languages, often with high confidence. The check refuses an answer if
 //! the alphabet lacks letters of the text, or if the text lacks the most frequent words of the language: Mongolian is
 //! not Russian, and Maltese not Javanese.
@@ -31,6 +34,10 @@ pub struct Detected<'d> {
 
 /// Characters of prose to examine; more do not change the answer.
 const SAMPLE_CHARACTERS: usize = 4096;
+/// Parts of a text that the characters are taken from.
+const SAMPLE_PARTS: usize = 8;
+/// Letters that mean as much as a Chinese or Japanese character.
+const LETTERS_PER_CHARACTER: usize = 3;
 /// Minimum number of letters for a detection.
 const LETTERS_MIN: usize = 20;
 
@@ -43,7 +50,8 @@ pub fn detect(text: &str) -> Option<Detected<'static>> {
     let sample = of_main_script(sample);
     let found = whatlang::detect(&sample)?;
     let code = code(found.lang());
-    evidence::supports(code, &sample).then_some(Detected { code, score: found.confidence() })
+    let score = found.confidence() * share_of_script(&sample);
+    evidence::supports(code, &sample).then_some(Detected { code, score })
 }
 
 /// The language of a text, from the detector's answer and the language that the text or its source declares (in the
@@ -114,7 +122,6 @@ impl Detector {
 /// A Chinese or Japanese text that mentions many programs has more Latin letters than others, and the detector uses
 /// the most frequent script. A character counts as several letters, so the letters are removed.
 fn of_main_script(sample: String) -> String {
-    const LETTERS_PER_CHARACTER: usize = 3;
     let unspaced = sample.chars().filter(|c| is_cjk(*c) && c.is_alphabetic()).count();
     let latin = sample.chars().filter(char::is_ascii_alphabetic).count();
     if unspaced * LETTERS_PER_CHARACTER > latin {
@@ -124,23 +131,58 @@ fn of_main_script(sample: String) -> String {
     }
 }
 
+/// The share of the letters that are in the most frequent script.
+fn share_of_script(sample: &str) -> f64 {
+    let mut counts = [0_usize; 6];
+    for c in sample.chars().filter(|c| c.is_alphabetic()) {
+        let (script, weight) = match c {
+            'a'..='z' | 'A'..='Z' | '\u{aa}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}' => (0, 1),
+            '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}' => (1, 1),
+            '\u{400}'..='\u{52f}' => (2, 1),
+            '\u{ac00}'..='\u{d7a3}' | '\u{1100}'..='\u{11ff}' | '\u{3130}'..='\u{318f}' => (3, 1),
+            c if is_cjk(c) => (4, LETTERS_PER_CHARACTER),
+            // Texts hardly ever mix the others with each other.
+            _ => (5, 1),
+        };
+        counts[script] += weight;
+    }
+    let letters: usize = counts.iter().sum();
+    counts.into_iter().max().unwrap_or_default() as f64 / letters.max(1) as f64
+}
+
 /// A Han character carries as much meaning as a word.
 fn letters_min(sample: &str) -> usize {
     if sample.chars().any(is_cjk) { LETTERS_MIN / 4 } else { LETTERS_MIN }
 }
 
+/// Prose from all parts of a text. What one part lacks is taken from those after it.
 fn sample(text: &str) -> String {
+    let part_bytes = text.len().div_ceil(SAMPLE_PARTS).max(1);
     let mut sample = String::new();
-    let mut characters = 0;
-    let prose = lines(text).filter(|(kind, _)| *kind == Line::Prose);
-    for (_, line) in prose {
+    let (mut characters, mut end) = (0, 0);
+    for (kind, line) in lines(text) {
+        let mut at = end;
+        end += line.len();
+        if kind != Line::Prose {
+            continue;
+        }
         for (position, piece) in line.split('`').enumerate() {
-            if position % 2 == 0 {
-                sample.extend(piece.chars().take(SAMPLE_CHARACTERS - characters));
-                characters += piece.chars().count();
-                if characters >= SAMPLE_CHARACTERS {
-                    return sample;
+            let (mut rest, mut place) = (piece, at);
+            at += piece.len() + 1;
+            while position % 2 == 0 && !rest.is_empty() {
+                let part = place / part_bytes;
+                let bytes = (part + 1) * part_bytes - place;
+                let bytes = (bytes..rest.len()).find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
+                let (here, behind) = rest.split_at(bytes);
+                let room = SAMPLE_CHARACTERS * (part + 1) / SAMPLE_PARTS - characters;
+                let cut = here.char_indices().nth(room).map(|(cut, _)| cut);
+                let taken = &here[..cut.unwrap_or(here.len())];
+                sample.push_str(taken);
+                characters += if cut.is_some() { room } else { taken.chars().count() };
+                if cut.is_some() && !sample.ends_with(char::is_whitespace) {
+                    sample.push('\n');
                 }
+                (rest, place) = (behind, place + bytes);
             }
         }
     }
@@ -302,6 +344,19 @@ mod tests {
         assert_eq!(decide(english, "eu", 0.5), "eu");
         assert_eq!(decide(english, "", 0.95), "en");
         assert_eq!(decide(None, "", 0.5), "");
+    }
+
+    #[test]
+    fn samples_are_from_all_parts_of_a_text() {
+        let code = format!("```\n{}```\n", "let a = 1;\n".repeat(3000));
+        let prose = |c: &str| format!("{}\n", c.repeat(99)).repeat(100);
+        let found = sample(&format!("{}{code}{}", prose("a"), prose("b")));
+        let count = |wanted: char| found.chars().filter(|c| *c == wanted).count();
+        assert!(count('a') >= 512 && count('b') >= 512, "{} {}", count('a'), count('b'));
+        assert!(!found.contains("let") && count('a') + count('b') <= SAMPLE_CHARACTERS);
+        assert_eq!(sample("a `b` c\n").as_str(), "a  c\n");
+        let long = sample(&"所有权".repeat(5000));
+        assert_eq!(long.chars().filter(|c| *c != '\n').count(), SAMPLE_CHARACTERS);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 /// The fixes of plsfix that are used. Its defaults (those of ftfy) change 46 % of clean pages: they straighten quotes
 /// and convert full-width punctuation to ASCII.
 const FIXES: TextFixerConfig = TextFixerConfig {
+    // Version 0.1.8 ignores it, see `fixed`.
     unescape_html: Some(false),
     remove_terminal_escapes: false,
     fix_encoding: true,
@@ -144,12 +145,10 @@ fn mended(text: &str) -> Cow<'_, str> {
         true => Cow::Owned(struck_over(&without_escapes(text))),
         false => Cow::Borrowed(text),
     };
-    let fixed: Cow<str> = if text.len() <= LINE_BYTES_MAX && needs_fixing(&text) {
+    let fixed = match text.len() <= LINE_BYTES_MAX && needs_fixing(&text) {
         // The library may panic on unusual input; the text is then kept as it is.
-        let fixed = std::panic::catch_unwind(|| fix_text(&text, Some(&FIXES)));
-        fixed.map_or(text, Cow::Owned)
-    } else {
-        text
+        true => std::panic::catch_unwind(|| fixed(&text)).map_or(text, Cow::Owned),
+        false => text,
     };
     let fixed = match fixed.contains(|c| is_stray(c) || is_unusual_space(c)) {
         true => Cow::Owned(without_strays(&fixed)),
@@ -158,6 +157,16 @@ fn mended(text: &str) -> Cow<'_, str> {
     match NFC.normalize(&fixed) {
         Cow::Borrowed(_) => fixed,
         Cow::Owned(normal) => Cow::Owned(normal),
+    }
+}
+
+/// The text with its encoding fixed. The library also resolves character references, which are part of the text here: a
+/// control character keeps them apart meanwhile. Every encoding has it, and it would be removed from a text in any case.
+fn fixed(text: &str) -> String {
+    const APART: &str = "&\u{1}";
+    match text.contains('&') {
+        true => fix_text(&text.replace('&', APART), Some(&FIXES)).replace(APART, "&"),
+        false => fix_text(text, Some(&FIXES)),
     }
 }
 
@@ -270,6 +279,16 @@ mod tests {
     }
 
     #[test]
+    fn references_are_text() {
+        for text in
+            ["ä &lt; &amp;lt; &auml; &#228;", "como &amp;, la etiqueta &lt;p&gt; y é&", "“x” & &EACUTE;"]
+        {
+            assert_eq!(repair(text), format!("{text}\n"));
+        }
+        assert_eq!(repair("cafÃ© &amp; thÃ© &\u{1}lt;"), "café &amp; thé &lt;\n");
+    }
+
+    #[test]
     fn layout_stays() {
         let text = "\tdef f():\n\t\treturn  1\n\n\n\nname\tvalue\nhard break  \n  - x\n";
         assert_eq!(repair(text), text);
@@ -315,7 +334,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn repaired_text_stays(text in "([a-zé`中 \n\r\u{b}\u{c}\u{85}]|x\t|x\u{a0}|```\n|~~~\n|“|\u{301}){0,60}") {
+        fn repaired_text_stays(text in "([a-zé`中& \n\r\u{b}\u{c}\u{85}]|x\t|x\u{a0}|```\n|~~~\n|“|&lt;|&amp;|\u{301}){0,60}") {
             let once = repair(&text);
             prop_assert_eq!(repair(&once), once);
         }

@@ -17,22 +17,24 @@
 //! # Deliberate differences
 //!
 //! `docs/data.md` lists them rule by rule. Those that hold for all: rules see prose, without fenced code, backticks and the
-//! signs of headings; a rule without a threshold for a text's language is skipped and counted, never applied with another
+//! signs of headings; marks of items, definitions and tables are no words; a rule without a threshold for a text's language is skipped and counted, never applied with another
 //! language's; a value equal to the threshold is good.
 
 mod code;
 mod measures;
+mod structure;
 mod table;
 mod values;
 
 pub use table::Rule;
 
-use super::fences::{Line, lines, prose};
+use super::fences::{Line, is_delimiter_row, lines, prose};
 use crate::segment::Segmenter;
 use measures::Measures;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use structure::Structure;
 use table::{Act, Setting, Spec, TABLE};
 
 /// The sort of text that rules are made for.
@@ -253,19 +255,32 @@ impl Rules {
         if on.is_empty() {
             return None;
         }
+        let mut structure = Structure::default();
         let mut removed = 0;
         let mut blank = true;
+        let mut end = 0;
+        // The rule that cut the line above.
+        let mut above = None;
         for (kind, line) in lines(text) {
             let is_blank = line.trim().is_empty();
-            if kind == Line::Prose && !is_blank {
-                let broken = on
-                    .iter()
-                    .find(|(spec, threshold)| !measures::is_good_line(spec, *threshold, line, segmenter));
-                if let Some((spec, _)) = broken {
-                    *cut.lines.entry(spec.rule).or_default() += 1;
-                    removed += segmenter.units(line).count();
-                    continue;
+            let at = end;
+            end += line.len();
+            let mut breaks = |spec: &Spec, threshold| {
+                !measures::is_good_line(spec, threshold, line, segmenter)
+                    && !(spec.rule.spares_structure() && structure.has(text, at, line))
+            };
+            let broken = match kind == Line::Prose && !is_blank {
+                false => None,
+                true if is_delimiter_row(line) => above,
+                true => {
+                    on.iter().find(|(spec, threshold)| breaks(spec, *threshold)).map(|(spec, _)| spec.rule)
                 }
+            };
+            above = broken;
+            if let Some(rule) = broken {
+                *cut.lines.entry(rule).or_default() += 1;
+                removed += measures::words_of(line, segmenter).count();
+                continue;
             }
             // Blank lines on both sides of a cut line are merged into one.
             if !(is_blank && blank && kind == Line::Prose && !cut.lines.is_empty()) {
@@ -276,7 +291,7 @@ impl Rules {
         if cut.lines.is_empty() {
             return None;
         }
-        let left = segmenter.units(&cut.text).count();
+        let left: usize = lines(&cut.text).map(|(_, line)| measures::words_of(line, segmenter).count()).sum();
         cut.words_removed = removed as f64 / (left + removed).max(1) as f64;
         cut.text.truncate(cut.text.trim_end().len());
         if !cut.text.is_empty() {

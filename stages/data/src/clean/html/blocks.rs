@@ -4,6 +4,7 @@
 //! table rows `|`. Meaning that is only in the markup is written with signs: powers and indices, fractions,
 //! quotations, deleted text, ruby annotations. Linear in the length of the markup, without recursion.
 
+mod definitions;
 mod line;
 mod numerals;
 mod rows;
@@ -11,6 +12,7 @@ mod rows;
 use super::events::{Element, Event, events, unescape};
 use super::scripts::{lowered, numerator, raised};
 use super::tables::{Shape, shapes};
+use definitions::bullets;
 use line::{close_inline_code, collapse, end_pair, end_word, extend_code, longest_run};
 use numerals::{Numerals, integer, is_list, item_counts};
 use rows::{Room, Row, Table};
@@ -18,7 +20,8 @@ use rows::{Room, Row, Table};
 /// Writes the text of serialised markup.
 pub(super) fn text_of(html: &str) -> String {
     let (shapes, item_counts) = (shapes(html).into_iter(), item_counts(html).into_iter());
-    let mut writer = Writer { shapes, item_counts, ..Writer::default() };
+    let bullets = bullets(html).into_iter();
+    let mut writer = Writer { shapes, item_counts, bullets, ..Writer::default() };
     for event in events(html) {
         match event {
             Event::Text(text) => writer.text(text),
@@ -66,6 +69,16 @@ struct Writer {
     /// Whether a heading is open; it is kept on one line.
     heading: bool,
     lists: Vec<List>,
+    /// Whether a term is open, and whether it is the bullet of a list of points.
+    term: Option<Term>,
+    /// Whether the last term was a bullet, whose text follows.
+    bullet: bool,
+    /// Whether the last block was such a text.
+    after_point: bool,
+    /// For each open definition, whether it is a point of a list.
+    definitions: Vec<bool>,
+    /// Whether each of the terms that follow is a bullet.
+    bullets: std::vec::IntoIter<bool>,
     /// Numbers of items of the numbered lists that follow.
     item_counts: std::vec::IntoIter<i32>,
     code: Option<Code>,
@@ -73,6 +86,12 @@ struct Writer {
     inline_code: usize,
     /// The position of their mark in the line.
     inline_code_at: usize,
+    /// The open link.
+    link: Option<Link>,
+    /// End of the link in the line, if the line is nothing else.
+    link_only: usize,
+    /// Whether the line had links or pictures that are not in the text.
+    links_removed: bool,
     /// Whether something other than text, such as an image, separates the line from the text that follows.
     apart: bool,
     /// Open superscripts and subscripts.
@@ -98,6 +117,18 @@ struct List {
     fresh: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Term {
+    Text,
+    Bullet,
+}
+
+struct Link {
+    /// Its start in the line.
+    at: usize,
+    in_page: bool,
+}
+
 struct Script {
     raised: bool,
     linked: bool,
@@ -120,6 +151,8 @@ struct Code {
     ended: bool,
 }
 
+/// What the scan writes in place of links that it removes: white space, which is found nowhere else outside of code.
+pub(super) const LINKS_REMOVED: char = '\u{c}';
 const INDENT: &str = "  ";
 const LISTS_MAX: usize = 16;
 /// Maximum depth of nested superscripts.
@@ -130,7 +163,11 @@ impl Writer {
         if text.is_empty() {
             return;
         }
-        let text = unescape(text);
+        let mut text = unescape(text);
+        if self.code.is_none() && text.contains(LINKS_REMOVED) {
+            self.links_removed = true;
+            text = text.replace(LINKS_REMOVED, " ").into();
+        }
         match &mut self.code {
             Some(code) => code.push(&text),
             None => {
@@ -180,14 +217,21 @@ impl Writer {
                     self.open_inline_code();
                 }
             }
-            "img" | "input" | "embed" => self.apart = true,
+            "img" | "input" | "embed" => {
+                self.apart = true;
+                self.links_removed = true;
+            }
             "sup" | "sub" => {
                 self.end_raised(false);
                 if self.scripts.len() < SCRIPTS_MAX {
                     self.scripts.push(Script { raised: name == "sup", linked: false, at: self.line.len() });
                 }
             }
-            "a" => self.scripts.iter_mut().for_each(|script| script.linked = true),
+            "a" => {
+                self.scripts.iter_mut().for_each(|script| script.linked = true);
+                let in_page = element.value("href").starts_with('#');
+                self.link = Some(Link { at: self.line.len(), in_page });
+            }
             "q" => self.line.push('"'),
             "del" | "s" | "strike" => self.line.push_str("~~"),
             "rt" => self.line.push('('),
@@ -208,13 +252,8 @@ impl Writer {
                 self.lists.push(List { indent, number, numerals, fresh: true });
             }
             "li" => self.item(element),
-            "dd" => {
-                self.paragraph();
-                if self.row.is_none() {
-                    self.prefix = ": ".to_owned();
-                    self.tight = true;
-                }
-            }
+            "dt" => self.term(),
+            "dd" => self.definition(),
             "table" => {
                 self.end_row();
                 self.paragraph();
@@ -257,6 +296,7 @@ impl Writer {
                 }
             }
             "sup" | "sub" => self.end_script(),
+            "a" => self.end_link(),
             "q" => self.line.push('"'),
             "del" | "s" | "strike" => end_pair(&mut self.line, "~~", "~~"),
             "rt" => end_pair(&mut self.line, "(", ")"),
@@ -288,17 +328,23 @@ impl Writer {
             }
             "dt" => {
                 self.paragraph();
-                self.tight = true;
+                match self.term.take() {
+                    Some(Term::Bullet) => self.bullet = true,
+                    _ => self.tight = true,
+                }
             }
-            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "dd" => {
-                self.paragraph();
-                self.heading = false;
-                self.prefix.clear();
-                self.tight = false;
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.end_part(),
+            "dd" => {
+                self.end_part();
+                self.after_point = self.definitions.pop().unwrap_or_default();
+                if self.after_point {
+                    self.lists.pop();
+                }
             }
             "dl" => {
                 self.paragraph();
                 self.tight = false;
+                self.after_point = false;
             }
             _ if is_block(name) => self.paragraph(),
             _ => {}
@@ -336,6 +382,50 @@ impl Writer {
             None => prefix += "- ",
         }
         self.prefix = prefix;
+    }
+
+    fn term(&mut self) {
+        self.paragraph();
+        let bullet = self.bullets.next().unwrap_or_default() && self.row.is_none();
+        self.term = Some(if bullet { Term::Bullet } else { Term::Text });
+        self.bullet = false;
+        if !bullet && std::mem::take(&mut self.after_point) {
+            self.tight = false;
+        }
+    }
+
+    fn definition(&mut self) {
+        self.paragraph();
+        let point = std::mem::take(&mut self.bullet) && self.row.is_none();
+        self.definitions.push(point);
+        if point {
+            let depth = self.lists.len().min(LISTS_MAX - 1);
+            self.tight = std::mem::take(&mut self.after_point) || depth > 0;
+            self.prefix = format!("{}- ", INDENT.repeat(depth));
+            let indent = INDENT.len() * (depth + 1);
+            self.lists.push(List { indent, number: None, numerals: Numerals::Arabic, fresh: false });
+        } else if self.row.is_none() {
+            self.prefix = ": ".to_owned();
+            self.tight = true;
+        }
+    }
+
+    /// Ends a heading or a definition.
+    fn end_part(&mut self) {
+        self.paragraph();
+        self.heading = false;
+        self.prefix.clear();
+        self.tight = false;
+    }
+
+    fn end_link(&mut self) {
+        let Some(Link { at, in_page }) = self.link.take() else { return };
+        let text = self.line.get(at..).unwrap_or_default().trim();
+        if text.chars().all(|c| matches!(c, '§' | '¶' | '‹' | '›' | '«' | '»')) {
+            self.links_removed = true;
+        } else if in_page && at == 0 {
+            self.link_only = self.line.trim_end().len();
+        }
     }
 
     /// Ends the paragraph. Within a table row, blocks are separated by a space only.
@@ -386,11 +476,19 @@ impl Writer {
         self.end_inline();
         let line = std::mem::take(&mut self.line);
         let line = line.trim();
-        // Separators between links that were removed.
-        if line.chars().all(|c| matches!(c, ' ' | '·' | '•' | '|' | '§' | '¶' | '/' | '‹' | '›' | '«' | '»'))
-        {
+        let separators = std::mem::take(&mut self.links_removed)
+            && line
+                .chars()
+                .all(|c| matches!(c, ' ' | '·' | '•' | '|' | '§' | '¶' | '/' | '‹' | '›' | '«' | '»'));
+        // Such as "Skip to content", the first thing on many pages.
+        let skip_link = std::mem::take(&mut self.link_only) == line.len()
+            && self.out.is_empty()
+            && self.prefix.is_empty()
+            && self.term.is_none();
+        if line.is_empty() || separators || skip_link || self.term == Some(Term::Bullet) {
             return false;
         }
+        self.after_point = false;
         let prefix = std::mem::take(&mut self.prefix);
         match self.continued.take() {
             Some(indent) => self.out.push_str(&" ".repeat(indent)),
@@ -482,6 +580,7 @@ impl Writer {
     fn end_row(&mut self) {
         self.end_inline();
         let Some(mut row) = self.row.take() else { return self.paragraph() };
+        (self.links_removed, self.link_only) = (false, 0);
         let last = std::mem::take(&mut self.line);
         if !last.trim().is_empty() {
             row.end_cell(&last, false, &mut self.room);

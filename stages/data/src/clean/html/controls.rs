@@ -4,6 +4,8 @@
 //! A class name may have any meaning on another site, so an ordinary word counts only on pages of the generator that
 //! is known to use it for controls.
 
+use super::events;
+use super::nested::NAMED;
 use super::tag::{Tag, VALUE_BYTES_MAX};
 
 /// The generator of the page, if it names one.
@@ -59,7 +61,9 @@ const CONTROLS_OF_RUSTDOC: &[&str] =
     &["hideme", "rightside", "since", "src", "srclink", "anchor", "doc-anchor", "tooltip"];
 /// Contents and messages on pages of MediaWiki.
 const CONTROLS_OF_MEDIAWIKI: &[&str] = &["toc", "noprint"];
-/// Classes of links that are permanent links if they contain no word.
+/// Links on pages of rustdoc from the first sentence of a documentation to its rest.
+const READ_MORE: &str = "Read more</a>";
+/// Classes of links that are permanent links if they show only the mark of one.
 const SIGN_LINKS: &[&str] = &[
     "anchor",
     "doc-anchor",
@@ -79,31 +83,67 @@ pub(super) fn is_control(tag: &Tag, site: Site) -> bool {
         Site::Rustdoc => CONTROLS_OF_RUSTDOC,
         Site::MediaWiki => CONTROLS_OF_MEDIAWIKI,
     };
-    let link = tag.is("a");
-    tag.classes().any(|class| {
-        CONTROLS.contains(&class)
-            || of_site.contains(&class)
-            || (link && SIGN_LINKS.contains(&class) && holds_no_word(tag.rest))
+    tag.classes().any(|class| CONTROLS.contains(&class) || of_site.contains(&class))
+        || (site == Site::Rustdoc && tag.is("a") && tag.rest.starts_with(READ_MORE))
+}
+
+/// Whether an element is a link to itself, beside a heading or a term; one that holds them is text.
+pub(super) fn is_permanent_link(tag: &Tag) -> bool {
+    const REACH: usize = 512;
+    tag.is("a")
+        && tag.classes().any(|class| SIGN_LINKS.contains(&class))
+        && find(tag.rest, "</a", REACH).is_some_and(|end| characters(&tag.rest[..end]).all(is_mark))
+}
+
+/// What permanent links show: `¶`, `§`, `#`, a picture (also as a character), or nothing.
+fn is_mark(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '#' | '§' | '¶' | '∞' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+        // Symbols and their variants, and characters of icon fonts.
+        || matches!(c, '\u{2600}'..='\u{27bf}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '\u{e000}'..='\u{f8ff}')
+}
+
+/// Whether there is a letter or digit outside of tags.
+pub(super) fn has_word(markup: &str) -> bool {
+    characters(markup).any(char::is_alphanumeric)
+}
+
+/// The characters of markup outside of its tags.
+fn characters(markup: &str) -> impl Iterator<Item = char> {
+    let mut rest = markup;
+    std::iter::from_fn(move || {
+        while rest.starts_with('<') {
+            rest = rest.split_once('>').map_or("", |(_, behind)| behind);
+        }
+        let c = rest.chars().next()?;
+        let (length, c) = if c == '&' { reference(rest) } else { (c.len_utf8(), c) };
+        rest = &rest[length..];
+        Some(c)
     })
 }
 
-/// Whether a link contains only signs, such as `§`, `¶` or a picture.
-fn holds_no_word(rest: &str) -> bool {
-    const REACH: usize = 512;
-    find(rest, "</a", REACH).is_some_and(|end| !has_word(&rest[..end]))
-}
-
-/// Whether there is a letter or digit outside of tags and references.
-pub(super) fn has_word(markup: &str) -> bool {
-    let mut rest = markup;
-    while let Some(at) = rest.find(['<', '&']) {
-        if rest[..at].contains(char::is_alphanumeric) {
-            return true;
-        }
-        let sign = if rest.as_bytes()[at] == b'<' { '>' } else { ';' };
-        rest = rest[at..].split_once(sign).map_or("", |(_, behind)| behind);
-    }
-    rest.contains(char::is_alphanumeric)
+/// The length and the character of a reference, or of an ampersand that begins none. Names that are not common are those of
+/// letters.
+fn reference(text: &str) -> (usize, char) {
+    const INVISIBLE: [(&str, char); 4] =
+        [("num;", '#'), ("ZeroWidthSpace;", '\u{200b}'), ("zwj;", '\u{200d}'), ("zwnj;", '\u{200c}')];
+    const NAME_BYTES_MAX: usize = 32;
+    let name = &text[1..];
+    let known = events::reference(text).or_else(|| {
+        let known = NAMED.iter().chain(&INVISIBLE);
+        let of_name = known.filter_map(|(known, c)| {
+            let bare = known.trim_end_matches(';');
+            name.starts_with(bare).then_some((1 + bare.len(), *c))
+        });
+        of_name
+            .map(|(length, c)| (length + usize::from(text[length..].starts_with(';')), c))
+            .find(|(length, _)| !text[*length..].starts_with(|c: char| c.is_ascii_alphanumeric()))
+    });
+    let unknown = || {
+        let length = name.bytes().take(NAME_BYTES_MAX).take_while(u8::is_ascii_alphanumeric).count();
+        (length > 0 && name[length..].starts_with(';')).then_some((length + 2, 'x'))
+    };
+    known.or_else(unknown).unwrap_or((1, '&'))
 }
 
 /// Whether no word follows a button in the surrounding heading or list item; `rest` begins within the button.
@@ -119,6 +159,28 @@ pub(super) fn is_last_in(container: &str, rest: &str) -> bool {
         Some(end) => !has_word(&behind[..end]),
         None => behind.len() <= REACH && !has_word(behind),
     }
+}
+
+/// Whether an element is a part of the site by its role or name: header, footer, navigation, notices about cookies.
+pub(super) fn is_furniture(tag: &Tag, parent: &str) -> bool {
+    const PARTS: &[&str] = &["div", "section", "aside", "header", "footer", "ul", "form"];
+    const ROLES: [&str; 5] = ["navigation", "complementary", "banner", "contentinfo", "search"];
+    const NAMES: [&str; 8] =
+        ["header", "footer", "nav", "sidebar", "masthead", "cookies", "site-header", "site-footer"];
+    const NAMES_BEGIN: [&str; 7] = ["nav-", "nav_", "navbar", "navig", "cookie-", "cookie_", "breadcrumb"];
+    if !tag.is_one_of(PARTS) {
+        return false;
+    }
+    let is_name = |name: &str| {
+        NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+            || NAMES_BEGIN
+                .iter()
+                .any(|start| name.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start)))
+    };
+    (tag.is_one_of(&["header", "footer"]) && parent.eq_ignore_ascii_case("body"))
+        || tag.value("role").is_some_and(|role| ROLES.contains(&role.trim()))
+        || tag.value("id").is_some_and(is_name)
+        || tag.classes().any(is_name)
 }
 
 /// Finds an end tag within a number of bytes.
@@ -152,7 +214,8 @@ mod tests {
     use super::*;
 
     fn control(page: &str, site: Site) -> bool {
-        is_control(&Tag::read(&page[1..]), site)
+        let tag = Tag::read(&page[1..]);
+        is_control(&tag, site) || is_permanent_link(&tag)
     }
 
     #[test]
@@ -168,11 +231,80 @@ mod tests {
     }
 
     #[test]
+    fn signs_and_references_in_links_are_text() {
+        for sign in [
+            "?",
+            "/",
+            "!",
+            "[ ]",
+            "--",
+            "&amp;",
+            "&#x41E;&#1087;",
+            "&Eacute;&eacute;",
+            "&eacute;",
+            "&unknown;",
+        ] {
+            for class in ["permalink", "header-anchor", "anchor"] {
+                assert!(
+                    !control(&format!("<a class={class} href=#x><b>{sign}</b></a>"), Site::Other),
+                    "{sign}"
+                );
+            }
+        }
+        for mark in [
+            "¶",
+            "&para;",
+            "&para",
+            "&#182;",
+            "&#xB6;",
+            "&sect;",
+            " # ",
+            "&num;",
+            "&ZeroWidthSpace;",
+            "🔗",
+            "\u{f0c1}",
+            "",
+        ] {
+            assert!(control(&format!("<a class=permalink href=#x>{mark}</a>"), Site::Other), "{mark}");
+        }
+        assert!(has_word("<b>&#x4E2D;</b>") && has_word("R&D;") && !has_word("&nbsp;&#160;<i a=b>&;"));
+    }
+
+    #[test]
+    fn rustdoc_links_to_the_rest_of_a_documentation() {
+        let link = "<a href=\"x.html#method.y\">Read more</a></div>";
+        assert!(control(link, Site::Rustdoc) && !control(link, Site::Other));
+        assert!(!control("<a href=x>Read more about it</a>", Site::Rustdoc));
+    }
+
+    #[test]
     fn permanent_links_hold_no_word() {
         assert!(control("<a class=headerlink href=#x>&para;</a>", Site::Other));
         assert!(control("<a class=\"anchor\"><svg><path/></svg></a>", Site::Other));
         assert!(!control("<a class=anchor name=x>The harbour</a>", Site::Other));
         assert!(!control("<a class=tooltip>word <span>never closed", Site::Other));
+    }
+
+    #[test]
+    fn parts_of_sites_have_roles_and_names() {
+        let furniture = |tag: &str| is_furniture(&Tag::read(tag), "body");
+        for tag in [
+            "div role=navigation>",
+            "div class='panel' role='complementary'>",
+            "div id=header>",
+            "div class='x cookie-notice'>",
+            "ul class=Breadcrumbs>",
+            "div id=navbar>",
+            "footer>",
+        ] {
+            assert!(furniture(tag), "{tag}");
+        }
+        for tag in
+            ["div class=navy>", "div id=content>", "dt id=header>", "table class=header>", "div role=main>"]
+        {
+            assert!(!furniture(tag), "{tag}");
+        }
+        assert!(!is_furniture(&Tag::read("footer>"), "blockquote"));
     }
 
     #[test]

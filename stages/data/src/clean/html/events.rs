@@ -164,7 +164,8 @@ pub(super) fn unescape(text: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
-fn reference(text: &str) -> Option<(usize, char)> {
+/// The length and the character of a reference at the start of a text.
+pub(super) fn reference(text: &str) -> Option<(usize, char)> {
     const LENGTH_MAX: usize = 10;
     let end = text.bytes().take(LENGTH_MAX).position(|byte| byte == b';')?;
     let c = match &text[1..end] {

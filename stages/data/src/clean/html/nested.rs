@@ -234,40 +234,42 @@ fn is_custom(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "annotation-xml"
 }
 
+/// Common named references.
+pub(super) const NAMED: [(&str, char); 30] = [
+    ("amp;", '&'),
+    ("lt;", '<'),
+    ("gt;", '>'),
+    ("quot;", '"'),
+    ("nbsp;", '\u{a0}'),
+    ("apos;", '\''),
+    ("bull;", '•'),
+    ("copy;", '©'),
+    ("deg;", '°'),
+    ("eacute;", 'é'),
+    ("euro;", '€'),
+    ("hellip;", '…'),
+    ("laquo;", '«'),
+    ("larr;", '←'),
+    ("ldquo;", '“'),
+    ("lsquo;", '‘'),
+    ("mdash;", '—'),
+    ("middot;", '·'),
+    ("minus;", '−'),
+    ("ndash;", '–'),
+    ("para;", '¶'),
+    ("raquo;", '»'),
+    ("rarr;", '→'),
+    ("rdquo;", '”'),
+    ("reg;", '®'),
+    ("rsquo;", '’'),
+    ("sect;", '§'),
+    ("shy;", '\u{ad}'),
+    ("times;", '×'),
+    ("trade;", '™'),
+];
+
 /// A character reference, or an ampersand that is none: its length and character. `None` for those that are not common.
 fn reference(text: &str) -> Option<(usize, char)> {
-    const NAMED: [(&str, char); 30] = [
-        ("amp;", '&'),
-        ("lt;", '<'),
-        ("gt;", '>'),
-        ("quot;", '"'),
-        ("nbsp;", '\u{a0}'),
-        ("apos;", '\''),
-        ("bull;", '•'),
-        ("copy;", '©'),
-        ("deg;", '°'),
-        ("eacute;", 'é'),
-        ("euro;", '€'),
-        ("hellip;", '…'),
-        ("laquo;", '«'),
-        ("larr;", '←'),
-        ("ldquo;", '“'),
-        ("lsquo;", '‘'),
-        ("mdash;", '—'),
-        ("middot;", '·'),
-        ("minus;", '−'),
-        ("ndash;", '–'),
-        ("para;", '¶'),
-        ("raquo;", '»'),
-        ("rarr;", '→'),
-        ("rdquo;", '”'),
-        ("reg;", '®'),
-        ("rsquo;", '’'),
-        ("sect;", '§'),
-        ("shy;", '\u{ad}'),
-        ("times;", '×'),
-        ("trade;", '™'),
-    ];
     const DIGITS_MAX: usize = 7;
     let name = &text[1..];
     match name.bytes().next() {

@@ -10,11 +10,17 @@
 
 mod elements;
 
-use super::controls::{Site, has_word, is_control, is_hidden, is_last_in, is_sign};
+use super::blocks::LINKS_REMOVED;
+use super::controls::{
+    Site, has_word, is_control, is_furniture, is_hidden, is_last_in, is_permanent_link, is_sign,
+};
 use super::math::{self, Formula};
 use super::tag::{Tag, VALUE_BYTES_MAX, after_comment, cdata, end_of_raw};
-use elements::{DROPPED, INTEGRATION_POINTS, KEPT, NOTED, RAW, RENAMED, SELF_ENDING, TITLES, VERBATIM, VOID};
+use elements::{
+    DROPPED, INTEGRATION_POINTS, KEPT, NAMELESS, NOTED, RAW, RENAMED, SELF_ENDING, TITLES, VERBATIM, VOID,
+};
 pub(super) use elements::{ORIGINAL_NAME, is_html_only};
+use std::ops::Range;
 
 /// Maximum nesting depth; ordinary pages stay below it.
 const DEPTH_MAX: usize = 256;
@@ -43,6 +49,11 @@ pub(super) struct Scanned {
     pub(super) refresh: Option<String>,
     /// Content of `<title>`, with unresolved entities.
     pub(super) title: String,
+    /// Parts of the markup that belong to the site: its header, footer, navigation, notices. Some pages use their names for
+    /// other things.
+    pub(super) furniture: Vec<Range<usize>>,
+    /// Bytes of their text outside of links.
+    pub(super) furniture_plain: usize,
     /// Whether the page has one `<main>` with a sufficient part of its text; `html` is then its content.
     pub(super) has_main: bool,
 }
@@ -137,6 +148,8 @@ struct Open<'p> {
     foreign: bool,
     /// Whether it contains a formula twice, once hidden.
     holds_formula: bool,
+    /// Where its start tag is in the output, and the bytes of text outside of links before it, if it belongs to the site.
+    furniture: Option<(usize, usize)>,
     /// Start of its content in the output.
     at: usize,
 }
@@ -266,14 +279,14 @@ impl<'p> Scan<'p> {
                 self.put("</pre>");
                 self.end_stretch();
             }
-            _ => self.gap(),
+            _ => self.gap(' '),
         }
     }
 
     /// Something was dropped: keep the words around it apart, and code unchanged.
-    fn gap(&mut self) {
+    fn gap(&mut self, space: char) {
         if self.dropping == 0 && self.verbatim == 0 {
-            self.put(" ");
+            self.put(space.encode_utf8(&mut [0; 4]));
         }
     }
 
@@ -355,13 +368,16 @@ impl<'p> Scan<'p> {
         let dropped = !transparent && self.is_dropped(tag);
         let kept = self.dropping == 0 && !dropped && !transparent;
         let written = kept && !tag.is_one_of(NOTED) && self.open.len() < DEPTH_MAX;
+        let furniture = written && !void && self.is_furniture(tag);
+        let furniture = furniture.then_some((self.out.html.len(), self.plain));
         if written {
             self.write(tag);
             if tag.is("main") {
                 self.mains.push(Main { start: self.out.html.len(), end: None, plain: self.plain });
             }
         } else if !transparent && !tag.is_one_of(NOTED) && !tag.is("rp") {
-            self.gap();
+            let links = self.dropping == 0 && dropped && (tag.is("nav") || is_control(tag, self.site));
+            self.gap(if links { LINKS_REMOVED } else { ' ' });
         }
         if !void {
             self.dropping += usize::from(dropped);
@@ -369,7 +385,7 @@ impl<'p> Scan<'p> {
             self.links += usize::from(tag.is("a"));
             let foreign = begins_foreign || (foreign && !tag.is_one_of(INTEGRATION_POINTS));
             let at = self.out.html.len();
-            self.open.push(Open { name: tag.name, written, dropped, foreign, holds_formula, at });
+            self.open.push(Open { name: tag.name, written, dropped, foreign, holds_formula, furniture, at });
         }
     }
 
@@ -386,6 +402,13 @@ impl<'p> Scan<'p> {
         })
     }
 
+    /// Whether an element belongs to the site, and is in no other that does.
+    fn is_furniture(&self, tag: &Tag) -> bool {
+        self.wanted == Wanted::Markup
+            && is_furniture(tag, self.open.last().map_or("", |parent| parent.name))
+            && self.open.iter().all(|open| open.furniture.is_none())
+    }
+
     fn is_dropped(&mut self, tag: &Tag) -> bool {
         let in_main = self.mains.last().is_some_and(|main| main.end.is_none());
         let formula_twice = self.is_formula_again(tag);
@@ -394,6 +417,7 @@ impl<'p> Scan<'p> {
             || (in_main && tag.is("footer"))
             || formula_twice
             || is_control(tag, self.site)
+            || is_permanent_link(tag)
             || (is_hidden(tag) && !parent_holds_formula)
     }
 
@@ -428,11 +452,14 @@ impl<'p> Scan<'p> {
         if tag.is_one_of(RENAMED) {
             out.push_str(&format!(" {ORIGINAL_NAME}=\"{}\"", tag.name.to_ascii_lowercase()));
         }
-        // Extractors take headings with the class `header` for site headers.
         let heading = matches!(tag.name.as_bytes(), [b'h' | b'H', b'1'..=b'6']);
+        let nameless = |name: &str| {
+            ["id", "class"].iter().any(|of_names| name.eq_ignore_ascii_case(of_names))
+                && (tag.is_one_of(NAMELESS) || (self.verbatim > 0 && tag.is("span")))
+        };
         let kept = |name: &str| !heading && KEPT.iter().any(|kept| name.eq_ignore_ascii_case(kept));
         for (name, value) in &tag.attributes {
-            if kept(name) && value.len() <= VALUE_BYTES_MAX {
+            if kept(name) && !nameless(name) && value.len() <= VALUE_BYTES_MAX {
                 out.push(' ');
                 out.push_str(name);
                 out.push_str("=\"");
@@ -469,6 +496,10 @@ impl<'p> Scan<'p> {
             self.put(open.name);
             self.put(">");
             self.end_stretch();
+            if let Some((start, plain)) = open.furniture {
+                self.out.furniture.push(start..self.out.html.len());
+                self.out.furniture_plain += self.plain - plain;
+            }
         }
     }
 
@@ -478,6 +509,7 @@ impl<'p> Scan<'p> {
             let plain = if end.is_some() { plain } else { self.plain - plain };
             if plain as f64 >= MAIN_SHARE_MIN * self.plain as f64 {
                 self.out.has_main = true;
+                self.out.furniture.clear();
                 self.out.html.truncate(end.unwrap_or(usize::MAX));
                 self.out.html.drain(..start);
             }

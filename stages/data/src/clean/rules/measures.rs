@@ -3,7 +3,7 @@
 use super::code::{Code, encoded_share, foreign_parts};
 use super::table::Spec;
 use super::{Measured, Rule, values};
-use crate::clean::fences::{Line, Piece, each_line, lines, pieces};
+use crate::clean::fences::{Line, Piece, each_line, lines, pieces, without_marks};
 use crate::clean::pii::{Pii, mask};
 use crate::segment::{Segmenter, sentences};
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind};
@@ -147,6 +147,13 @@ impl<'t> Measures<'t> {
         };
         self.measured.bad_words.iter().filter(|word| !word.is_empty()).map(occurrences).sum()
     }
+}
+
+/// The words of a line of prose. Marks of items, definitions, headings and tables, which `clean` writes, are none.
+pub(super) fn words_of(line: &str, segmenter: Segmenter) -> impl Iterator<Item = &str> {
+    let line = without_marks(line);
+    let is_row = line.starts_with('|');
+    segmenter.units(line).filter(move |unit| !is_row || *unit != "|")
 }
 
 /// Whether a line is good by a rule about lines. Does not measure more of it than the threshold needs.
@@ -295,7 +302,7 @@ struct Words {
 impl Words {
     fn count_in(prose: &str, segmenter: Segmenter) -> Self {
         let mut words = Words::default();
-        for unit in segmenter.units(prose) {
+        for unit in each_line(prose).flat_map(|(_, line)| words_of(line, segmenter)) {
             words.hashes.push(hash(unit));
             words.characters_before.push(words.characters);
             let (characters, has_letter) = if unit.is_ascii() {

@@ -3,7 +3,7 @@
 use super::RuleSet;
 use super::values::{
     by_script, fineweb2, is_in_fineweb2, of_words, stop_words, word_length_max, word_length_min, words_max,
-    words_min,
+    words_min, words_of_fineweb2,
 };
 use crate::segment::Segmenter;
 use schemars::JsonSchema;
@@ -85,7 +85,7 @@ rules! {
     C4LineWordCharacters "c4_line_word_characters" C4 Cut AtMost Count |language| spaced(language, 1000.0), Some(4000.0);
     /// Cuts lines that do not end in `.`, `!`, `?` or a quotation mark, or that end in an ellipsis. Threshold 1.
     C4LinePunctuation "c4_line_punctuation" C4 Cut AtLeast Count |language| punctuated(language, 1.0), None;
-    /// Cuts lines with fewer words than this.
+    /// Cuts lines with fewer words than this, other than headings, rows of tables, terms and definitions.
     C4LineWords "c4_line_words" C4 Cut AtLeast Count |language| of_words(language, 5.0), None;
     /// Cuts lines that mention JavaScript more often than this.
     C4LineJavascript "c4_line_javascript" C4 Cut AtMost Count |_| Some(0.0), None;
@@ -97,7 +97,8 @@ rules! {
     DclmLineDigits "dclm_line_digits" Dclm Cut AtMost Share |_| Some(0.999_999), None;
     /// Cuts lines that are a counter of a page, such as `3 likes`, in English. Threshold 0.
     DclmLineCounter "dclm_line_counter" Dclm Cut AtMost Count |language| (language == "en").then_some(0.0), None;
-    /// Cuts lines with fewer words than this. Words are separated by white space.
+    /// Cuts lines with fewer words than this, other than headings, rows of tables, terms and definitions. Words are
+    /// separated by white space.
     DclmLineWords "dclm_line_words" Dclm Cut AtLeast Count |language| spaced(language, 2.0), None;
     /// Cuts lines of at most ten words with `items in cart`, `Read more...` at the end or `Sign-in` at the beginning, in
     /// English. Threshold 0.
@@ -231,6 +232,11 @@ impl Rule {
         self.spec().act == Act::Cut
     }
 
+    /// Whether the rule looks at how short a line is, which says nothing about headings, rows, terms and definitions.
+    pub(super) fn spares_structure(self) -> bool {
+        matches!(self, Self::C4LineWords | Self::DclmLineWords)
+    }
+
     /// Whether the rule is made for source code.
     pub fn is_of_code(self) -> bool {
         self.spec().source == Source::Code
@@ -301,9 +307,9 @@ impl Spec {
 fn in_fineweb2_everywhere(rule: Rule, language: &str) -> Option<f64> {
     match rule {
         Rule::FinewebDuplicateLineCharacters => Some(0.1),
-        Rule::GopherWordsMin
-        | Rule::GopherWordsMax
-        | Rule::GopherHashRatio
+        Rule::GopherWordsMin => Some(words_min(language).unwrap_or(words_of_fineweb2(language, 50.0))),
+        Rule::GopherWordsMax => Some(words_max(language).unwrap_or(words_of_fineweb2(language, 100_000.0))),
+        Rule::GopherHashRatio
         | Rule::GopherEllipsisRatio
         | Rule::GopherBulletLines
         | Rule::GopherEllipsisLines => rule.spec().published(language),

@@ -28,7 +28,7 @@ pub(super) fn by_script(language: &str, characters: f64) -> f64 {
     }
 }
 
-/// Gopher's 50 words correspond to about 75 Chinese and 110 Japanese characters. FineWeb-2 has 50 for all languages.
+/// Gopher's 50 words correspond to about 75 Chinese and 110 Japanese characters.
 pub(super) fn words_min(language: &str) -> Option<f64> {
     match language {
         "zh" => Some(75.0),
@@ -43,6 +43,19 @@ pub(super) fn words_max(language: &str) -> Option<f64> {
         "zh" | "ja" => Some(200_000.0),
         "ar" | "hi" => Some(100_000.0),
         _ => of_words(language, 100_000.0),
+    }
+}
+
+/// A number of FineWeb-2's words, which are those of a tokenizer, in the words of a language here: a Korean word between
+/// white space has about two of its morphemes, and a word of a language without spaces about four characters. FineWeb-2 has
+/// the same number for all languages.
+pub(super) fn words_of_fineweb2(language: &str, words: f64) -> f64 {
+    const MORPHEMES_PER_WORD: f64 = 2.0;
+    const CHARACTERS_PER_WORD: f64 = 4.0;
+    match Segmenter::of(language) {
+        Segmenter::Words if language == "ko" => words / MORPHEMES_PER_WORD,
+        Segmenter::Words => words,
+        Segmenter::Characters => words * CHARACTERS_PER_WORD,
     }
 }
 

@@ -173,6 +173,70 @@ fn writes_definitions_under_their_terms() {
 }
 
 #[test]
+fn bullets_in_place_of_terms_make_a_list() {
+    for (html, text) in [
+        (
+            "<p>a</p><dl><dt>•</dt><dd>b<pre>c</pre><p>d</p></dd><dt><b>•</b></dt><dd>e</dd></dl><p>f</p>",
+            "a\n\n- b\n\n  ```\n  c\n  ```\n\n  d\n- e\n\nf\n",
+        ),
+        (
+            "<dl><dt>-a</dt><dd>b:<dl><dt><p>*</p></dt><dd>c</dd><dt>*</dt><dd>d</dd></dl></dd><dt>-e</dt><dd>f</dd></dl>",
+            "-a\n: b:\n\n- c\n- d\n\n-e\n: f\n",
+        ),
+        ("<dl><dt>-</dt><dd>a</dd><dt>-</dt><dd>b</dd><dt>c</dt><dd>d</dd></dl>", "- a\n- b\n\nc\n: d\n"),
+        ("<dl><dt>c</dt><dd>d</dd><dt>•</dt><dd>a</dd><dt>•</dt><dd>b</dd></dl>", "c\n: d\n\n- a\n- b\n"),
+        (
+            "<ul><li>a<dl><dt>◦</dt><dd>b</dd></dl></li></ul><dl><dt>•</dt><dd>c<dl><dt>•</dt><dd>d</dd></dl></dd></dl>",
+            "- a\n  - b\n\n- c\n  - d\n",
+        ),
+        ("<dl><dt>*</dt><dd>a</dd><dt>-</dt><dd>b</dd></dl>", "*\n: a\n\n-\n: b\n"),
+        ("<dl><dt>*</dt><dd>a</dd></dl><dl><dt>•</dt><dt>•</dt></dl><p>b</p>", "*\n: a\n\nb\n"),
+    ] {
+        assert_eq!(text_of(html), text, "{html}");
+    }
+    assert_eq!(text_of("<dl><dt>·</dt><dd>a</dd></dl><dl><dt>·</dt><dd>b</dd></dl>"), "- a\n\n- b\n");
+}
+
+#[test]
+fn signs_are_text_unless_links_between_them_were_removed() {
+    for sign in ["/", "|", "||", "//", "§", "¶", "«", "·"] {
+        let term = format!("<dl><dt>{sign}</dt><dd>a</dd><dt>x</dt><dd>b</dd></dl><p>{sign}</p>");
+        assert_eq!(text_of(&term), format!("{sign}\n: a\n\nx\n: b\n\n{sign}\n"));
+    }
+    let link = "<dl><dt><a href=\"#y\"><b>/</b></a></dt><dd>root</dd></dl>";
+    assert_eq!(text_of(link), "/\n: root\n");
+    for separators in [
+        "<p><a href=\"x\"><img></a> | <a href=\"y\"></a> •</p>",
+        "<p><a href=\"x\">«</a> | <a href=\"y\">»</a></p>",
+        "<h2><a href=\"#x\">¶</a></h2>",
+        "<p>\u{c} | \u{c}</p>",
+    ] {
+        assert_eq!(text_of(&format!("{separators}<p>text</p>")), "text\n", "{separators}");
+    }
+    assert_eq!(text_of("<p>a<code>b\u{c}c</code></p>"), "a`b c`\n");
+}
+
+#[test]
+fn links_to_the_content_before_it_are_left_out() {
+    let skip = "<p><a href=\"#panels\">Scroll to navigation</a></p>";
+    assert_eq!(
+        text_of(&format!("<div><a href=\"#x\">Skip</a> </div>{skip}<h1>a</h1>{skip}")),
+        "# a\n\nScroll to navigation\n"
+    );
+    for first in [
+        "<h1><a href=\"#x\">a</a></h1>",
+        "<ul><li><a href=\"#x\">a</a></li></ul>",
+        "<dl><dt><a href=\"#x\">a</a></dt></dl>",
+        "<p><a href=\"x\">a</a></p>",
+        "<p><a href=\"#x\">a</a> b</p>",
+        "<p>b <a href=\"#x\">a</a></p>",
+        "<table><tr><td><a href=\"#x\">a</a></td><td>b</td></tr></table>",
+    ] {
+        assert!(text_of(first).contains('a'), "{first}");
+    }
+}
+
+#[test]
 fn measures_links() {
     let sizes = text_sizes("<p>abc</p><a href=\"x\"><b>d</b></a>");
     assert_eq!(sizes, TextSizes { plain: 3, linked: 1 });
@@ -244,7 +308,7 @@ fn tables_that_lost_their_tag_are_tables() {
 
 proptest! {
     #[test]
-    fn never_panics(html in "(<(/)?(pre|code|table|tr|td|ul|ol|li|p|br|img|h2|sup|sub|q|rt|div)( class=\"language-x\"| rowspan=\"3\"| colspan=\"2\"| reversed=\"\")?>|[a &;\n`中]|&lt;){0,40}") {
+    fn never_panics(html in "(<(/)?(pre|code|table|tr|td|ul|ol|li|dl|dt|dd|a|p|br|img|h2|sup|sub|q|rt|div)( class=\"language-x\"| rowspan=\"3\"| colspan=\"2\"| reversed=\"\")?>|[a &;\n`中•*]|&lt;){0,40}") {
         text_of(&html);
     }
 }

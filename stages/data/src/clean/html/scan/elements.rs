@@ -49,6 +49,13 @@ pub(super) const KEPT: &[&str] = &[
     "summary",
 ];
 
+/// Elements whose names say nothing about the page, only about the text in them, as do those of headings and of pieces of
+/// code: extractors would take the option `--header` for the header of the site, and drop it.
+pub(super) const NAMELESS: &[&str] = &[
+    "p", "li", "td", "th", "dt", "dd", "b", "i", "em", "strong", "u", "var", "dfn", "cite", "mark", "small",
+    "sub", "sup", "tt", "kbd", "samp",
+];
+
 /// Elements in which white space is significant.
 pub(super) const VERBATIM: &[&str] = &["pre", "listing"];
 
