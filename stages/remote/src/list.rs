@@ -188,11 +188,9 @@ mod tests {
                 "{line}"
             );
         }
-        for line in ["https://me:secret@h/a", "http://me@h", "HTTPS://me:se/cret@h/a?x", "https://me@h?a=1"] {
+        for line in ["https://me:secret@h/a", "http://me@h", "HTTPS://secret@h\\a", "https://me@h?a=1"] {
             let error = error(line.as_bytes(), BASE);
-            let has_user = line.split("://").nth(1).unwrap().split('/').next().unwrap().contains('@');
-            assert_eq!(error.contains("has a user or password"), has_user, "{error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(error.contains("has a user or password") && !error.contains("secret"), "{error}");
         }
         assert_eq!(error(b"a\n", ""), "line 1 of the list `l` is no address");
         assert_eq!(error(b"\n", BASE), "the list `l` names no files");

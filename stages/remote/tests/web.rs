@@ -292,7 +292,7 @@ fn more_bytes_than_were_listed_are_an_error() {
     site.change("/a", |page| page.without_length = true);
     assert_eq!(read(&servers, &listing).unwrap(), body());
     // From behind the last byte on, there is nothing.
-    assert_eq!(read_at(&servers, &listing, 1_200_000).unwrap(), []);
+    assert!(read_at(&servers, &listing, 1_200_000).unwrap().is_empty());
     assert_eq!(site.seen().last().unwrap().header("range"), Some("bytes=1200000-"));
 }
 
