@@ -44,6 +44,10 @@ mod crawler;
 
 mod stage;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod hostile;
 

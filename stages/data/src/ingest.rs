@@ -75,6 +75,9 @@ mod rust_docs;
 
 mod origin;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 #[cfg(test)]
 mod record_tests;
 

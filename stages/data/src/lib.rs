@@ -60,6 +60,10 @@ pub mod filter;
 
 pub mod remove;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod testing;
 

@@ -93,7 +93,7 @@ impl Value {
         Self::Nested(out)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Text(text) | Self::Nested(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
