@@ -144,7 +144,7 @@ struct State {
 fn place(file: &pipe_stage::SourceFile) -> String {
     match (file.path(), file.remote()) {
         (Some(path), _) => path.display().to_string(),
-        (None, Some(remote)) => remote.url.clone(),
+        (None, Some(remote)) => remote.shown(),
         (None, None) => file.name.clone(),
     }
 }

@@ -1,7 +1,8 @@
 //! Why a request did not succeed, and whether another may.
 
+use crate::address::file_name;
 use crate::version::{self, Sent};
-use pipe_stage::Error;
+use pipe_stage::{Error, shown};
 use std::time::Duration;
 
 /// Why there is no answer, or none that is of use.
@@ -57,6 +58,30 @@ pub(crate) fn same_version(
             "download the file, and name it with its path",
         )),
     }
+}
+
+/// The bytes of an answer are those that the name of the file promises, or this is why not: a server may have stored them
+/// compressed (`Content-Encoding`), for programs that would not notice.
+pub(crate) fn as_named(url: &str, encoding: Option<&str>) -> Result<(), Failure> {
+    let encoding = encoding.map(str::trim).filter(|encoding| !encoding.is_empty()).unwrap_or("identity");
+    let endings: &[&str] = match encoding.to_ascii_lowercase().as_str() {
+        "identity" | "aws-chunked" => return Ok(()),
+        "gzip" | "x-gzip" => &[".gz", ".tgz"],
+        "zstd" => &[".zst", ".zstd"],
+        _ => &[],
+    };
+    let name = file_name(url).to_ascii_lowercase();
+    if endings.iter().any(|ending| name.ends_with(ending)) {
+        return Ok(());
+    }
+    Err(Failure::lasting(
+        format!(
+            "the server has `{}` compressed (`Content-Encoding: {encoding}`), unlike its name",
+            shown(url)
+        ),
+        "store it without this header, under a name that says how it is compressed, such as `.jsonl.gz`; or download and \
+         decompress it, and name it with its path",
+    ))
 }
 
 /// A file is gone.

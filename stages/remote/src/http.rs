@@ -1,10 +1,10 @@
 //! Requests to web servers. One request each: [`repeated`] tries again.
 
-use crate::failure::{Failure, changed, gone, same_version};
+use crate::failure::{Failure, as_named, changed, gone, same_version};
 use crate::limits::{Limits, Speed};
 use crate::version;
 use pipe_stage::{Error, Result, shown};
-use reqwest::header::{self, HeaderMap, HeaderName};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, redirect};
 use std::{
     error::Error as _,
@@ -66,6 +66,10 @@ impl Http {
                 .user_agent(concat!("pipe/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::limited(REDIRECTS_MAX))
                 .referer(false)
+                .default_headers(HeaderMap::from_iter([(
+                    header::ACCEPT_ENCODING,
+                    HeaderValue::from_static("identity"),
+                )]))
                 // Versions and sizes are those of the bytes as they are stored.
                 .no_gzip()
                 .no_brotli()
@@ -144,6 +148,7 @@ impl Http {
                 "download the file, and name it with its path",
             )
         };
+        as_named(url, text(headers, header::CONTENT_ENCODING))?;
         let size = size(&response).ok_or_else(|| unknown("how large it is"))?;
         let (etag, modified) = (text(headers, header::ETAG), text(headers, header::LAST_MODIFIED));
         let version = version::stated(etag, None, modified);
@@ -181,6 +186,7 @@ impl Http {
         let headers = response.headers();
         let (etag, modified) = (text(headers, header::ETAG), text(headers, header::LAST_MODIFIED));
         same_version(&shown, listed, etag, modified)?;
+        as_named(url, text(headers, header::CONTENT_ENCODING))?;
         // They may also ignore ranges, and send the file from its beginning.
         let start = if status == StatusCode::PARTIAL_CONTENT { range_start(headers) } else { Some(0) };
         let whole = self::size(&response);

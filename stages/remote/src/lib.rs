@@ -13,6 +13,8 @@ mod limits;
 
 mod http;
 
+mod listing;
+
 mod objects;
 
 mod version;

@@ -1,13 +1,15 @@
 //! Objects of S3, Google Cloud Storage and Azure, by `object_store`, with its signatures and its repetition of requests.
 
 use crate::address::{Scheme, masked, split_object};
-use crate::failure::{Failure, changed, gone, same_version};
+use crate::failure::{Failure, as_named, changed, gone, same_version};
 use crate::http::Head;
 use crate::limits::Limits;
+use crate::listing::{Connector, OddKeys};
 use crate::version;
 use futures_util::{StreamExt, stream::BoxStream};
 use object_store::{
-    BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
+    Attribute, BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
+    RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     azure::MicrosoftAzureBuilder,
     gcp::GoogleCloudStorageBuilder,
@@ -15,7 +17,7 @@ use object_store::{
 };
 use pipe_stage::{Error, Result, shown};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -30,7 +32,14 @@ pub(crate) struct Objects {
     limits: Limits,
     /// Of the environment, without those that are empty.
     variables: Vec<(String, String)>,
-    buckets: Mutex<BTreeMap<String, Arc<dyn ObjectStore>>>,
+    buckets: Mutex<BTreeMap<String, Bucket>>,
+}
+
+/// A bucket, and the keys of its listings that cannot be read.
+#[derive(Clone)]
+struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    odd: OddKeys,
 }
 
 /// Bytes of an object as they arrive.
@@ -62,11 +71,13 @@ impl Objects {
     }
 
     /// The store of a bucket such as `s3://bucket`.
-    fn bucket(&self, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+    fn bucket(&self, bucket: &str) -> Result<Bucket> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = buckets.get(bucket) {
-            return Ok(store.clone());
+        if let Some(known) = buckets.get(bucket) {
+            return Ok(known.clone());
         }
+        let odd = OddKeys::default();
+        let connector = Connector { odd: odd.clone() };
         let options = ClientOptions::new()
             .with_connect_timeout(self.limits.stall)
             .with_read_timeout(self.limits.stall)
@@ -89,18 +100,18 @@ impl Objects {
                     matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint)
                         && value.starts_with("http://")
                 });
-                let builder = AmazonS3Builder::new().with_client_options(if is_plain {
-                    options.with_allow_http(true)
-                } else {
-                    options
-                });
+                let options = if is_plain { options.with_allow_http(true) } else { options };
+                let builder =
+                    AmazonS3Builder::new().with_http_connector(connector).with_client_options(options);
                 let builder = settings
                     .into_iter()
                     .fold(builder, |builder, (key, value)| builder.with_config(key, value));
                 builder.with_url(url).with_retry(retry).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Google => {
-                let builder = GoogleCloudStorageBuilder::new().with_client_options(options);
+                let builder = GoogleCloudStorageBuilder::new()
+                    .with_http_connector(connector)
+                    .with_client_options(options);
                 let builder = self
                     .settings("GOOGLE_")?
                     .into_iter()
@@ -108,7 +119,8 @@ impl Objects {
                 builder.with_url(url).with_retry(retry).build().map(|store| Arc::new(store) as _)
             }
             Scheme::Azure => {
-                let builder = MicrosoftAzureBuilder::new().with_client_options(options);
+                let builder =
+                    MicrosoftAzureBuilder::new().with_http_connector(connector).with_client_options(options);
                 let builder = self
                     .settings("AZURE_")?
                     .into_iter()
@@ -126,13 +138,14 @@ impl Objects {
             Error::input(format!("cannot use `{}`: {}", shown(bucket), masked(&error.to_string())))
                 .help(CREDENTIALS)
         })?;
-        buckets.insert(bucket.to_owned(), store.clone());
-        Ok(store)
+        let made = Bucket { store, odd };
+        buckets.insert(bucket.to_owned(), made.clone());
+        Ok(made)
     }
 
-    /// Lists the objects below a folder of a bucket, in any order.
-    pub(crate) async fn list(&self, bucket: &str, folder: &str) -> Result<Vec<Object>> {
-        let store = self.bucket(bucket)?;
+    /// Lists the objects below a folder of a bucket, in any order, and the keys that cannot be read.
+    pub(crate) async fn list(&self, bucket: &str, folder: &str) -> Result<(Vec<Object>, BTreeSet<String>)> {
+        let Bucket { store, odd } = self.bucket(bucket)?;
         let prefix = path(folder)?;
         let mut listed = store.list((!folder.is_empty()).then_some(&prefix));
         let mut objects = Vec::new();
@@ -145,13 +158,13 @@ impl Objects {
                 return Err(Error::input(format!("more than {OBJECTS_MAX} objects below `{place}`")));
             }
         }
-        Ok(objects)
+        Ok((objects, odd.lock().unwrap_or_else(PoisonError::into_inner).clone()))
     }
 
     /// Asks for size and version of an object.
     pub(crate) async fn head(&self, url: &str) -> Result<Head, Failure> {
         let (bucket, name) = split_object(url);
-        let store = self.bucket(bucket).map_err(Failure::Lasting)?;
+        let Bucket { store, .. } = self.bucket(bucket).map_err(Failure::Lasting)?;
         let path = path(name).map_err(Failure::Lasting)?;
         let meta = store.head(&path).await.map_err(|error| failure(&error, &shown(url)))?;
         Ok(head_of(&meta))
@@ -160,7 +173,7 @@ impl Objects {
     /// Asks for an object from byte `at`, in the version that was listed.
     pub(crate) async fn open(&self, url: &str, size: u64, at: u64, listed: &str) -> Result<Chunks, Failure> {
         let (bucket, name) = split_object(url);
-        let store = self.bucket(bucket).map_err(Failure::Lasting)?;
+        let Bucket { store, .. } = self.bucket(bucket).map_err(Failure::Lasting)?;
         let path = path(name).map_err(Failure::Lasting)?;
         let options = GetOptions {
             range: (at > 0).then_some(GetRange::Offset(at)),
@@ -175,6 +188,7 @@ impl Objects {
         }
         let modified = result.meta.last_modified.to_rfc3339();
         same_version(&shown, listed, result.meta.e_tag.as_deref(), Some(&modified))?;
+        as_named(url, result.attributes.get(&Attribute::ContentEncoding).map(|value| value.as_ref()))?;
         Ok(result.into_stream().map(|chunk| chunk.map(|chunk| chunk.to_vec())).boxed())
     }
 }
@@ -189,10 +203,12 @@ fn checked<'a>(name: &str, value: &'a str) -> Result<&'a str> {
     // No value is shown: it may be a secret.
     let fault =
         |what: &str, help: &str| Err(Error::input(format!("the variable `{name}` {what}")).help(help));
-    if value.contains(char::is_control) {
+    // JSON may have lines.
+    if value.contains(char::is_control) && !name.ends_with("SERVICE_ACCOUNT_KEY") {
         return fault("has a line break or another control character", "set it without");
     }
-    if name.contains("ENDPOINT") {
+    let is_address = name.contains("ENDPOINT") || name.ends_with("_URL");
+    if is_address && !name.contains("_USE_") {
         let is_server = Url::parse(value).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https") && url.has_host() && value.contains("://")
         });
@@ -227,9 +243,36 @@ pub(crate) fn failure(error: &object_store::Error, shown: &str) -> Failure {
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
             Failure::lasting(format!("the server refuses access to `{shown}`"), CREDENTIALS)
         }
-        error => Failure::Lasting(Error::Machine {
-            action: format!("read `{shown}`"),
-            message: masked(&error.to_string()),
-        }),
+        error => {
+            let told = masked(&error.to_string());
+            if MISSING_BUCKETS.iter().any(|code| told.contains(code)) {
+                return Failure::lasting(
+                    format!("there is no bucket of `{shown}`"),
+                    "correct the address, or the server in `AWS_ENDPOINT_URL`",
+                );
+            }
+            // Without credentials, those of a machine in the cloud are looked for, at an address or a name that only
+            // these have.
+            if METADATA.iter().any(|place| told.contains(place)) {
+                return Failure::lasting(format!("there are no credentials for `{shown}`"), CREDENTIALS);
+            }
+            Failure::Lasting(Error::Machine { action: format!("read `{shown}`"), message: brief(&told) })
+        }
+    }
+}
+
+/// Codes of answers of S3 and Google Cloud Storage, and of Azure.
+const MISSING_BUCKETS: [&str; 2] = ["<Code>NoSuchBucket</Code>", "<Code>ContainerNotFound</Code>"];
+
+/// Where machines in the cloud find credentials.
+const METADATA: [&str; 2] = ["169.254.", "metadata.google.internal"];
+
+/// The text of an error without the pages of XML or HTML that servers add.
+fn brief(told: &str) -> String {
+    let plain = told.split(['<', '\n']).next().unwrap_or_default().trim_end_matches([':', ' ']);
+    let message = told.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>"));
+    match message {
+        Some((message, _)) => format!("{plain}: {message}"),
+        None => plain.to_owned(),
     }
 }

@@ -154,7 +154,16 @@ impl Shared {
         let matcher = glob(&address.rest)?;
         let prefix = if address.folder.is_empty() { String::new() } else { format!("{}/", address.folder) };
         let mut files = Vec::new();
-        for object in self.objects.list(&address.bucket, &address.folder).await? {
+        let (objects, odd) = self.objects.list(&address.bucket, &address.folder).await?;
+        // Of all listings of the bucket so far.
+        let odd = odd.iter().filter_map(|key| key.strip_prefix(&prefix)).find(|name| matcher.is_match(name));
+        if let Some(name) = odd {
+            let message = format!("`{}` matches {name:?}, which is no path of a file", shown(url));
+            return Err(Error::input(message).help(
+                "narrow the pattern, or rename the object: empty parts, `.`, `..` and control characters cannot be read",
+            ));
+        }
+        for object in objects {
             if let Some(name) = object.path.strip_prefix(&prefix).filter(|name| matcher.is_match(name)) {
                 let url = address.object(&object.path);
                 files.push(file(name.to_owned(), url, object.head));

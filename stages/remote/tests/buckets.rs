@@ -84,3 +84,39 @@ fn variables_that_no_request_can_have_are_named() {
         assert!(!error.contains("verysecret"), "{error}");
     }
 }
+
+#[test]
+fn keys_that_cannot_be_read_matter_only_where_they_match() {
+    let site = Site::new();
+    let variables = [("AWS_ENDPOINT_URL", &*site.address), ("AWS_SKIP_SIGNATURE", "true")];
+    let keys =
+        [("a.jsonl", 1), ("x//b.csv", 1), ("./x.csv", 1), ("/lead.csv", 1), ("c&#x1;.csv", 1), ("dir/", 0)];
+    listing(&site, "/b?list-type=2", &keys);
+    let found = list(&servers(&variables), "s3://b/**/*.jsonl").unwrap();
+    assert_eq!(found.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a.jsonl"]);
+    let error = told(&list(&servers(&variables), "s3://b/**/c*.csv").unwrap_err());
+    assert!(error.contains("`s3://b/**/c*.csv` matches \"c\\u{1}.csv\", which is no path"), "{error}");
+    assert!(error.contains("narrow the pattern"), "{error}");
+    let error = told(&list(&servers(&variables), "s3://b/**/lead.csv").unwrap_err());
+    assert!(error.contains("\"/lead.csv\""), "{error}");
+    // The marker of a folder is no file.
+    listing(&site, "/b?list-type=2", &[("dir/", 0), ("dir/a", 1)]);
+    assert_eq!(list(&servers(&variables), "s3://b/").unwrap().files.len(), 1);
+}
+
+#[test]
+fn buckets_that_are_not_there_and_refusals_say_what_to_do() {
+    let site = Site::new();
+    let variables = [("AWS_ENDPOINT_URL", &*site.address), ("AWS_SKIP_SIGNATURE", "true")];
+    let error = |code: &str, status| {
+        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message></Error>");
+        site.page("/b?list-type=2", Page { body: body.into_bytes(), ..Page::default() });
+        site.change("/b?list-type=2", |page| page.status = Some(status));
+        list(&servers(&variables), "s3://b/*").unwrap_err()
+    };
+    let missing = error("NoSuchBucket", 404);
+    assert!(told(&missing).starts_with("there is no bucket of `s3://b/`"), "{missing}");
+    assert!(told(&error("AccessDenied", 403)).contains("AWS_ACCESS_KEY_ID"));
+    let other = error("Teapot", 418).to_string();
+    assert!(!other.contains('<') && other.contains(": m"), "{other}");
+}

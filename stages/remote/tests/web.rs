@@ -402,3 +402,25 @@ fn pins_tell_no_configuration_from_the_one_with_the_name_default() {
     assert_eq!(name("default", "train"), "hf:o/set config default, split train");
     assert_ne!(name("a, split b", "c"), name("a", "b, split c"));
 }
+
+#[test]
+fn files_that_are_compressed_against_their_names_are_errors() {
+    let (site, servers) = (Site::new(), servers());
+    let encoded = |encoding: &str| Page {
+        headers: vec![("Content-Encoding".to_owned(), encoding.to_owned())],
+        ..page()
+    };
+    let error = list(&servers, &site.page("/a.jsonl?sig=secret", encoded("gzip"))).unwrap_err().to_string();
+    assert!(error.contains("/a.jsonl?…` compressed (`Content-Encoding: gzip`)"), "{error}");
+    for (path, encoding) in [("/a.jsonl.gz", "gzip"), ("/a.jsonl.zst", "zstd"), ("/a.jsonl", "identity")] {
+        let listing = list(&servers, &site.page(path, encoded(encoding))).unwrap();
+        assert_eq!(read(&servers, &listing).unwrap(), body());
+    }
+    assert!(list(&servers, &site.page("/b.jsonl.gz", encoded("br"))).is_err());
+    // Nobody asks for it.
+    assert!(site.seen().iter().all(|seen| seen.header("accept-encoding") == Some("identity")));
+    // Only with the bytes.
+    let listing = list(&servers, &site.page("/c.jsonl", page())).unwrap();
+    site.change("/c.jsonl", |page| page.headers = encoded("gzip").headers);
+    assert!(read(&servers, &listing).unwrap_err().contains("Content-Encoding"));
+}
