@@ -189,7 +189,9 @@ fn is_binary(bytes: &[u8]) -> bool {
 /// whole.
 const CHOICE_MIN: f64 = 0.5;
 /// Below this share, sections like those of the choice are added to it.
-const CHOICE_SURE: f64 = 0.8;
+const CHOICE_SURE: f64 = 0.9;
+/// Share of the page's links above which a choice is the whole page.
+const CHOICE_ALL: f64 = 0.9;
 /// Maximum share of the page's text outside of links in what seems to belong to the site; above it, the names of its parts
 /// mean something else.
 const FURNITURE_MAX: f64 = 0.75;
@@ -205,8 +207,8 @@ const NO_TITLE: &str = "<title>\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\u{F8FF}\
 ///
 /// Extractors weigh paragraphs against links. On reference pages, threads, or chapters in languages without commas
 /// they may choose only the heaviest part and lose the rest. So the content of `<main>` is taken as a whole. A choice that
-/// leaves out a fifth of the running text gets the sections beside it that are of the same kind; if it still leaves out more
-/// than half, the page is taken without the parts that belong to the site.
+/// leaves out a tenth of the running text gets the sections beside it that are of the same kind; if it still leaves out more
+/// than half, or is all of the page, the page is taken without the parts that belong to the site.
 fn main_content(scanned: &scan::Scanned) -> Option<String> {
     if scanned.has_main
         && let Some(markup) = nested::serialised(&scanned.html)
@@ -221,12 +223,18 @@ fn main_content(scanned: &scan::Scanned) -> Option<String> {
     let config = Config { keep_classes: true, disable_json_ld: true, ..Config::default() };
     let mut readability = Readability::with_document(document, None, Some(config)).ok()?;
     let chosen = readability.parse().map(|article| article.content).unwrap_or_default();
-    let chosen_plain = blocks::text_sizes(&chosen).plain;
+    let TextSizes { plain: chosen_plain, linked: chosen_linked } = blocks::text_sizes(&chosen);
     let is_site = scanned.furniture_plain as f64 <= FURNITURE_MAX * of_body.plain as f64;
     let (furniture, furniture_plain) =
         if is_site { (&scanned.furniture[..], scanned.furniture_plain) } else { (&[][..], 0) };
     let content_plain = of_body.plain.saturating_sub(furniture_plain) as f64;
     let part = |range| without(&scanned.html, furniture, range);
+    // With little text, the extractor takes all there is.
+    let all = chosen_plain as f64 >= content_plain + furniture_plain as f64 / 2.0
+        && chosen_linked as f64 >= CHOICE_ALL * of_body.linked as f64;
+    if all && !furniture.is_empty() {
+        return Some(text_of_part(&part(0..scanned.html.len())));
+    }
     if chosen_plain as f64 >= CHOICE_SURE * content_plain {
         return Some(blocks::text_of(&chosen));
     }
@@ -334,6 +342,23 @@ mod tests {
         let section = "<div class=section><h2>节</h2><p>所有权是程序管理内存的一组规则，所有程序都必须管理内存。</p></div>";
         let page = format!("<body><div class=chapter>{}</div></body>", section.repeat(30));
         assert_eq!(text(&page).unwrap().matches("所有权").count(), 30);
+    }
+
+    #[test]
+    fn a_short_page_has_no_navigation() {
+        let links = "<li><a href=x>elsewhere</a></li>".repeat(3);
+        let page = format!(
+            "<body><div id=header><p>The name of the site</p></div><div class=cookie-notice><p>We use cookies here.</p></div>\
+             <div id=content><div class=panel role=complementary>Languages<ul>{links}</ul></div><h1>NAME</h1>\
+             <p>log - shows the log</p><h1>OPTIONS</h1><dl><dt>-V</dt><dd>shows the version</dd></dl></div>\
+             <div id=footer><p>Imprint and more</p></div></body>"
+        );
+        let expected = "# NAME\n\nlog - shows the log\n\n# OPTIONS\n\n-V\n: shows the version\n";
+        assert_eq!(text(&page).unwrap(), expected);
+        // If all is in such a part, it is the page.
+        assert!(
+            text(&format!("<body><div class=header>{PROSE}</div></body>")).unwrap().contains("Ownership")
+        );
     }
 
     #[test]

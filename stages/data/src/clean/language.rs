@@ -347,6 +347,33 @@ mod tests {
     }
 
     #[test]
+    fn a_page_in_two_languages_is_in_that_of_most_of_it() {
+        let english =
+            "The keeper of the light wrote a letter each week, and the boat took it to the shore.\n";
+        let russian = "Смотритель маяка каждую неделю писал письмо, и лодка, которая привозила хлеб, забирала его на \
+            берег, где его никто не ждал, потому что деревня давно была покинута, но это был ещё живой маяк.\n";
+        let polish =
+            "Latarnik pisał list każdego tygodnia, a łódź zabierała go na brzeg, gdzie nikt nie czekał.\n";
+        let page = |first: &str, second: &str| format!("{}{}", first.repeat(60), second.repeat(150));
+        for (text, code) in [(page(english, russian), "ru"), (page(english, polish), "pl")] {
+            assert_eq!(detect(&text).map(|found| found.code), Some(code));
+        }
+    }
+
+    #[test]
+    fn a_script_has_a_share_of_the_letters() {
+        for (text, share) in [
+            ("a b, c", 1.0),
+            ("abc где", 0.5),
+            ("日本語 abc", 0.75),
+            ("где 12 abc abcdef", 0.75),
+            ("12", 0.0),
+        ] {
+            assert_eq!(share_of_script(text), share, "{text}");
+        }
+    }
+
+    #[test]
     fn samples_are_from_all_parts_of_a_text() {
         let code = format!("```\n{}```\n", "let a = 1;\n".repeat(3000));
         let prose = |c: &str| format!("{}\n", c.repeat(99)).repeat(100);

@@ -45,6 +45,8 @@ impl<'h> Tag<'h> {
 /// not found in the page, or has no sections beside it.
 pub(super) fn around(html: &str, chosen: &str) -> Option<Range<usize>> {
     const LEVELS_MAX: usize = 16;
+    const GROWTH_MAX: f64 = 1.25;
+    let chosen_plain = text_sizes(chosen).plain;
     let mut elements = elements_around(html, place(html, chosen)?).into_iter();
     let mut here = elements.next()?;
     let mut sizes = text_sizes(&html[here.inner.clone()]);
@@ -61,7 +63,7 @@ pub(super) fn around(html: &str, chosen: &str) -> Option<Range<usize>> {
             children(&html[parent.inner.clone()]).filter(|child| child.is_like(&here.tag)).nth(1).is_some();
         if is_text && is_alike {
             found = Some(parent.inner.clone());
-        } else if plain > sizes.plain {
+        } else if plain > sizes.plain && of_parent.plain as f64 > GROWTH_MAX * chosen_plain as f64 {
             break;
         }
         (here, sizes) = (parent, of_parent);
