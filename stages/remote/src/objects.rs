@@ -235,14 +235,13 @@ fn head_of(meta: &ObjectMeta) -> Head {
 /// The failure of a request that `object_store` has repeated already.
 pub(crate) fn failure(error: &object_store::Error, shown: &str) -> Failure {
     use object_store::Error as Store;
+    let refused = || Failure::lasting(format!("the server refuses access to `{shown}`"), CREDENTIALS);
     match error {
         Store::NotFound { .. } => gone(shown),
         Store::Precondition { .. } | Store::NotModified { .. } => {
             changed(shown, "the server has another version")
         }
-        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
-            Failure::lasting(format!("the server refuses access to `{shown}`"), CREDENTIALS)
-        }
+        Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => refused(),
         error => {
             let told = masked(&error.to_string());
             if MISSING_BUCKETS.iter().any(|code| told.contains(code)) {
@@ -250,6 +249,10 @@ pub(crate) fn failure(error: &object_store::Error, shown: &str) -> Failure {
                     format!("there is no bucket of `{shown}`"),
                     "correct the address, or the server in `AWS_ENDPOINT_URL`",
                 );
+            }
+            // Of requests for listings, the library tells no kinds of failures apart.
+            if REFUSALS.iter().any(|status| told.contains(status)) {
+                return refused();
             }
             // Without credentials, those of a machine in the cloud are looked for, at an address or a name that only
             // these have.
@@ -263,6 +266,9 @@ pub(crate) fn failure(error: &object_store::Error, shown: &str) -> Failure {
 
 /// Codes of answers of S3 and Google Cloud Storage, and of Azure.
 const MISSING_BUCKETS: [&str; 2] = ["<Code>NoSuchBucket</Code>", "<Code>ContainerNotFound</Code>"];
+
+/// How the library writes the statuses 401 and 403.
+const REFUSALS: [&str; 2] = ["status code: 401 ", "status code: 403 "];
 
 /// Where machines in the cloud find credentials.
 const METADATA: [&str; 2] = ["169.254.", "metadata.google.internal"];
