@@ -265,15 +265,15 @@ impl Rules {
             let is_blank = line.trim().is_empty();
             let at = end;
             end += line.len();
-            let mut breaks = |spec: &Spec, threshold| {
-                !measures::is_good_line(spec, threshold, line, segmenter)
-                    && !(spec.rule.spares_structure() && structure.has(text, at, line))
+            let mut is_good = |spec: &Spec, threshold| {
+                measures::is_good_line(spec, threshold, line, segmenter)
+                    || (spec.rule.spares_structure() && structure.has(text, at, line))
             };
             let broken = match kind == Line::Prose && !is_blank {
                 false => None,
                 true if is_delimiter_row(line) => above,
                 true => {
-                    on.iter().find(|(spec, threshold)| breaks(spec, *threshold)).map(|(spec, _)| spec.rule)
+                    on.iter().find(|(spec, threshold)| !is_good(spec, *threshold)).map(|(spec, _)| spec.rule)
                 }
             };
             above = broken;

@@ -79,7 +79,7 @@ fn place(html: &str, chosen: &str) -> Option<Range<usize>> {
         // Serialisers write some characters in another way.
         texts.filter(|text| text.len() >= BYTES_MIN && !text.contains(['&', '>', '\u{a0}']))
     };
-    let (first, last) = (texts().next()?, texts().last()?);
+    let (first, last) = (texts().next()?, texts().next_back()?);
     let start = html.find(first)?;
     let end = start + html[start..].find(last)? + last.len();
     Some(start..end)
