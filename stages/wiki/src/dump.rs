@@ -120,10 +120,11 @@ impl<R: BufRead> Export<R> {
     /// # Errors
     /// If the input fails.
     pub fn piece(&mut self) -> io::Result<Option<Piece>> {
-        if let Some(offset) = self.opened.take() {
-            return self.page(offset).map(Some);
-        }
         loop {
+            // The last page, or the description of the wiki, ended with it.
+            if let Some(offset) = self.opened.take() {
+                return self.page(offset).map(Some);
+            }
             let mut chunk = Vec::new();
             let tag = self.chunk(&mut chunk, HEAD_BYTES_MAX)?;
             match tag {

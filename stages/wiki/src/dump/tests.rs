@@ -151,3 +151,13 @@ fn entities_are_not_expanded_and_depth_is_bounded() {
     let xml = format!("{HEAD}{deep}</mediawiki>");
     assert_eq!(titles(&pieces(&xml).1), ["! its XML is nested too deeply"]);
 }
+
+#[test]
+fn a_page_behind_a_description_without_end_is_not_lost() {
+    let head = HEAD.replace("</siteinfo>", "");
+    let xml = format!("{head}{}{}</mediawiki>\n", page(1, "A", "a"), page(2, "B", "b"));
+    let (_, pieces) = pieces(&xml);
+    assert_eq!(titles(&pieces), ["A", "B"]);
+    let Piece::Page(first) = &pieces[0] else { panic!("{pieces:?}") };
+    assert_eq!(first.offset, xml.find("<page>").unwrap() as u64);
+}
