@@ -3,6 +3,8 @@
 //! Owns: the guard around a library that panics on some damaged files, the checks before memory is allocated, and how
 //! text columns are read. It knows no schema.
 
+mod footer;
+
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::Type as PhysicalType;
@@ -25,6 +27,7 @@ pub(crate) fn guarded<T, E: ToString>(call: impl FnOnce() -> Result<T, E>) -> Re
 /// Reads and checks the footer of a file, and returns the number of rows too. Arrow types that a writer stored are
 /// ignored, so that the same rows give the same values whatever program wrote them.
 pub(crate) fn open(file: &File) -> Result<(ArrowReaderMetadata, u64), String> {
+    footer::check(file)?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let footer = guarded(|| ArrowReaderMetadata::load(file, options))?;
     let rows = check_layout(file, footer.metadata())?;
