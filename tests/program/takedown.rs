@@ -60,7 +60,7 @@ const TEXT: &str = "This is page 12.";
 /// The pipeline after a run without entries on the list. Every third page has an address of another label.
 fn trained() -> Project {
     let project = Project::new(MANIFEST);
-    let labelled = |line: &str| match line.contains("/page/") && line.len() % 3 == 0 {
+    let labelled = |line: &str| match line.contains("/page/") && line.len().is_multiple_of(3) {
         true => line.replace("/page/", "/note/"),
         false => line.to_owned(),
     };

@@ -148,7 +148,7 @@ fn lower(word: u64) -> u64 {
     // The highest bit of each byte says whether it is at least `A`, and above `Z`; no sum carries into the next byte.
     let from_a = word + EACH * (0x80 - b'A' as u64);
     let above_z = word + EACH * (0x7f - b'Z' as u64);
-    word | (from_a & !above_z & EACH * 0x80) >> 2
+    word | ((from_a & !above_z & (EACH * 0x80)) >> 2)
 }
 
 #[cfg(test)]

@@ -182,15 +182,13 @@ impl Cache {
 
     /// The ids of a piece that is too long for a [`Key`].
     pub(super) fn get_long(&self, piece: &[u8]) -> Option<&[u32]> {
-        match piece.len() {
-            ..=LongKey::BYTES_MAX => {
-                let key = LongKey::new(piece);
-                let slot = &self.long[key.slot()];
-                (slot.key == key).then(|| slot.ids(&self.more))
-            }
-            ..=Self::LONGEST_BYTES_MAX => self.longest.get(piece).map(|ids| &**ids),
-            _ => None,
+        if piece.len() > LongKey::BYTES_MAX {
+            let may_be_known = piece.len() <= Self::LONGEST_BYTES_MAX;
+            return may_be_known.then(|| self.longest.get(piece)).flatten().map(|ids| &**ids);
         }
+        let key = LongKey::new(piece);
+        let slot = &self.long[key.slot()];
+        (slot.key == key).then(|| slot.ids(&self.more))
     }
 
     /// Stores the ids of a piece that is too long for a [`Key`]; those of one of the longest when it occurs for the second time.
