@@ -89,7 +89,7 @@ fn unescaped(text: &str) -> String {
     out + rest
 }
 
-/// An address as entries of lists are compared with it: the [`canonical`] form without scheme and `www.`, so that lists and
+/// An address as entries of lists are compared with it: the canonical form without scheme and `www.`, so that lists and
 /// documents may leave these out.
 pub fn plain(url: &str) -> String {
     let canonical = canonical(&with_scheme(url.trim()), &[]);
