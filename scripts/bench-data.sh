@@ -4,7 +4,7 @@
 #
 # usage: bench-data.sh [--turns N] [--times N]
 #
-# --times also runs the chain on N times the pages (100: 19 GB of HTML, 45 GB of disk, an hour). Peers are installed in target/peers.
+# --times also runs the chain on N times the pages (100: 19 GB of HTML, 8 GB of disk, 20 minutes). Peers are installed in target/peers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 turns=3 times=1
