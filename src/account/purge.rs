@@ -300,7 +300,7 @@ fn doubts(survey: &Survey) -> Vec<String> {
     if survey.unknown.is_empty() {
         return Vec::new();
     }
-    let head = "models that stay, and were made of documents that are no longer in the cache, so nobody knows of which:";
+    let head = "models that are kept: their documents are no longer in the cache, so whether they contain these is unknown:";
     let models = survey.unknown.iter();
     let models = models.map(|stage| format!("  {}  {}  key {}", name(stage), stage.finished, stage.key));
     [head.to_owned()].into_iter().chain(models).collect()

@@ -46,7 +46,7 @@ pub(super) struct Named {
     /// Id of a document; repeatable.
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
-    /// Host of documents: `example.org` stands for `docs.example.org` too; repeatable.
+    /// Host of documents: `example.org` includes `docs.example.org`; repeatable.
     #[arg(long, value_name = "HOST")]
     host: Vec<String>,
     /// File with addresses, one a line.

@@ -200,8 +200,8 @@ impl Running {
         emptied.is_some_and(|emptied| emptied.lock().unwrap_or_else(PoisonError::into_inner).insert(*key))
     }
 
-    /// Opens a durable folder. Where another process works in it, the stage is left: whoever runs it waits without
-    /// holding cores or memory, and enters it again.
+    /// Opens a durable folder. If another process works in it, the stage ends early: its cores and memory are released until
+    /// the folder is free, and it runs again.
     pub(crate) fn durable(&self, key: &Digest) -> Result<Durable> {
         self.events.emit(Event::Checkpoints { folder: *key });
         loop {

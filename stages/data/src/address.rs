@@ -125,7 +125,7 @@ pub fn host_of_entry(entry: &str) -> Result<String, &'static str> {
     let entry = entry.split_once("://").map_or(entry, |(_, rest)| rest);
     let entry = entry.strip_prefix("*.").unwrap_or(entry).trim_end_matches('/').trim_matches('.');
     if entry.contains(':') && !entry.starts_with('[') {
-        return Err("has a port; a domain stands for all its ports");
+        return Err("has a port; a domain includes all of its ports");
     }
     let wrong = "is not a domain; addresses of pages belong in `urls`";
     let host = Host::parse(entry).map_err(|_| wrong)?.to_string();

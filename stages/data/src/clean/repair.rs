@@ -128,7 +128,7 @@ fn line_of_prose(line: &str, out: &mut String) {
     }
     for piece in pieces(line) {
         match piece {
-            Piece::Prose(text) => out.push_str(&mended(text)),
+            Piece::Prose(text) => out.push_str(&repaired(text)),
             Piece::Code(code) => out.push_str(code),
         }
     }
@@ -139,7 +139,7 @@ fn is_plain(line: &str) -> bool {
     line.bytes().all(|byte| matches!(byte, 0x20..0x7F | b'\t' | b'\n'))
 }
 
-fn mended(text: &str) -> Cow<'_, str> {
+fn repaired(text: &str) -> Cow<'_, str> {
     const NFC: ComposingNormalizerBorrowed<'static> = ComposingNormalizer::new_nfc();
     let text = match text.contains(['\u{8}', ESCAPE]) {
         true => Cow::Owned(struck_over(&without_escapes(text))),
@@ -262,8 +262,8 @@ mod tests {
     fn undoes_mojibake_in_prose_and_never_in_code() {
         assert_eq!(repair("Ã© `` ` Ã© `` Ã© ` Ã©"), "é `` ` Ã© `` é ` é\n");
         let broken = "La cathÃ©drale et lâ€™Ã©glise: `Ã©`\n```\nlet s = \"Ã©\";  \n\n\n\tx\n```\n";
-        let mended = "La cathédrale et l’église: `Ã©`\n```\nlet s = \"Ã©\";  \n\n\n\tx\n```\n";
-        assert_eq!(repair(broken), mended);
+        let repaired = "La cathédrale et l’église: `Ã©`\n```\nlet s = \"Ã©\";  \n\n\n\tx\n```\n";
+        assert_eq!(repair(broken), repaired);
     }
 
     #[test]

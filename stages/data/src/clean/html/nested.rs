@@ -288,7 +288,7 @@ fn reference(text: &str) -> Option<(usize, char)> {
                 None if number.bytes().all(|byte| byte.is_ascii_digit()) => number.parse(),
                 _ => return None,
             };
-            // Others stand for other characters than their number says.
+            // The standard maps other numbers to other characters.
             let c = char::from_u32(code.ok()?)
                 .filter(|c| matches!(c, '\n' | '\t' | ' '..='~' | '\u{a0}'..='\u{fdcf}'))?;
             Some((2 + end + 1, c))
